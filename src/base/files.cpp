@@ -1,0 +1,79 @@
+#include "base/files.hpp"
+
+#include "base/error.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <cerrno>
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+
+namespace grua {
+
+std::string read_all(int fd, std::string_view what, std::size_t limit) {
+    std::string bytes;
+    for (;;) {
+        constexpr std::size_t step = 16384;
+        const std::size_t had = bytes.size();
+        bytes.resize(had + step);
+        const ssize_t got = ::read(fd, bytes.data() + had, step);
+        if (got < 0 && errno == EINTR) {
+            bytes.resize(had);
+            continue;
+        }
+        if (got < 0) fail_errno("read {}", what);
+        bytes.resize(had + static_cast<std::size_t>(got));
+        if (got == 0) return bytes;
+        if (bytes.size() > limit) fail(ErrorKind::invalid_argument, "{}: larger than {} bytes", what, limit);
+    }
+}
+
+std::string read_file(const std::string& path, std::size_t limit) {
+    const Fd fd{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+    if (!fd && errno == ENOENT) fail(ErrorKind::not_found, "{}: no such file or directory", path);
+    if (!fd) fail_errno("open {}", path);
+    return read_all(fd.get(), path, limit);
+}
+
+void write_all(int fd, std::string_view bytes, std::string_view what) {
+    while (!bytes.empty()) {
+        const ssize_t written = ::write(fd, bytes.data(), bytes.size());
+        if (written < 0 && errno == EINTR) continue;
+        if (written < 0) fail_errno("write {}", what);
+        bytes.remove_prefix(static_cast<std::size_t>(written));
+    }
+}
+
+void write_value(const std::string& path, std::string_view value) {
+    const Fd fd{::open(path.c_str(), O_WRONLY | O_CLOEXEC)};
+    if (!fd) fail_errno("open {}", path);
+    if (::write(fd.get(), value.data(), value.size()) < 0) fail_errno("write {:?} to {}", value, path);
+}
+
+void replace_file(const std::string& path, std::string_view bytes, mode_t mode) {
+    const std::string aside = path + ".tmp";
+    {
+        const Fd fd{::open(aside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode)};
+        if (!fd) fail_errno("create {}", aside);
+        write_all(fd.get(), bytes, aside);
+    }
+    if (::rename(aside.c_str(), path.c_str()) != 0) fail_errno("rename {} to {}", aside, path);
+}
+
+void make_directories(const std::string& path, mode_t mode) {
+    for (std::size_t end = 0; end != std::string::npos;) {
+        end = path.find('/', end + 1);
+        const std::string part = path.substr(0, end);
+        if (::mkdir(part.c_str(), mode) != 0 && errno != EEXIST) fail_errno("create folder {}", part);
+    }
+}
+
+void crash_point([[maybe_unused]] const char* name) noexcept {
+#ifdef GRUA_CRASH_POINTS
+    const char* at = std::getenv("GRUA_CRASH_AT");
+    if (at && std::strcmp(at, name) == 0) ::kill(::getpid(), SIGKILL);
+#endif
+}
+
+}  // namespace grua

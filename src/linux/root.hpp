@@ -1,0 +1,36 @@
+// A directory that someone else controls - a container's rootfs, an unpacked layer, a build context - and paths in it.
+//
+// Every path that a container, an image or a client names is resolved by the kernel under this root, once, to an fd,
+// and used through that fd. A path string is never joined, checked and then used: whatever was checked can be swapped
+// for a symlink in between (CVE-2021-30465, CVE-2018-15664, CVE-2025-31133 and a dozen more are this one mistake).
+#pragma once
+
+#include "base/fd.hpp"
+
+#include <sys/types.h>
+#include <string_view>
+
+namespace grua {
+
+class Root {
+public:
+    /// `directory` is a trusted host path. Throws Error where it is not a directory.
+    static Root open(const char* directory);
+
+    /// Opens `path` as the root's owner sees it: absolute links and ".." stay inside the root, and nothing under it
+    /// leads through a magic link of /proc. Throws Error(not_found) where it does not exist.
+    /// `flags` are open(2)'s; O_CLOEXEC is added.
+    Fd open_at(std::string_view path, int flags, mode_t mode = 0) const;
+
+    /// Makes the missing folders of `path`, mode 0755, and returns the last one as an O_PATH fd.
+    Fd make_directories(std::string_view path) const;
+
+    int fd() const noexcept { return directory_.get(); }
+
+private:
+    explicit Root(Fd directory) noexcept : directory_(std::move(directory)) {}
+
+    Fd directory_;
+};
+
+}  // namespace grua

@@ -1,0 +1,82 @@
+// Tests stand beside the code they test. A name says what holds; a test asserts one thing that a user would miss.
+#include "linux/root.hpp"
+
+#include "base/error.hpp"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <linux/fs.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <atomic>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <thread>
+
+namespace fs = std::filesystem;
+
+namespace grua {
+namespace {
+
+class RootTest : public testing::Test {
+protected:
+    RootTest() {
+        std::string pattern = (fs::temp_directory_path() / "root-test-XXXXXX").string();
+        base_ = ::mkdtemp(pattern.data());
+        fs::create_directories(base_ / "rootfs/etc");
+        fs::create_directories(base_ / "host");
+        std::ofstream{base_ / "host/secret"} << "host";
+        std::ofstream{base_ / "rootfs/etc/passwd"} << "container";
+    }
+    ~RootTest() override { fs::remove_all(base_); }
+
+    Root root() const { return Root::open((base_ / "rootfs").c_str()); }
+
+    fs::path base_;
+};
+
+TEST_F(RootTest, AbsoluteLinkStaysInside) {
+    fs::create_symlink("/etc", base_ / "rootfs/link");
+    EXPECT_TRUE(root().open_at("link/passwd", O_RDONLY));
+}
+
+TEST_F(RootTest, DotDotStaysInside) { EXPECT_TRUE(root().open_at("../../../etc/passwd", O_RDONLY)); }
+
+TEST_F(RootTest, MissingFileIsNotFound) {
+    try {
+        root().open_at("etc/shadow", O_RDONLY);
+        FAIL() << "opened a file that is not there";
+    } catch (const Error& error) {
+        EXPECT_EQ(error.kind(), ErrorKind::not_found);
+        EXPECT_STREQ(error.what(), "etc/shadow: no such file or directory");
+    }
+}
+
+// One thread swaps a folder for a link to the host as fast as it can; nothing may ever appear on the host.
+TEST_F(RootTest, SwappedFolderNeverLeadsOutside) {
+    const std::string folder = base_ / "rootfs/volume";
+    const std::string link = base_ / "rootfs/swap";
+    fs::create_directory(folder);
+    fs::create_directory_symlink(base_ / "host", link);
+
+    std::atomic<bool> stop = false;
+    std::jthread swapper([&] {
+        while (!stop) ::syscall(SYS_renameat2, AT_FDCWD, folder.c_str(), AT_FDCWD, link.c_str(), RENAME_EXCHANGE);
+    });
+    const Root rootfs = root();
+    for (int i = 0; i < 20'000; ++i) {
+        try {
+            const Fd directory = rootfs.make_directories("volume/data");
+            ::mknodat(directory.get(), "made", S_IFREG | 0600, 0);
+        } catch (const Error&) {
+            // The swap won; an error is a right answer, a file on the host is not.
+        }
+    }
+    stop = true;
+    swapper.join();
+    EXPECT_FALSE(fs::exists(base_ / "host/data"));
+}
+
+}  // namespace
+}  // namespace grua
