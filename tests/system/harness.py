@@ -1,0 +1,278 @@
+"""What the system tests stand on: a gruad of their own, the docker CLI, images, a pty.
+
+Each Daemon has its own data root, exec root, socket, cgroup parent and network namespace, so that tests run beside each other and
+beside a gruad of the machine. Where a test fails the daemon's log is printed.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import pathlib
+import pty
+import re
+import select
+import shutil
+import signal
+import struct
+import subprocess
+import tempfile
+import termios
+import time
+import unittest
+import uuid
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+BIN = pathlib.Path(os.environ.get("GRUA_BIN", REPOSITORY / "build/release/bin"))
+ENV = REPOSITORY / "tests/env"
+CACHE = pathlib.Path(os.environ.get("GRUA_TESTENV_CACHE", "/var/tmp/grua-testenv"))
+DOCKER = os.environ.get("GRUA_DOCKER", str(CACHE / "clients/bin/docker"))
+# Emulated machines are ten times slower; the waits follow.
+PATIENCE = float(os.environ.get("GRUA_PATIENCE", "1"))
+
+
+def run(*words, check=True, timeout=60, **more):
+    """Runs a command, text in and out; raises with its output where it fails."""
+    done = subprocess.run([str(w) for w in words], capture_output=True, text=True, errors="replace", timeout=timeout * PATIENCE,
+                          **{"stdin": subprocess.DEVNULL, **more} if "input" not in more else more)
+    if check and done.returncode != 0:
+        raise AssertionError(f"{' '.join(map(str, words))}: exit {done.returncode}\n{done.stdout}{done.stderr}")
+    return done
+
+
+def wait_until(what, condition, seconds=10.0):
+    """Polls until `condition()` is true and returns its value; fails naming `what`."""
+    deadline = time.monotonic() + seconds * PATIENCE
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {seconds * PATIENCE:.0f} s in vain: {what}")
+        time.sleep(0.02)
+
+
+def busybox_image():
+    """A docker-archive of one static busybox, tagged busybox:latest. Made once."""
+    archive = CACHE / "images/busybox.tar"
+    if not archive.exists():
+        archive.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory() as work:
+            run(ENV / "rootfs.sh", "--busybox", f"{work}/root")
+            run(ENV / "oci-image.sh", "--tag", "busybox:latest", "--cmd", "sh", f"{work}/root", f"{work}/image.tar")
+            shutil.copy(f"{work}/image.tar", f"{archive}.new")
+            os.rename(f"{archive}.new", archive)
+    return archive
+
+
+def debian_tar():
+    """A Debian minbase root file system as a tar. Made once."""
+    archive = CACHE / "images/debian.tar"
+    if not archive.exists():
+        archive.parent.mkdir(parents=True, exist_ok=True)
+        run(ENV / "rootfs.sh", f"{archive}.new.tar", timeout=600)
+        os.rename(f"{archive}.new.tar", archive)
+    return archive
+
+
+class Daemon:
+    """A gruad and the docker CLI that speaks to it."""
+
+    def __init__(self, *options, image=True):
+        self.name = "gt" + uuid.uuid4().hex[:8]
+        self.root = pathlib.Path(tempfile.mkdtemp(prefix="grua-test-", dir=os.environ.get("GRUA_TEST_DIR", "/var/tmp")))
+        self.exec_root = pathlib.Path(tempfile.mkdtemp(prefix="grua-", dir="/run"))
+        self.socket = self.exec_root / "grua.sock"
+        self.log = self.root / "gruad.log"
+        self.options = list(options)
+        self.process = None
+        # Holds the network namespace, so that it outlives a killed daemon.
+        self.holder = subprocess.Popen(["unshare", "-n", "sleep", "infinity"], stdin=subprocess.DEVNULL)
+        wait_until("the network namespace", lambda: self._netns() != os.stat("/proc/self/ns/net").st_ino)
+        self.in_netns("ip", "link", "set", "lo", "up")
+        (self.root / "docker-config").mkdir()
+        self.start()
+        if image:
+            self.docker("load", "-q", "-i", busybox_image())
+
+    def _netns(self):
+        with contextlib.suppress(FileNotFoundError):
+            return os.stat(f"/proc/{self.holder.pid}/ns/net").st_ino
+        return None
+
+    def in_netns(self, *words, **more):
+        return run("nsenter", f"--net=/proc/{self.holder.pid}/ns/net", *words, **more)
+
+    def start(self, env=None):
+        log = open(self.log, "ab")
+        self.process = subprocess.Popen(
+            ["nsenter", f"--net=/proc/{self.holder.pid}/ns/net", str(BIN / "gruad"), "-H", f"unix://{self.socket}",
+             "--data-root", str(self.root / "data"), "--exec-root", str(self.exec_root / "exec"), "--pidfile", str(self.exec_root / "pid"),
+             "--bridge", self.name, "--bip", "10.99.7.1/24", "--cgroup-parent", f"/{self.name}", *self.options],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, **(env or {})})
+        log.close()
+
+        def answers():
+            if self.process.poll() is not None:
+                raise AssertionError(f"gruad ended with {self.process.returncode}\n{self.tail()}")
+            return run("curl", "-sf", "--max-time", "2", "--unix-socket", self.socket, "http://d/_ping", check=False).returncode == 0
+
+        wait_until("gruad answers", answers, 20)
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(20 * PATIENCE)
+            except subprocess.TimeoutExpired:
+                self.kill()
+                raise AssertionError("gruad did not end within 20 s of SIGTERM")
+
+    def close(self):
+        """Removes every container, ends the daemon and gives back all that it held."""
+        try:
+            ids = self.docker("ps", "-aq", check=False).stdout.split()
+            if ids:
+                self.docker("rm", "-f", *ids, check=False)
+            self.stop()
+        finally:
+            self.holder.kill()
+            self.holder.wait()
+            shutil.rmtree(self.exec_root, ignore_errors=True)
+            shutil.rmtree(self.root, ignore_errors=True)
+
+    def tail(self, lines=40):
+        return "--- gruad's log\n" + "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+    def environment(self):
+        return {**os.environ, "DOCKER_HOST": f"unix://{self.socket}", "DOCKER_CONFIG": str(self.root / "docker-config"),
+                "GRUA_HOST": f"unix://{self.socket}", "DOCKER_CLI_HINTS": "false"}
+
+    def docker(self, *words, **more):
+        try:
+            return run(DOCKER, *words, env=self.environment(), **more)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.tail()}") from None
+
+    def grua(self, *words, **more):
+        try:
+            return run(BIN / "grua", *words, env=self.environment(), **more)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.tail()}") from None
+
+    def inspect(self, container):
+        return json.loads(self.docker("inspect", container).stdout)[0]
+
+    def api(self, method, path, body=None):
+        """Status and body of one plain request."""
+        words = ["curl", "-s", "--max-time", "20", "-X", method, "-w", "\n%{http_code}", "--unix-socket", str(self.socket)]
+        if body is not None:
+            words += ["-H", "Content-Type: application/json", "-d", json.dumps(body)]
+        text, _, status = run(*words, f"http://d{path}").stdout.rpartition("\n")
+        return int(status), text
+
+    def spawn(self, *words, program=None):
+        return Terminal([program or DOCKER, *map(str, words)], self.environment())
+
+
+class Terminal:
+    """A command on a pty, as a person would run it."""
+
+    def __init__(self, words, environment, rows=24, columns=80):
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            os.environ.clear()
+            os.environ.update(environment)
+            os.environ.setdefault("TERM", "xterm")
+            os.execvp(words[0], words)
+        self.resize(rows, columns)
+        self.text = ""
+
+    def resize(self, rows, columns):
+        fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def send(self, text):
+        os.write(self.fd, text.encode())
+
+    def expect(self, pattern, seconds=10):
+        """Reads until `pattern` has appeared since the last expect; returns the match."""
+        deadline = time.monotonic() + seconds * PATIENCE
+        while True:
+            found = re.search(pattern, self.text)
+            if found:
+                self.text = self.text[found.end():]
+                return found
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise AssertionError(f"no {pattern!r} within {seconds} s in {self.text!r}")
+            if select.select([self.fd], [], [], left)[0]:
+                try:
+                    data = os.read(self.fd, 65536)
+                except OSError:
+                    data = b""
+                if not data:
+                    raise AssertionError(f"it ended without {pattern!r}: {self.text!r}")
+                self.text += data.decode(errors="replace")
+
+    def wait(self, seconds=10):
+        """Drains and reaps; the exit code."""
+        deadline = time.monotonic() + seconds * PATIENCE
+        while time.monotonic() < deadline:
+            if select.select([self.fd], [], [], 0.02)[0]:
+                with contextlib.suppress(OSError):
+                    self.text += os.read(self.fd, 65536).decode(errors="replace")
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                os.close(self.fd)
+                return os.waitstatus_to_exitcode(status)
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+        raise AssertionError(f"it did not end within {seconds} s: {self.text!r}")
+
+
+class Case(unittest.TestCase):
+    """A class of tests that share one daemon; what a test made is removed after it."""
+
+    options = ()
+    daemon = None
+
+    @classmethod
+    def setUpClass(cls):
+        cls.daemon = Daemon(*cls.options)
+        cls.addClassCleanup(cls.daemon.close)
+
+    def tearDown(self):
+        ids = self.docker("ps", "-aq").stdout.split()
+        if ids:
+            self.docker("rm", "-f", "-v", *ids)
+
+    def docker(self, *words, **more):
+        return self.daemon.docker(*words, **more)
+
+    def grua(self, *words, **more):
+        return self.daemon.grua(*words, **more)
+
+    def out(self, *words, **more):
+        """Standard output of a docker command without the last line feed."""
+        return self.docker(*words, **more).stdout.removesuffix("\n")
+
+
+def cgroup_file(pid, controller, name):
+    """A file of the cgroup that process `pid` is in, on v1 or v2. `name` may be a pair (v1, v2)."""
+    v1, v2 = name if isinstance(name, tuple) else (name, name)
+    unified = None
+    for line in pathlib.Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controller in controllers.split(","):
+            return pathlib.Path(f"/sys/fs/cgroup/{controller}{path}/{v1}").read_text().strip()
+        if controllers == "":
+            unified = path
+    return pathlib.Path(f"/sys/fs/cgroup{unified}/{v2}").read_text().strip()
+
+
+def cgroup_version():
+    return 2 if os.path.exists("/sys/fs/cgroup/cgroup.controllers") else 1

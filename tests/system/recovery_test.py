@@ -1,0 +1,108 @@
+"""gruad is killed and started again: no line, no exit status, no kernel object is lost or left."""
+
+import json
+import os
+import pathlib
+import random
+import subprocess
+import time
+import unittest
+
+from harness import DOCKER, Case, Daemon, run, wait_until
+
+ROUNDS = int(os.environ.get("GRUA_KILLS", "25"))
+
+
+def mounts_of(daemon):
+    text = pathlib.Path("/proc/self/mountinfo").read_text()
+    return [line for line in text.splitlines() if str(daemon.root) in line or str(daemon.exec_root) in line]
+
+
+def cgroups_of(daemon):
+    return [path for path, folders, _ in os.walk("/sys/fs/cgroup") if f"/{daemon.name}/" in path]
+
+
+def links_of(daemon):
+    links = json.loads(daemon.in_netns("ip", "-j", "link", "show").stdout)
+    return [link["ifname"] for link in links if link["ifname"] not in ("lo", daemon.name)]
+
+
+class Recovery(unittest.TestCase):
+    def setUp(self):
+        self.daemon = Daemon()
+        self.addCleanup(self.daemon.close)
+
+    def test_a_running_container_goes_on(self):
+        self.daemon.docker("run", "-d", "--name", "c", "busybox", "sh", "-c", "i=0; while :; do i=$((i+1)); echo $i; sleep 0.02; done")
+        pid = self.daemon.docker("inspect", "--format", "{{.State.Pid}}", "c").stdout
+        time.sleep(0.3)
+        self.daemon.kill()
+        time.sleep(0.5)
+        self.daemon.start()
+        self.assertEqual(self.daemon.docker("inspect", "--format", "{{.State.Pid}}", "c").stdout, pid)
+        self.assertEqual(self.daemon.docker("exec", "c", "echo", "in").stdout, "in\n")
+        self.daemon.docker("stop", "-t", "0", "c")
+        lines = self.daemon.docker("logs", "c").stdout.split()
+        self.assertEqual(lines, [str(n + 1) for n in range(len(lines))])
+        self.assertGreater(len(lines), 30)
+
+    def test_an_exit_while_the_daemon_is_away_is_known_afterwards(self):
+        self.daemon.docker("run", "-d", "--name", "c", "busybox", "sh", "-c", "sleep 1; echo last; exit 42")
+        self.daemon.docker("run", "-d", "--rm", "--name", "r", "busybox", "sleep", "1")
+        self.daemon.kill()
+        time.sleep(2)
+        self.daemon.start()
+        self.assertEqual(self.daemon.docker("inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", "c").stdout, "exited 42\n")
+        self.assertEqual(self.daemon.docker("logs", "c").stdout, "last\n")
+        wait_until("--rm is honoured", lambda: self.daemon.docker("ps", "-aq", "--filter", "name=r").stdout == "")
+
+    def test_an_attached_client_goes_on_on_its_socket(self):
+        words = [DOCKER, "run", "--name", "c", "busybox", "sh", "-c", "for i in 1 2 3 4 5 6 7 8 9 10; do echo $i; sleep 0.2; done"]
+        client = subprocess.Popen(words, env=self.daemon.environment(), stdout=subprocess.PIPE, text=True)
+        self.assertEqual(client.stdout.readline(), "1\n")
+        self.daemon.kill()
+        self.daemon.start()
+        self.assertEqual(client.stdout.read().split(), [str(n) for n in range(2, 11)])
+        client.wait()
+
+    def test_killed_at_random_moments_nothing_is_lost_or_left(self):
+        """GRUA_KILLS times: containers start, write numbered lines, exit with a status of their own; gruad dies in between."""
+        chance = random.Random(int(os.environ.get("GRUA_SEED", "1")))
+        expected = {}
+        for number in range(ROUNDS):
+            name = f"k{number}"
+            lines, code = chance.randint(1, 400), chance.randint(0, 100)
+            script = f"i=0; while [ $i -lt {lines} ]; do i=$((i+1)); echo $i; done; exit {code}"
+            client = subprocess.Popen([DOCKER, "run", "-d", "--name", name, "busybox", "sh", "-c", script],
+                                      env=self.daemon.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            time.sleep(chance.uniform(0, 0.25))
+            self.daemon.kill()
+            out, _ = client.communicate(timeout=60)
+            self.daemon.start()
+            expected[name] = (lines, code, client.returncode == 0)
+        started = 0
+        for name, (lines, code, told) in expected.items():
+            found = self.daemon.docker("inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", name, check=False)
+            if found.returncode != 0:
+                self.assertFalse(told, f"{name} was reported as started and is gone")
+                continue
+            if found.stdout.startswith("created"):
+                self.assertFalse(told, f"{name} was reported as started and is only created")
+                continue
+            wait_until(f"{name} has ended", lambda: self.daemon.docker("inspect", "--format", "{{.State.Running}}", name).stdout == "false\n")
+            state = self.daemon.inspect(name)["State"]
+            self.assertEqual((state["Status"], state["ExitCode"], state["Error"]), ("exited", code, ""), name)
+            self.assertEqual(self.daemon.docker("logs", name).stdout.split(), [str(n + 1) for n in range(lines)], name)
+            started += 1
+        print(f"    {ROUNDS} kills, {started} containers started")
+        ids = self.daemon.docker("ps", "-aq").stdout.split()
+        if ids:
+            self.daemon.docker("rm", "-f", *ids, timeout=120)
+        self.daemon.stop()
+        wait_until("veths are gone", lambda: not links_of(self.daemon), 5)
+        self.assertEqual(mounts_of(self.daemon), [])
+        self.assertEqual(cgroups_of(self.daemon), [])
+        left = run("pgrep", "-f", f"{self.daemon.exec_root}", check=False).stdout.split()
+        self.assertEqual(left, [])
+        self.daemon.start()
+        self.assertEqual(self.daemon.docker("ps", "-aq").stdout, "")
