@@ -1,0 +1,128 @@
+// Layers of images, unpacked once each, and the writable layers of containers on top of them, by overlayfs.
+//
+//   <directory>/l/<number>              one unpacked layer; has a row in the store's table `layers`, written after syncfs
+//   <directory>/staging/                layers being unpacked; emptied at start
+//   <directory>/containers/<id>/{upper,work}
+//   <directory>/trash/                  what is being removed; emptied at start and by purge()
+//
+// Invariants: a layer with a row is complete, durable and is its diff ID; a folder without one belongs to nobody and is
+// swept at start. A layer is known by its diff ID, so that images that share it share the folder. Nothing in a layer's
+// tar leads outside its folder: everything is done through fds below a Root.
+// Thread-safe; blocks, so it is used from the pool.
+#pragma once
+
+#include "base/fd.hpp"
+#include "oci/digest.hpp"
+#include "store/database.hpp"
+
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace grua::layers {
+
+class Source;
+
+enum class Access { read_write, read_only };
+
+/// `volatile_`: overlayfs omits all syncs of this container's data; for containers that are removed on exit.
+enum class Durability { normal, volatile_ };
+
+/// Progress of an unpack: bytes of the (compressed) source that are done.
+using Progress = std::function<void(std::uint64_t done)>;
+
+struct Layer {
+    oci::Digest diff_id;
+    std::int64_t number = 0;  ///< names the folder
+    std::uint64_t size = 0;   ///< bytes of its files
+};
+
+class LayerStore {
+public:
+    /// Opens or makes the folder, sweeps what belongs to nobody. `database` must outlive this.
+    LayerStore(std::string directory, store::Database& database);
+    ~LayerStore();
+
+    // --- layers of images -------------------------------------------------------------------------------------
+
+    std::optional<Layer> find(const oci::Digest& diff_id) const;
+
+    /// Unpacks a layer tar (plain, gzip or zstd; found out by its content) unless it is there already. With `expected`,
+    /// the digest of the uncompressed tar is checked before the layer becomes visible; two callers with the same one
+    /// unpack it once. Throws Error(invalid_argument) that names the entry or the digests.
+    Layer unpack(Source& source, const std::optional<oci::Digest>& expected, const Progress& progress = {});
+
+    /// Removes those of `diff_ids` that no container stands on. The caller knows that no image needs them.
+    std::vector<oci::Digest> remove_layers(const std::vector<oci::Digest>& diff_ids);
+
+    std::vector<Layer> list() const;
+
+    // --- containers -------------------------------------------------------------------------------------------
+
+    /// Makes the container's writable layer on `diff_ids` (the lowest first; may be empty). Throws conflict where it exists,
+    /// not_found where a layer is missing.
+    void prepare(std::string_view container_id, const std::vector<oci::Digest>& diff_ids, Durability durability = Durability::normal);
+
+    /// The container's root file system as a detached mount: attach it with move_mount(2). Needs prepare() before.
+    Fd mount(std::string_view container_id, Access access = Access::read_write) const;
+
+    /// The same of layers alone, read only (for `docker create -v` population, image mounts and export).
+    Fd mount_layers(const std::vector<oci::Digest>& diff_ids) const;
+
+    /// The container's writable layer goes to the trash by rename; purge() deletes it. Unknown IDs are no error.
+    void remove(std::string_view container_id);
+
+    /// Deletes what is in the trash. Slow; run it when nobody waits.
+    void purge();
+
+    bool has_container(std::string_view container_id) const;
+    std::vector<std::string> containers() const;  ///< For recovery: which writable layers exist.
+
+    /// Layers of the container, the lowest first.
+    std::vector<oci::Digest> container_layers(std::string_view container_id) const;
+
+    /// Bytes of the files in the writable layer (Docker's SizeRw).
+    std::uint64_t usage(std::string_view container_id) const;
+
+    /// Host paths, for inspect's GraphDriver.Data only.
+    struct Paths {
+        std::string lower;  ///< joined with ':', the highest first
+        std::string upper;
+        std::string work;
+    };
+    Paths paths(std::string_view container_id) const;
+
+private:
+    struct Container {
+        std::vector<oci::Digest> diff_ids;
+        Durability durability = Durability::normal;
+    };
+    std::string layer_path(std::int64_t number) const;
+    std::string container_path(std::string_view id) const;
+    Container container(std::string_view id) const;
+    std::vector<std::int64_t> numbers(const std::vector<oci::Digest>& diff_ids) const;
+    void load();
+    void sweep();
+    Layer unpack_new(Source& source, const std::optional<oci::Digest>& expected, const Progress& progress);
+    Layer publish(const std::string& staged, const oci::Digest& diff_id, std::uint64_t size);
+    void trash(const std::string& path);
+
+    const std::string directory_;
+    store::Database& database_;
+    mutable std::mutex mutex_;
+    std::condition_variable unpacked_;
+    std::map<oci::Digest, Layer> layers_;
+    std::set<oci::Digest> unpacking_;
+    std::map<std::string, Container, std::less<>> containers_;
+    std::mutex purging_;
+};
+
+}  // namespace grua::layers
