@@ -1,0 +1,37 @@
+// The text of a container's /etc/hosts, /etc/hostname and /etc/resolv.conf. Values in, text out; the engine writes and mounts them.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace grua::network {
+
+struct HostsOptions {
+    std::string hostname;
+    std::string domainname;
+    std::vector<std::string> addresses;    ///< The container's own, none for network none; each is given the hostname.
+    std::vector<std::string> extra_hosts;  ///< "name:address", "name=address"; address may be host-gateway.
+    std::string host_gateway;              ///< What host-gateway stands for, Networks::gateway().
+};
+
+/// Throws Error(invalid_argument) for a bad extra host.
+std::string hosts_text(const HostsOptions& options);
+
+std::string hostname_text(std::string_view hostname);
+
+struct ResolvOptions {
+    std::vector<std::string> nameservers;  ///< --dns; replace the host's.
+    std::vector<std::string> search;       ///< --dns-search; replace the host's; a single "." means none.
+    std::vector<std::string> options;      ///< --dns-opt; replace the host's.
+    bool keep_loopback = false;            ///< Host network: the host's file as it is, its loopback resolver included.
+    bool ipv6 = false;                     ///< The network has IPv6: its nameservers are of use.
+};
+
+/// The container's resolv.conf made from the host's `host_text`.
+std::string resolv_conf_text(std::string_view host_text, const ResolvOptions& options);
+
+/// The host's resolv.conf, or what systemd-resolved reads where that only names its stub 127.0.0.53. Empty where there is none.
+std::string host_resolv_conf();
+
+}  // namespace grua::network
