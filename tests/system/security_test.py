@@ -1,0 +1,260 @@
+"""Known escapes of container engines, each by its CVE number.
+
+With GRUA_WITHOUT=CVE-… a build of the preset `unprotected` leaves that protection out, and the test of that name must fail
+(`./test protections` checks it): a test that cannot fail shows nothing.
+"""
+
+import ctypes
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import tarfile
+import tempfile
+import time
+import unittest
+
+from harness import BIN, ENV, Case, run, wait_until
+
+RUNTIME = BIN / "grua-runtime"
+
+
+def default_spec():
+    return {
+        "ociVersion": "1.2.0", "hostname": "box", "root": {"path": "rootfs"},
+        "process": {"user": {"uid": 0, "gid": 0}, "args": ["true"], "env": ["PATH=/bin"], "cwd": "/",
+                    "capabilities": {kind: ["CAP_CHOWN", "CAP_SYS_ADMIN"] for kind in ("bounding", "effective", "permitted")}},
+        "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"},
+                   {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755"]},
+                   {"destination": "/dev/pts", "type": "devpts", "source": "devpts", "options": ["newinstance", "ptmxmode=0666", "mode=0620"]}],
+        "linux": {"namespaces": [{"type": kind} for kind in ("pid", "mount", "ipc", "uts", "network")], "maskedPaths": ["/proc/kcore"],
+                  "readonlyPaths": ["/proc/sys"]},
+    }
+
+
+class Bundles(unittest.TestCase):
+    """The runtime alone, on a bundle that the attacker controls."""
+
+    def setUp(self):
+        self.work = pathlib.Path(tempfile.mkdtemp(prefix="grua-sec-", dir="/var/tmp"))
+        self.addCleanup(shutil.rmtree, self.work, ignore_errors=True)
+        run(ENV / "rootfs.sh", "--busybox", self.work / "rootfs")
+        (self.work / "host").mkdir()
+        self.spec = default_spec()
+        self.count = 0
+
+    def bundle(self, *args, check=True):
+        if args:
+            self.spec["process"]["args"] = list(args)
+        (self.work / "config.json").write_text(json.dumps(self.spec))
+        self.count += 1
+        return run(RUNTIME, "--root", self.work / "state", "run", "--bundle", self.work, f"sec-{os.getpid()}-{self.count}", check=check)
+
+    def canary(self):
+        return sorted(str(path.relative_to(self.work / "host")) for path in (self.work / "host").rglob("*"))
+
+    def test_CVE_2021_30465_swapped_mount_targets(self):
+        """A link that is swapped for a folder while the container starts never leads a mount point to the host (also 2024-45310)."""
+        volume = self.work / "rootfs/volume"
+        volume.mkdir()
+        (volume / "target").mkdir()
+        (volume / "swap").symlink_to("/" + "../" * 12 + str(self.work / "host"))
+        self.spec["mounts"].append({"destination": "/volume/target/made", "type": "tmpfs", "source": "tmpfs"})
+        renameat2 = ctypes.CDLL(None, use_errno=True).syscall
+        swapper = os.fork()
+        if swapper == 0:
+            a, b = os.fsencode(volume / "target"), os.fsencode(volume / "swap")
+            deadline = time.monotonic() + 120
+            while time.monotonic() < deadline:
+                renameat2(316, -100, a, -100, b, 2)
+            os._exit(0)
+        try:
+            for _ in range(150):
+                self.bundle("true", check=False)
+        finally:
+            os.kill(swapper, 9)
+            os.waitpid(swapper, 0)
+        self.assertEqual(self.canary(), [])
+
+    def test_CVE_2024_21626_working_folder_through_a_descriptor(self):
+        for number in range(3, 40):
+            self.spec["process"]["cwd"] = f"/proc/self/fd/{number}"
+            done = self.bundle("ls", "..", check=False)
+            self.assertNotEqual(done.returncode, 0, f"fd {number} led to {done.stdout}")
+
+    def test_CVE_2024_21626_no_descriptor_is_left_open(self):
+        out = self.bundle("sh", "-c", "ls -l /proc/1/fd /proc/self/fd | grep -c '[0-9] -> '; ls /proc/1/fd").stdout.split("\n")
+        self.assertEqual(sorted(set(out[1:]) - {""} - {"0", "1", "2"}), ["3"] if "3" in out[1:] else [])
+        target = self.bundle("sh", "-c", "exec readlink /proc/1/fd/3", check=False).stdout.strip()
+        self.assertIn(target, ("", "/proc/1/fd"))
+
+    def test_CVE_2025_31133_masking_does_not_use_the_images_null(self):
+        (self.work / "rootfs/dev").mkdir(exist_ok=True)
+        (self.work / "rootfs/dev/null").symlink_to("/proc/sys/kernel/hostname")
+        self.spec["mounts"] = self.spec["mounts"][:1]
+        out = self.bundle("stat", "-c", "%F %t:%T", "/proc/kcore", check=False)
+        self.assertEqual(out.stdout.strip(), "character special file 1:3", out.stderr)
+
+    def test_CVE_2025_52565_console_is_the_terminal_and_nothing_else(self):
+        """/dev/console of the image is a link: the terminal must not be mounted where it leads."""
+        (self.work / "rootfs/dev").mkdir(exist_ok=True)
+        (self.work / "rootfs/trap").write_text("as it was\n")
+        (self.work / "rootfs/dev/console").symlink_to("/trap")
+        self.spec["mounts"] = [m for m in self.spec["mounts"] if m["destination"] != "/dev"]
+        (self.work / "rootfs/dev/pts").mkdir()
+        self.spec["process"]["terminal"] = True
+        (self.work / "config.json").write_text(json.dumps(self.spec))
+        self.spec["process"]["args"] = ["stat", "-c", "%F", "/trap"]
+        (self.work / "config.json").write_text(json.dumps(self.spec))
+        out = run("script", "-qec", f"{RUNTIME} --root {self.work}/state run --bundle {self.work} sec-{os.getpid()}-console", "/dev/null", check=False)
+        self.assertNotIn("character special", out.stdout)
+
+    def test_CVE_2025_52881_settings_are_written_to_the_real_proc(self):
+        """A mount over /proc/sys must not catch what the runtime writes."""
+        fake = self.work / "fake/net/ipv4"
+        fake.mkdir(parents=True)
+        (fake / "ip_unprivileged_port_start").write_text("fake")
+        self.spec["mounts"].append({"destination": "/proc/sys", "type": "bind", "source": str(self.work / "fake"), "options": ["rbind"]})
+        self.spec["linux"]["sysctl"] = {"net.ipv4.ip_unprivileged_port_start": "77"}
+        self.spec["linux"]["readonlyPaths"] = []
+        self.bundle("true", check=False)
+        self.assertEqual((fake / "ip_unprivileged_port_start").read_text(), "fake")
+
+    def test_CVE_2022_29162_inheritable_capabilities_are_empty(self):
+        self.spec["process"]["capabilities"]["inheritable"] = ["CAP_CHOWN"]
+        out = self.bundle("grep", "CapInh", "/proc/self/status")
+        self.assertEqual(out.stdout.split(), ["CapInh:", "0000000000000000"])
+
+    def test_CVE_2026_41579_dev_that_is_a_link(self):
+        shutil.rmtree(self.work / "rootfs/dev")
+        (self.work / "rootfs/dev").symlink_to("../" * 12 + str(self.work / "host"))
+        self.bundle("true", check=False)
+        self.assertEqual(self.canary(), [])
+
+    def test_CVE_2023_27561_proc_that_is_a_link(self):
+        shutil.rmtree(self.work / "rootfs/proc")
+        (self.work / "rootfs/elsewhere").mkdir()
+        (self.work / "rootfs/proc").symlink_to("elsewhere")
+        done = self.bundle("cat", "/elsewhere/version", check=False)
+        self.assertNotEqual(done.returncode, 0)
+
+    def test_CVE_2022_0811_only_namespaced_settings(self):
+        for name in ("kernel.core_pattern", "kernel.shm_rmid_forced+kernel.core_pattern", "net.../../kernel/core_pattern", "net/ipv4/../../kernel/core_pattern"):
+            self.spec["linux"]["sysctl"] = {name: "|/evil"}
+            done = self.bundle("true", check=False)
+            self.assertNotEqual(done.returncode, 0, name)
+        self.assertNotIn("evil", pathlib.Path("/proc/sys/kernel/core_pattern").read_text())
+
+
+class Engine(Case):
+    def test_CVE_2019_5736_the_runtime_cannot_be_overwritten(self):
+        """The image's program is `#!/proc/self/exe`; a process of the container holds whatever that ran and writes to it afterwards."""
+        binary = hashlib.sha256(RUNTIME.read_bytes()).hexdigest()
+        self.docker("run", "-d", "--name", "c", "busybox", "sh", "-c",
+                    "printf '#!/proc/self/exe\\n' > /trap; chmod +x /trap; while :; do for p in /proc/[0-9]*; do"
+                    " case $(readlink $p/exe) in *busybox) ;; ?*) ( exec 3< $p/exe && sleep 0.05; echo overwritten > /proc/self/fd/3 ) 2>/dev/null ;; esac; done; done")
+        for _ in range(30):
+            self.docker("exec", "c", "/trap", check=False)
+        time.sleep(0.5)
+        self.assertEqual(hashlib.sha256(RUNTIME.read_bytes()).hexdigest(), binary)
+
+    def test_CVE_2022_29162_inheritable_capabilities_are_empty(self):
+        self.docker("run", "-d", "--name", "c", "busybox", "sleep", "1000")
+        for words in (["exec", "c"], ["exec", "--privileged", "c"], ["run", "--rm", "busybox"], ["run", "--rm", "--privileged", "busybox"]):
+            self.assertEqual(self.out(*words, "grep", "CapInh", "/proc/self/status").split()[1], "0" * 16, words)
+
+    def test_CVE_2024_21626_working_folder_of_exec(self):
+        self.docker("run", "-d", "--name", "c", "busybox", "sleep", "1000")
+        for number in range(3, 20):
+            done = self.docker("exec", "-w", f"/proc/self/fd/{number}", "c", "ls", "..", check=False)
+            self.assertNotEqual(done.returncode, 0, done.stdout)
+
+    def image(self, tag, changes):
+        with tempfile.TemporaryDirectory(dir="/var/tmp") as work:
+            run(ENV / "rootfs.sh", "--busybox", f"{work}/root")
+            changes(pathlib.Path(work, "root"))
+            run(ENV / "oci-image.sh", "--tag", tag, "--cmd", "sh", f"{work}/root", f"{work}/image.tar")
+            self.docker("load", "-q", "-i", f"{work}/image.tar")
+        self.addCleanup(self.docker, "rmi", "-f", tag)
+
+    def test_CVE_2026_46680_a_number_is_a_number(self):
+        self.image("users:1", lambda root: (root / "etc/passwd").write_text("1000:x:0:0::/root:/bin/sh\nroot:x:0:0::/:/bin/sh\n"))
+        self.assertEqual(self.out("run", "--rm", "--user", "1000", "users:1", "id", "-u"), "1000")
+
+    def test_CVE_2026_30892_nonsense_is_not_root(self):
+        for user in ("1000junk", "+0", "-1", "4294967296", "99999999999999999999", "0x0", " 0"):
+            done = self.docker("run", "--rm", "--user", user, "busybox", "id", "-u", check=False)
+            self.assertNotEqual(done.returncode, 0, f"{user} became {done.stdout}")
+
+    def test_CVE_2026_47262_group_file_without_end(self):
+        def changes(root):
+            with open(root / "etc/group", "wb") as file:
+                file.truncate(2 << 30)
+
+        with tempfile.TemporaryDirectory(dir="/var/tmp") as work:
+            run(ENV / "rootfs.sh", "--busybox", f"{work}/root")
+            changes(pathlib.Path(work, "root"))
+            run("tar", "-C", f"{work}/root", "--sparse", "-cf", f"{work}/root.tar", ".")
+            self.docker("import", f"{work}/root.tar", "groups:1")
+        self.addCleanup(self.docker, "rmi", "-f", "groups:1")
+        started = time.monotonic()
+        self.docker("run", "--rm", "--user", "nobody:nogroup", "groups:1", "true", check=False)
+        self.assertLess(time.monotonic() - started, 20)
+
+    def test_CVE_2024_9676_passwd_that_is_a_pipe(self):
+        def changes(root):
+            (root / "etc/passwd").unlink()
+            os.mkfifo(root / "etc/passwd")
+
+        self.image("pipe:1", changes)
+        done = self.docker("run", "--rm", "--user", "nobody", "pipe:1", "true", check=False, timeout=20)
+        self.assertNotEqual(done.returncode, 0)
+
+    def test_CVE_2026_17106_layer_extraction_stays_inside(self):
+        canary = pathlib.Path(tempfile.mkdtemp(prefix="grua-canary-", dir="/var/tmp"))
+        self.addCleanup(shutil.rmtree, canary)
+        (canary / "file").write_text("untouched")
+        up = "../" * 14
+
+        def entry(name, kind=tarfile.REGTYPE, link="", data=b"evil"):
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname, info.mode = kind, link, 0o755
+            info.size = len(data) if kind == tarfile.REGTYPE else 0
+            return info, data if kind == tarfile.REGTYPE else None
+
+        attacks = {
+            "dotdot": [entry(f"{up}{canary}/new")],
+            "absolute": [entry(f"{canary}/new")],
+            "link": [entry("l", tarfile.SYMTYPE, str(canary)), entry("l/new")],
+            "relative link": [entry("l", tarfile.SYMTYPE, up + str(canary)), entry("l/new"), entry("l/sub/new")],
+            "link for a file": [entry("l", tarfile.SYMTYPE, f"{canary}/file"), entry("l")],
+            "hard link": [entry("h", tarfile.LNKTYPE, f"{up}{canary}/file"), entry("h")],
+            "hard link through a link": [entry("l", tarfile.SYMTYPE, str(canary)), entry("h", tarfile.LNKTYPE, "l/file"), entry("h")],
+            "whiteout": [entry("l", tarfile.SYMTYPE, str(canary)), entry("l/.wh.file", data=b"")],
+            "whiteout of dotdot": [entry(".wh...", data=b""), entry(f".wh.{up}{canary}", data=b"")],
+            "opaque": [entry("l", tarfile.SYMTYPE, str(canary)), entry("l/.wh..wh..opq", data=b"")],
+            "device": [entry("l", tarfile.SYMTYPE, str(canary)), entry("l/dev", tarfile.CHRTYPE)],
+        }
+        import io
+        for name, entries in attacks.items():
+            buffer = io.BytesIO()
+            with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
+                for info, data in entries:
+                    archive.addfile(info, io.BytesIO(data) if data is not None else None)
+            with tempfile.NamedTemporaryFile(suffix=".tar") as file:
+                file.write(buffer.getvalue())
+                file.flush()
+                self.docker("import", file.name, "evil:1", check=False)
+            self.assertEqual([p.name for p in canary.iterdir()], ["file"], name)
+            self.assertEqual((canary / "file").read_text(), "untouched", name)
+            self.docker("rmi", "-f", "evil:1", check=False)
+
+    def test_CVE_2020_15257_no_abstract_sockets(self):
+        self.docker("run", "-d", "--name", "c", "--network", "host", "busybox", "sleep", "1000")
+        self.assertNotIn("@", self.out("exec", "c", "cat", "/proc/net/unix"))
+
+    def test_CVE_2022_0492_no_new_namespaces_or_mounts_by_default(self):
+        for words in (["unshare", "-Ur", "true"], ["mount", "-t", "tmpfs", "x", "/mnt"], ["unshare", "-m", "true"]):
+            self.assertNotEqual(self.docker("run", "--rm", "busybox", *words, check=False).returncode, 0, words)
