@@ -1,0 +1,172 @@
+#include "volumes/volumes.hpp"
+
+#include "base/codec.hpp"
+#include "base/files.hpp"
+#include "base/id.hpp"
+#include "base/log.hpp"
+#include "store/durable_file.hpp"
+#include "volumes/copy.hpp"
+
+#include <sys/stat.h>
+#include <algorithm>
+#include <filesystem>
+
+namespace grua::volumes {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::size_t name_limit = 255;
+constexpr std::string_view staging_prefix = ".new-";
+constexpr std::string_view trash_prefix = ".trash-";
+
+struct Stored {
+    std::string driver;
+    std::map<std::string, std::string> options;
+    std::map<std::string, std::string> labels;
+    std::string created;
+    bool anonymous = false;
+
+    static constexpr auto fields() {
+        return std::tuple{json::field("driver", &Stored::driver), json::field("options", &Stored::options),
+                          json::field("labels", &Stored::labels), json::field("created", &Stored::created),
+                          json::field("anonymous", &Stored::anonymous)};
+    }
+};
+
+bool is_letter_or_digit(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'); }
+
+/// [a-zA-Z0-9][a-zA-Z0-9_.-]+: it becomes a folder's name, so nothing else may pass.
+void check_name(std::string_view name) {
+    if (name.size() < 2)
+        fail(ErrorKind::invalid_argument, "volume name is too short, names should be at least two alphanumeric characters");
+    const auto allowed = [](char c) { return is_letter_or_digit(c) || c == '_' || c == '.' || c == '-'; };
+    if (name.size() > name_limit || !is_letter_or_digit(name[0]) || !std::ranges::all_of(name, allowed))
+        fail(ErrorKind::invalid_argument,
+             "\"{}\" includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended "
+             "to "
+             "pass a host directory, use absolute path",
+             name);
+}
+
+std::uint64_t tree_size(const fs::path& path) {
+    std::uint64_t total = 0;
+    std::error_code ignored;
+    for (auto entry = fs::recursive_directory_iterator(path, fs::directory_options::skip_permission_denied, ignored);
+         entry != fs::recursive_directory_iterator(); entry.increment(ignored)) {
+        if (ignored) break;
+        if (entry->is_regular_file(ignored) && !entry->is_symlink(ignored)) total += entry->file_size(ignored);
+    }
+    return total;
+}
+
+}  // namespace
+
+Volumes::Volumes(std::string directory) : directory_(std::move(directory)) {
+    make_directories(directory_, 0701);
+    load();
+}
+
+void Volumes::load() {
+    for (const auto& entry : fs::directory_iterator(directory_)) {
+        const std::string name = entry.path().filename().string();
+        if (name.starts_with(staging_prefix) || name.starts_with(trash_prefix)) {
+            fs::remove_all(entry.path());
+            continue;
+        }
+        if (!entry.is_directory()) continue;
+        try {
+            const auto stored = json::parse<Stored>(read_file(entry.path().string() + "/volume.json"));
+            auto volume = std::make_shared<Volume>();
+            volume->name = name;
+            volume->driver = stored.driver;
+            volume->options = stored.options;
+            volume->labels = stored.labels;
+            volume->mountpoint = entry.path().string() + "/_data";
+            volume->created = parse_time(stored.created).value_or(Time{});
+            volume->anonymous = stored.anonymous;
+            volumes_.emplace(name, std::move(volume));
+        } catch (const Error& error) {
+            log::warn("volume {}: {}; left alone", name, error.what());
+        }
+    }
+}
+
+VolumePtr Volumes::create(const CreateOptions& options) {
+    if (!options.driver.empty() && options.driver != "local")
+        fail(ErrorKind::not_found, "error looking up volume plugin {0}: plugin \"{0}\" not found", options.driver);
+    if (!options.options.empty()) fail(ErrorKind::not_implemented, "not implemented: options of local volumes");
+    auto volume = std::make_shared<Volume>();
+    volume->anonymous = options.name.empty();
+    volume->name = volume->anonymous ? random_id() : options.name;
+    check_name(volume->name);
+    const std::lock_guard lock(mutex_);
+    if (const auto found = volumes_.find(volume->name); found != volumes_.end()) return found->second;
+    volume->labels = options.labels;
+    if (volume->anonymous) volume->labels.try_emplace("com.docker.volume.anonymous", "");
+    volume->created = now();
+    const std::string path = directory_ + "/" + volume->name;
+    volume->mountpoint = path + "/_data";
+
+    const std::string staged = directory_ + "/" + std::string(staging_prefix) + random_hex(8);
+    make_directories(staged, 0701);
+    make_directories(staged + "/_data", 0755);
+    const Stored stored{.driver = volume->driver,
+                        .options = {},
+                        .labels = volume->labels,
+                        .created = format_time(volume->created),
+                        .anonymous = volume->anonymous};
+    store::write_durably(staged + "/volume.json", json::dump(stored, {1, 999}), 0600);
+    if (::rename(staged.c_str(), path.c_str()) != 0) fail_errno("rename {}", staged);
+    store::sync_directory(directory_);
+    volumes_.emplace(volume->name, volume);
+    return volume;
+}
+
+VolumePtr Volumes::find(std::string_view name) const {
+    const std::lock_guard lock(mutex_);
+    const auto found = volumes_.find(name);
+    return found == volumes_.end() ? nullptr : found->second;
+}
+
+VolumePtr Volumes::get(std::string_view name) const {
+    auto volume = find(name);
+    if (!volume) fail(ErrorKind::not_found, "get {}: no such volume", name);
+    return volume;
+}
+
+std::vector<VolumePtr> Volumes::list() const {
+    const std::lock_guard lock(mutex_);
+    std::vector<VolumePtr> out;
+    out.reserve(volumes_.size());
+    for (const auto& [name, volume] : volumes_) out.push_back(volume);
+    return out;
+}
+
+void Volumes::remove(std::string_view name, const std::vector<std::string>& users) {
+    std::string trash;
+    {
+        const std::lock_guard lock(mutex_);
+        const auto found = volumes_.find(name);
+        if (found == volumes_.end()) fail(ErrorKind::not_found, "get {}: no such volume", name);
+        if (!users.empty()) fail(ErrorKind::conflict, "remove {}: volume is in use - [{}]", name, fmt::join(users, ", "));
+        trash = directory_ + "/" + std::string(trash_prefix) + random_hex(8);
+        const std::string path = directory_ + "/" + std::string(name);
+        if (::rename(path.c_str(), trash.c_str()) != 0) fail_errno("rename {}", path);
+        volumes_.erase(found);
+    }
+    store::sync_directory(directory_);
+    std::error_code error;
+    fs::remove_all(trash, error);  // Follows no links.
+    if (error) log::warn("remove volume {}: {}: {}", name, trash, error.message());
+}
+
+void Volumes::populate(const Volume& volume, int image_root, std::string_view path) const {
+    if (!fs::is_empty(volume.mountpoint)) return;
+    while_doing(fmt::format("copy {} of the image to volume {}", path, volume.name),
+                [&] { copy_tree(image_root, path, volume.mountpoint.c_str()); });
+}
+
+std::uint64_t Volumes::usage(const Volume& volume) const { return tree_size(volume.mountpoint); }
+
+}  // namespace grua::volumes
