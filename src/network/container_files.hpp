@@ -13,6 +13,7 @@ struct HostsOptions {
     std::vector<std::string> addresses;    ///< The container's own, none for network none; each is given the hostname.
     std::vector<std::string> extra_hosts;  ///< "name:address", "name=address"; address may be host-gateway.
     std::string host_gateway;              ///< What host-gateway stands for, Networks::gateway().
+    std::string host_text;                 ///< Host network: the host's own file, taken as it is where there are no extra hosts.
 };
 
 /// Throws Error(invalid_argument) for a bad extra host.
@@ -28,8 +29,12 @@ struct ResolvOptions {
     bool ipv6 = false;                     ///< The network has IPv6: its nameservers are of use.
 };
 
-/// The container's resolv.conf made from the host's `host_text`.
+/// The container's resolv.conf made from the host's `host_text`: servers on loopback are left out, because in a container
+/// they would be the container itself. Where none is left, Docker's public ones are named, and the file says so.
 std::string resolv_conf_text(std::string_view host_text, const ResolvOptions& options);
+
+/// The addresses that a resolv.conf names.
+std::vector<std::string> nameservers(std::string_view text);
 
 /// The host's resolv.conf, or what systemd-resolved reads where that only names its stub 127.0.0.53. Empty where there is none.
 std::string host_resolv_conf();

@@ -104,8 +104,8 @@ public:
     /// of those that do not.
     void recover(const std::vector<Attachment>& live);
 
-    /// A sandbox on the default bridge. Throws Error: invalid_argument for a bad address, conflict where it is taken or
-    /// the container is attached already, unavailable where no address is left.
+    /// A sandbox on the default bridge. Throws Error: invalid_argument for a bad address, forbidden (as Docker) where it
+    /// is taken, conflict where the container is attached already, unavailable where no address is left.
     Sandbox attach(const std::string& container_id, const AttachOptions& options = {});
 
     /// Ends a container's connection; nothing where it has none. Returns at once: a link that is still there later,

@@ -1,0 +1,374 @@
+#include "linux/netlink.hpp"
+
+#include "linux/netlink_message.hpp"
+
+#include <arpa/inet.h>
+#include <linux/if_link.h>
+#include <linux/rtnetlink.h>
+#include <linux/veth.h>
+#include <net/if.h>
+#include <sys/socket.h>
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <system_error>
+
+namespace grua::linux {
+
+namespace {
+
+// Every answer of a batch must fit the socket's buffer before the first is read: about 1 kB each with the kernel's bookkeeping.
+constexpr std::size_t requests_per_send = 64;
+constexpr int dump_attempts = 8;
+constexpr std::size_t longest_alias = 255;  // IFALIASZ less the zero byte.
+
+ifinfomsg link_header() {
+    ifinfomsg header{};
+    header.ifi_family = AF_UNSPEC;
+    return header;
+}
+
+void put_name(MessageBuilder& message, std::string_view name) {
+    if (name.empty() || name.size() >= IFNAMSIZ) fail(ErrorKind::invalid_argument, "\"{}\" is no interface name", name);
+    message.text(IFLA_IFNAME, name);
+}
+
+template <typename Build>
+std::vector<std::byte> built(std::uint16_t type, std::uint16_t flags, const auto& header, Build&& build) {
+    MessageBuilder message(type, flags, header);
+    build(message);
+    return std::move(message).finish();
+}
+
+std::vector<std::byte> address_request(std::uint16_t type, std::uint16_t flags, int link, Ipv4Prefix address) {
+    ifaddrmsg header{};
+    header.ifa_family = AF_INET;
+    header.ifa_prefixlen = static_cast<std::uint8_t>(address.length);
+    header.ifa_scope = RT_SCOPE_UNIVERSE;
+    header.ifa_index = static_cast<unsigned>(link);
+    return built(type, flags, header, [&](MessageBuilder& message) {
+        message.number(IFA_LOCAL, htonl(address.address.value));
+        message.number(IFA_ADDRESS, htonl(address.address.value));
+        if (type == RTM_NEWADDR && address.length < 31) message.number(IFA_BROADCAST, htonl(address.broadcast().value));
+    });
+}
+
+Link parse_link(const Message& message) {
+    const auto header = message.header<ifinfomsg>();
+    Link link;
+    link.index = header.ifi_index;
+    link.up = (header.ifi_flags & IFF_UP) != 0;
+    for (const Attribute& attribute : message.attributes_after<ifinfomsg>()) {
+        switch (attribute.type) {
+            case IFLA_IFNAME:
+                link.name = attribute.text();
+                break;
+            case IFLA_IFALIAS:
+                link.alias = attribute.text();
+                break;
+            case IFLA_MTU:
+                link.mtu = attribute.number();
+                break;
+            case IFLA_MASTER:
+                link.master = static_cast<int>(attribute.number());
+                break;
+            case IFLA_LINKINFO:
+                for (const Attribute& info : attributes(attribute.payload)) {
+                    if (info.type == IFLA_INFO_KIND) link.kind = info.text();
+                }
+                break;
+            default:
+                break;
+        }
+    }
+    return link;
+}
+
+/// What the kernel says beyond errno, where it says something (NETLINK_EXT_ACK).
+std::string extended_text(const Message& message) {
+    if ((message.flags & NLM_F_ACK_TLVS) == 0) return {};
+    // With NETLINK_CAP_ACK, which is set, the failed request is not repeated: attributes follow nlmsgerr at once.
+    for (const Attribute& attribute : message.attributes_after<nlmsgerr>()) {
+        if (attribute.type == NLMSGERR_ATTR_MSG) return attribute.text();
+    }
+    return {};
+}
+
+Error request_error(std::string_view doing, int os_error, const std::string& extended) {
+    std::string text = fmt::format("{}: {}", doing, std::generic_category().message(os_error));
+    if (!extended.empty()) text += fmt::format(" ({})", extended);
+    return {ErrorKind::system, std::move(text), os_error};
+}
+
+}  // namespace
+
+void NetlinkBatch::create_bridge(const BridgeOptions& bridge) {
+    auto message = built(RTM_NEWLINK, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, link_header(), [&](MessageBuilder& out) {
+        put_name(out, bridge.name);
+        out.number(IFLA_MTU, bridge.mtu);
+        out.bytes(IFLA_ADDRESS, bridge.mac.bytes.data(), bridge.mac.bytes.size());
+        out.nested(IFLA_LINKINFO, [&] { out.text(IFLA_INFO_KIND, "bridge"); });
+    });
+    requests_.push_back({std::move(message), fmt::format("create bridge {}", bridge.name)});
+}
+
+void NetlinkBatch::create_veth(const VethPair& pair) {
+    auto message = built(RTM_NEWLINK, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, link_header(), [&](MessageBuilder& out) {
+        put_name(out, pair.name);
+        out.number(IFLA_MTU, pair.mtu);
+        out.nested(IFLA_LINKINFO, [&] {
+            out.text(IFLA_INFO_KIND, "veth");
+            out.nested(IFLA_INFO_DATA, [&] {
+                out.nested(VETH_INFO_PEER, [&] {
+                    out.structure(link_header());
+                    put_name(out, pair.peer_name);
+                    out.number(IFLA_MTU, pair.mtu);
+                    out.number(IFLA_NET_NS_FD, static_cast<std::uint32_t>(pair.peer_netns));
+                });
+            });
+        });
+    });
+    requests_.push_back({std::move(message), fmt::format("create veth {}", pair.name)});
+}
+
+void NetlinkBatch::change_link(std::string_view name, const LinkChange& change) {
+    ifinfomsg header = link_header();
+    if (change.up) {
+        header.ifi_change = IFF_UP;
+        header.ifi_flags = *change.up ? IFF_UP : 0;
+    }
+    // NEWLINK without CREATE, not SETLINK: it alone takes the port's settings of IFLA_LINKINFO too.
+    auto message = built(RTM_NEWLINK, NLM_F_ACK, header, [&](MessageBuilder& out) {
+        put_name(out, name);
+        if (change.mac) out.bytes(IFLA_ADDRESS, change.mac->bytes.data(), change.mac->bytes.size());
+        if (change.mtu) out.number(IFLA_MTU, *change.mtu);
+        if (change.master) out.number(IFLA_MASTER, static_cast<std::uint32_t>(*change.master));
+        if (change.group) out.number(IFLA_GROUP, *change.group);
+        if (change.alias) {
+            if (change.alias->size() > longest_alias) fail(ErrorKind::invalid_argument, "alias of {} is too long", name);
+            out.bytes(IFLA_IFALIAS, change.alias->data(), change.alias->size());
+        }
+        if (change.isolated) {
+            out.nested(IFLA_LINKINFO, [&] {
+                out.text(IFLA_INFO_SLAVE_KIND, "bridge");
+                out.nested(IFLA_INFO_SLAVE_DATA, [&] { out.number(IFLA_BRPORT_ISOLATED, std::uint8_t{1}); });
+            });
+        }
+    });
+    requests_.push_back({std::move(message), fmt::format("set up link {}", name)});
+}
+
+void NetlinkBatch::delete_link(std::string_view name) {
+    auto message = built(RTM_DELLINK, NLM_F_ACK, link_header(), [&](MessageBuilder& out) { put_name(out, name); });
+    requests_.push_back({std::move(message), fmt::format("delete link {}", name)});
+}
+
+void NetlinkBatch::delete_group(std::uint32_t group) {
+    auto message = built(RTM_DELLINK, NLM_F_ACK, link_header(), [&](MessageBuilder& out) { out.number(IFLA_GROUP, group); });
+    requests_.push_back({std::move(message), fmt::format("delete links of group {}", group)});
+}
+
+void NetlinkBatch::add_address(int link, Ipv4Prefix address) {
+    requests_.push_back({address_request(RTM_NEWADDR, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, link, address),
+                         fmt::format("add address {} to link {}", address.text(), link)});
+}
+
+void NetlinkBatch::remove_address(int link, Ipv4Prefix address) {
+    requests_.push_back(
+        {address_request(RTM_DELADDR, NLM_F_ACK, link, address), fmt::format("remove address {} from link {}", address.text(), link)});
+}
+
+void NetlinkBatch::add_default_route(Ipv4 gateway, int link) {
+    rtmsg header{};
+    header.rtm_family = AF_INET;
+    header.rtm_table = RT_TABLE_MAIN;
+    header.rtm_protocol = RTPROT_STATIC;
+    header.rtm_scope = RT_SCOPE_UNIVERSE;
+    header.rtm_type = RTN_UNICAST;
+    auto message = built(RTM_NEWROUTE, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, header, [&](MessageBuilder& out) {
+        out.number(RTA_GATEWAY, htonl(gateway.value));
+        out.number(RTA_OIF, static_cast<std::uint32_t>(link));
+    });
+    requests_.push_back({std::move(message), fmt::format("add default route through {}", gateway.text())});
+}
+
+Netlink::Netlink() : socket_(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE)) {
+    if (!socket_) fail_errno("open a netlink socket");
+    const auto set = [&](int option) {
+        const int on = 1;
+        if (::setsockopt(socket_.get(), SOL_NETLINK, option, &on, sizeof on) != 0) fail_errno("netlink: set option {}", option);
+    };
+    set(NETLINK_EXT_ACK);
+    set(NETLINK_CAP_ACK);
+    set(NETLINK_GET_STRICT_CHK);
+    sockaddr_nl address{};
+    address.nl_family = AF_NETLINK;
+    if (::bind(socket_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) fail_errno("netlink: bind");
+}
+
+std::vector<std::byte> Netlink::receive() {
+    for (;;) {
+        // The kernel's dumps come in pieces of at most 32 kB; a longer datagram is asked for by its real size.
+        const ssize_t size = ::recv(socket_.get(), nullptr, 0, MSG_PEEK | MSG_TRUNC);
+        if (size < 0 && errno == EINTR) continue;
+        if (size < 0) fail_errno("netlink: receive");
+        std::vector<std::byte> datagram(static_cast<std::size_t>(size));
+        sockaddr_nl sender{};
+        socklen_t sender_size = sizeof sender;
+        const ssize_t got =
+            ::recvfrom(socket_.get(), datagram.data(), datagram.size(), 0, reinterpret_cast<sockaddr*>(&sender), &sender_size);
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) fail_errno("netlink: receive");
+        if (sender.nl_pid != 0) continue;  // Another process may send to this socket; only the kernel is believed.
+        datagram.resize(static_cast<std::size_t>(got));
+        return datagram;
+    }
+}
+
+void Netlink::run(const NetlinkBatch& batch) {
+    std::span<const NetlinkBatch::Request> left(batch.requests_);
+    while (!left.empty()) {
+        const auto some = left.first(std::min(left.size(), requests_per_send));
+        run_some(some);
+        left = left.subspan(some.size());
+    }
+}
+
+void Netlink::run_some(std::span<const NetlinkBatch::Request> requests) {
+    std::vector<std::byte> datagram;
+    const std::uint32_t first = sequence_ + 1;
+    for (const auto& request : requests) {
+        const std::size_t start = datagram.size();
+        datagram.insert(datagram.end(), request.message.begin(), request.message.end());
+        const std::uint32_t sequence = ++sequence_;
+        std::memcpy(datagram.data() + start + offsetof(nlmsghdr, nlmsg_seq), &sequence, sizeof sequence);
+    }
+    while (::send(socket_.get(), datagram.data(), datagram.size(), 0) < 0) {
+        if (errno != EINTR) fail_errno("{}: netlink: send", requests.front().doing);
+    }
+
+    std::optional<Error> failure;
+    for (std::size_t answered = 0; answered < requests.size();) {
+        const auto answer = receive();
+        for (const Message& message : messages(answer)) {
+            const std::uint32_t position = message.sequence - first;
+            if (message.type != NLMSG_ERROR || position >= requests.size()) continue;
+            ++answered;
+            const int os_error = -message.header<nlmsgerr>().error;
+            if (os_error != 0 && !failure) failure = request_error(requests[position].doing, os_error, extended_text(message));
+        }
+    }
+    if (failure) throw Error(*failure);
+}
+
+template <typename OnMessage>
+void Netlink::dump(std::span<const std::byte> request, std::string_view what, OnMessage on_message) {
+    std::vector<std::byte> datagram(request.begin(), request.end());
+    const std::uint32_t sequence = ++sequence_;
+    std::memcpy(datagram.data() + offsetof(nlmsghdr, nlmsg_seq), &sequence, sizeof sequence);
+    while (::send(socket_.get(), datagram.data(), datagram.size(), 0) < 0) {
+        if (errno != EINTR) fail_errno("{}: netlink: send", what);
+    }
+    bool interrupted = false;
+    for (;;) {
+        const auto answer = receive();
+        for (const Message& message : messages(answer)) {
+            if (message.sequence != sequence) continue;
+            interrupted = interrupted || (message.flags & NLM_F_DUMP_INTR) != 0;
+            if (message.type == NLMSG_DONE || message.type == NLMSG_ERROR) {
+                // Both begin with an errno; NLMSG_DONE has a positive one never.
+                const int error = message.header<int>();
+                if (error < 0) throw request_error(what, -error, {});
+                if (interrupted) throw Error(ErrorKind::unavailable, fmt::format("{}: it changed meanwhile", what), EINTR);
+                return;
+            }
+            on_message(message);
+        }
+    }
+}
+
+namespace {
+
+/// A dump that was overtaken by a change is taken again.
+template <typename Once>
+auto retried(Once&& once) {
+    for (int attempt = 1;; ++attempt) {
+        try {
+            return once();
+        } catch (const Error& error) {
+            if (error.os_error() != EINTR || attempt == dump_attempts) throw;
+        }
+    }
+}
+
+}  // namespace
+
+std::vector<Link> Netlink::links() {
+    return retried([&] {
+        std::vector<Link> out;
+        const auto request = built(RTM_GETLINK, NLM_F_DUMP, link_header(), [](MessageBuilder&) {});
+        dump(request, "list links", [&](const Message& message) {
+            if (message.type == RTM_NEWLINK) out.push_back(parse_link(message));
+        });
+        return out;
+    });
+}
+
+std::optional<Link> Netlink::link(std::string_view name) {
+    std::optional<Link> out;
+    // One link is answered like a dump of one, ended by the acknowledgement.
+    const auto request = built(RTM_GETLINK, NLM_F_ACK, link_header(), [&](MessageBuilder& message) { put_name(message, name); });
+    try {
+        dump(request, fmt::format("look at link {}", name), [&](const Message& message) {
+            if (message.type == RTM_NEWLINK) out = parse_link(message);
+        });
+    } catch (const Error& error) {
+        if (error.os_error() != ENODEV) throw;
+    }
+    return out;
+}
+
+std::vector<LinkAddress> Netlink::addresses() {
+    return retried([&] {
+        std::vector<LinkAddress> out;
+        ifaddrmsg header{};
+        header.ifa_family = AF_INET;
+        const auto request = built(RTM_GETADDR, NLM_F_DUMP, header, [](MessageBuilder&) {});
+        dump(request, "list addresses", [&](const Message& message) {
+            if (message.type != RTM_NEWADDR) return;
+            const auto found = message.header<ifaddrmsg>();
+            for (const Attribute& attribute : message.attributes_after<ifaddrmsg>()) {
+                // Not IFA_ADDRESS: on a point-to-point link that is the other side's.
+                if (attribute.type != IFA_LOCAL) continue;
+                out.push_back({static_cast<int>(found.ifa_index), {{ntohl(attribute.number())}, found.ifa_prefixlen}});
+            }
+        });
+        return out;
+    });
+}
+
+std::vector<Route> Netlink::routes() {
+    return retried([&] {
+        std::vector<Route> out;
+        rtmsg header{};
+        header.rtm_family = AF_INET;
+        const auto request = built(RTM_GETROUTE, NLM_F_DUMP, header, [](MessageBuilder&) {});
+        dump(request, "list routes", [&](const Message& message) {
+            if (message.type != RTM_NEWROUTE) return;
+            const auto found = message.header<rtmsg>();
+            if (found.rtm_family != AF_INET || found.rtm_type != RTN_UNICAST) return;
+            Route route;
+            route.destination.length = found.rtm_dst_len;
+            route.table = found.rtm_table;
+            for (const Attribute& attribute : message.attributes_after<rtmsg>()) {
+                if (attribute.type == RTA_DST) route.destination.address = {ntohl(attribute.number())};
+                if (attribute.type == RTA_OIF) route.link = static_cast<int>(attribute.number());
+                if (attribute.type == RTA_TABLE) route.table = attribute.number();
+            }
+            out.push_back(route);
+        });
+        return out;
+    });
+}
+
+}  // namespace grua::linux

@@ -1,0 +1,106 @@
+#include "linux/nftables.hpp"
+
+#include "base/error.hpp"
+#include "base/text.hpp"
+#include "linux/netlink_message.hpp"
+
+#include <linux/netfilter.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <nftables/libnftables.h>
+#include <sys/socket.h>
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <memory>
+
+namespace grua::linux {
+
+namespace {
+
+constexpr std::size_t receive_buffer = 64UL * 1024;  // More than the kernel puts into one datagram.
+
+Fd open_socket() {
+    Fd socket{::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER)};
+    if (!socket) fail_errno("nftables: open a netlink socket");
+    sockaddr_nl address{};
+    address.nl_family = AF_NETLINK;
+    if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) fail_errno("nftables: bind");
+    return socket;
+}
+
+bool is_ours(std::uint16_t type, unsigned message) { return type == ((NFNL_SUBSYS_NFTABLES << 8U) | message); }
+
+}  // namespace
+
+void apply_ruleset(const std::string& ruleset, std::string_view doing) {
+    // A context holds 0.6 MB; rulesets are rare.
+    const std::unique_ptr<nft_ctx, decltype(&nft_ctx_free)> context(nft_ctx_new(NFT_CTX_DEFAULT), &nft_ctx_free);
+    if (!context) fail(ErrorKind::system, "{}: nftables: no context", doing);
+    nft_ctx_buffer_error(context.get());
+    nft_ctx_buffer_output(context.get());
+    if (nft_run_cmd_from_buffer(context.get(), ruleset.c_str()) != 0) {
+        fail(ErrorKind::system, "{}: nftables: {}", doing, trim(nft_ctx_get_error_buffer(context.get())));
+    }
+}
+
+std::size_t rule_count(std::string_view table) {
+    const Fd socket = open_socket();
+    nfgenmsg header{};
+    header.nfgen_family = NFPROTO_INET;
+    MessageBuilder request((NFNL_SUBSYS_NFTABLES << 8U) | NFT_MSG_GETRULE, NLM_F_DUMP, header);
+    request.text(NFTA_RULE_TABLE, table);
+    const auto bytes = std::move(request).finish();
+    if (::send(socket.get(), bytes.data(), bytes.size(), 0) < 0) fail_errno("nftables: list rules of {}", table);
+
+    std::size_t count = 0;
+    std::vector<std::byte> buffer(receive_buffer);
+    for (;;) {
+        const ssize_t size = ::recv(socket.get(), buffer.data(), buffer.size(), 0);
+        if (size < 0 && errno == EINTR) continue;
+        if (size < 0) fail_errno("nftables: list rules of {}", table);
+        for (const Message& message : messages(std::span(buffer).first(static_cast<std::size_t>(size)))) {
+            if (message.type == NLMSG_DONE) return count;
+            if (message.type == NLMSG_ERROR) {
+                const int error = -message.header<nlmsgerr>().error;
+                if (error == ENOENT) return 0;
+                errno = error;
+                fail_errno("nftables: list rules of {}", table);
+            }
+            if (is_ours(message.type, NFT_MSG_NEWRULE)) ++count;
+        }
+    }
+}
+
+NftablesWatch::NftablesWatch(std::string table) : table_(std::move(table)), socket_(open_socket()) {
+    const int group = NFNLGRP_NFTABLES;
+    if (::setsockopt(socket_.get(), SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &group, sizeof group) != 0) {
+        fail_errno("nftables: watch table {}", table_);
+    }
+}
+
+bool NftablesWatch::deleted() {
+    // Table, chain and rule messages carry the table's name in the same attribute.
+    static_assert(int{NFTA_TABLE_NAME} == int{NFTA_RULE_TABLE} && int{NFTA_CHAIN_TABLE} == int{NFTA_RULE_TABLE});
+    constexpr std::array watched{NFT_MSG_DELTABLE, NFT_MSG_DELCHAIN, NFT_MSG_DELRULE};
+    bool found = false;
+    std::vector<std::byte> buffer(receive_buffer);
+    for (;;) {
+        const ssize_t size = ::recv(socket_.get(), buffer.data(), buffer.size(), MSG_DONTWAIT);
+        if (size < 0 && errno == EINTR) continue;
+        if (size < 0 && errno == EAGAIN) return found;
+        if (size < 0 && errno == ENOBUFS) {
+            found = true;
+            continue;
+        }
+        if (size < 0) fail_errno("nftables: watch table {}", table_);
+        for (const Message& message : messages(std::span(buffer).first(static_cast<std::size_t>(size)))) {
+            if (std::ranges::none_of(watched, [&](unsigned type) { return is_ours(message.type, type); })) continue;
+            for (const Attribute& attribute : message.attributes_after<nfgenmsg>()) {
+                if (attribute.type == NFTA_RULE_TABLE && attribute.text() == table_) found = true;
+            }
+        }
+    }
+}
+
+}  // namespace grua::linux

@@ -1,0 +1,158 @@
+#include "network/sandbox_pool.hpp"
+
+#include "base/id.hpp"
+#include "base/log.hpp"
+#include "network/bridge.hpp"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <algorithm>
+#include <vector>
+
+namespace grua::network {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+// The kernel's locks are shared with the start that took the last one: let it finish, unless the pool runs low.
+constexpr auto refill_delay = 20ms;
+constexpr auto idle_time = 30s;
+constexpr auto retry_delay = 1s;
+
+Fd open_own_netns() {
+    Fd netns{::open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC)};
+    if (!netns) fail_errno("open this thread's network namespace");
+    return netns;
+}
+
+/// A new network namespace for as long as this lives; then the thread is at home again.
+class Visit {
+public:
+    explicit Visit(int home) : home_(home) {
+        if (::unshare(CLONE_NEWNET) != 0) fail_errno("make a network namespace");
+    }
+    Visit(const Visit&) = delete;
+    Visit& operator=(const Visit&) = delete;
+    ~Visit() {
+        if (::setns(home_, CLONE_NEWNET) != 0) log::error("return to the host's network namespace: errno {}", errno);
+    }
+
+private:
+    int home_;
+};
+
+}  // namespace
+
+SandboxPool::SandboxPool(SandboxPoolOptions options) : options_(options), home_(open_own_netns()), want_(options.ready) {
+    thread_ = std::jthread([this](const std::stop_token& stop) {
+        ::pthread_setname_np(::pthread_self(), "sandbox-pool");
+        refill(stop);
+    });
+}
+
+SandboxPool::~SandboxPool() {
+    thread_.request_stop();
+    thread_.join();
+}
+
+ReadySandbox SandboxPool::take() {
+    std::unique_lock lock(mutex_);
+    last_take_ = Clock::now();
+    if (ready_.empty()) {
+        if (options_.ready > 0) want_ = std::min(std::max(options_.most, options_.ready), want_ * 2);
+        const std::size_t failures_before = failures_;
+        ++waiting_;
+        changed_.notify_all();
+        changed_.wait(lock, [&] { return ended_ || !ready_.empty() || failures_ != failures_before; });
+        --waiting_;
+        if (ready_.empty()) {
+            if (failure_) throw Error(*failure_);
+            fail(ErrorKind::unavailable, "network: shutting down");
+        }
+    }
+    ReadySandbox sandbox = std::move(ready_.front());
+    ready_.pop_front();
+    changed_.notify_all();
+    return sandbox;
+}
+
+bool SandboxPool::wanted(Clock::time_point now) const {
+    if (waiting_ > ready_.size()) return true;
+    if (ready_.size() >= want_) return false;
+    return ready_.size() <= want_ / 2 || now >= last_take_ + refill_delay;
+}
+
+void SandboxPool::shrink(std::unique_lock<std::mutex>& lock) {
+    want_ = options_.ready;
+    std::vector<ReadySandbox> surplus;
+    while (ready_.size() > want_) {
+        surplus.push_back(std::move(ready_.back()));
+        ready_.pop_back();
+    }
+    lock.unlock();
+    surplus.clear();
+    lock.lock();
+}
+
+void SandboxPool::refill(const std::stop_token& stop) {
+    std::unique_lock lock(mutex_);
+    while (!stop.stop_requested()) {
+        const auto now = Clock::now();
+        if (!wanted(now)) {
+            const bool full = ready_.size() >= want_;
+            if (full && want_ > options_.ready && now >= last_take_ + idle_time) {
+                shrink(lock);
+                continue;
+            }
+            const auto woken = [&] { return wanted(Clock::now()); };
+            if (!full) {
+                changed_.wait_until(lock, stop, last_take_ + refill_delay, woken);
+            } else if (want_ > options_.ready) {
+                changed_.wait_until(lock, stop, last_take_ + idle_time, woken);
+            } else {
+                changed_.wait(lock, stop, [&] { return ready_.size() < want_ || woken(); });
+            }
+            continue;
+        }
+        lock.unlock();
+        try {
+            ReadySandbox made = make();
+            lock.lock();
+            ready_.push_back(std::move(made));
+        } catch (const Error& error) {
+            lock.lock();
+            if (waiting_ == 0) log::warn("make a network sandbox ahead: {}", error.what());
+            failure_ = error;
+            ++failures_;
+            changed_.notify_all();
+            changed_.wait_for(lock, stop, retry_delay, [&] { return waiting_ > 0; });
+        }
+        changed_.notify_all();
+    }
+    ended_ = true;
+    changed_.notify_all();
+}
+
+ReadySandbox SandboxPool::make() {
+    ReadySandbox sandbox = [&] {
+        const Visit visit(home_.get());
+        ReadySandbox inner{.link = "gv" + random_hex(6), .netns = open_own_netns(), .inside = linux::Netlink()};
+        linux::NetlinkBatch pair;
+        pair.create_veth({.name = inner.link, .peer_name = "eth0", .peer_netns = inner.netns.get(), .mtu = options_.mtu});
+        host_.run(pair);
+        const auto eth0 = inner.inside.link("eth0");
+        if (!eth0) fail(ErrorKind::system, "eth0 of {} vanished", inner.link);
+        inner.eth0 = eth0->index;
+        disable_ipv6("eth0");
+        linux::NetlinkBatch up;
+        up.change_link("lo", {.up = true});
+        inner.inside.run(up);
+        return inner;
+    }();
+    disable_ipv6(sandbox.link);
+    return sandbox;
+}
+
+}  // namespace grua::network

@@ -1,0 +1,70 @@
+// Ready sandboxes: network namespaces with lo up and an eth0 whose other end waits, down, beside the bridge.
+// Making one costs the kernel about a millisecond, so it is done behind, by one thread - the only one that ever changes
+// its network namespace. What is in the pool hangs on descriptors of this process and is gone with them.
+#pragma once
+
+#include "base/error.hpp"
+#include "base/fd.hpp"
+#include "linux/netlink.hpp"
+
+#include <chrono>
+#include <condition_variable>
+#include <cstddef>
+#include <deque>
+#include <mutex>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <thread>
+
+namespace grua::network {
+
+struct ReadySandbox {
+    std::string link;  ///< The host's end of the pair.
+    Fd netns;
+    linux::Netlink inside;  ///< Speaks in that namespace.
+    int eth0 = 0;           ///< Index of its eth0.
+};
+
+struct SandboxPoolOptions {
+    std::size_t ready = 0;  ///< Kept when idle.
+    std::size_t most = 0;   ///< Kept at most, while demand is high.
+    unsigned mtu = 0;
+};
+
+class SandboxPool {
+public:
+    /// The calling thread's network namespace is the host's.
+    explicit SandboxPool(SandboxPoolOptions options);
+    SandboxPool(const SandboxPool&) = delete;
+    SandboxPool& operator=(const SandboxPool&) = delete;
+    ~SandboxPool();
+
+    /// From the pool, or a fresh one as soon as it is made. Throws what making it threw, or unavailable at the end.
+    ReadySandbox take();
+
+private:
+    using Clock = std::chrono::steady_clock;
+
+    void refill(const std::stop_token& stop);
+    bool wanted(Clock::time_point now) const;
+    void shrink(std::unique_lock<std::mutex>& lock);
+    ReadySandbox make();
+
+    SandboxPoolOptions options_;
+    Fd home_;
+    linux::Netlink host_;
+
+    std::mutex mutex_;
+    std::condition_variable_any changed_;
+    std::deque<ReadySandbox> ready_;
+    std::size_t want_;
+    std::size_t waiting_ = 0;
+    std::size_t failures_ = 0;
+    std::optional<Error> failure_;
+    bool ended_ = false;
+    Clock::time_point last_take_{};
+    std::jthread thread_;
+};
+
+}  // namespace grua::network
