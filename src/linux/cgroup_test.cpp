@@ -471,7 +471,9 @@ TEST_F(RealCgroup, AChildIsBornInIt) {
 TEST_F(RealCgroup, ExecGoesBesideTheInitOfADelegatedCgroup) {
     if (mounts_->layout() != CgroupLayout::v2 || !has(controller::pids)) GTEST_SKIP() << "needs cgroup v2 with controllers";
     auto inner = Cgroup::create(*mounts_, CgroupPath::parse(path_->text() + "/init.scope"));
-    const pid_t init = sleeper();
+    const pid_t init = ::fork();
+    if (init == 0) ::_exit(::pause());
+    children_.push_back(init);
     inner.attach(init);
     write_value("/sys/fs/cgroup" + path_->text() + "/cgroup.subtree_control", "+pids");
     const pid_t exec = ::fork();
