@@ -2,6 +2,7 @@
 
 #include "base/text.hpp"
 
+#include <sys/socket.h>
 #include <boost/json.hpp>
 
 namespace grua::client {
@@ -93,6 +94,7 @@ std::string Client::call(Request request, int* status) {
     const bool kept = connection_ != nullptr;
     if (!connection_) connection_ = std::make_unique<Connection>(endpoint_);
     const auto exchange = [&] {
+        connection_->expect(request);
         connection_->send(request);
         return connection_->receive();
     };
@@ -128,6 +130,7 @@ boost::json::value Client::remove(std::string_view path) { return parse_answer(c
 std::unique_ptr<Connection> Client::begin(Request request) {
     request.target = versioned(request.target);
     auto connection = std::make_unique<Connection>(endpoint_);
+    connection->expect(request);
     connection->send(request);
     return connection;
 }
@@ -140,7 +143,22 @@ Response Client::finish(Connection& connection) {
 
 Stream Client::stream(Request request) {
     Stream out;
-    out.connection = begin(std::move(request));
+    if (request.body_source) {
+        // A daemon that tells its progress while it reads would wait for us to read that.
+        request.target = versioned(request.target);
+        out.connection = std::make_unique<Connection>(endpoint_);
+        out.connection->expect(request);
+        out.sender = std::jthread([connection = out.connection.get(), request = std::move(request)] {
+            try {
+                connection->send(request);
+            } catch (const std::exception&) {
+                // The daemon's answer, or its absence, tells more.
+                ::shutdown(connection->fd(), SHUT_WR);
+            }
+        });
+    } else {
+        out.connection = begin(std::move(request));
+    }
     out.response = finish(*out.connection);
     return out;
 }

@@ -12,6 +12,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <thread>
 
 namespace grua::client {
 
@@ -33,6 +34,7 @@ private:
 struct Stream {
     std::unique_ptr<Connection> connection;
     Response response;
+    std::jthread sender;  ///< Of a body that is sent while the answer is read already.
 };
 
 /// A connection after its upgrade: raw bytes in both directions.

@@ -52,7 +52,6 @@ bool send_all(int fd, std::string_view bytes) {
 }  // namespace
 
 void Connection::send(const Request& request) {
-    head_request_ = request.method == "HEAD";
     std::string head =
         fmt::format("{} {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: grua/{}\r\n", request.method, request.target, host_, GRUA_VERSION);
     for (const auto& [name, value] : request.headers) head += fmt::format("{}: {}\r\n", name, value);

@@ -83,6 +83,8 @@ public:
     Connection(const Connection&) = delete;
     Connection& operator=(const Connection&) = delete;
 
+    /// What receive() must know of the request. Apart from send(), because that may run in a thread of its own.
+    void expect(const Request& request) { head_request_ = request.method == "HEAD"; }
     void send(const Request& request);
     /// Reads the head. Throws Error(unavailable) where the daemon closed the connection.
     Response receive();

@@ -1,0 +1,157 @@
+#include "cli/cli.hpp"
+
+#include "cli/command.hpp"
+#include "cli/context.hpp"
+#include "cli/help.hpp"
+
+#include "base/text.hpp"
+
+#include <algorithm>
+#include <array>
+#include <new>
+#include <optional>
+
+namespace grua::cli {
+
+namespace {
+
+struct Found {
+    const Command* command = nullptr;
+    std::string name;
+    std::size_t words = 0;  ///< How many of the words are its name.
+};
+
+/// Two words before one: "container ls" is not "container".
+std::optional<Found> find_command(std::span<const std::string> words) {
+    for (std::size_t count = std::min<std::size_t>(2, words.size()); count > 0; --count) {
+        const std::string name = join({words.begin(), words.begin() + static_cast<std::ptrdiff_t>(count)}, " ");
+        for (const Command& command : commands()) {
+            for (const char* each : command.names) {
+                if (each && name == each) return Found{&command, name, count};
+            }
+        }
+    }
+    return std::nullopt;
+}
+
+const Group* find_group(std::string_view name) {
+    const auto all = groups();
+    const auto found = std::ranges::find_if(all, [&](const Group& group) { return group.name == name; });
+    return found == all.end() ? nullptr : &*found;
+}
+
+int unknown_command(std::span<const std::string> words, std::size_t known) {
+    const std::string given = join({words.begin(), words.begin() + static_cast<std::ptrdiff_t>(known + 1)}, " ");
+    std::vector<std::string> names;
+    for (const Command& command : commands()) {
+        for (const char* each : command.names) {
+            if (each && !command.hidden) names.emplace_back(each);
+        }
+    }
+    for (const Group& group : groups()) {
+        if (*group.brief) names.emplace_back(group.name);
+    }
+    std::string text = fmt::format("grua: unknown command: grua {}\n", given);
+    if (const std::string near = nearest(given, names); !near.empty()) text += fmt::format("\nDid you mean 'grua {}'?\n", near);
+    const std::string help = known == 0 ? "grua" : "grua " + words[0];
+    fmt::print(stderr, "{}\nRun '{} --help' for more information\n", text, help);
+    return 1;
+}
+
+int show_help(std::span<const std::string> words) {
+    if (words.empty()) {
+        print(program_help());
+        return 0;
+    }
+    if (const auto found = find_command(words)) {
+        print(command_help(*found->command));
+        return 0;
+    }
+    if (const Group* group = find_group(words[0])) {
+        if (words.size() > 1) return unknown_command(words, 1);
+        print(group_help(*group));
+        return 0;
+    }
+    return unknown_command(words, 0);
+}
+
+int wrong_count(const Found& found) {
+    const Command& command = *found.command;
+    const auto plural = [](std::size_t count) { return fmt::format("{} argument{}", count, count == 1 ? "" : "s"); };
+    std::string wanted;
+    if (command.most == 0)
+        wanted = fmt::format("'grua {}' accepts no arguments", found.name);
+    else if (command.least == command.most)
+        wanted = fmt::format("'grua {}' requires {}", found.name, plural(command.least));
+    else if (command.most == any_number)
+        wanted = fmt::format("'grua {}' requires at least {}", found.name, plural(command.least));
+    else
+        wanted = fmt::format("'grua {}' requires at least {} and at most {}", found.name, command.least, plural(command.most));
+    fmt::print(stderr, "grua: {}\n\n{}\n\nSee 'grua {} --help' for more information\n", wanted, usage_line(command), found.name);
+    return 1;
+}
+
+int run_command(Context& context, const Found& found, std::span<const std::string> words) {
+    const Command& command = *found.command;
+    Parsed parsed;
+    try {
+        parsed = parse_flags(command.flags, words, command.interspersed);
+    } catch (const UsageError& error) {
+        fmt::print(stderr, "{}\n\n{}\n\nRun 'grua {} --help' for more information\n", error.what(), usage_line(command), found.name);
+        return error.status();
+    }
+    if (parsed.help) {
+        print(command_help(command));
+        return 0;
+    }
+    if (parsed.arguments.size() < command.least || parsed.arguments.size() > command.most) return wrong_count(found);
+    for (const std::string& warning : parsed.warnings) fmt::print(stderr, "{}\n", warning);
+    try {
+        return command.run(context, parsed);
+    } catch (const UsageError& error) {
+        fmt::print(stderr, "{}\n\n{}\n\nRun 'grua {} --help' for more information\n", error.what(), usage_line(command), found.name);
+        return error.status();
+    }
+}
+
+}  // namespace
+
+int run(std::span<const std::string> words) {
+    try {
+        const std::array tables{global_flags()};
+        Parsed global;
+        try {
+            global = parse_flags(tables, words, Interspersed::no);
+        } catch (const UsageError& error) {
+            fmt::print(stderr, "{}\n\nUsage:  grua [OPTIONS] COMMAND\n\nRun 'grua --help' for more information\n", error.what());
+            return 125;
+        }
+        const std::span<const std::string> rest = global.arguments;
+        if (global.flags.on("version")) {
+            print(fmt::format("grua version {}\n", GRUA_VERSION));
+            return 0;
+        }
+        if (global.help || rest.empty()) {
+            print(program_help());
+            return 0;
+        }
+        if (rest[0] == "help") return show_help(rest.subspan(1));
+        Context context(global.flags.text("host"), global.flags.on("debug"));
+        const auto found = find_command(rest);
+        if (found) return run_command(context, *found, rest.subspan(found->words));
+        const Group* group = find_group(rest[0]);
+        if (!group) return unknown_command(rest, 0);
+        if (rest.size() == 1 || rest[1] == "--help" || rest[1] == "-h") return show_help(rest.first(1));
+        return unknown_command(rest, 1);
+    } catch (const ExitStatus& exit) {
+        return exit.status;
+    } catch (const std::bad_alloc&) {
+        fmt::print(stderr, "grua: out of memory\n");
+        return 1;
+    } catch (const std::exception& error) {
+        fmt::print(stderr, "{}\n", error_text(error));
+        return 1;
+    }
+}
+
+}  // namespace grua::cli

@@ -1,0 +1,95 @@
+// Options of a command as data, and their parser. The rules are pflag's, because scripts written for docker rely on them:
+// -it is -i -t, -eA=1 and -e A=1 and -e=A=1 are the same, --flag=value and --flag value, a boolean takes a value only after '=',
+// "--" ends the options, and for commands that run a program the first positional argument ends them too.
+#pragma once
+
+#include <map>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace grua::cli {
+
+enum class FlagKind {
+    boolean,  ///< true or false
+    text,     ///< any text; the last one counts
+    list,     ///< may be repeated
+    integer,  ///< signed, 64 bit
+    unsigned_integer,
+    decimal,   ///< --cpus
+    bytes,     ///< 64m
+    duration,  ///< 1m30s
+};
+
+/// What the shell offers for a flag's value.
+enum class Completes { nothing, files, containers, images, volumes, networks, signals, words };
+
+struct Flag {
+    const char* name;  ///< Without dashes.
+    char letter = 0;   ///< Its short form.
+    FlagKind kind = FlagKind::text;
+    const char* value = "";  ///< What stands for the value in the help; the kind's own name where empty.
+    const char* help = "";
+    const char* group = "";     ///< Heading in the help; "" is "Options".
+    const char* fallback = "";  ///< Default as text.
+    Completes completes = Completes::nothing;
+    const char* words = "";  ///< Choices for Completes::words, separated by spaces.
+    bool hidden = false;
+    const char* deprecated = "";  ///< What to say when it is used.
+    const char* same_as = "";     ///< A second name of another flag.
+};
+
+/// A wrong command line. Its text is complete; help_hint says whether "See 'grua x --help'" is added.
+class UsageError : public std::exception {
+public:
+    explicit UsageError(std::string message, int status = 125) : message_(std::move(message)), status_(status) {}
+    const char* what() const noexcept override { return message_.c_str(); }
+    int status() const noexcept { return status_; }
+
+private:
+    std::string message_;
+    int status_;
+};
+
+/// What was given. A name that is not in the command's table is a mistake of the program.
+class Flags {
+public:
+    bool given(std::string_view name) const { return values_.contains(name); }
+    bool on(std::string_view name) const;
+    std::string text(std::string_view name) const;
+    std::vector<std::string> list(std::string_view name) const;
+    std::int64_t integer(std::string_view name) const;
+    std::uint64_t unsigned_integer(std::string_view name) const;
+    std::int64_t bytes(std::string_view name) const;
+    std::int64_t nanoseconds(std::string_view name) const;
+
+    void set(std::string_view name, std::string value);  ///< Replaces.
+    void add(std::string_view name, std::string value);
+
+private:
+    friend class FlagParser;
+    const Flag& definition(std::string_view name) const;
+    std::vector<const Flag*> known_;
+    std::map<std::string, std::vector<std::string>, std::less<>> values_;
+};
+
+enum class Interspersed { yes, no };
+
+struct Parsed {
+    Flags flags;
+    std::vector<std::string> arguments;
+    std::vector<std::string> warnings;  ///< About deprecated flags.
+    bool help = false;
+};
+
+/// `tables` are looked through in order. Throws UsageError.
+Parsed parse_flags(std::span<const std::span<const Flag>> tables, std::span<const std::string> words, Interspersed interspersed);
+
+/// Of the names, the one closest to `word` by edit distance (at most 2, and less than half of it); empty where none is near.
+std::string nearest(std::string_view word, std::span<const std::string> names);
+
+/// "string", "list", "bytes" …; for the help.
+const char* value_name(const Flag& flag);
+
+}  // namespace grua::cli

@@ -1,0 +1,76 @@
+// The commands' functions, as commands.cpp's table names them. Each gives back the exit status.
+#pragma once
+
+#include "cli/command.hpp"
+#include "cli/context.hpp"
+
+namespace grua::cli {
+
+int run_container(Context& context, const Parsed& given);
+int create_container(Context& context, const Parsed& given);
+int start_containers(Context& context, const Parsed& given);
+int attach_container(Context& context, const Parsed& given);
+int exec_command(Context& context, const Parsed& given);
+
+int stop_containers(Context& context, const Parsed& given);
+int restart_containers(Context& context, const Parsed& given);
+int kill_containers(Context& context, const Parsed& given);
+int pause_containers(Context& context, const Parsed& given);
+int unpause_containers(Context& context, const Parsed& given);
+int rename_container(Context& context, const Parsed& given);
+int remove_containers(Context& context, const Parsed& given);
+int wait_containers(Context& context, const Parsed& given);
+int update_containers(Context& context, const Parsed& given);
+int top_container(Context& context, const Parsed& given);
+int list_containers(Context& context, const Parsed& given);
+int container_logs(Context& context, const Parsed& given);
+int container_stats(Context& context, const Parsed& given);
+int prune_containers(Context& context, const Parsed& given);
+
+int inspect_objects(Context& context, const Parsed& given);
+int inspect_containers(Context& context, const Parsed& given);
+int inspect_images(Context& context, const Parsed& given);
+int inspect_volumes(Context& context, const Parsed& given);
+int inspect_networks(Context& context, const Parsed& given);
+
+int list_images(Context& context, const Parsed& given);
+int tag_image(Context& context, const Parsed& given);
+int remove_images(Context& context, const Parsed& given);
+int image_history(Context& context, const Parsed& given);
+int load_images(Context& context, const Parsed& given);
+int import_image(Context& context, const Parsed& given);
+int pull_image(Context& context, const Parsed& given);
+int prune_images(Context& context, const Parsed& given);
+
+int show_info(Context& context, const Parsed& given);
+int show_version(Context& context, const Parsed& given);
+int show_events(Context& context, const Parsed& given);
+int disk_usage(Context& context, const Parsed& given);
+int prune_system(Context& context, const Parsed& given);
+
+int list_volumes(Context& context, const Parsed& given);
+int create_volume(Context& context, const Parsed& given);
+int remove_volumes(Context& context, const Parsed& given);
+int prune_volumes(Context& context, const Parsed& given);
+int list_networks(Context& context, const Parsed& given);
+
+int print_completion(Context& context, const Parsed& given);
+int print_completion_words(Context& context, const Parsed& given);
+int generate_files(Context& context, const Parsed& given);
+
+/// `/containers/NAME` and what follows, escaped.
+std::string container_path(const std::string& name, std::string_view rest);
+/// `/images/REFERENCE…`: slashes stay.
+std::string image_path(const std::string& reference, std::string_view rest);
+
+/// Shows a stream of {"status", "progress", "stream", "error"} as docker does. `out` is a descriptor. Throws for an error in it.
+enum class Progress { shown, quiet };
+void show_progress(client::Response& response, int out, Progress progress);
+
+/// POSTs /images/create for a reference without its digest or tag split by the caller.
+void pull(client::Client& daemon, const std::string& reference, const std::string& platform, Progress progress, int out);
+
+/// "name:tag" and a digest taken apart: {"debian", "12"}; the tag is "latest" where there is none.
+std::pair<std::string, std::string> split_reference(const std::string& reference);
+
+}  // namespace grua::cli

@@ -1,0 +1,20 @@
+// Help texts, made from the table of commands.
+#pragma once
+
+#include "cli/command.hpp"
+
+#include <string>
+
+namespace grua::cli {
+
+std::string program_help();
+std::string group_help(const Group& group);
+std::string command_help(const Command& command);
+
+/// "Usage:  grua stop [OPTIONS] CONTAINER [CONTAINER...]"
+std::string usage_line(const Command& command);
+
+/// Headings of a command's flags in their order, each with its flags.
+std::vector<std::pair<std::string, std::vector<const Flag*>>> grouped_flags(const Command& command);
+
+}  // namespace grua::cli

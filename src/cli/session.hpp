@@ -1,0 +1,52 @@
+// The streams of an attached process: what it writes goes to standard output and error, what is typed goes to it, the terminal's
+// size and the signals of this program follow. One thread and one poll().
+#pragma once
+
+#include "cli/terminal.hpp"
+#include "client/client.hpp"
+
+#include <functional>
+#include <memory>
+#include <string>
+
+namespace grua::cli {
+
+struct Session {
+    client::RawStream stream;
+    bool tty = false;
+    bool stdin_open = false;
+    std::string detach_keys = "ctrl-p,ctrl-q";
+    /// Called at the start and when the size of the terminal changed; only with tty.
+    std::function<void(ConsoleSize)> resize;
+    /// Called for each signal that this program gets; not set: they do what they do.
+    std::function<void(int)> signal;
+};
+
+enum class SessionEnd {
+    stream_ended,  ///< The process closed its streams, or the daemon went away.
+    detached,
+};
+
+/// `signals` is made before the process starts, so that no signal comes between.
+SessionEnd run_session(Session& session, SignalPipe& signals);
+
+/// The signals that a session wants to see.
+std::vector<int> session_signals(bool proxied, bool tty);
+
+/// Splits Docker's frames (1 byte stream, 3 zero bytes, 4 bytes length) onto two descriptors.
+class Demultiplexer {
+public:
+    Demultiplexer(int out, int err) : out_(out), err_(err) {}
+    void write(std::string_view bytes);
+
+private:
+    int out_;
+    int err_;
+    std::string head_;
+    std::size_t left_ = 0;
+};
+
+/// Writes all; false where the reader is gone.
+bool write_stream(int fd, std::string_view bytes);
+
+}  // namespace grua::cli
