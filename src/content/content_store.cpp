@@ -1,0 +1,100 @@
+#include "content/content_store.hpp"
+
+#include "base/error.hpp"
+#include "base/files.hpp"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <unistd.h>
+#include <array>
+#include <memory>
+
+namespace grua::content {
+namespace {
+
+constexpr std::array algorithms{"sha256", "sha512"};
+
+std::string folder(const std::string& directory, std::string_view algorithm) { return fmt::format("{}/blobs/{}", directory, algorithm); }
+
+}  // namespace
+
+ContentStore::ContentStore(std::string directory) : directory_(std::move(directory)) {
+    for (const char* algorithm : algorithms) {
+        const std::string path = folder(directory_, algorithm);
+        make_directories(path, 0700);
+        store::sweep_staged(path);
+    }
+}
+
+std::string ContentStore::path(const oci::Digest& digest) const {
+    return fmt::format("{}/{}", folder(directory_, digest.algorithm()), digest.hex());
+}
+
+ContentStore::Writer::Writer(const ContentStore& store, oci::Digest expected, std::optional<std::uint64_t> size)
+    : store_(&store),
+      expected_(std::move(expected)),
+      size_(size),
+      hasher_(expected_.algorithm()),
+      file_(folder(store.directory_, expected_.algorithm()), 0600) {}
+
+void ContentStore::Writer::write(std::string_view bytes) {
+    if (size_ && bytes.size() > *size_ - written_) {
+        fail(ErrorKind::invalid_argument, "blob {} is larger than the announced {} bytes", expected_.text(), *size_);
+    }
+    write_all(file_.fd(), bytes, expected_.text());
+    hasher_.update(bytes);
+    written_ += bytes.size();
+}
+
+void ContentStore::Writer::commit() {
+    if (size_ && written_ != *size_) {
+        fail(ErrorKind::invalid_argument, "blob {} has {} bytes, {} were announced", expected_.text(), written_, *size_);
+    }
+    const oci::Digest actual = hasher_.finish();
+    if (actual != expected_) fail(ErrorKind::invalid_argument, "blob {} has the digest {}", expected_.text(), actual.text());
+    crash_point("content:verified");
+    file_.publish(store_->path(expected_));
+    crash_point("content:published");
+}
+
+oci::Digest ContentStore::put(std::string_view bytes) const {
+    oci::Digest digest = digest_of(bytes);
+    if (exists(digest)) return digest;
+    Writer writer = ingest(digest, bytes.size());
+    writer.write(bytes);
+    writer.commit();
+    return digest;
+}
+
+bool ContentStore::exists(const oci::Digest& digest) const { return ::access(path(digest).c_str(), F_OK) == 0; }
+
+Fd ContentStore::open(const oci::Digest& digest) const {
+    Fd file{::open(path(digest).c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC)};
+    if (file) return file;
+    if (errno == ENOENT) fail(ErrorKind::not_found, "content {}: not found", digest.text());
+    fail_errno("open content {}", digest.text());
+}
+
+std::string ContentStore::read(const oci::Digest& digest, std::size_t limit) const {
+    return read_all(open(digest).get(), digest.text(), limit);
+}
+
+void ContentStore::remove(const oci::Digest& digest) const {
+    if (::unlink(path(digest).c_str()) != 0 && errno != ENOENT) fail_errno("remove content {}", digest.text());
+}
+
+std::vector<oci::Digest> ContentStore::list() const {
+    std::vector<oci::Digest> out;
+    for (const char* algorithm : algorithms) {
+        const std::string path = folder(directory_, algorithm);
+        const auto close = [](DIR* open) { ::closedir(open); };
+        const std::unique_ptr<DIR, decltype(close)> entries{::opendir(path.c_str()), close};
+        if (!entries) fail_errno("open folder {}", path);
+        while (const dirent* entry = ::readdir(entries.get())) {
+            if (auto digest = oci::Digest::parse(fmt::format("{}:{}", algorithm, entry->d_name))) out.push_back(std::move(*digest));
+        }
+    }
+    return out;
+}
+
+}  // namespace grua::content

@@ -1,0 +1,82 @@
+#include "oci/manifest.hpp"
+
+#include "oci/digest.hpp"
+#include "oci/image_config.hpp"
+
+namespace grua::oci {
+namespace {
+
+void check(const Descriptor& descriptor, std::string_view what) {
+    while_doing(what, [&] { static_cast<void>(Digest::from(descriptor.digest)); });
+}
+
+void check_size(std::string_view text, std::string_view what) {
+    if (text.size() > manifest_size_limit) fail(ErrorKind::invalid_argument, "{} is larger than {} bytes", what, manifest_size_limit);
+}
+
+struct ArchiveManifest {
+    std::vector<ArchiveImage> images;
+    static constexpr auto fields() { return std::tuple{json::field("images", &ArchiveManifest::images)}; }
+};
+
+}  // namespace
+
+bool is_manifest(std::string_view type) noexcept { return type == media_type::manifest || type == media_type::docker_manifest; }
+bool is_index(std::string_view type) noexcept { return type == media_type::index || type == media_type::docker_index; }
+
+Manifest parse_manifest(std::string_view text) {
+    check_size(text, "image manifest");
+    Manifest manifest = json::parse<Manifest>(text);
+    if (manifest.schema_version != 2)
+        fail(ErrorKind::invalid_argument, "image manifest: schemaVersion {} is not 2", manifest.schema_version);
+    if (!manifest.media_type.empty() && !is_manifest(manifest.media_type)) {
+        fail(ErrorKind::invalid_argument, "image manifest: media type \"{}\" is not one of an image manifest", manifest.media_type);
+    }
+    check(manifest.config, "image manifest: config");
+    if (manifest.layers.size() > layer_count_limit) {
+        fail(ErrorKind::invalid_argument, "image manifest: {} layers, at most {} can be mounted", manifest.layers.size(),
+             layer_count_limit);
+    }
+    for (const Descriptor& layer : manifest.layers) check(layer, "image manifest: layers");
+    return manifest;
+}
+
+Index parse_index(std::string_view text) {
+    check_size(text, "image index");
+    Index index = json::parse<Index>(text);
+    if (index.schema_version != 2) fail(ErrorKind::invalid_argument, "image index: schemaVersion {} is not 2", index.schema_version);
+    if (!index.media_type.empty() && !is_index(index.media_type)) {
+        fail(ErrorKind::invalid_argument, "image index: media type \"{}\" is not one of an index", index.media_type);
+    }
+    if (index.manifests.size() > index_entry_limit) fail(ErrorKind::invalid_argument, "image index: {} entries", index.manifests.size());
+    for (const Descriptor& each : index.manifests) check(each, "image index: manifests");
+    return index;
+}
+
+std::vector<ArchiveImage> parse_archive_manifest(std::string_view text) {
+    check_size(text, "manifest.json");
+    // The codec reads objects; this document is a list.
+    std::string wrapped = R"({"images":)";
+    wrapped += text;
+    wrapped += '}';
+    std::vector<ArchiveImage> images = while_doing("manifest.json", [&] { return json::parse<ArchiveManifest>(wrapped).images; });
+    if (images.size() > archive_image_limit) fail(ErrorKind::invalid_argument, "manifest.json: {} images", images.size());
+    return images;
+}
+
+const Descriptor* choose(const Index& index, const Platform& wanted) {
+    const Descriptor* best = nullptr;
+    int best_fitness = 0;
+    for (const Descriptor& each : index.manifests) {
+        if (!is_manifest(each.media_type) || each.annotations.contains("vnd.docker.reference.type")) continue;
+        // Without a platform it is the only thing that there is; any match that is named wins.
+        const int fitness = each.platform ? each.platform->fitness(wanted) : 1;
+        if (fitness > best_fitness) {
+            best = &each;
+            best_fitness = fitness;
+        }
+    }
+    return best;
+}
+
+}  // namespace grua::oci

@@ -1,0 +1,96 @@
+// The documents that lead to an image: OCI image manifest and index (image spec, manifest.md, image-index.md) with
+// Docker's equal ones, the OCI layout's marker, and docker-archive's manifest.json.
+#pragma once
+
+#include "base/codec.hpp"
+#include "oci/platform.hpp"
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <tuple>
+#include <vector>
+
+namespace grua::oci {
+
+namespace media_type {
+inline constexpr std::string_view manifest = "application/vnd.oci.image.manifest.v1+json";
+inline constexpr std::string_view index = "application/vnd.oci.image.index.v1+json";
+inline constexpr std::string_view docker_manifest = "application/vnd.docker.distribution.manifest.v2+json";
+inline constexpr std::string_view docker_index = "application/vnd.docker.distribution.manifest.list.v2+json";
+}  // namespace media_type
+
+bool is_manifest(std::string_view type) noexcept;
+bool is_index(std::string_view type) noexcept;
+
+struct Descriptor {
+    std::string media_type;
+    std::string digest;  ///< checked by the parsers below
+    std::uint64_t size = 0;
+    std::map<std::string, std::string> annotations;
+    std::optional<Platform> platform;
+
+    static constexpr auto fields() {
+        return std::tuple{json::field("mediaType", &Descriptor::media_type), json::field("digest", &Descriptor::digest),
+                          json::field("size", &Descriptor::size), json::field("annotations", &Descriptor::annotations).omitted_when_empty(),
+                          json::field("platform", &Descriptor::platform).omitted_when_empty()};
+    }
+    friend bool operator==(const Descriptor&, const Descriptor&) = default;
+};
+
+struct Manifest {
+    std::int64_t schema_version = 0;
+    std::string media_type;
+    Descriptor config;
+    std::vector<Descriptor> layers;
+    std::map<std::string, std::string> annotations;
+
+    static constexpr auto fields() {
+        return std::tuple{json::field("schemaVersion", &Manifest::schema_version),
+                          json::field("mediaType", &Manifest::media_type).omitted_when_empty(), json::field("config", &Manifest::config),
+                          json::field("layers", &Manifest::layers),
+                          json::field("annotations", &Manifest::annotations).omitted_when_empty()};
+    }
+};
+
+struct Index {
+    std::int64_t schema_version = 0;
+    std::string media_type;
+    std::vector<Descriptor> manifests;
+    std::map<std::string, std::string> annotations;
+
+    static constexpr auto fields() {
+        return std::tuple{json::field("schemaVersion", &Index::schema_version),
+                          json::field("mediaType", &Index::media_type).omitted_when_empty(), json::field("manifests", &Index::manifests),
+                          json::field("annotations", &Index::annotations).omitted_when_empty()};
+    }
+};
+
+/// An entry of docker-archive's manifest.json; the paths are the archive's.
+struct ArchiveImage {
+    std::string config;
+    std::vector<std::string> repo_tags;
+    std::vector<std::string> layers;
+
+    static constexpr auto fields() {
+        return std::tuple{json::field("Config", &ArchiveImage::config), json::field("RepoTags", &ArchiveImage::repo_tags),
+                          json::field("Layers", &ArchiveImage::layers)};
+    }
+};
+
+/// Bounds of these documents.
+inline constexpr std::size_t manifest_size_limit = std::size_t{4} << 20U;
+inline constexpr std::size_t index_entry_limit = 10'000;
+inline constexpr std::size_t archive_image_limit = 10'000;
+
+/// Each throws Error(invalid_argument) for what is not the document: schemaVersion 2, known media types, valid digests.
+Manifest parse_manifest(std::string_view text);
+Index parse_index(std::string_view text);
+std::vector<ArchiveImage> parse_archive_manifest(std::string_view text);
+
+/// The index's entry for `wanted`: the best variant, attestations skipped; null where there is none.
+const Descriptor* choose(const Index& index, const Platform& wanted);
+
+}  // namespace grua::oci

@@ -1,0 +1,37 @@
+// os/architecture[/variant], in the words of Go's GOOS and GOARCH.
+#pragma once
+
+#include "base/codec.hpp"
+
+#include <string>
+#include <string_view>
+#include <tuple>
+
+namespace grua::oci {
+
+struct Platform {
+    std::string architecture;
+    std::string os;
+    std::string variant;
+    std::string os_version;
+
+    static constexpr auto fields() {
+        return std::tuple{json::field("architecture", &Platform::architecture), json::field("os", &Platform::os),
+                          json::field("variant", &Platform::variant).omitted_when_empty(),
+                          json::field("os.version", &Platform::os_version).omitted_when_empty()};
+    }
+    friend bool operator==(const Platform&, const Platform&) = default;
+
+    /// "linux/amd64", "arm64", "linux/arm/v7"; synonyms (x86_64, aarch64, armhf, armel, i386) are normalised.
+    static Platform parse(std::string_view text);
+
+    /// This machine's.
+    static Platform host();
+
+    std::string text() const;
+
+    /// How well an image of this platform runs where `wanted` is: 0 not at all, higher is better.
+    int fitness(const Platform& wanted) const;
+};
+
+}  // namespace grua::oci
