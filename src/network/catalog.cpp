@@ -5,6 +5,9 @@
 #include "base/files.hpp"
 #include "base/id.hpp"
 #include "base/log.hpp"
+#include "store/durable_file.hpp"
+
+#include <unistd.h>
 
 namespace grua::network {
 
@@ -43,10 +46,12 @@ Catalog load_catalog(const std::string& directory) {
 }
 
 void save_catalog(const std::string& directory, const Catalog& catalog) {
-    make_directories(directory, 0711);
     const StoredCatalog stored{catalog.bridge_id, catalog.host_id, catalog.none_id, format_time(catalog.created),
                                catalog.gateway ? catalog.gateway->text() : ""};
-    replace_file(path_in(directory), json::dump(stored, {}) + "\n", 0600);
+    const std::string text = json::dump(stored, {}) + "\n";
+    if (::access(path_in(directory).c_str(), F_OK) == 0 && read_file(path_in(directory)) == text) return;
+    make_directories(directory, 0711);
+    store::write_durably(path_in(directory), text, 0600);
 }
 
 }  // namespace grua::network

@@ -171,19 +171,15 @@ void Networks::State::forget(const std::string& container_id, const std::string&
 void Networks::State::connect(ReadySandbox& sandbox, const std::string& container_id, const Endpoint& endpoint) {
     const std::string alias = alias_prefix + container_id;
     linux::NetlinkBatch outside;
-    if (options.icc) {
-        outside.change_link(sandbox.link, {.up = true, .master = bridge.index, .alias = alias});
-    } else {
-        outside.change_link(sandbox.link, {.master = bridge.index, .alias = alias});
-        outside.change_link(sandbox.link, {.up = true, .isolated = true});
-    }
+    outside.change_link(sandbox.link, {.master = bridge.index, .alias = alias});
+    if (!options.icc) outside.change_link(sandbox.link, {.isolated = true});
     {
         const std::lock_guard lock(netlink_mutex);
         netlink.run(outside);
     }
     linux::NetlinkBatch inside;
+    inside.change_link("eth0", {.mac = Mac::parse(endpoint.mac)});
     inside.add_address(sandbox.eth0, {*Ipv4::parse(endpoint.ip), endpoint.prefix_length});
-    inside.change_link("eth0", {.up = true, .mac = Mac::parse(endpoint.mac)});
     inside.add_default_route(bridge.gateway.address, sandbox.eth0);
     sandbox.inside.run(inside);
 }

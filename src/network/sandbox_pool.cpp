@@ -148,10 +148,15 @@ ReadySandbox SandboxPool::make() {
         disable_ipv6("eth0");
         linux::NetlinkBatch up;
         up.change_link("lo", {.up = true});
+        up.change_link("eth0", {.up = true});
         inner.inside.run(up);
         return inner;
     }();
+    // Up without an address or a bridge it leads nowhere, and its carrier is there when it becomes a port.
     disable_ipv6(sandbox.link);
+    linux::NetlinkBatch up;
+    up.change_link(sandbox.link, {.up = true});
+    host_.run(up);
     return sandbox;
 }
 

@@ -1,4 +1,4 @@
-// Ready sandboxes: network namespaces with lo up and an eth0 whose other end waits, down, beside the bridge.
+// Ready sandboxes: network namespaces with lo and eth0 up, and the other end of eth0 up beside the bridge.
 // Making one costs the kernel about a millisecond, so it is done behind, by one thread - the only one that ever changes
 // its network namespace. What is in the pool hangs on descriptors of this process and is gone with them.
 #pragma once
