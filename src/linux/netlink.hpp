@@ -1,7 +1,7 @@
 // The kernel's links, addresses and routes, by rtnetlink.
 //
 // A NetlinkBatch collects requests, Netlink::run sends them in one system call and reads every answer. Each request
-// carries in words what it does, so an error names its object: "create veth gv1a2b: file exists". Answers are parsed
+// carries in words what it does, so an error names its object: "create veth veth1a2b: file exists". Answers are parsed
 // strictly: what does not fit its announced length is an error, never read past.
 #pragma once
 

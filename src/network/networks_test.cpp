@@ -64,7 +64,7 @@ std::size_t open_descriptors() {
 
 std::vector<Link> veths(Netlink& netlink) {
     std::vector<Link> out = netlink.links();
-    std::erase_if(out, [](const Link& link) { return link.kind != "veth" || !link.name.starts_with("gv"); });
+    std::erase_if(out, [](const Link& link) { return link.kind != "veth" || !link.name.starts_with("veth"); });
     return out;
 }
 
@@ -240,7 +240,7 @@ TEST_F(NetworksTest, NoIpv6WhereTheNetworkHasNone) {  // CVE-2024-32473, CVE-202
         EXPECT_FALSE(read_file("/proc/thread-self/net/if_inet6").contains("eth0"));
     });
     EXPECT_EQ(trim(read_file("/proc/sys/net/ipv6/conf/gruatest/disable_ipv6")), "1");
-    EXPECT_FALSE(read_file("/proc/thread-self/net/if_inet6").contains(" gv"));
+    EXPECT_FALSE(read_file("/proc/thread-self/net/if_inet6").contains(" veth"));
 }
 
 TEST_F(NetworksTest, GivenAddressesAreCheckedAndUsed) {

@@ -138,7 +138,8 @@ void SandboxPool::refill(const std::stop_token& stop) {
 ReadySandbox SandboxPool::make() {
     ReadySandbox sandbox = [&] {
         const Visit visit(home_.get());
-        ReadySandbox inner{.link = "gv" + random_hex(6), .netns = open_own_netns(), .inside = linux::Netlink()};
+        // "veth…", as DHCP clients and network managers are told to leave alone; whose it is its alias says.
+        ReadySandbox inner{.link = "veth" + random_hex(5), .netns = open_own_netns(), .inside = linux::Netlink()};
         linux::NetlinkBatch pair;
         pair.create_veth({.name = inner.link, .peer_name = "eth0", .peer_netns = inner.netns.get(), .mtu = options_.mtu});
         host_.run(pair);
