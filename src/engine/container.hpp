@@ -1,0 +1,74 @@
+// One container as the loop knows it: its record and what lives with it.
+#pragma once
+
+#include "base/async.hpp"
+#include "engine/condition.hpp"
+#include "engine/monitor_link.hpp"
+#include "engine/record.hpp"
+#include "engine/restart_policy.hpp"
+
+#include <list>
+#include <memory>
+#include <optional>
+#include <vector>
+
+namespace grua::engine {
+
+struct PendingAttach {
+    AttachRequest request;
+    Fd client;
+};
+
+class WaiterState;
+
+struct Container {
+    Container(const asio::any_io_executor& loop, ContainerRecord first)
+        : lane(loop), changed(loop), record(std::make_shared<const ContainerRecord>(std::move(first))) {}
+
+    template <typename Change>
+    void update(Change change) {
+        ContainerRecord next = *record;
+        change(next);
+        record = std::make_shared<const ContainerRecord>(std::move(next));
+    }
+
+    const std::string& id() const { return record->id; }
+
+    Lane lane;
+    Condition changed;  ///< Record, cleaning, start_error.
+    RecordPtr record;
+
+    std::shared_ptr<MonitorLink> link;  ///< While it runs.
+    Fd pidfd;
+    std::vector<PendingAttach> attaches;  ///< Clients that came before the start.
+    std::list<std::weak_ptr<WaiterState>> waiters;
+    RestartDelay delay;
+    std::optional<Error> start_error;  ///< What the monitor said of the start that is under way.
+    bool cleaning = false;             ///< After an exit, until network and cgroup are free again.
+    bool keep_after_exit = false;      ///< A restart is under way: --rm does not apply.
+    bool gone = false;                 ///< Removed; only references are left.
+};
+
+using ContainerPtr = std::shared_ptr<Container>;
+
+/// Kept by the container weakly: a client that goes away is forgotten.
+class WaiterState : public Waiter {
+public:
+    WaiterState(const asio::any_io_executor& loop, WaitCondition asked) : condition(asked), done(loop) {}
+
+    asio::awaitable<WaitResult> result() override {
+        while (!value) co_await done.wait();
+        co_return *value;
+    }
+
+    void resolve(const WaitResult& with) {
+        if (!value) value = with;
+        done.notify_all();
+    }
+
+    const WaitCondition condition;
+    Condition done;
+    std::optional<WaitResult> value;
+};
+
+}  // namespace grua::engine

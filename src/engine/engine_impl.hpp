@@ -1,0 +1,126 @@
+// The engine's inside: one class, its parts in files by what they do.
+#pragma once
+
+#include "engine/container.hpp"
+#include "engine/create_request.hpp"
+#include "engine/engine.hpp"
+#include "engine/launcher.hpp"
+#include "engine/saver.hpp"
+#include "engine/spec.hpp"
+#include "linux/cgroup.hpp"
+#include "network/networks.hpp"
+
+#include <deque>
+#include <map>
+#include <mutex>
+#include <set>
+#include <string>
+#include <unordered_map>
+
+namespace grua::engine {
+
+class Engine::Impl : public std::enable_shared_from_this<Engine::Impl> {
+public:
+    Impl(asio::any_io_executor loop, asio::thread_pool& pool, Options options, Rooms rooms);
+
+    // looking (engine.cpp)
+    ContainerPtr find_container(std::string_view reference) const;
+    ContainerPtr get_container(std::string_view reference) const;
+    void add(const ContainerPtr& container);
+    /// The record changed: readers on other threads see it, who waits for the container looks again.
+    void publish(Container& container);
+
+    // create.cpp
+    asio::awaitable<Created> create(CreateRequest request);
+    std::string reserve_name(const std::string& asked, const std::string& id);
+    asio::awaitable<void> rename(std::string reference, std::string name);
+
+    // start.cpp
+    asio::awaitable<void> start(std::string reference);
+    asio::awaitable<void> start_held(ContainerPtr container);
+    MonitorEvents monitor_events(const ContainerPtr& container);
+
+    // stop.cpp
+    asio::awaitable<void> stop(std::string reference, StopOptions options);
+    asio::awaitable<void> stop_held(ContainerPtr container, StopOptions options);
+    asio::awaitable<void> restart(std::string reference, StopOptions options);
+    asio::awaitable<void> kill(std::string reference, std::string signal);
+    asio::awaitable<void> pause(std::string reference);
+    asio::awaitable<void> unpause(std::string reference);
+    asio::awaitable<void> update(std::string reference, UpdateConfig update, StringList& warnings);
+    void send_signal(Container& container, int signal);
+    asio::awaitable<bool> wait_for_exit(ContainerPtr container, Condition::Clock::time_point deadline);
+
+    // exit.cpp
+    void on_started(const ContainerPtr& container, pid_t pid, Time started_at, Fd pidfd);
+    void on_exited(const ContainerPtr& container, const ExitReport& report);
+    void on_link_closed(const ContainerPtr& container);
+    asio::awaitable<void> after_exit(ContainerPtr container);
+    asio::awaitable<void> restart_later(ContainerPtr container, std::chrono::milliseconds delay);
+    void resolve_waiters(Container& container, bool removed);
+
+    // remove.cpp
+    asio::awaitable<void> remove(std::string reference, RemoveOptions options);
+    asio::awaitable<void> remove_held(ContainerPtr container, bool volumes);
+    asio::awaitable<Pruned> prune(std::function<bool(const ContainerRecord&)> keep);
+
+    // streams.cpp
+    RecordPtr check_attach(std::string_view reference, const AttachOptions& options) const;
+    asio::awaitable<void> attach(std::string reference, AttachOptions options, Fd client, std::string early_input);
+    asio::awaitable<std::shared_ptr<LogStream>> logs(std::string reference, LogOptions options);
+    asio::awaitable<void> resize(std::string reference, std::uint32_t height, std::uint32_t width);
+
+    // exec_run.cpp
+    asio::awaitable<std::string> exec_create(std::string reference, ExecConfig config);
+    ExecPtr exec_find(std::string_view id) const;
+    ExecPtr check_exec(std::string_view id) const;
+    asio::awaitable<void> exec_start(std::string id, ExecStart start, Fd client, std::string early_input);
+    asio::awaitable<void> exec_resize(std::string id, std::uint32_t height, std::uint32_t width);
+    void on_exec_exited(const ContainerPtr& container, const std::string& id, int code);
+    void forget_execs(Container& container);
+
+    // observe.cpp
+    asio::awaitable<StatsSample> stats(std::string reference);
+    asio::awaitable<Processes> top(std::string reference, std::string ps_args);
+    asio::awaitable<Sizes> sizes(std::string reference);
+
+    // volumes_use.cpp
+    asio::awaitable<std::shared_ptr<const volumes::Volume>> create_volume(volumes::CreateOptions options);
+    asio::awaitable<void> remove_volume(std::string name, bool force);
+    asio::awaitable<Pruned> prune_volumes(std::function<bool(const volumes::Volume&)> keep);
+
+    // recover.cpp
+    asio::awaitable<void> recover();
+    asio::awaitable<void> shutdown();
+    void recover_container(const ContainerPtr& container, std::optional<FoundMonitor> found, std::vector<ContainerPtr>& to_start);
+
+    // paths and small things (engine.cpp)
+    std::string container_directory(const std::string& id) const { return options.data_root + "/containers/" + id; }
+    std::string live_directory(const std::string& id) const { return options.exec_root + "/containers/" + id; }
+    std::string cgroup_path(const ContainerRecord& record) const;
+    void emit(const ContainerRecord& record, std::string action, StringMap more = {});
+    void save(const Container& container) { saver.save(*container.record); }
+    void spawn(asio::awaitable<void> task, std::string doing);
+
+    asio::any_io_executor loop;
+    asio::thread_pool& pool;
+    const Options options;
+    const Rooms rooms;
+    const HostFacts host;
+    const linux::CgroupMounts cgroups;
+    Events events;
+    Saver saver;
+    Launcher launcher;
+
+    std::map<std::string, ContainerPtr, std::less<>> containers;  ///< By ID.
+    std::map<std::string, std::string, std::less<>> names;        ///< Name to ID; also of containers being made.
+    std::unordered_map<std::string, ExecPtr> execs;
+    std::deque<std::pair<Condition::Clock::time_point, std::string>> finished_execs;  ///< The oldest first.
+    bool closing = false;
+
+    /// For readers on other threads.
+    mutable std::mutex snapshot_mutex;
+    std::unordered_map<std::string, RecordPtr> snapshot;
+};
+
+}  // namespace grua::engine

@@ -1,0 +1,232 @@
+// The start of gruad: which containers are there, what became of them while it was away, and what of theirs is left over.
+//
+// <exec root>/containers/<id>/record.json, where it exists, is newer than the store's record: it is written before a start
+// and taken away after the exit has been stored. "running" with pid 0 in it means that a start was under way.
+#include "base/files.hpp"
+#include "base/log.hpp"
+#include "engine/engine_impl.hpp"
+#include "layers/layers.hpp"
+
+#include <csignal>
+#include <filesystem>
+#include <thread>
+
+namespace grua::engine {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int exit_unknown = 255;
+constexpr auto launch_grace = std::chrono::milliseconds(2000);
+
+struct Leftover {
+    ContainerRecord record;
+    std::optional<FoundMonitor> monitor;
+    std::optional<ExitReport> exited;
+    bool stored = false;
+};
+
+std::vector<std::string> folders(const std::string& path) {
+    std::vector<std::string> out;
+    std::error_code ignored;
+    for (const auto& entry : fs::directory_iterator(path, ignored))
+        if (entry.is_directory(ignored)) out.push_back(entry.path().filename().string());
+    return out;
+}
+
+void remove_cgroup(const linux::CgroupMounts& mounts, const std::string& path) {
+    try {
+        auto cgroup = linux::Cgroup::open(mounts, linux::CgroupPath::parse(path));
+        cgroup.kill(SIGKILL);
+        cgroup.remove();
+    } catch (const Error& error) {
+        if (error.kind() != ErrorKind::not_found) log::warn("cgroup {}: {}", path, error.what());
+    }
+}
+
+std::map<std::string, Leftover> read_records(store::Database& database, const std::string& live_root) {
+    std::map<std::string, Leftover> out;
+    for (ContainerRecord& record : Saver::load(database)) {
+        std::string id = record.id;
+        out.emplace(std::move(id), Leftover{.record = std::move(record), .monitor = {}, .exited = {}, .stored = true});
+    }
+    for (const auto& id : folders(live_root)) {
+        try {
+            ContainerRecord record = record_from_json(read_file(live_root + "/" + id + "/record.json", std::size_t{16} << 20U));
+            if (record.id != id) continue;
+            const auto known = out.find(id);
+            // A container that is stored but no longer in the store has been removed.
+            if (known == out.end() && !record.host_config.auto_remove) continue;
+            Leftover& each = out[id];
+            if (known != out.end()) {
+                // Changes that clients were told about since: the store has them.
+                record.name = each.record.name;
+                record.host_config = each.record.host_config;
+                record.restart_count = each.record.restart_count;
+                record.stopped_by_user = each.record.stopped_by_user;
+            }
+            each.record = std::move(record);
+        } catch (const Error& error) {
+            if (error.kind() != ErrorKind::not_found) log::warn("container {}: {}", id, error.what());
+        }
+    }
+    return out;
+}
+
+/// A launch that was under way when gruad was killed may still be going on; it is waited for.
+void find_monitors(std::map<std::string, Leftover>& all, const std::string& live_root) {
+    const auto deadline = std::chrono::steady_clock::now() + launch_grace;
+    for (bool again = true; again;) {
+        again = false;
+        for (auto& [id, each] : all) {
+            if (each.monitor || each.exited) continue;
+            const std::string live = live_root + "/" + id;
+            each.monitor = find_monitor(live);
+            if (!each.monitor) each.exited = read_exit_file(live);
+            const bool launching = each.record.state.status == Status::running && each.record.state.pid == 0;
+            if (!each.monitor && !each.exited && launching) again = true;
+        }
+        if (std::chrono::steady_clock::now() >= deadline) break;
+        if (again) std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
+}
+
+std::optional<network::Attachment> attachment_of(const ContainerRecord& record) {
+    const auto found = record.networks.find("bridge");
+    if (found == record.networks.end() || found->second.ip_address.empty()) return std::nullopt;
+    const EndpointSettings& settings = found->second;
+    network::Attachment out;
+    out.container_id = record.id;
+    out.endpoint.endpoint_id = settings.endpoint_id;
+    out.endpoint.network_id = settings.network_id;
+    out.endpoint.ip = settings.ip_address;
+    out.endpoint.prefix_length = static_cast<unsigned>(settings.ip_prefix_len);
+    out.endpoint.gateway = settings.gateway;
+    out.endpoint.mac = settings.mac_address;
+    return out;
+}
+
+}  // namespace
+
+/// On the loop: the record becomes what was found.
+void Engine::Impl::recover_container(const ContainerPtr& container, std::optional<FoundMonitor> found,
+                                     std::vector<ContainerPtr>& to_start) {
+    const bool ran = is_running(container->record->state.status) || container->record->state.status == Status::restarting;
+    if (found && !found->exited) {
+        container->pidfd = std::move(found->pidfd);
+        container->update([&](ContainerRecord& next) {
+            const bool paused = next.state.status == Status::paused;
+            next.state.status = paused ? Status::paused : Status::running;
+            next.state.pid = found->pid;
+            next.state.started_at = found->started_at;
+        });
+        container->link = std::make_shared<MonitorLink>(loop, std::move(found->socket), monitor_events(container));
+        container->link->run();
+    } else if (is_running(container->record->state.status)) {
+        const ExitReport report = found && found->exited
+                                      ? *found->exited
+                                      : ExitReport{.code = exit_unknown,
+                                                   .finished_at = now(),
+                                                   .error = "exit status unknown: the host or the container's monitor ended"};
+        // The usual way from here: clean up, then --rm or the restart policy.
+        on_exited(container, report);
+        return;
+    }
+    publish(*container);
+    save(*container);
+    if (!is_running(container->record->state.status) &&
+        starts_with_the_daemon(container->record->host_config.restart_policy, container->record->stopped_by_user, ran,
+                               container->record->state.exit_code) &&
+        container->record->state.status != Status::created)
+        to_start.push_back(container);
+}
+
+asio::awaitable<void> Engine::Impl::recover() {
+    using All = std::shared_ptr<std::map<std::string, Leftover>>;
+    auto look = [this]() -> All {
+        const std::string live_root = options.exec_root + "/containers";
+        auto all = std::make_shared<std::map<std::string, Leftover>>(read_records(rooms.database, live_root));
+        find_monitors(*all, live_root);
+        std::vector<network::Attachment> live;
+        for (auto it = all->begin(); it != all->end();) {
+            const std::string& id = it->first;
+            Leftover& each = it->second;
+            const bool runs = each.monitor && !each.monitor->exited;
+            // Killed in the middle of its removal: the layer goes first, the record last.
+            if (!runs && !rooms.layers.has_container(id)) {
+                if (each.stored) rooms.database.execute("DELETE FROM containers WHERE id = ?", {id});
+                remove_cgroup(cgroups, cgroup_path(each.record));
+                it = all->erase(it);
+                continue;
+            }
+            if (runs) {
+                if (auto attachment = attachment_of(each.record)) live.push_back(std::move(*attachment));
+            } else {
+                remove_cgroup(cgroups, cgroup_path(each.record));
+            }
+            ++it;
+        }
+        rooms.networks.recover(live);
+        // What belongs to no container. Both roots are this gruad's alone.
+        std::error_code ignored;
+        for (const auto& id : rooms.layers.containers())
+            if (!all->contains(id)) rooms.layers.remove(id);
+        for (const auto& root : {live_root, options.data_root + "/containers"})
+            for (const auto& id : folders(root))
+                if (!all->contains(id)) {
+                    remove_cgroup(cgroups, (options.cgroup_parent == "/" ? "" : options.cgroup_parent) + "/" + id);
+                    fs::remove_all(root + "/" + id, ignored);
+                }
+        rooms.layers.purge();
+        return all;
+    };
+    const All all = co_await offload(pool, std::move(look));
+    std::vector<ContainerPtr> to_start;
+    for (auto& [id, each] : *all) {
+        // What the monitor wrote down counts as if it had said so.
+        std::optional<FoundMonitor> found = std::move(each.monitor);
+        if (!found && each.exited) {
+            found.emplace();
+            found->exited = each.exited;
+        }
+        const auto container = std::make_shared<Container>(loop, std::move(each.record));
+        names.insert_or_assign(container->record->name, id);
+        containers.insert_or_assign(id, container);
+        recover_container(container, std::move(found), to_start);
+    }
+    log::info("{} containers found, {} of them to be started", containers.size(), to_start.size());
+    for (const auto& container : to_start) {
+        auto again = [](std::shared_ptr<Impl> self, ContainerPtr target) -> asio::awaitable<void> {
+            const Lane::Turn turn = co_await target->lane.take();
+            if (!target->gone && !is_running(target->record->state.status)) co_await self->start_held(target);
+        };
+        spawn(again(shared_from_this(), container), "start a container by its restart policy");
+    }
+    // A --rm container that was created and never started, or had ended, when gruad was last there: its client is gone.
+    for (const auto& [id, container] : std::map(containers)) {
+        if (!container->record->host_config.auto_remove || is_running(container->record->state.status) || container->cleaning) continue;
+        if (container->record->state.status == Status::created && container->record->state.started_at == Time{} &&
+            container->record->state.error.empty())
+            continue;
+        auto take_away = [](std::shared_ptr<Impl> self, ContainerPtr target) -> asio::awaitable<void> {
+            const Lane::Turn turn = co_await target->lane.take();
+            if (!target->gone && !is_running(target->record->state.status)) co_await self->remove_held(target, true);
+        };
+        spawn(take_away(shared_from_this(), container), "remove a container that has ended");
+    }
+}
+
+asio::awaitable<void> Engine::Impl::shutdown() {
+    closing = true;
+    events.close();
+    for (const auto& [id, container] : containers) {
+        container->changed.notify_all();
+        for (const auto& weak : container->waiters)
+            if (const auto waiter = weak.lock()) waiter->resolve({.exit_code = 0, .error = "the daemon is shutting down"});
+    }
+    co_await saver.flushed();
+    for (const auto& [id, container] : containers)
+        if (container->link) container->link->close();
+}
+
+}  // namespace grua::engine
