@@ -40,8 +40,53 @@ const Group* find_group(std::string_view name) {
     return found == all.end() ? nullptr : &*found;
 }
 
+/// What docker has and grua does not yet: said as such, so that nobody looks for a typing error.
+constexpr std::array not_built{"build",
+                               "builder",
+                               "buildx",
+                               "commit",
+                               "compose",
+                               "cp",
+                               "diff",
+                               "export",
+                               "login",
+                               "logout",
+                               "plugin",
+                               "port",
+                               "push",
+                               "save",
+                               "search",
+                               "service",
+                               "stack",
+                               "swarm",
+                               "node",
+                               "secret",
+                               "config",
+                               "context",
+                               "manifest",
+                               "checkpoint",
+                               "container commit",
+                               "container cp",
+                               "container diff",
+                               "container export",
+                               "container port",
+                               "image build",
+                               "image push",
+                               "image save",
+                               "network connect",
+                               "network create",
+                               "network disconnect",
+                               "network prune",
+                               "network rm",
+                               "volume update",
+                               "system dial-stdio"};
+
 int unknown_command(std::span<const std::string> words, std::size_t known) {
     const std::string given = join({words.begin(), words.begin() + static_cast<std::ptrdiff_t>(known + 1)}, " ");
+    if (std::ranges::find(not_built, given) != not_built.end()) {
+        fmt::print(stderr, "grua: not implemented: grua {}\n", given);
+        return 1;
+    }
     std::vector<std::string> names;
     for (const Command& command : commands()) {
         for (const char* each : command.names) {

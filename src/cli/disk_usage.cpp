@@ -119,8 +119,9 @@ std::string verbose_text(const Value& usage) {
         std::string id = text_at(image, "Id");
         if (id.starts_with("sha256:")) id.erase(0, 7);
         const std::int64_t shared = std::max<std::int64_t>(number_at(image, "SharedSize"), 0);
-        images += fmt::format("{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\n", repository, tag, short_id(id), age(image), size(number_at(image, "Size")),
-                              size(shared), size(number_at(image, "Size") - shared), number_at(image, "Containers"));
+        images +=
+            fmt::format("{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\n", repository, tag, short_id(id), age(image), size(number_at(image, "Size")),
+                        size(shared), human_size(static_cast<double>(number_at(image, "Size") - shared)), number_at(image, "Containers"));
     }
     std::string containers = "CONTAINER ID\tIMAGE\tCOMMAND\tLOCAL VOLUMES\tSIZE\tCREATED\tSTATUS\tNAMES\n";
     for (const Value& container : list_at(usage, "Containers")) {

@@ -57,7 +57,7 @@ Value image_row(const Value& image, const std::string& repository, const std::st
         {"CreatedAt", local_time(created)},
         {"Size", human_size(static_cast<double>(whole), 3)},
         {"Containers", containers == -1 ? std::string("N/A") : std::to_string(containers)},
-        {"VirtualSize", human_size(static_cast<double>(whole), 3)},
+        {"VirtualSize", human_size(static_cast<double>(whole))},
         {"SharedSize", size(shared)},
         {"UniqueSize", shared == -1 ? std::string("N/A") : size(whole - shared)}};
 }
@@ -184,7 +184,8 @@ int image_history(Context& context, const Parsed& given) {
             {"Size", human ? human_size(static_cast<double>(size), 3) : std::to_string(size)},
             {"Comment", text_at(layer, "Comment")}});
     }
-    const Listing listing{.default_table = "{{.ID}}\t{{.CreatedSince}}\t{{.CreatedBy}}\t{{.Size}}\t{{.Comment}}",
+    const Listing listing{.default_table = "{{.ID}}\t{{" + std::string(human ? ".CreatedSince" : ".CreatedAt") +
+                                           "}}\t{{.CreatedBy}}\t{{.Size}}\t{{.Comment}}",
                           .headings = history_headings};
     const std::string format = flags.text("format");
     print(render_rows(listing, flags.on("quiet") && (format.empty() || format == "table") ? "{{.ID}}" : format, rows));

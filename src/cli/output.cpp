@@ -37,8 +37,7 @@ std::string expand_format(std::string_view format) {
 }
 
 bool format_mentions(const std::string& format, std::string_view field) {
-    if (format.empty() || format == "table") return false;
-    if (format == "json") return true;
+    if (format.empty() || format == "table" || format == "json") return false;
     return Template::parse(expand_format(format)).mentions(field);
 }
 

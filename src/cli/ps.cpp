@@ -219,6 +219,14 @@ int list_containers(Context& context, const Parsed& given) {
         if (name != "Label" || arguments.size() != 1) return std::nullopt;
         return Value(text_at(at(answer.as_array()[row], "Labels"), print_value(arguments[0])));
     };
+    if (format == "raw") {
+        const std::string raw =
+            "container_id: {{.ID}}\nimage: {{.Image}}\ncommand: {{.Command}}\ncreated_at: {{.CreatedAt}}\nstate: {{.State}}\nstatus: "
+            "{{.Status}}\n"
+            "names: {{.Names}}\nlabels: {{.Labels}}\nports: {{.Ports}}\n";
+        print(render_rows(listing, quiet ? "container_id: {{.ID}}" : raw + (size ? "size: {{.Size}}\n" : ""), rows));
+        return 0;
+    }
     print(render_rows(listing, quiet && (format.empty() || format == "table") ? "{{.ID}}" : format, rows));
     return 0;
 }

@@ -38,6 +38,16 @@ std::string joined_labels(const Value& document) {
     return join(out, ",");
 }
 
+/// As Go prints a time: "2026-01-02 15:04:05.6 +0000 UTC".
+std::string go_time(const std::string& text) {
+    const auto time = parse_time(text);
+    if (!time) return text;
+    std::string out = format_time(*time);
+    out[out.find('T')] = ' ';
+    out.pop_back();
+    return out + " +0000 UTC";
+}
+
 Listing with_labels(Listing listing, const boost::json::array& documents) {
     listing.method = [&documents](std::size_t row, std::string_view name, std::span<const Value> arguments) -> std::optional<Value> {
         if (name != "Label" || arguments.size() != 1) return std::nullopt;
@@ -124,7 +134,7 @@ int list_networks(Context& context, const Parsed& given) {
                                            {"IPv6", truth(network, "EnableIPv6")},
                                            {"Internal", truth(network, "Internal")},
                                            {"Labels", joined_labels(network)},
-                                           {"CreatedAt", text_at(network, "Created")}});
+                                           {"CreatedAt", go_time(text_at(network, "Created"))}});
     }
     const Listing listing =
         with_labels({.default_table = "{{.ID}}\t{{.Name}}\t{{.Driver}}\t{{.Scope}}", .headings = network_headings}, networks);
