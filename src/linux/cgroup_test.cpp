@@ -11,7 +11,9 @@
 #include <gtest/gtest.h>
 #include <linux/sched.h>
 #include <poll.h>
+#include <sched.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
@@ -19,6 +21,8 @@
 #include <unistd.h>
 #include <algorithm>
 #include <chrono>
+#include <cstdio>
+#include <filesystem>
 #include <functional>
 #include <optional>
 
@@ -484,6 +488,54 @@ TEST_F(RealCgroup, ExecGoesBesideTheInitOfADelegatedCgroup) {
     EXPECT_THAT(inner.pids(), ::testing::UnorderedElementsAre(init, exec));
     cgroup_->kill();
     EXPECT_EQ(exit_of(exec), 128 + SIGKILL);
+}
+
+/// "8:0" of any disk.
+std::optional<std::pair<std::int64_t, std::int64_t>> any_disk() {
+    if (!std::filesystem::exists("/sys/block")) return std::nullopt;
+    for (const auto& entry : std::filesystem::directory_iterator{"/sys/block"}) {
+        const auto numbers = split(trim(read_file(entry.path() / "dev")), ':');
+        if (numbers.size() == 2) return std::pair{*parse_int(numbers[0]), *parse_int(numbers[1])};
+    }
+    return std::nullopt;
+}
+
+TEST_F(RealCgroup, DisksAreThrottled) {
+    const auto disk = any_disk();
+    if (!has(controller::io) || !disk) GTEST_SKIP() << "no io controller or no disk";
+    const auto [major, minor] = *disk;
+    Resources resources;
+    resources.block_io.throttle_read_bps = {{major, minor, 1 << 20}};
+    resources.block_io.throttle_write_iops = {{major, minor, 100}};
+    cgroup_->apply(resources);
+    const auto device = fmt::format("{}:{} ", major, minor);
+    EXPECT_THAT(file("blkio", "blkio.throttle.read_bps_device", "io.max"), ::testing::StartsWith(device));
+    EXPECT_THAT(file("blkio", "blkio.throttle.write_iops_device", "io.max"), ::testing::HasSubstr("100"));
+    resources.block_io.throttle_read_bps.front().rate = 0;
+    resources.block_io.throttle_write_iops.front().rate = 0;
+    cgroup_->apply(resources);
+    EXPECT_EQ(file("blkio", "blkio.throttle.read_bps_device", "io.max"), "");
+}
+
+TEST_F(RealCgroup, ControllersReachTheChildrenOfANamespaceRoot) {
+    // As the engine finds it inside a container: it is itself a process of the root that it sees.
+    if (mounts_->layout() != CgroupLayout::v2 || !has(controller::pids)) GTEST_SKIP() << "needs cgroup v2 with controllers";
+    const pid_t engine = child([] {
+        if (::unshare(CLONE_NEWCGROUP | CLONE_NEWNS) != 0 || ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+            ::umount2("/sys/fs/cgroup", MNT_DETACH) != 0 || ::mount("cgroup2", "/sys/fs/cgroup", "cgroup2", 0, nullptr) != 0)
+            return 1;
+        try {
+            auto inner = Cgroup::create(CgroupMounts::detect(), CgroupPath::parse("/grua/x"));
+            Resources resources;
+            resources.pids_limit = 5;
+            inner.apply(resources);
+            return inner.stats().pids.limit == 5 ? 0 : 2;
+        } catch (const Error& error) {
+            ::perror(error.what());
+            return 3;
+        }
+    });
+    EXPECT_EQ(exit_of(engine), 0);
 }
 
 }  // namespace
