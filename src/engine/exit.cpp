@@ -124,6 +124,9 @@ asio::awaitable<void> Engine::Impl::after_exit(ContainerPtr container) {
         co_await offload(pool, std::move(clean));
         // The end is in the store before its traces in the exec root go: a gruad that dies here finds one or the other.
         if (!keeps_record) co_await saver.flushed();
+        // The monitor ends when its connection does.
+        if (container->link) container->link->close();
+        container->link.reset();
         auto forget = [live = live_directory(container->id()), keeps_record] {
             std::error_code ignored;
             if (!keeps_record) std::filesystem::remove(live + "/record.json", ignored);
@@ -134,6 +137,8 @@ asio::awaitable<void> Engine::Impl::after_exit(ContainerPtr container) {
     } catch (const Error& error) {
         log::error("container {}: {}", short_id(container->id()), error.what());
     }
+    if (container->link) container->link->close();
+    container->link.reset();
     container->cleaning = false;
     container->changed.notify_all();
     if (!container->record->host_config.auto_remove || container->keep_after_exit || closing) co_return;
