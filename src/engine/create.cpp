@@ -155,7 +155,9 @@ asio::awaitable<Created> Engine::Impl::create(CreateRequest request) {
     if (!network.starts_with("container:")) {
         EndpointSettings& endpoint = record.networks[network];
         for (const auto& [name, asked] : request.networking.endpoints_config) endpoint = asked;
-        if (!record.config.mac_address.empty()) endpoint.mac_address = record.config.mac_address;
+        // Kept in one place: the endpoint's is what it has while it runs.
+        if (!endpoint.mac_address.empty()) record.config.mac_address = endpoint.mac_address;
+        endpoint.mac_address = record.config.mac_address;
     }
     const std::string directory = container_directory(record.id);
     record.hostname_path = directory + "/hostname";
@@ -173,7 +175,7 @@ asio::awaitable<Created> Engine::Impl::create(CreateRequest request) {
             return make(rooms, id, *image, planned, auto_remove);
         };
         made = co_await offload(pool, std::move(work));
-    } catch (const Error&) {
+    } catch (...) {
         failure = std::current_exception();
     }
     if (failure) {
@@ -223,6 +225,13 @@ asio::awaitable<void> Engine::Impl::rename(std::string reference, std::string na
     publish(*container);
     save(*container);
     emit(*container->record, "rename", {{"oldName", "/" + old}});
+    if (container->record->host_config.auto_remove) {
+        auto keep = [path = live_directory(container->id()) + "/record.json", text = to_json(*container->record)] {
+            replace_file(path, text, 0600);
+            return true;
+        };
+        co_await offload(pool, std::move(keep));
+    }
     co_await saver.flushed();
 }
 

@@ -117,7 +117,8 @@ void check_not_built(const ContainerConfig& config, const HostConfig& host) {
            "other runtimes");
     refuse(!host.log_config.type.empty() && host.log_config.type != "json-file" && host.log_config.type != "none",
            "log drivers other than json-file and none");
-    (void)config;
+    const bool checks_health = config.healthcheck && !config.healthcheck->test.empty() && config.healthcheck->test.front() != "NONE";
+    refuse(checks_health, "health checks");
 }
 
 // --- mounts ----------------------------------------------------------------------------------------------------------

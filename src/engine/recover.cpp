@@ -132,6 +132,8 @@ void Engine::Impl::recover_container(const ContainerPtr& container, std::optiona
         on_exited(container, report);
         return;
     }
+    if (container->record->state.status == Status::restarting || container->record->state.status == Status::removing)
+        container->update([](ContainerRecord& next) { next.state.status = Status::exited; });
     publish(*container);
     save(*container);
     if (!is_running(container->record->state.status) &&

@@ -302,6 +302,8 @@ asio::awaitable<void> Engine::Impl::start_held(ContainerPtr container) {
             fail(ErrorKind::unavailable, "the monitor ended before the program started");
     } catch (const Error& error) {
         failure = error;
+    } catch (const std::exception& error) {
+        failure = Error(ErrorKind::system, error.what());
     }
     if (!failure) co_return;
 

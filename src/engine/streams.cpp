@@ -41,11 +41,7 @@ monitor::LogReaderOptions reader_options(const ContainerRecord& record, const Lo
 class FileLogStream : public LogStream, public std::enable_shared_from_this<FileLogStream> {
 public:
     FileLogStream(asio::any_io_executor loop, asio::thread_pool& pool, ContainerPtr container, LogOptions options)
-        : loop_(std::move(loop)),
-          pool_(pool),
-          container_(std::move(container)),
-          options_(options),
-          reader_(std::make_shared<monitor::LogReader>(reader_options(*container_->record, options))) {}
+        : loop_(std::move(loop)), pool_(pool), container_(std::move(container)), options_(options) {}
 
     asio::awaitable<std::vector<LogLine>> next() override {
         const auto self = shared_from_this();
@@ -54,7 +50,9 @@ public:
             const bool lives = options_.follow && !container_->gone &&
                                (is_running(container_->record->state.status) || container_->record->state.status == Status::restarting ||
                                 container_->record->state.status == Status::created);
-            auto read = [reader = reader_, options = options_] {
+            auto read = [this, self, record = container_->record, options = options_] {
+                if (!reader_) reader_ = std::make_unique<monitor::LogReader>(reader_options(*record, options));
+                monitor::LogReader* const reader = reader_.get();
                 std::vector<LogLine> batch;
                 while (batch.size() < batch_limit) {
                     auto entry = reader->next();
@@ -88,7 +86,7 @@ private:
     asio::thread_pool& pool_;
     ContainerPtr container_;
     LogOptions options_;
-    std::shared_ptr<monitor::LogReader> reader_;
+    std::unique_ptr<monitor::LogReader> reader_;  // made and read on the pool, by one at a time
     std::optional<asio::posix::stream_descriptor> watch_;
 };
 

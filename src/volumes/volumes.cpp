@@ -100,8 +100,8 @@ VolumePtr Volumes::create(const CreateOptions& options) {
     volume->anonymous = options.name.empty();
     volume->name = volume->anonymous ? random_id() : options.name;
     check_name(volume->name);
-    const std::lock_guard lock(mutex_);
-    if (const auto found = volumes_.find(volume->name); found != volumes_.end()) return found->second;
+    const std::lock_guard changing(changing_);
+    if (auto known = find(volume->name)) return known;
     volume->labels = options.labels;
     if (volume->anonymous) volume->labels.try_emplace("com.docker.volume.anonymous", "");
     volume->created = now();
@@ -119,6 +119,7 @@ VolumePtr Volumes::create(const CreateOptions& options) {
     store::write_durably(staged + "/volume.json", json::dump(stored, {1, 999}), 0600);
     if (::rename(staged.c_str(), path.c_str()) != 0) fail_errno("rename {}", staged);
     store::sync_directory(directory_);
+    const std::lock_guard lock(mutex_);
     volumes_.emplace(volume->name, volume);
     return volume;
 }
@@ -144,16 +145,15 @@ std::vector<VolumePtr> Volumes::list() const {
 }
 
 void Volumes::remove(std::string_view name, const std::vector<std::string>& users) {
-    std::string trash;
+    const std::string trash = directory_ + "/" + std::string(trash_prefix) + random_hex(8);
     {
-        const std::lock_guard lock(mutex_);
-        const auto found = volumes_.find(name);
-        if (found == volumes_.end()) fail(ErrorKind::not_found, "get {}: no such volume", name);
+        const std::lock_guard changing(changing_);
+        get(name);
         if (!users.empty()) fail(ErrorKind::conflict, "remove {}: volume is in use - [{}]", name, fmt::join(users, ", "));
-        trash = directory_ + "/" + std::string(trash_prefix) + random_hex(8);
         const std::string path = directory_ + "/" + std::string(name);
         if (::rename(path.c_str(), trash.c_str()) != 0) fail_errno("rename {}", path);
-        volumes_.erase(found);
+        const std::lock_guard lock(mutex_);
+        volumes_.erase(volumes_.find(name));
     }
     store::sync_directory(directory_);
     std::error_code error;

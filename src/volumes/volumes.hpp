@@ -70,7 +70,8 @@ private:
     void load();
 
     const std::string directory_;
-    mutable std::mutex mutex_;
+    std::mutex changing_;       // held while the disk works, so that looking never waits for it
+    mutable std::mutex mutex_;  // of the map only
     std::map<std::string, VolumePtr, std::less<>> volumes_;
 };
 

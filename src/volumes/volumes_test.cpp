@@ -77,7 +77,7 @@ TEST_F(VolumesTest, PopulateCopiesATreeAndFollowsNoLink) {
     EXPECT_EQ(read_file(volume->mountpoint + "/file"), "hello");
     EXPECT_EQ(fs::hard_link_count(volume->mountpoint + "/sub/same"), 2U);
     EXPECT_EQ(fs::read_symlink(volume->mountpoint + "/link"), "/etc/passwd");
-    struct stat status {};
+    struct stat status{};
     ASSERT_EQ(::stat(volume->mountpoint.c_str(), &status), 0);
     EXPECT_EQ(status.st_mode & 07777U, 01777U);
 
