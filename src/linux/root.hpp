@@ -17,6 +17,9 @@ public:
     /// `directory` is a trusted host path. Throws Error where it is not a directory.
     static Root open(const char* directory);
 
+    /// Takes a descriptor of a directory (O_PATH will do), such as the root of a detached mount.
+    static Root at(Fd directory) noexcept { return Root{std::move(directory)}; }
+
     /// Opens `path` as the root's owner sees it: absolute links and ".." stay inside the root, and nothing under it
     /// leads through a magic link of /proc. Throws Error(not_found) where it does not exist.
     /// `flags` are open(2)'s; O_CLOEXEC is added.

@@ -1,0 +1,90 @@
+#include "linux/mounts.hpp"
+
+#include "base/error.hpp"
+
+#include <fcntl.h>
+#include <sys/mount.h>
+#include <sys/vfs.h>
+#include <array>
+
+namespace grua::linux {
+namespace {
+
+/// What the file system said about a refused option: lines such as "e tmpfs: Bad value for 'size'".
+std::string reason_of(int context) {
+    std::string reason;
+    std::array<char, 512> line{};
+    for (ssize_t got = 0; (got = ::read(context, line.data(), line.size())) > 0;) {
+        if (got > 2 && line[0] == 'e') reason += fmt::format(" ({})", std::string_view(line.data() + 2, static_cast<std::size_t>(got - 2)));
+    }
+    return reason;
+}
+
+[[noreturn]] void refused(int context, std::string_view doing) {
+    const int error = errno;
+    const std::string reason = reason_of(context);
+    errno = error;
+    fail_errno("{}{}", doing, reason);
+}
+
+void set_option(int context, const std::string& option) {
+    const std::size_t equals = option.find('=');
+    const int done = equals == std::string::npos
+                         ? ::fsconfig(context, FSCONFIG_SET_FLAG, option.c_str(), nullptr, 0)
+                         : ::fsconfig(context, FSCONFIG_SET_STRING, option.substr(0, equals).c_str(), option.c_str() + equals + 1, 0);
+    if (done != 0) refused(context, fmt::format("mount option {:?}", option));
+}
+
+}  // namespace
+
+Fd make_filesystem(const char* type, const char* source, const std::vector<std::string>& options, std::uint64_t attributes) {
+    const Fd context{::fsopen(type, FSOPEN_CLOEXEC)};
+    if (!context && errno == ENODEV) throw Error(ErrorKind::invalid_argument, fmt::format("unknown file system type {}", type), ENODEV);
+    if (!context) fail_errno("file system {}", type);
+    if (*source && ::fsconfig(context.get(), FSCONFIG_SET_STRING, "source", source, 0) != 0)
+        refused(context.get(), fmt::format("source {}", source));
+    for (const std::string& option : options) set_option(context.get(), option);
+    if (::fsconfig(context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) != 0) refused(context.get(), fmt::format("create {}", type));
+    Fd mount{::fsmount(context.get(), FSMOUNT_CLOEXEC, static_cast<unsigned>(attributes))};
+    if (!mount) refused(context.get(), fmt::format("mount {}", type));
+    return mount;
+}
+
+Fd copy_mount(int directory, const char* path, Recursion recursion) {
+    unsigned flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH;
+    if (recursion == Recursion::recursive) flags |= AT_RECURSIVE;
+    Fd copy{::open_tree(directory, path, flags)};
+    if (!copy && errno == ENOENT) throw Error(ErrorKind::not_found, fmt::format("{}: no such file or directory", path), ENOENT);
+    if (!copy) fail_errno("copy the mount of {}", *path ? path : "a descriptor");
+    return copy;
+}
+
+void attach_mount(int mount, int target, std::string_view name) {
+    if (::move_mount(mount, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) != 0) fail_errno("attach to {}", name);
+}
+
+void change_mount(int mount, const MountChange& change, Recursion recursion, std::string_view name) {
+    mount_attr attributes{};
+    attributes.attr_set = change.set;
+    attributes.attr_clr = change.clear;
+    attributes.propagation = change.propagation;
+    if (change.id_map >= 0) {
+        attributes.attr_set |= MOUNT_ATTR_IDMAP;
+        attributes.userns_fd = static_cast<std::uint64_t>(change.id_map);
+    }
+    // One of the three access time rules is a value, not a flag: to set one, clear them all.
+    constexpr std::uint64_t access_time = MOUNT_ATTR__ATIME;
+    if (((attributes.attr_set | attributes.attr_clr) & access_time) != 0) attributes.attr_clr |= access_time;
+
+    unsigned flags = AT_EMPTY_PATH;
+    if (recursion == Recursion::recursive) flags |= AT_RECURSIVE;
+    if (::mount_setattr(mount, "", flags, &attributes, sizeof attributes) != 0) fail_errno("set the attributes of mount {}", name);
+}
+
+std::uint64_t filesystem_type(int fd) {
+    struct statfs about{};
+    if (::fstatfs(fd, &about) != 0) fail_errno("statfs");
+    return static_cast<std::uint64_t>(about.f_type);
+}
+
+}  // namespace grua::linux

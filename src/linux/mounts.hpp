@@ -1,0 +1,44 @@
+// The mount API of Linux 5.2 and later, by descriptor: a file system or a copy of a tree is made detached, given its
+// attributes, and attached last. No path is looked up twice, so nobody can swap what was checked.
+// The oldest kernel is 5.12 (mount_setattr); openat2, without which grua has no rooted paths, is 5.6.
+#pragma once
+
+#include "base/fd.hpp"
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace grua::linux {
+
+enum class Recursion : std::uint8_t { top_only, recursive };
+
+/// A new instance of a file system, not attached anywhere. `options` are the file system's own, "size=64k" or "newinstance";
+/// `attributes` are MOUNT_ATTR_*. Throws Error with the reason that the file system gave.
+Fd make_filesystem(const char* type, const char* source, const std::vector<std::string>& options, std::uint64_t attributes);
+
+/// A detached copy of what is mounted at `path` under `directory` (an empty path: `directory` itself, which must be of the
+/// caller's mount namespace). Recursive takes the mounts below it along.
+Fd copy_mount(int directory, const char* path, Recursion recursion);
+
+/// Attaches a detached mount (or moves an attached one) onto what `target` refers to. Nothing is looked up by name.
+void attach_mount(int mount, int target, std::string_view name);
+
+struct MountChange {
+    std::uint64_t set = 0;          ///< MOUNT_ATTR_*
+    std::uint64_t clear = 0;        ///< MOUNT_ATTR_*
+    unsigned long propagation = 0;  ///< One of MS_PRIVATE, MS_SLAVE, MS_SHARED, MS_UNBINDABLE; 0 leaves it.
+    int id_map = -1;                ///< A user namespace whose ID maps the mount shall have; -1 none.
+};
+void change_mount(int mount, const MountChange& change, Recursion recursion, std::string_view name);
+
+/// The f_type of the file system that `fd` is in.
+std::uint64_t filesystem_type(int fd);
+
+inline constexpr std::uint64_t proc_magic = 0x9fa0;
+inline constexpr std::uint64_t sysfs_magic = 0x62656572;
+inline constexpr std::uint64_t devpts_magic = 0x1cd1;
+inline constexpr std::uint64_t tmpfs_magic = 0x01021994;
+
+}  // namespace grua::linux

@@ -1,0 +1,62 @@
+#include "linux/process.hpp"
+
+#include "base/error.hpp"
+
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <linux/sched.h>
+#include <sys/syscall.h>
+#include <csignal>
+
+namespace grua::linux {
+
+std::optional<std::uint64_t> namespace_flag(std::string_view oci_name) noexcept {
+    if (oci_name == "pid") return CLONE_NEWPID;
+    if (oci_name == "network") return CLONE_NEWNET;
+    if (oci_name == "mount") return CLONE_NEWNS;
+    if (oci_name == "ipc") return CLONE_NEWIPC;
+    if (oci_name == "uts") return CLONE_NEWUTS;
+    if (oci_name == "user") return CLONE_NEWUSER;
+    if (oci_name == "cgroup") return CLONE_NEWCGROUP;
+    if (oci_name == "time") return CLONE_NEWTIME;
+    return std::nullopt;
+}
+
+Cloned clone_process(std::uint64_t flags, int cgroup) {
+    int pidfd = -1;
+    clone_args arguments{};
+    arguments.flags = flags | CLONE_PIDFD | CLONE_CLEAR_SIGHAND;
+    arguments.pidfd = reinterpret_cast<std::uintptr_t>(&pidfd);
+    arguments.exit_signal = SIGCHLD;
+    if (cgroup >= 0) {
+        arguments.flags |= CLONE_INTO_CGROUP;
+        arguments.cgroup = static_cast<std::uint64_t>(cgroup);
+    }
+    const long pid = ::syscall(SYS_clone3, &arguments, sizeof arguments);
+    if (pid < 0) fail_errno("clone");
+    if (pid == 0) return {};
+    return {static_cast<pid_t>(pid), Fd{pidfd}};
+}
+
+Fd open_pidfd(pid_t pid) {
+    Fd fd{static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))};
+    if (!fd && errno == ESRCH) throw Error(ErrorKind::not_found, fmt::format("no process {}", pid), ESRCH);
+    if (!fd) fail_errno("open process {}", pid);
+    return fd;
+}
+
+void send_signal(int pidfd, int signal) {
+    if (::syscall(SYS_pidfd_send_signal, pidfd, signal, nullptr, 0) == 0) return;
+    if (errno == ESRCH) throw Error(ErrorKind::not_found, "the process has ended", ESRCH);
+    fail_errno("send signal {}", signal);
+}
+
+void close_on_exec_from(unsigned first) {
+    if (::syscall(SYS_close_range, first, ~0U, CLOSE_RANGE_CLOEXEC) != 0) fail_errno("mark descriptors close-on-exec");
+}
+
+void set_close_on_exec(int fd, bool close_on_exec) {
+    if (::fcntl(fd, F_SETFD, close_on_exec ? FD_CLOEXEC : 0) != 0) fail_errno("descriptor {}", fd);
+}
+
+}  // namespace grua::linux

@@ -1,0 +1,35 @@
+// Making and naming processes: clone3, pidfds, namespaces by their kind.
+#pragma once
+
+#include "base/fd.hpp"
+
+#include <sys/types.h>
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+namespace grua::linux {
+
+/// "pid" -> CLONE_NEWPID, and so on for the eight kinds that OCI names (config-linux.md#namespaces).
+std::optional<std::uint64_t> namespace_flag(std::string_view oci_name) noexcept;
+
+struct Cloned {
+    pid_t pid = 0;  ///< 0 in the child.
+    Fd pidfd;       ///< Empty in the child.
+};
+
+/// fork() with namespaces and a pidfd; `cgroup` (v2, -1 none) is where the child is born. For single-threaded callers.
+Cloned clone_process(std::uint64_t flags, int cgroup = -1);
+
+/// Throws Error(not_found) where there is no such process.
+Fd open_pidfd(pid_t pid);
+
+/// Throws Error(not_found) where the process has ended.
+void send_signal(int pidfd, int signal);
+
+/// Every descriptor from `first` on is closed at execve, whoever opened it.
+void close_on_exec_from(unsigned first);
+
+void set_close_on_exec(int fd, bool close_on_exec);
+
+}  // namespace grua::linux
