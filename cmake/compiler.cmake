@@ -32,7 +32,7 @@ if(GRUA_CRASH_POINTS)
   add_compile_definitions(GRUA_CRASH_POINTS)
 endif()
 # Boost.Asio without its own thread-safety where one loop owns all; Boost.JSON is linked, not header-only.
-add_compile_definitions(_GNU_SOURCE BOOST_ASIO_NO_DEPRECATED BOOST_ASIO_DISABLE_VISIBILITY)
+add_compile_definitions(GRUA_VERSION="${PROJECT_VERSION}" _GNU_SOURCE BOOST_ASIO_NO_DEPRECATED BOOST_ASIO_DISABLE_VISIBILITY)
 
 if(NOT GRUA_COROUTINES_CHECKED)
   message(STATUS "Checking that the compiler is right on coroutines")
