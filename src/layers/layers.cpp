@@ -1,0 +1,314 @@
+#include "layers/layers.hpp"
+
+#include "base/error.hpp"
+#include "base/files.hpp"
+#include "base/id.hpp"
+#include "base/log.hpp"
+#include "base/text.hpp"
+#include "layers/overlay.hpp"
+#include "layers/source.hpp"
+#include "layers/tree.hpp"
+#include "layers/unpack.hpp"
+#include "store/durable_file.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <algorithm>
+#include <filesystem>
+
+namespace grua::layers {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::array migrations{
+    "CREATE TABLE layers (number INTEGER PRIMARY KEY AUTOINCREMENT, diff_id TEXT NOT NULL UNIQUE, size INTEGER NOT NULL) STRICT"};
+
+/// Which layers a container stands on is the target of a link: the file system's journal keeps it with the folder itself.
+constexpr const char* layers_link = "layers";
+
+class ProgressSource : public Source {
+public:
+    ProgressSource(Source& inner, const Progress& progress) : inner_(inner), progress_(progress) {}
+    std::size_t read(std::span<char> out) override {
+        const std::size_t count = inner_.read(out);
+        done_ += count;
+        if (progress_) progress_(done_);
+        return count;
+    }
+
+private:
+    Source& inner_;
+    const Progress& progress_;
+    std::uint64_t done_ = 0;
+};
+
+void check_id(std::string_view id) {
+    const auto plain = [](char c) {
+        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
+    };
+    if (id.empty() || id.size() > 128 || !std::ranges::all_of(id, plain))
+        fail(ErrorKind::invalid_argument, "invalid container ID \"{}\"", id);
+}
+
+void remove_path(const std::string& folder, const std::string& name) {
+    const Fd directory{::open(folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)};
+    if (!directory) fail_errno("open folder {}", folder);
+    remove_tree(directory.get(), name);
+}
+
+}  // namespace
+
+LayerStore::LayerStore(std::string directory, store::Database& database) : directory_(std::move(directory)), database_(database) {
+    database_.migrate("layers", migrations);
+    make_directories(directory_, 0700);
+    for (const char* folder : {"l", "staging", "containers", "trash", "empty"})
+        make_directories(fmt::format("{}/{}", directory_, folder), 0755);
+    load();
+    sweep();
+}
+
+LayerStore::~LayerStore() = default;
+
+std::string LayerStore::layer_path(std::int64_t number) const { return fmt::format("{}/l/{}", directory_, number); }
+std::string LayerStore::container_path(std::string_view id) const { return fmt::format("{}/containers/{}", directory_, id); }
+
+void LayerStore::load() {
+    std::map<std::int64_t, oci::Digest> by_number;
+    for (const store::Row& row : database_.query("SELECT number, diff_id, size FROM layers")) {
+        const Layer layer{oci::Digest::from(row.text(1)), row.integer(0), static_cast<std::uint64_t>(row.integer(2))};
+        by_number.emplace(layer.number, layer.diff_id);
+        layers_.emplace(layer.diff_id, layer);
+    }
+    for (const auto& entry : fs::directory_iterator(directory_ + "/containers")) {
+        std::error_code missing;
+        const std::string target = fs::read_symlink(entry.path() / layers_link, missing).string();
+        if (missing) {
+            trash(entry.path());  // interrupted in prepare()
+            continue;
+        }
+        Container container;
+        const std::vector<std::string> words = split(target, ',');
+        container.durability = words.front() == "volatile" ? Durability::volatile_ : Durability::normal;
+        for (const std::string& word : std::span(words).subspan(1)) {
+            const auto found = by_number.find(parse_int(word).value_or(-1));
+            if (found == by_number.end()) {
+                log::error("container {}: layer {} is missing", entry.path().filename().string(), word);
+                continue;
+            }
+            container.diff_ids.push_back(found->second);
+        }
+        containers_.emplace(entry.path().filename().string(), std::move(container));
+    }
+}
+
+void LayerStore::sweep() {
+    for (const auto& entry : fs::directory_iterator(directory_ + "/staging")) remove_path(directory_ + "/staging", entry.path().filename());
+    for (const auto& entry : fs::directory_iterator(directory_ + "/l")) {
+        const std::string name = entry.path().filename();
+        const bool known = std::ranges::any_of(layers_, [&](const auto& each) { return std::to_string(each.second.number) == name; });
+        if (!known) trash(entry.path());
+    }
+    purge();
+}
+
+std::optional<Layer> LayerStore::find(const oci::Digest& diff_id) const {
+    const std::scoped_lock lock{mutex_};
+    const auto found = layers_.find(diff_id);
+    return found == layers_.end() ? std::nullopt : std::optional(found->second);
+}
+
+Layer LayerStore::unpack(Source& source, const std::optional<oci::Digest>& expected, const Progress& progress) {
+    if (!expected) return unpack_new(source, expected, progress);
+    {
+        std::unique_lock lock{mutex_};
+        unpacked_.wait(lock, [&] { return !unpacking_.contains(*expected); });
+        if (const auto found = layers_.find(*expected); found != layers_.end()) return found->second;
+        unpacking_.insert(*expected);
+    }
+    const auto done = [&] {
+        const std::scoped_lock lock{mutex_};
+        unpacking_.erase(*expected);
+        unpacked_.notify_all();
+    };
+    try {
+        Layer layer = unpack_new(source, expected, progress);
+        done();
+        return layer;
+    } catch (...) {
+        done();
+        throw;
+    }
+}
+
+Layer LayerStore::unpack_new(Source& source, const std::optional<oci::Digest>& expected, const Progress& progress) {
+    const std::string name = random_hex(16);
+    const std::string staging = directory_ + "/staging";
+    const std::string staged = staging + "/" + name;
+    if (::mkdir(staged.c_str(), 0755) != 0) fail_errno("create folder {}", staged);
+    try {
+        ProgressSource counted{source, progress};
+        const std::unique_ptr<Source> plain = decompress(counted);
+        HashingReader hashed{*plain, expected ? expected->algorithm() : "sha256"};
+        TarReader tar{hashed};
+        const std::uint64_t size = unpack_tar(tar, staged);
+        const oci::Digest actual = hashed.finish();
+        if (expected && actual != *expected) {
+            fail(ErrorKind::invalid_argument, "layer has the diff ID {}, expected {}", actual.text(), expected->text());
+        }
+        crash_point("layers:unpacked");
+        store::sync_filesystem(staged);
+        crash_point("layers:synced");
+        Layer layer = publish(staged, actual, size);
+        remove_path(staging, name);  // still there where someone else was first
+        return layer;
+    } catch (...) {
+        remove_path(staging, name);
+        throw;
+    }
+}
+
+Layer LayerStore::publish(const std::string& staged, const oci::Digest& diff_id, std::uint64_t size) {
+    const std::scoped_lock lock{mutex_};
+    if (const auto found = layers_.find(diff_id); found != layers_.end()) return found->second;
+    Layer layer{diff_id, 0, size};
+    database_.transaction([&] {
+        database_.execute("INSERT INTO layers (diff_id, size) VALUES (?, ?)", {diff_id.text(), size});
+        layer.number = database_.last_insert_id();
+        if (::rename(staged.c_str(), layer_path(layer.number).c_str()) != 0) fail_errno("rename {}", staged);
+        store::sync_directory(directory_ + "/l");
+        crash_point("layers:renamed");
+    });
+    crash_point("layers:published");
+    layers_.emplace(diff_id, layer);
+    return layer;
+}
+
+std::vector<oci::Digest> LayerStore::remove_layers(const std::vector<oci::Digest>& diff_ids) {
+    const std::scoped_lock lock{mutex_};
+    std::vector<oci::Digest> removed;
+    for (const oci::Digest& diff_id : diff_ids) {
+        const auto found = layers_.find(diff_id);
+        if (found == layers_.end()) continue;
+        const bool used = std::ranges::any_of(
+            containers_, [&](const auto& each) { return std::ranges::find(each.second.diff_ids, diff_id) != each.second.diff_ids.end(); });
+        if (used) continue;
+        database_.execute("DELETE FROM layers WHERE number = ?", {found->second.number});
+        crash_point("layers:row-removed");
+        trash(layer_path(found->second.number));
+        layers_.erase(found);
+        removed.push_back(diff_id);
+    }
+    return removed;
+}
+
+std::vector<Layer> LayerStore::list() const {
+    const std::scoped_lock lock{mutex_};
+    std::vector<Layer> out;
+    for (const auto& [diff_id, layer] : layers_) out.push_back(layer);
+    return out;
+}
+
+std::vector<std::int64_t> LayerStore::numbers(const std::vector<oci::Digest>& diff_ids) const {
+    std::vector<std::int64_t> out;
+    for (const oci::Digest& diff_id : diff_ids) {
+        const auto found = layers_.find(diff_id);
+        if (found == layers_.end()) fail(ErrorKind::not_found, "layer {} does not exist", diff_id.text());
+        out.push_back(found->second.number);
+    }
+    return out;
+}
+
+void LayerStore::prepare(std::string_view container_id, const std::vector<oci::Digest>& diff_ids, Durability durability) {
+    check_id(container_id);
+    const std::scoped_lock lock{mutex_};
+    std::string target = durability == Durability::volatile_ ? "volatile" : "normal";
+    for (const std::int64_t number : numbers(diff_ids)) target += fmt::format(",{}", number);
+    const std::string path = container_path(container_id);
+    if (::mkdir(path.c_str(), 0755) != 0) {
+        if (errno == EEXIST) fail(ErrorKind::conflict, "container {} has a writable layer already", container_id);
+        fail_errno("create folder {}", path);
+    }
+    make_directories(path + "/upper", 0755);
+    make_directories(path + "/work", 0700);
+    if (::symlink(target.c_str(), (path + "/" + layers_link).c_str()) != 0) fail_errno("create {}/{}", path, layers_link);
+    containers_.insert_or_assign(std::string(container_id), Container{diff_ids, durability});
+}
+
+LayerStore::Container LayerStore::container(std::string_view id) const {
+    const std::scoped_lock lock{mutex_};
+    const auto found = containers_.find(id);
+    if (found == containers_.end()) fail(ErrorKind::not_found, "container {} has no writable layer", id);
+    return found->second;
+}
+
+Fd LayerStore::mount(std::string_view container_id, Access access) const {
+    const Container entry = container(container_id);
+    Overlay overlay{.read_only = access == Access::read_only, .omit_syncs = entry.durability == Durability::volatile_};
+    {
+        const std::scoped_lock lock{mutex_};
+        for (const std::int64_t number : numbers(entry.diff_ids)) overlay.lower.insert(overlay.lower.begin(), layer_path(number));
+    }
+    if (overlay.lower.empty()) overlay.lower.push_back(directory_ + "/empty");
+    overlay.upper = container_path(container_id) + "/upper";
+    overlay.work = container_path(container_id) + "/work";
+    // A volatile mount after a volatile one is refused until this marker goes; whoever chose it does without the syncs' promise.
+    if (overlay.omit_syncs) remove_path(overlay.work, "work/incompat");
+    return mount_overlay(overlay);
+}
+
+Fd LayerStore::mount_layers(const std::vector<oci::Digest>& diff_ids) const {
+    Overlay overlay{.read_only = true};
+    const std::scoped_lock lock{mutex_};
+    for (const std::int64_t number : numbers(diff_ids)) overlay.lower.insert(overlay.lower.begin(), layer_path(number));
+    // Without an upper overlayfs wants two.
+    while (overlay.lower.size() < 2) overlay.lower.push_back(overlay.lower.empty() ? directory_ + "/staging" : directory_ + "/empty");
+    return mount_overlay(overlay);
+}
+
+void LayerStore::trash(const std::string& path) {
+    const std::string target = fmt::format("{}/trash/{}", directory_, random_hex(16));
+    if (::rename(path.c_str(), target.c_str()) != 0 && errno != ENOENT) fail_errno("move {} to the trash", path);
+}
+
+void LayerStore::remove(std::string_view container_id) {
+    check_id(container_id);
+    const std::scoped_lock lock{mutex_};
+    trash(container_path(container_id));
+    if (const auto found = containers_.find(container_id); found != containers_.end()) containers_.erase(found);
+}
+
+void LayerStore::purge() {
+    const std::scoped_lock lock{purging_};
+    for (const auto& entry : fs::directory_iterator(directory_ + "/trash")) remove_path(directory_ + "/trash", entry.path().filename());
+}
+
+bool LayerStore::has_container(std::string_view container_id) const {
+    const std::scoped_lock lock{mutex_};
+    return containers_.contains(container_id);
+}
+
+std::vector<std::string> LayerStore::containers() const {
+    const std::scoped_lock lock{mutex_};
+    std::vector<std::string> out;
+    for (const auto& [id, entry] : containers_) out.push_back(id);
+    return out;
+}
+
+std::vector<oci::Digest> LayerStore::container_layers(std::string_view container_id) const { return container(container_id).diff_ids; }
+
+std::uint64_t LayerStore::usage(std::string_view container_id) const {
+    static_cast<void>(container(container_id));
+    return tree_size(container_path(container_id) + "/upper");
+}
+
+LayerStore::Paths LayerStore::paths(std::string_view container_id) const {
+    const Container entry = container(container_id);
+    const std::scoped_lock lock{mutex_};
+    std::vector<std::string> lower;
+    for (const std::int64_t number : numbers(entry.diff_ids)) lower.insert(lower.begin(), layer_path(number));
+    return {join(lower, ":"), container_path(container_id) + "/upper", container_path(container_id) + "/work"};
+}
+
+}  // namespace grua::layers

@@ -1,0 +1,285 @@
+#include "layers/source.hpp"
+
+#include "base/error.hpp"
+#include "content/hash.hpp"
+
+#include <isa-l/igzip_lib.h>
+#include <unistd.h>
+#include <zstd.h>
+#include <algorithm>
+#include <array>
+#include <condition_variable>
+#include <cstring>
+#include <deque>
+#include <exception>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace grua::layers {
+namespace {
+
+constexpr std::size_t input_size = std::size_t{128} << 10U;
+constexpr std::size_t chunk_size = std::size_t{256} << 10U;
+constexpr std::size_t chunks_ahead = 8;
+constexpr int zstd_window_log_limit = 27;  // 128 MiB, what zstd itself allows without --long
+
+[[noreturn]] void fail_limit(std::uint64_t limit) {
+    fail(ErrorKind::invalid_argument, "the decompressed data is larger than {} bytes", limit);
+}
+
+/// The compressed bytes, a block at a time; starts with those that were read to find out what they are.
+class Input {
+public:
+    Input(Source& inner, std::vector<char> first) : inner_(&inner), buffer_(std::move(first)), end_(buffer_.size()) {
+        buffer_.resize(input_size);
+    }
+    /// False at the end of the source.
+    bool fill() {
+        if (at_ < end_) return true;
+        at_ = 0;
+        end_ = inner_->read(buffer_);
+        return end_ > 0;
+    }
+    std::span<char> rest() { return std::span(buffer_).subspan(at_, end_ - at_); }
+    void consume(std::size_t count) { at_ += count; }
+
+private:
+    Source* inner_;
+    std::vector<char> buffer_;
+    std::size_t at_ = 0;
+    std::size_t end_;
+};
+
+class PlainSource : public Source {
+public:
+    PlainSource(Input input, std::uint64_t limit) : input_(std::move(input)), limit_(limit) {}
+    std::size_t read(std::span<char> out) override {
+        if (!input_.fill()) return 0;
+        const std::span<char> rest = input_.rest();
+        const std::size_t count = std::min(rest.size(), out.size());
+        std::memcpy(out.data(), rest.data(), count);
+        input_.consume(count);
+        if ((done_ += count) > limit_) fail_limit(limit_);
+        return count;
+    }
+
+private:
+    Input input_;
+    std::uint64_t limit_;
+    std::uint64_t done_ = 0;
+};
+
+class GzipSource : public Source {
+public:
+    GzipSource(Input input, std::uint64_t limit) : input_(std::move(input)), limit_(limit) { begin_member(); }
+
+    std::size_t read(std::span<char> out) override {
+        if (out.empty()) return 0;
+        while (!ended_) {
+            if (between_ && !next_member()) break;
+            if (!input_.fill()) fail(ErrorKind::invalid_argument, "gzip: unexpected end of data");
+            const std::span<char> rest = input_.rest();
+            state_->next_in = reinterpret_cast<std::uint8_t*>(rest.data());
+            state_->avail_in = static_cast<std::uint32_t>(rest.size());
+            state_->next_out = reinterpret_cast<std::uint8_t*>(out.data());
+            state_->avail_out = static_cast<std::uint32_t>(std::min(out.size(), chunk_size));
+            const std::uint32_t room = state_->avail_out;
+            const int code = isal_inflate(state_.get());
+            if (code < 0) fail(ErrorKind::invalid_argument, "gzip: damaged data ({})", code);
+            input_.consume(rest.size() - state_->avail_in);
+            between_ = state_->block_state == ISAL_BLOCK_FINISH;
+            const std::size_t made = room - state_->avail_out;
+            if ((done_ += made) > limit_) fail_limit(limit_);
+            if (made > 0) return made;
+        }
+        return 0;
+    }
+
+private:
+    void begin_member() {
+        isal_inflate_init(state_.get());
+        state_->crc_flag = ISAL_GZIP;
+    }
+    /// False where nothing but padding follows.
+    bool next_member() {
+        while (input_.fill()) {
+            if (input_.rest().front() != '\0') {
+                between_ = false;
+                begin_member();
+                return true;
+            }
+            input_.consume(1);
+        }
+        ended_ = true;
+        return false;
+    }
+
+    Input input_;
+    std::uint64_t limit_;
+    std::uint64_t done_ = 0;
+    std::unique_ptr<inflate_state> state_ = std::make_unique<inflate_state>();
+    bool between_ = false;
+    bool ended_ = false;
+};
+
+class ZstdSource : public Source {
+public:
+    ZstdSource(Input input, std::uint64_t limit) : input_(std::move(input)), limit_(limit), stream_(ZSTD_createDStream()) {
+        if (!stream_) throw std::bad_alloc();
+        ZSTD_DCtx_setParameter(stream_.get(), ZSTD_d_windowLogMax, zstd_window_log_limit);
+    }
+    std::size_t read(std::span<char> out) override {
+        if (out.empty()) return 0;
+        for (;;) {
+            const bool more = input_.fill();
+            if (!more && complete_) return 0;
+            const std::span<char> rest = input_.rest();
+            ZSTD_inBuffer in{rest.data(), more ? rest.size() : 0, 0};
+            ZSTD_outBuffer room{out.data(), out.size(), 0};
+            const std::size_t code = ZSTD_decompressStream(stream_.get(), &room, &in);
+            if (ZSTD_isError(code) != 0) fail(ErrorKind::invalid_argument, "zstd: {}", ZSTD_getErrorName(code));
+            input_.consume(in.pos);
+            complete_ = code == 0;
+            if ((done_ += room.pos) > limit_) fail_limit(limit_);
+            if (room.pos > 0) return room.pos;
+            if (!more && !complete_) fail(ErrorKind::invalid_argument, "zstd: unexpected end of data");
+        }
+    }
+
+private:
+    struct Free {
+        void operator()(ZSTD_DStream* stream) const noexcept { ZSTD_freeDStream(stream); }
+    };
+    Input input_;
+    std::uint64_t limit_;
+    std::uint64_t done_ = 0;
+    std::unique_ptr<ZSTD_DStream, Free> stream_;
+    bool complete_ = true;
+};
+
+}  // namespace
+
+std::size_t FdSource::read(std::span<char> out) {
+    for (;;) {
+        const ssize_t count = ::read(fd_, out.data(), out.size());
+        if (count >= 0) return static_cast<std::size_t>(count);
+        if (errno != EINTR) fail_errno("read");
+    }
+}
+
+std::size_t ExtentSource::read(std::span<char> out) {
+    const std::size_t wanted = std::min<std::uint64_t>(out.size(), end_ - at_);
+    if (wanted == 0) return 0;
+    for (;;) {
+        const ssize_t count = ::pread(fd_, out.data(), wanted, static_cast<off_t>(at_));
+        if (count < 0 && errno == EINTR) continue;
+        if (count < 0) fail_errno("read");
+        if (count == 0) fail(ErrorKind::invalid_argument, "unexpected end of file");
+        at_ += static_cast<std::uint64_t>(count);
+        return static_cast<std::size_t>(count);
+    }
+}
+
+std::unique_ptr<Source> decompress(Source& inner, std::uint64_t limit) {
+    constexpr std::size_t magic_size = 4;
+    std::vector<char> first(input_size);
+    std::size_t have = 0;
+    while (have < magic_size) {
+        const std::size_t count = inner.read(std::span(first).subspan(have));
+        if (count == 0) break;
+        have += count;
+    }
+    first.resize(have);
+    const std::string_view magic{first.data(), std::min(have, magic_size)};
+    Input input{inner, std::move(first)};
+    if (magic.starts_with("\x1f\x8b")) return std::make_unique<GzipSource>(std::move(input), limit);
+    if (magic == "\x28\xb5\x2f\xfd") return std::make_unique<ZstdSource>(std::move(input), limit);
+    return std::make_unique<PlainSource>(std::move(input), limit);
+}
+
+struct HashingReader::Shared {
+    Shared(Source& source, std::string_view algorithm) : inner(source), hasher(algorithm) {}
+
+    void run() {
+        try {
+            for (;;) {
+                std::vector<char> chunk(chunk_size);
+                std::size_t have = 0;
+                for (std::size_t count = 1; have < chunk.size() && count > 0; have += count) {
+                    count = inner.read(std::span(chunk).subspan(have));
+                }
+                chunk.resize(have);
+                hasher.update({chunk.data(), have});
+                std::unique_lock lock{mutex};
+                changed.wait(lock, [&] { return chunks.size() < chunks_ahead || stopped; });
+                if (stopped) return;
+                const bool last = have < chunk_size;
+                if (have > 0) chunks.push_back(std::move(chunk));
+                ended = last;
+                changed.notify_all();
+                if (last) return;
+            }
+        } catch (...) {
+            const std::scoped_lock lock{mutex};
+            error = std::current_exception();
+            ended = true;
+            changed.notify_all();
+        }
+    }
+
+    Source& inner;
+    content::Hasher hasher;
+    std::mutex mutex;
+    std::condition_variable changed;
+    std::deque<std::vector<char>> chunks;
+    std::size_t at = 0;  // in the first chunk; the reader's alone
+    bool ended = false;
+    bool stopped = false;
+    std::exception_ptr error;
+    std::thread thread;
+};
+
+HashingReader::HashingReader(Source& inner, std::string_view algorithm) : shared_(std::make_unique<Shared>(inner, algorithm)) {
+    shared_->thread = std::thread([shared = shared_.get()] { shared->run(); });
+}
+
+HashingReader::~HashingReader() {
+    {
+        const std::scoped_lock lock{shared_->mutex};
+        shared_->stopped = true;
+        shared_->changed.notify_all();
+    }
+    if (shared_->thread.joinable()) shared_->thread.join();
+}
+
+std::size_t HashingReader::read(std::span<char> out) {
+    std::unique_lock lock{shared_->mutex};
+    shared_->changed.wait(lock, [&] { return !shared_->chunks.empty() || shared_->ended; });
+    if (shared_->chunks.empty()) {
+        if (shared_->error) std::rethrow_exception(shared_->error);
+        return 0;
+    }
+    const std::vector<char>& chunk = shared_->chunks.front();
+    lock.unlock();  // the front stays where it is: only this thread takes it away
+    const std::size_t count = std::min(out.size(), chunk.size() - shared_->at);
+    std::memcpy(out.data(), chunk.data() + shared_->at, count);
+    shared_->at += count;
+    if (shared_->at == chunk.size()) {
+        lock.lock();
+        shared_->chunks.pop_front();
+        shared_->at = 0;
+        shared_->changed.notify_all();
+    }
+    return count;
+}
+
+oci::Digest HashingReader::finish() {
+    std::vector<char> rest(chunk_size);
+    while (read(rest) > 0) {
+    }
+    shared_->thread.join();
+    return shared_->hasher.finish();
+}
+
+}  // namespace grua::layers
