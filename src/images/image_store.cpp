@@ -1,0 +1,333 @@
+#include "images/image_store.hpp"
+
+#include "base/error.hpp"
+#include "base/files.hpp"
+#include "base/log.hpp"
+#include "images/archive.hpp"
+#include "layers/source.hpp"
+#include "oci/manifest.hpp"
+
+#include <algorithm>
+#include <set>
+
+namespace grua::images {
+namespace {
+
+constexpr std::array migrations{
+    "CREATE TABLE images (id TEXT PRIMARY KEY, manifest TEXT, parent TEXT NOT NULL, tagged INTEGER NOT NULL) STRICT;"
+    "CREATE TABLE image_references (name TEXT PRIMARY KEY, image TEXT NOT NULL REFERENCES images (id) ON DELETE CASCADE) STRICT"};
+
+bool is_id_prefix(std::string_view id, std::string_view text) { return id.starts_with(text) || id.substr(7).starts_with(text); }
+
+bool is_hex(std::string_view text) {
+    return !text.empty() && std::ranges::all_of(text, [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
+}
+
+std::string short_name(const std::string& id) { return id.substr(7, 12); }
+
+}  // namespace
+
+struct ImageStore::Snapshot {
+    std::map<std::string, ImagePtr> images;
+    std::map<oci::Reference, ImagePtr> references;
+};
+
+struct ImageStore::NewImage {
+    std::string id;
+    std::optional<oci::Digest> manifest;
+    std::vector<oci::Reference> references;
+};
+
+ImageStore::ImageStore(store::Database& database, content::ContentStore& content, layers::LayerStore& layers)
+    : database_(database), content_(content), layers_(layers), held_mutex_(std::make_shared<std::mutex>()) {
+    database_.migrate("images", migrations);
+    reload();
+    collect();
+}
+
+ImageStore::~ImageStore() = default;
+
+std::shared_ptr<const ImageStore::Snapshot> ImageStore::snapshot() const {
+    const std::scoped_lock lock{snapshot_mutex_};
+    return snapshot_;
+}
+
+void ImageStore::reload() {
+    std::map<std::string, std::vector<oci::Reference>> names;
+    for (const store::Row& row : database_.query("SELECT name, image FROM image_references ORDER BY name")) {
+        names[row.text(1)].push_back(oci::Reference::parse(row.text(0)));
+    }
+    auto next = std::make_shared<Snapshot>();
+    for (const store::Row& row : database_.query("SELECT id, manifest, parent, tagged FROM images")) {
+        try {
+            auto image = std::make_shared<Image>();
+            image->id = row.text(0);
+            if (!row.is_null(1)) image->manifest_digest = oci::Digest::from(row.text(1));
+            image->parent = row.text(2);
+            image->last_tagged = Time{std::chrono::nanoseconds{row.integer(3)}};
+            image->raw_config = content_.read(oci::Digest::from(image->id), oci::image_config_size_limit);
+            image->config = oci::parse_image_config(image->raw_config);
+            image->diff_ids = oci::diff_ids(image->config);
+            image->created = parse_time(image->config.created).value_or(Time{});
+            for (const oci::Digest& diff_id : image->diff_ids) {
+                if (const auto layer = layers_.find(diff_id)) image->size += layer->size;
+            }
+            image->references = names[image->id];
+            for (const oci::Reference& reference : image->references) {
+                (reference.digest() ? image->repo_digests : image->repo_tags).push_back(reference.familiar());
+                next->references.emplace(reference, image);
+            }
+            next->images.emplace(image->id, std::move(image));
+        } catch (const Error& error) {
+            log::error("image {}: {}", row.text(0), error.what());
+        }
+    }
+    const std::scoped_lock lock{snapshot_mutex_};
+    snapshot_ = std::move(next);
+}
+
+ImagePtr ImageStore::find(std::string_view reference) const {
+    const auto state = snapshot();
+    const bool full_id = (reference.starts_with("sha256:") && is_hex(reference.substr(7))) || (reference.size() == 64 && is_hex(reference));
+    if (!full_id) {
+        const auto named = state->references.find(oci::Reference::parse(reference).with_default_tag());
+        if (named != state->references.end()) return named->second;
+        if (!is_hex(reference)) return nullptr;
+    }
+    ImagePtr found;
+    for (const auto& [id, image] : state->images) {
+        if (!is_id_prefix(id, reference)) continue;
+        if (found) return nullptr;
+        found = image;
+    }
+    return found;
+}
+
+ImagePtr ImageStore::get(std::string_view reference) const {
+    if (ImagePtr image = find(reference)) return image;
+    if (reference.starts_with("sha256:") || reference.size() == 64) fail(ErrorKind::not_found, "No such image: {}", reference);
+    fail(ErrorKind::not_found, "No such image: {}", oci::Reference::parse(reference).with_default_tag().familiar());
+}
+
+std::vector<ImagePtr> ImageStore::list() const {
+    std::vector<ImagePtr> out;
+    for (const auto& [id, image] : snapshot()->images) out.push_back(image);
+    std::ranges::sort(out, [](const ImagePtr& a, const ImagePtr& b) { return a->created > b->created; });
+    return out;
+}
+
+ImageStore::Lease ImageStore::hold(const std::string& image_id) {
+    const std::scoped_lock lock{*held_mutex_};
+    ++held_[image_id];
+    return {static_cast<const void*>(this), [this, image_id, mutex = held_mutex_](const void*) {
+                const std::scoped_lock release{*mutex};
+                if (--held_[image_id] == 0) held_.erase(image_id);
+            }};
+}
+
+void ImageStore::add(const std::vector<NewImage>& images) {
+    const std::scoped_lock lock{changing_};
+    const auto time = static_cast<std::int64_t>(now().time_since_epoch().count());
+    crash_point("images:before-commit");
+    database_.transaction([&] {
+        for (const NewImage& each : images) {
+            std::optional<std::string> manifest;
+            if (each.manifest) manifest = each.manifest->text();
+            database_.execute(
+                "INSERT INTO images (id, manifest, parent, tagged) VALUES (?1, ?2, '', ?3) ON CONFLICT (id) DO UPDATE SET "
+                "manifest = coalesce(?2, manifest), tagged = ?3",
+                {each.id, manifest, time});
+            for (const oci::Reference& reference : each.references) {
+                database_.execute("INSERT INTO image_references (name, image) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET image = ?2",
+                                  {reference.text(), each.id});
+            }
+        }
+    });
+    crash_point("images:committed");
+    reload();
+}
+
+void ImageStore::tag(std::string_view reference, std::string_view target) {
+    const ImagePtr image = get(reference);
+    const oci::Reference name = oci::Reference::parse(target).with_default_tag();
+    if (name.digest()) fail(ErrorKind::invalid_argument, "refusing to create a tag with a digest reference");
+    add({{image->id, std::nullopt, {name}}});
+}
+
+std::vector<LoadedImage> ImageStore::load(int input, const OnProgress& progress) {
+    Archive archive{input};
+    {
+        const std::scoped_lock lock{changing_};
+        ++loading_;
+    }
+    const auto leave = [&](void*) {
+        const std::scoped_lock lock{changing_};
+        --loading_;
+    };
+    const std::unique_ptr<void, decltype(leave)> loading{this, leave};
+    if (archive.find("manifest.json")) return load_docker_archive(archive, progress);
+    if (archive.find("index.json")) return load_oci_layout(archive, progress);
+    fail(ErrorKind::invalid_argument, "invalid archive: does not contain a manifest.json");
+}
+
+std::vector<LoadedImage> ImageStore::load_docker_archive(Archive& archive, const OnProgress& progress) {
+    std::vector<LoadedImage> loaded;
+    std::vector<NewImage> added;
+    for (const oci::ArchiveImage& each : oci::parse_archive_manifest(archive.read("manifest.json", oci::manifest_size_limit))) {
+        const std::string raw = archive.read(each.config, oci::image_config_size_limit);
+        const oci::ImageConfig config = oci::parse_image_config(raw);
+        if (!config.os.empty() && config.os != "linux") fail(ErrorKind::invalid_argument, "cannot load {} image on linux", config.os);
+        const std::vector<oci::Digest> diff_ids = oci::diff_ids(config);
+        if (diff_ids.size() != each.layers.size()) {
+            fail(ErrorKind::invalid_argument, "invalid manifest, layers length mismatch: expected {}, got {}", each.layers.size(),
+                 diff_ids.size());
+        }
+        for (std::size_t index = 0; index < diff_ids.size(); ++index) {
+            if (layers_.find(diff_ids[index])) continue;
+            const Archive::Extent extent = archive.get(each.layers[index]);
+            layers::ExtentSource source{archive.fd(), extent.offset, extent.size};
+            const std::string id = short_name(diff_ids[index].text());
+            layers_.unpack(source, diff_ids[index], [&](std::uint64_t done) {
+                if (progress) progress({id, "Loading layer", done, extent.size});
+            });
+        }
+        NewImage image{content_.put(raw).text(), std::nullopt, {}};
+        LoadedImage& answer = loaded.emplace_back();
+        answer.id = image.id;
+        for (const std::string& tag : each.repo_tags) {
+            const oci::Reference name = oci::Reference::parse(tag);
+            if (name.tag().empty() || name.digest()) fail(ErrorKind::invalid_argument, "invalid tag \"{}\"", tag);
+            const auto state = snapshot();
+            const auto old = state->references.find(name);
+            if (old != state->references.end() && old->second->id != image.id)
+                answer.moved.push_back(name.familiar() + " " + old->second->id);
+            answer.names.push_back(name.familiar());
+            image.references.push_back(name);
+        }
+        added.push_back(std::move(image));
+    }
+    add(added);
+    return loaded;
+}
+
+std::vector<LoadedImage> ImageStore::load_oci_layout(Archive&, const OnProgress&) {
+    fail(ErrorKind::not_implemented, "not implemented: loading an OCI layout without manifest.json");
+}
+
+std::string ImageStore::import(int, const ImportOptions&, const OnProgress&) {
+    fail(ErrorKind::not_implemented, "not implemented: import");
+}
+
+void apply_changes(oci::ImageRunConfig&, const std::vector<std::string>& changes) {
+    if (!changes.empty()) fail(ErrorKind::not_implemented, "not implemented: changes of an image's configuration");
+}
+
+void ImageStore::untag(const oci::Reference& reference, const Image& image, std::vector<Removed>& removed) {
+    database_.execute("DELETE FROM image_references WHERE name = ?", {reference.text()});
+    removed.push_back({reference.familiar(), "", image.id});
+}
+
+std::vector<Removed> ImageStore::remove(std::string_view reference, const RemoveOptions& options, const UsedBy& used_by) {
+    std::vector<Removed> removed;
+    {
+        const std::scoped_lock lock{changing_};
+        const ImagePtr image = get(reference);
+        const bool by_id = is_id_prefix(image->id, reference);
+        const bool single = image->references.size() == 1;
+        const std::vector<ContainerUse> users = used_by ? used_by(image->id) : std::vector<ContainerUse>{};
+        const auto refuse = [&](std::string_view how, const std::string& why) {
+            fail(ErrorKind::conflict, "conflict: unable to delete {} ({}) - {}", short_name(image->id), how, why);
+        };
+        if (!by_id && single && !options.force && !users.empty()) {
+            fail(ErrorKind::conflict,
+                 "conflict: unable to remove repository reference \"{}\" (must force) - container {} is using its referenced image {}",
+                 reference, users.front().container_id.substr(0, 12), short_name(image->id));
+        }
+        const auto running = std::ranges::find(users, true, &ContainerUse::running);
+        const bool last = by_id || single;
+        if (last && by_id) {
+            if (running != users.end())
+                refuse("cannot be forced", "image is being used by running container " + running->container_id.substr(0, 12));
+            if (!options.force && image->references.size() > 1) refuse("must be forced", "image is referenced in multiple repositories");
+            if (!options.force && !users.empty())
+                refuse("must be forced", "image is being used by stopped container " + users.front().container_id.substr(0, 12));
+        }
+        bool held = false;
+        {
+            const std::scoped_lock hold_lock{*held_mutex_};
+            held = held_.contains(image->id);
+        }
+        if (held && by_id) refuse("cannot be forced", "image is being used by a container that is being created");
+        database_.transaction([&] {
+            if (!by_id) untag(oci::Reference::parse(reference).with_default_tag(), *image, removed);
+            // What a container stands on loses its name, not its layers.
+            if (!last || held || running != users.end() || (!by_id && !users.empty() && !options.force)) return;
+            if (by_id) {
+                for (const oci::Reference& each : image->references) untag(each, *image, removed);
+            }
+            database_.execute("DELETE FROM images WHERE id = ?", {image->id});
+            removed.push_back({"", image->id, image->id});
+            crash_point("images:before-remove");
+        });
+        reload();
+    }
+    collect();
+    return removed;
+}
+
+ImageStore::Pruned ImageStore::prune(bool all, const UsedBy& used_by, const std::function<bool(const Image&)>& keep) {
+    Pruned out;
+    for (const ImagePtr& image : list()) {
+        if ((!all && !image->references.empty()) || (keep && keep(*image)) || (used_by && !used_by(image->id).empty())) continue;
+        try {
+            std::ranges::move(remove(image->id, {.force = true}, used_by), std::back_inserter(out.removed));
+            out.reclaimed += image->size;
+        } catch (const Error& error) {
+            if (error.kind() != ErrorKind::conflict && error.kind() != ErrorKind::not_found) throw;
+        }
+    }
+    return out;
+}
+
+std::vector<HistoryLine> ImageStore::history(std::string_view reference) const {
+    const ImagePtr image = get(reference);
+    std::vector<HistoryLine> out;
+    std::size_t layer = 0;
+    for (const oci::HistoryEntry& each : image->config.history) {
+        HistoryLine line{.id = "<missing>",
+                         .created = parse_time(each.created).value_or(Time{}),
+                         .created_by = each.created_by,
+                         .comment = each.comment};
+        if (!each.empty_layer && layer < image->diff_ids.size()) {
+            if (const auto found = layers_.find(image->diff_ids[layer++])) line.size = found->size;
+        }
+        out.insert(out.begin(), std::move(line));
+    }
+    if (!out.empty()) {
+        out.front().id = image->id;
+        out.front().tags = image->repo_tags;
+    }
+    return out;
+}
+
+void ImageStore::collect() {
+    const std::scoped_lock lock{changing_};
+    if (loading_ > 0) return;
+    const auto state = snapshot();
+    std::set<oci::Digest> wanted;
+    for (const store::Row& row : database_.query("SELECT id FROM images")) {
+        // An image that cannot be read keeps everything: its layers are not known.
+        if (!state->images.contains(row.text(0))) return;
+    }
+    for (const auto& [id, image] : state->images) wanted.insert(image->diff_ids.begin(), image->diff_ids.end());
+    std::vector<oci::Digest> unwanted;
+    for (const layers::Layer& layer : layers_.list()) {
+        if (!wanted.contains(layer.diff_id)) unwanted.push_back(layer.diff_id);
+    }
+    layers_.remove_layers(unwanted);
+    for (const oci::Digest& blob : content_.list()) {
+        if (!state->images.contains(blob.text())) content_.remove(blob);
+    }
+}
+
+}  // namespace grua::images

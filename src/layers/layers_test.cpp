@@ -1,0 +1,103 @@
+#include "layers/layers.hpp"
+
+#include "base/error.hpp"
+#include "layers/source.hpp"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <cstring>
+#include <filesystem>
+
+namespace grua::layers {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string tar_entry(const std::string& name, char type, const std::string& link, const std::string& data) {
+    std::string block(512, '\0');
+    const auto put = [&](std::size_t at, const std::string& text) { block.replace(at, text.size(), text); };
+    put(0, name);
+    put(100, type == '5' ? "0000755" : "0000644");
+    put(108, "0000000");
+    put(116, "0000000");
+    put(124, fmt::format("{:011o}", data.size()));
+    put(136, "00000000001");
+    block[156] = type;
+    put(157, link);
+    put(257, std::string("ustar\0"
+                         "00",
+                         8));
+    put(148, "        ");
+    unsigned sum = 0;
+    for (const char c : block) sum += static_cast<unsigned char>(c);
+    put(148, fmt::format("{:06o}", sum) + '\0' + ' ');
+    return block + data + std::string((512 - data.size() % 512) % 512, '\0');
+}
+
+class Text : public Source {
+public:
+    explicit Text(std::string text) : text_(std::move(text) + std::string(1024, '\0')) {}
+    std::size_t read(std::span<char> out) override {
+        const std::size_t count = std::min(out.size(), text_.size() - at_);
+        std::memcpy(out.data(), text_.data() + at_, count);
+        at_ += count;
+        return count;
+    }
+
+private:
+    std::string text_;
+    std::size_t at_ = 0;
+};
+
+class LayersTest : public testing::Test {
+protected:
+    LayersTest() {
+        std::string path = fs::temp_directory_path() / "grua-layers-XXXXXX";
+        folder_ = ::mkdtemp(path.data());
+        database_ = std::make_unique<store::Database>(folder_ + "/db");
+        layers_ = std::make_unique<LayerStore>(folder_ + "/layers", *database_);
+    }
+    ~LayersTest() override { fs::remove_all(folder_); }
+    Layer unpack(const std::string& tar) {
+        Text source{tar};
+        return layers_->unpack(source, std::nullopt);
+    }
+    void refused(const std::string& tar) {
+        EXPECT_THROW(unpack(tar), Error);
+        EXPECT_TRUE(layers_->list().empty());
+        EXPECT_TRUE(fs::is_empty(folder_ + "/layers/staging"));
+    }
+
+    std::string folder_;
+    std::unique_ptr<store::Database> database_;
+    std::unique_ptr<LayerStore> layers_;
+};
+
+TEST_F(LayersTest, mounts_130_layers) {
+    std::vector<oci::Digest> ids;
+    for (int n = 0; n < 130; ++n) ids.push_back(unpack(tar_entry(fmt::format("f{}", n), '0', "", std::to_string(n))).diff_id);
+    ids.push_back(unpack(tar_entry(".wh.f7", '0', "", "")).diff_id);
+    layers_->prepare("c1", ids);
+    const Fd root = layers_->mount("c1");
+    EXPECT_TRUE(Fd{::openat(root.get(), "f0", O_RDONLY)});
+    EXPECT_TRUE(Fd{::openat(root.get(), "f129", O_RDONLY)});
+    EXPECT_FALSE(Fd{::openat(root.get(), "f7", O_RDONLY)});
+    EXPECT_TRUE(Fd{::openat(root.get(), "new", O_WRONLY | O_CREAT, 0644)});
+    EXPECT_TRUE(layers_->remove_layers(ids).empty());
+    layers_->remove("c1");
+    EXPECT_EQ(layers_->remove_layers(ids).size(), 131U);
+}
+
+TEST_F(LayersTest, names_stay_inside) {
+    refused(tar_entry("../canary", '0', "", "x"));
+    refused(tar_entry("a", '1', "../canary", ""));
+    refused(tar_entry("a", '1', "/etc/passwd", ""));
+    refused(tar_entry(".wh..", '0', "", ""));
+    refused(tar_entry(".wh...", '0', "", ""));
+    // Through a link: stays below the layer's root, where there is no such folder.
+    refused(tar_entry("l", '2', folder_, "") + tar_entry("l/canary", '0', "", "x"));
+    EXPECT_FALSE(fs::exists(folder_ + "/canary"));
+}
+
+}  // namespace
+}  // namespace grua::layers
