@@ -1,0 +1,230 @@
+// gruad: parse the command line, build the objects, run the loop.
+#include "api/listen.hpp"
+#include "api/server.hpp"
+#include "base/async.hpp"
+#include "base/files.hpp"
+#include "base/id.hpp"
+#include "base/log.hpp"
+#include "base/text.hpp"
+#include "content/content_store.hpp"
+#include "engine/engine.hpp"
+#include "images/image_store.hpp"
+#include "layers/layers.hpp"
+#include "network/networks.hpp"
+#include "options.hpp"
+#include "store/database.hpp"
+#include "volumes/volumes.hpp"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <csignal>
+#include <cstdio>
+#include <optional>
+
+namespace {
+
+using namespace grua;
+using namespace std::chrono_literals;
+
+/// What may block side by side; starts of containers are the most of it.
+constexpr unsigned pool_threads = 8;
+
+/// Held for as long as this runs: one daemon for one data root.
+Fd lock_data_root(const std::string& data_root) {
+    const std::string path = data_root + "/lock";
+    Fd lock{::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600)};
+    if (!lock) fail_errno("open {}", path);
+    if (::flock(lock.get(), LOCK_EX | LOCK_NB) < 0) {
+        fail(ErrorKind::conflict, "data root {}: another gruad works on it", data_root);
+    }
+    return lock;
+}
+
+/// Removed when this ends.
+class PidFile {
+public:
+    explicit PidFile(std::string path) : path_(std::move(path)) {
+        if (!path_.empty()) replace_file(path_, std::to_string(::getpid()) + "\n");
+    }
+    PidFile(const PidFile&) = delete;
+    PidFile& operator=(const PidFile&) = delete;
+    ~PidFile() {
+        if (!path_.empty()) ::unlink(path_.c_str());
+    }
+
+private:
+    std::string path_;
+};
+
+/// An ID of the data root, made once; `docker info` shows it.
+std::string engine_id(const std::string& data_root) {
+    const std::string path = data_root + "/engine-id";
+    try {
+        return std::string(trim(read_file(path)));
+    } catch (const Error& error) {
+        if (error.kind() != ErrorKind::not_found) throw;
+    }
+    const std::string hex = random_hex(16);
+    const std::string id =
+        fmt::format("{}-{}-{}-{}-{}", hex.substr(0, 8), hex.substr(8, 4), hex.substr(12, 4), hex.substr(16, 4), hex.substr(20));
+    replace_file(path, id + "\n", 0600);
+    return id;
+}
+
+void raise_descriptor_limit() {
+    rlimit limit{};
+    if (::getrlimit(RLIMIT_NOFILE, &limit) < 0) return;
+    limit.rlim_cur = limit.rlim_max;
+    if (::setrlimit(RLIMIT_NOFILE, &limit) < 0) log::warn("RLIMIT_NOFILE stays low: {}", std::generic_category().message(errno));
+}
+
+engine::Options engine_options(const gruad::Options& options) {
+    engine::Options out;
+    out.data_root = options.data_root;
+    out.exec_root = options.exec_root;
+    out.cgroup_parent = options.cgroup_parent.starts_with('/') ? options.cgroup_parent : "/" + options.cgroup_parent;
+    out.init_path = options.init_path;
+    out.init = options.init;
+    out.no_new_privileges = options.no_new_privileges;
+    out.dns = options.dns;
+    out.dns_search = options.dns_search;
+    out.dns_options = options.dns_options;
+    out.default_shm_size = gruad::parse_size(options.default_shm_size);
+    out.shutdown_timeout = static_cast<int>(options.shutdown_timeout);
+    return out;
+}
+
+network::Options network_options(const gruad::Options& options) {
+    network::Options out;
+    out.bridge = options.bridge;
+    out.bip = options.bip;
+    out.mtu = static_cast<unsigned>(options.mtu);
+    out.ip_forward = options.ip_forward;
+    out.ip_masq = options.ip_masq;
+    out.icc = options.icc;
+    out.data_directory = options.data_root + "/network";
+    return out;
+}
+
+void apply(const gruad::Options& options, api::Settings& settings) {
+    settings.debug = options.debug || options.log_level == "debug";
+    settings.labels = options.labels;
+}
+
+/// SIGHUP: debug and labels, as the file has them now.
+void reload(const std::vector<std::string>& arguments, api::Settings& settings) {
+    try {
+        const gruad::Options options = gruad::parse_options(arguments);
+        apply(options, settings);
+        log::configure(settings.debug ? log::Level::debug : gruad::parse_level(options.log_level),
+                       options.log_format == "json" ? log::Format::json : log::Format::text);
+        log::info("configuration is read again");
+    } catch (const Error& error) {
+        log::error("configuration is not read again: {}", error.what());
+    }
+}
+
+asio::awaitable<void> serve(api::Server& server, engine::Engine& engine, std::vector<Fd> listeners, api::Settings& settings,
+                            std::vector<std::string> arguments, std::chrono::seconds patience) {
+    co_await engine.recover();
+    for (Fd& listener : listeners) server.accept_from(std::move(listener));
+    log::info("gruad {} serves the Engine API", GRUA_VERSION);
+    asio::signal_set signals{co_await asio::this_coro::executor, SIGTERM, SIGINT, SIGHUP};
+    while (co_await signals.async_wait(asio::use_awaitable) == SIGHUP) reload(arguments, settings);
+    log::info("ending; containers go on running");
+    co_await server.stop(patience);
+    co_await engine.shutdown();
+}
+
+int run(const std::vector<std::string>& arguments) {
+    const gruad::Options options = gruad::parse_options(arguments);
+    if (options.help) {
+        std::fputs(gruad::help_text().c_str(), stdout);
+        return 0;
+    }
+    if (options.version) {
+        std::puts("gruad version " GRUA_VERSION);
+        return 0;
+    }
+    std::vector<api::Address> addresses;
+    for (const std::string& host : options.hosts) addresses.push_back(api::parse_address(host));
+    if (addresses.empty()) addresses.push_back(api::parse_address("unix:///run/grua/grua.sock"));
+    if (options.validate) {
+        std::puts("configuration OK");
+        return 0;
+    }
+    api::Settings settings;
+    apply(options, settings);
+    log::configure(settings.debug ? log::Level::debug : gruad::parse_level(options.log_level),
+                   options.log_format == "json" ? log::Format::json : log::Format::text);
+    if (::geteuid() != 0) fail(ErrorKind::forbidden, "gruad needs to be started with root privileges");
+    std::signal(SIGPIPE, SIG_IGN);
+    ::umask(0022);
+    raise_descriptor_limit();
+    make_directories(options.data_root, 0711);
+    make_directories(options.exec_root, 0711);
+    const Fd lock = lock_data_root(options.data_root);
+    const PidFile pid_file{options.pidfile};
+    std::vector<Fd> listeners;
+    for (const api::Address& address : addresses) {
+        if (address.family == api::Address::Family::tcp)
+            log::warn("{}: every user of this machine who can reach it is root here", address.text());
+        listeners.push_back(api::listen_on(address, options.group));
+    }
+    settings.id = engine_id(options.data_root);
+    for (const std::string& limit : options.default_ulimits) settings.default_ulimits.push_back(gruad::parse_ulimit(limit));
+
+    store::Database database{options.data_root + "/grua.db"};
+    content::ContentStore content{options.data_root + "/content"};
+    layers::LayerStore layers{options.data_root + "/layers", database};
+    images::ImageStore images{database, content, layers};
+    volumes::Volumes volumes{options.data_root + "/volumes"};
+    network::Networks networks{network_options(options)};
+
+    asio::io_context loop{1};
+    asio::thread_pool pool{pool_threads};
+    std::exception_ptr failure;
+    {
+        engine::Engine engine{loop.get_executor(),
+                              pool,
+                              engine_options(options),
+                              {.database = database, .layers = layers, .images = images, .volumes = volumes, .networks = networks}};
+        const api::Services services{.engine = engine, .pool = pool, .settings = settings};
+        api::Server server{loop.get_executor(), services};
+        asio::co_spawn(loop,
+                       serve(server, engine, std::move(listeners), settings, arguments, std::chrono::seconds{options.shutdown_timeout}),
+                       [&](std::exception_ptr error) {
+                           failure = error;
+                           loop.stop();
+                       });
+        loop.run();
+        pool.join();
+    }
+    for (const api::Address& address : addresses) {
+        if (address.family == api::Address::Family::unix_socket) ::unlink(address.path.c_str());
+    }
+    if (failure) std::rethrow_exception(failure);
+    return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    try {
+        return run({argv + 1, argv + argc});
+    } catch (const Error& error) {
+        std::fprintf(stderr, "gruad: %s\n", error.what());
+        if (error.kind() == ErrorKind::invalid_argument) std::fputs("See 'gruad --help'.\n", stderr);
+        return 1;
+    } catch (const std::exception& error) {
+        std::fprintf(stderr, "gruad: %s\n", error.what());
+        return 1;
+    }
+}

@@ -1,0 +1,341 @@
+#include "options.hpp"
+
+#include "base/codec.hpp"
+#include "base/files.hpp"
+#include "base/text.hpp"
+
+#include <algorithm>
+#include <array>
+#include <optional>
+#include <set>
+#include <variant>
+
+namespace grua::gruad {
+
+namespace {
+
+using Text = std::string Options::*;
+using List = std::vector<std::string> Options::*;
+using Flag = bool Options::*;
+using Number = std::int64_t Options::*;
+
+struct Option {
+    std::string_view name;
+    char letter;           ///< 0: none.
+    std::string_view key;  ///< In daemon.json; empty: not there.
+    std::variant<Text, List, Flag, Number> member;
+    std::string_view help;
+};
+
+const std::array table = {
+    Option{"bip", 0, "bip", &Options::bip, "IPv4 address and prefix of the default bridge"},
+    Option{"bridge", 'b', "bridge", &Options::bridge, "Kernel name of the default bridge"},
+    Option{"cgroup-parent", 0, "cgroup-parent", &Options::cgroup_parent, "Parent cgroup of all containers"},
+    Option{"config-file", 0, "", &Options::config_file, "Configuration file"},
+    Option{"data-root", 0, "data-root", &Options::data_root, "Root folder of what lasts"},
+    Option{"debug", 'D', "debug", &Options::debug, "Log what happens in detail"},
+    Option{"default-shm-size", 0, "default-shm-size", &Options::default_shm_size, "Size of /dev/shm"},
+    Option{"default-ulimit", 0, "default-ulimits", &Options::default_ulimits, "Resource limits of containers that set none"},
+    Option{"dns", 0, "dns", &Options::dns, "Name server of containers"},
+    Option{"dns-opt", 0, "dns-opts", &Options::dns_options, "Resolver option of containers"},
+    Option{"dns-search", 0, "dns-search", &Options::dns_search, "Search domain of containers"},
+    Option{"exec-root", 0, "exec-root", &Options::exec_root, "Root folder of what goes with the host"},
+    Option{"group", 'G', "group", &Options::group, "Group of the unix socket"},
+    Option{"help", 0, "", &Options::help, "Print this"},
+    Option{"host", 'H', "hosts", &Options::hosts, "Address to listen on: unix:///path or tcp://127.0.0.1:port"},
+    Option{"icc", 0, "icc", &Options::icc, "Containers of the default bridge reach each other"},
+    Option{"init", 0, "init", &Options::init, "An init process in each container"},
+    Option{"init-path", 0, "init-path", &Options::init_path, "Path of grua-init"},
+    Option{"ip-forward", 0, "ip-forward", &Options::ip_forward, "Switch IP forwarding on"},
+    Option{"ip-masq", 0, "ip-masq", &Options::ip_masq, "Masquerade what leaves the default bridge"},
+    Option{"label", 0, "labels", &Options::labels, "Label of this daemon, key=value"},
+    Option{"log-format", 0, "log-format", &Options::log_format, "text or json"},
+    Option{"log-level", 'l', "log-level", &Options::log_level, "debug, info, warn or error"},
+    Option{"mtu", 0, "mtu", &Options::mtu, "MTU of the default bridge"},
+    Option{"no-new-privileges", 0, "no-new-privileges", &Options::no_new_privileges, "no-new-privileges for all containers"},
+    Option{"pidfile", 'p', "pidfile", &Options::pidfile, "File for this daemon's process ID"},
+    Option{"shutdown-timeout", 0, "shutdown-timeout", &Options::shutdown_timeout, "Seconds that a shutdown may take"},
+    Option{"validate", 0, "", &Options::validate, "Check the configuration and end"},
+    Option{"version", 'v', "", &Options::version, "Print the version and end"},
+};
+
+/// dockerd's other flags.
+constexpr auto unbuilt = std::to_array<std::string_view>({"add-runtime",
+                                                          "allow-direct-routing",
+                                                          "authorization-plugin",
+                                                          "bip6",
+                                                          "bridge-accept-fwmark",
+                                                          "cdi-spec-dir",
+                                                          "containerd",
+                                                          "containerd-namespace",
+                                                          "containerd-plugins-namespace",
+                                                          "cpu-rt-period",
+                                                          "cpu-rt-runtime",
+                                                          "cri-containerd",
+                                                          "default-address-pool",
+                                                          "default-cgroupns-mode",
+                                                          "default-gateway",
+                                                          "default-gateway-v6",
+                                                          "default-ipc-mode",
+                                                          "default-network-opt",
+                                                          "default-runtime",
+                                                          "default-stop-timeout",
+                                                          "exec-opt",
+                                                          "experimental",
+                                                          "feature",
+                                                          "firewall-backend",
+                                                          "fixed-cidr",
+                                                          "fixed-cidr-v6",
+                                                          "host-gateway-ip",
+                                                          "http-proxy",
+                                                          "https-proxy",
+                                                          "insecure-registry",
+                                                          "ip",
+                                                          "ip-forward-no-drop",
+                                                          "ip6tables",
+                                                          "iptables",
+                                                          "ipv6",
+                                                          "live-restore",
+                                                          "log-driver",
+                                                          "log-opt",
+                                                          "max-concurrent-downloads",
+                                                          "max-concurrent-uploads",
+                                                          "max-download-attempts",
+                                                          "metrics-addr",
+                                                          "network-control-plane-mtu",
+                                                          "network-diagnostic-port",
+                                                          "no-proxy",
+                                                          "node-generic-resource",
+                                                          "nri-opts",
+                                                          "raw-logs",
+                                                          "registry-mirror",
+                                                          "restart",
+                                                          "rootless",
+                                                          "seccomp-profile",
+                                                          "selinux-enabled",
+                                                          "storage-driver",
+                                                          "storage-opt",
+                                                          "swarm-default-advertise-addr",
+                                                          "tls",
+                                                          "tlscacert",
+                                                          "tlscert",
+                                                          "tlskey",
+                                                          "tlsverify",
+                                                          "userland-proxy",
+                                                          "userland-proxy-path",
+                                                          "userns-remap"});
+
+/// dockerd's other keys where they are not the flag's name.
+constexpr auto unbuilt_keys =
+    std::to_array<std::string_view>({"authorization-plugins", "builder", "cdi-spec-dirs", "default-address-pools", "default-network-opts",
+                                     "exec-opts", "features", "host-gateway-ips", "insecure-registries", "log-opts",
+                                     "node-generic-resources", "proxies", "registry-mirrors", "runtimes", "storage-opts"});
+
+[[noreturn]] void refuse(std::string text) { throw Error(ErrorKind::invalid_argument, std::move(text)); }
+
+const Option* by_name(std::string_view name) {
+    const auto found = std::ranges::find(table, name, &Option::name);
+    return found == table.end() ? nullptr : &*found;
+}
+
+const Option* by_letter(char letter) {
+    const auto found = std::ranges::find(table, letter, &Option::letter);
+    return found == table.end() || letter == 0 ? nullptr : &*found;
+}
+
+bool parse_bool(std::string_view flag, std::string_view text) {
+    if (text == "true" || text == "1" || text == "t" || text == "T" || text == "TRUE" || text == "True") return true;
+    if (text == "false" || text == "0" || text == "f" || text == "F" || text == "FALSE" || text == "False") return false;
+    refuse(fmt::format("invalid argument \"{}\" for \"--{}\" flag: not a truth value", text, flag));
+}
+
+void set(Options& options, const Option& option, const std::string& value) {
+    if (const auto* text = std::get_if<Text>(&option.member)) {
+        options.** text = value;
+    } else if (const auto* list = std::get_if<List>(&option.member)) {
+        (options.**list).push_back(value);
+    } else if (const auto* flag = std::get_if<Flag>(&option.member)) {
+        options.** flag = parse_bool(option.name, value);
+    } else {
+        const auto number = parse_int(value);
+        if (!number) refuse(fmt::format("invalid argument \"{}\" for \"--{}\" flag: not a number", value, option.name));
+        options.*std::get<Number>(option.member) = *number;
+    }
+}
+
+std::string shown(const Options& options, const Option& option) {
+    if (const auto* text = std::get_if<Text>(&option.member)) return options.**text;
+    if (const auto* list = std::get_if<List>(&option.member)) return "[" + join(options.**list, " ") + "]";
+    if (const auto* flag = std::get_if<Flag>(&option.member)) return options.**flag ? "true" : "false";
+    return std::to_string(options.*std::get<Number>(option.member));
+}
+
+using Given = std::set<std::string_view>;
+
+void set_from_file(Options& options, const Option& option, const json::Value& value) {
+    const auto wrong = [&](std::string_view expected) { refuse(fmt::format("{}: expected {}", option.key, expected)); };
+    if (const auto* text = std::get_if<Text>(&option.member)) {
+        if (!value.is_string()) wrong("a string");
+        options.** text = value.get_string();
+    } else if (const auto* list = std::get_if<List>(&option.member)) {
+        if (option.name == "default-ulimit" && value.is_object()) {
+            // As dockerd keeps them: {"nofile": {"Name": "nofile", "Hard": 2048, "Soft": 1024}}.
+            for (const auto& [name, one] : value.get_object()) {
+                engine::Ulimit limit;
+                json::detail::read(one, limit, std::string(option.key));
+                (options.**list).push_back(fmt::format("{}={}:{}", std::string_view(name), limit.soft, limit.hard));
+            }
+            return;
+        }
+        if (!value.is_array()) wrong("an array");
+        for (const json::Value& one : value.get_array()) {
+            if (!one.is_string()) wrong("an array of strings");
+            (options.**list).emplace_back(one.get_string());
+        }
+    } else if (const auto* flag = std::get_if<Flag>(&option.member)) {
+        if (!value.is_bool()) wrong("a boolean");
+        options.** flag = value.get_bool();
+    } else {
+        if (!value.is_int64()) wrong("a number");
+        options.*std::get<Number>(option.member) = value.get_int64();
+    }
+}
+
+void read_config_file(Options& options, const Given& given) {
+    std::string text;
+    try {
+        text = read_file(options.config_file);
+    } catch (const Error& error) {
+        if (error.kind() == ErrorKind::not_found && !given.contains("config-file")) return;
+        throw;
+    }
+    boost::system::error_code error;
+    const json::Value value = boost::json::parse(text, error);
+    if (error || !value.is_object()) refuse("not a JSON object");
+    std::vector<std::string> unknown;
+    std::vector<std::string> conflicts;
+    for (const auto& [key_text, each] : value.get_object()) {
+        const std::string_view key{key_text};
+        const auto found = std::ranges::find(table, key, &Option::key);
+        if (found == table.end() || key.empty()) {
+            // gruad does always what this asks for.
+            if (key == "live-restore" && each.is_bool() && each.get_bool()) continue;
+            const bool known =
+                std::ranges::find(unbuilt, key) != unbuilt.end() || std::ranges::find(unbuilt_keys, key) != unbuilt_keys.end();
+            if (known) throw Error(ErrorKind::not_implemented, fmt::format("not implemented: {}", key));
+            unknown.emplace_back(key);
+            continue;
+        }
+        if (given.contains(found->name)) {
+            Options from_file;
+            set_from_file(from_file, *found, each);
+            conflicts.push_back(fmt::format("{}: (from flag: {}, from file: {})", key, shown(options, *found), shown(from_file, *found)));
+            continue;
+        }
+        set_from_file(options, *found, each);
+    }
+    if (!unknown.empty()) refuse("the following directives don't match any configuration option: " + join(unknown, ", "));
+    if (!conflicts.empty())
+        refuse("the following directives are specified both as a flag and in the configuration file: " + join(conflicts, ", "));
+}
+
+void check(const Options& options) {
+    parse_level(options.log_level);
+    if (options.log_format != "text" && options.log_format != "json") refuse(fmt::format("invalid log format: {}", options.log_format));
+    parse_size(options.default_shm_size);
+    for (const std::string& limit : options.default_ulimits) parse_ulimit(limit);
+    for (const std::string& label : options.labels) {
+        if (!label.contains('=')) refuse(fmt::format("bad attribute format: {}", label));
+    }
+    if (options.mtu < 0 || options.mtu > 65535) refuse(fmt::format("invalid MTU {}", options.mtu));
+}
+
+}  // namespace
+
+Options parse_options(const std::vector<std::string>& arguments) {
+    Options options;
+    Given given;
+    for (std::size_t i = 0; i < arguments.size(); ++i) {
+        const std::string& argument = arguments[i];
+        if (argument.size() < 2 || argument[0] != '-') refuse(fmt::format("gruad takes no arguments: {}", argument));
+        const Option* option = nullptr;
+        std::optional<std::string> value;
+        std::string rest;
+        if (argument.starts_with("--")) {
+            const std::size_t equals = argument.find('=');
+            const std::string name = argument.substr(2, equals == std::string::npos ? equals : equals - 2);
+            if (equals != std::string::npos) value = argument.substr(equals + 1);
+            option = by_name(name);
+            if (!option && std::ranges::find(unbuilt, name) != unbuilt.end()) {
+                throw Error(ErrorKind::not_implemented, fmt::format("not implemented: --{}", name));
+            }
+            if (!option) refuse(fmt::format("unknown flag: --{}", name));
+        } else {
+            option = by_letter(argument[1]);
+            if (!option) refuse(fmt::format("unknown shorthand flag: '{}' in {}", argument[1], argument));
+            if (argument.size() > 2) value = argument.substr(argument[2] == '=' ? 3 : 2);
+        }
+        if (!value && std::holds_alternative<Flag>(option->member)) value = "true";
+        if (!value) {
+            if (i + 1 == arguments.size()) refuse(fmt::format("flag needs an argument: --{}", option->name));
+            value = arguments[++i];
+        }
+        set(options, *option, *value);
+        given.insert(option->name);
+    }
+    if (options.help || options.version) return options;
+    while_doing(fmt::format("unable to configure the daemon with file {}", options.config_file), [&] { read_config_file(options, given); });
+    check(options);
+    return options;
+}
+
+std::string help_text() {
+    std::string out = "Usage: gruad [OPTIONS]\n\nA container engine that serves the Docker Engine API.\n\nOptions:\n";
+    for (const Option& option : table) {
+        const std::string letter = option.letter != 0 ? fmt::format("-{}, ", option.letter) : "    ";
+        const Options defaults;
+        std::string preset = shown(defaults, option);
+        const bool tell = !preset.empty() && preset != "[]" && preset != "false" && preset != "0";
+        out += fmt::format("  {}--{:<20} {}{}\n", letter, option.name, option.help, tell ? fmt::format(" (default {})", preset) : "");
+    }
+    return out;
+}
+
+std::int64_t parse_size(const std::string& text) {
+    std::string_view digits = text;
+    std::int64_t unit = 1;
+    if (digits.ends_with('b') || digits.ends_with('B')) digits.remove_suffix(1);
+    if (!digits.empty()) {
+        const std::size_t found = std::string_view("kmgtKMGT").find(digits.back());
+        if (found != std::string_view::npos) {
+            for (std::size_t i = 0; i <= found % 4; ++i) unit *= 1024;
+            digits.remove_suffix(1);
+        }
+    }
+    const auto number = parse_int(digits);
+    if (!number || *number < 0 || *number > (std::int64_t{1} << 62) / unit) refuse(fmt::format("invalid size: '{}'", text));
+    return *number * unit;
+}
+
+engine::Ulimit parse_ulimit(const std::string& text) {
+    const std::size_t equals = text.find('=');
+    if (equals == std::string::npos || equals == 0) refuse(fmt::format("invalid ulimit argument: {}", text));
+    const std::vector<std::string> values = split(std::string_view(text).substr(equals + 1), ':');
+    const auto soft = parse_int(values[0]);
+    const auto hard = values.size() > 1 ? parse_int(values[1]) : soft;
+    if (!soft || !hard || values.size() > 2) refuse(fmt::format("invalid ulimit argument: {}", text));
+    if (*hard != -1 && (*soft > *hard || *soft == -1)) {
+        refuse(fmt::format("ulimit soft limit must be less than or equal to hard limit: {} > {}", *soft, *hard));
+    }
+    return {.name = text.substr(0, equals), .hard = *hard, .soft = *soft};
+}
+
+log::Level parse_level(const std::string& text) {
+    if (text == "debug" || text == "trace") return log::Level::debug;
+    if (text == "info") return log::Level::info;
+    if (text == "warn" || text == "warning") return log::Level::warn;
+    if (text == "error" || text == "fatal" || text == "panic") return log::Level::error;
+    refuse(fmt::format("invalid logging level: {}", text));
+}
+
+}  // namespace grua::gruad

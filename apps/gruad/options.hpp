@@ -1,0 +1,59 @@
+// gruad's command line and configuration file: dockerd's own names. What dockerd has and gruad does not is refused by name.
+#pragma once
+
+#include "api/services.hpp"
+#include "base/error.hpp"
+#include "base/log.hpp"
+
+#include <string>
+#include <vector>
+
+namespace grua::gruad {
+
+struct Options {
+    std::vector<std::string> hosts;
+    std::string data_root = "/var/lib/grua";
+    std::string exec_root = "/run/grua";
+    std::string bridge = "grua0";
+    std::string bip;
+    std::string pidfile;
+    std::string config_file = "/etc/grua/daemon.json";
+    std::string log_level = "info";
+    std::string log_format = "text";
+    std::string group = "docker";
+    std::string init_path;
+    std::string cgroup_parent = "/grua";
+    std::string default_shm_size = "64m";
+    std::vector<std::string> default_ulimits;  ///< "nofile=1024:2048"
+    std::vector<std::string> dns;
+    std::vector<std::string> dns_options;
+    std::vector<std::string> dns_search;
+    std::vector<std::string> labels;
+    std::int64_t mtu = 0;
+    std::int64_t shutdown_timeout = 15;
+    bool debug = false;
+    bool ip_forward = true;
+    bool ip_masq = true;
+    bool icc = true;
+    bool init = false;
+    bool no_new_privileges = false;
+    bool validate = false;
+    bool version = false;
+    bool help = false;
+};
+
+/// `arguments` without the program's name. Reads the configuration file too. Throws Error(invalid_argument) or not_implemented
+/// with the text to print.
+Options parse_options(const std::vector<std::string>& arguments);
+
+std::string help_text();
+
+/// "64m", "1g", "4096": bytes.
+std::int64_t parse_size(const std::string& text);
+
+/// "nofile=1024:2048".
+engine::Ulimit parse_ulimit(const std::string& text);
+
+log::Level parse_level(const std::string& text);
+
+}  // namespace grua::gruad

@@ -1,0 +1,46 @@
+// One client's connection: requests in order, answers in order, until it is closed, upgraded or told to stop.
+#pragma once
+
+#include "api/exchange.hpp"
+#include "base/fd.hpp"
+
+#include <boost/asio/any_io_executor.hpp>
+#include <chrono>
+#include <functional>
+#include <memory>
+
+namespace grua::api {
+
+/// Answers one request. It may throw Error, which becomes the answer.
+using Dispatch = std::function<asio::awaitable<void>(Exchange&)>;
+
+/// The connections of a server: started here, counted, ended together.
+class Connections {
+public:
+    /// `server_headers`: what each answer says about the server, whole header lines with their line ends.
+    Connections(asio::any_io_executor loop, Dispatch dispatch, std::string server_headers);
+    ~Connections();
+    Connections(const Connections&) = delete;
+    Connections& operator=(const Connections&) = delete;
+
+    /// Serves a connected stream socket.
+    void serve(Fd socket);
+    std::size_t count() const noexcept;
+
+    /// Ends idle connections and streams at once, lets the others finish what they do for `patience`, and returns when none is left or it
+    /// is over.
+    asio::awaitable<void> stop(std::chrono::milliseconds patience);
+
+    struct State;
+
+private:
+    std::shared_ptr<State> state_;
+};
+
+/// The one mapping of failures to statuses.
+int status_of(const Error& error) noexcept;
+
+/// {"message": …}, as every failed request is answered.
+std::string error_body(std::string_view message);
+
+}  // namespace grua::api

@@ -1,0 +1,245 @@
+#include "api/container_wire.hpp"
+#include "api/routes.hpp"
+#include "images/image_store.hpp"
+
+#include <algorithm>
+
+namespace grua::api {
+
+namespace {
+
+constexpr std::int64_t list_limit = 1'000'000;
+
+/// Whether a container was made from an image that an ancestor filter names, or from one that stands on its layers.
+bool has_ancestor(const images::ImageStore& images, const engine::ContainerRecord& record, const Filters& filters) {
+    if (!filters.has("ancestor")) return true;
+    return std::ranges::any_of(filters.get("ancestor"), [&](const std::string& name) {
+        if (name == record.config.image) return true;
+        const images::ImagePtr image = images.find(name);
+        if (!image) return false;
+        if (image->id == record.image_id) return true;
+        std::vector<std::string> chain;
+        for (const oci::Digest& digest : image->diff_ids) chain.push_back(digest.text());
+        return !chain.empty() && chain.size() <= record.chain.size() && std::equal(chain.begin(), chain.end(), record.chain.begin());
+    });
+}
+
+bool is_listed(const engine::ContainerRecord& record, const Filters& filters) {
+    const engine::State& state = record.state;
+    const auto any_of = [&](std::string_view name, auto test) {
+        return !filters.has(name) || std::ranges::any_of(filters.get(name), test);
+    };
+    return any_of("id", [&](const std::string& value) { return record.id.starts_with(value) || filters.pattern("id", record.id); }) &&
+           any_of("name",
+                  [&](const std::string&) { return filters.pattern("name", record.name) || filters.pattern("name", "/" + record.name); }) &&
+           filters.labels("label", record.config.labels) && filters.exact("status", to_string(state.status)) &&
+           any_of("exited",
+                  [&](const std::string& value) {
+                      return state.status == engine::Status::exited && parse_int(value) == std::optional<std::int64_t>{state.exit_code};
+                  }) &&
+           filters.exact("health", to_string(state.health)) &&
+           any_of("volume",
+                  [&](const std::string& value) {
+                      return std::ranges::any_of(record.mounts, [&](const engine::MountPoint& mount) {
+                          return mount.name == value || mount.destination == value;
+                      });
+                  }) &&
+           any_of("network",
+                  [&](const std::string& value) {
+                      return std::ranges::any_of(record.networks, [&](const auto& network) {
+                          return network.first == value || network.second.network_id == value;
+                      });
+                  }) &&
+           any_of("publish", [](const std::string&) { return false; }) &&
+           any_of("expose",
+                  [&](const std::string& value) {
+                      return record.config.exposed_ports.contains(value.contains('/') ? value : value + "/tcp");
+                  }) &&
+           any_of("isolation", [](const std::string& value) { return value == "default"; }) &&
+           filters.flag("is-task").value_or(false) == false;
+}
+
+void check_values(const Filters& filters) {
+    for (const std::string& value : filters.get("status")) {
+        if (!engine::parse_status(value)) fail(ErrorKind::invalid_argument, "invalid filter 'status={}'", value);
+    }
+    for (const std::string& value : filters.get("exited")) {
+        if (!parse_int(value)) fail(ErrorKind::invalid_argument, "invalid filter 'exited={}'", value);
+    }
+}
+
+engine::StopOptions stop_options(const Exchange& exchange) {
+    engine::StopOptions options{.timeout = exchange.query().number("t")};
+    if (exchange.version >= json::Version{1, 42}) options.signal = exchange.query().get("signal");
+    return options;
+}
+
+std::uint32_t dimension(const Exchange& exchange, std::string_view name) {
+    const auto value = exchange.query().number(name);
+    if (!value || *value < 0 || *value > 65535) {
+        fail(ErrorKind::invalid_argument, "invalid resize {} \"{}\"", name == "h" ? "height" : "width", exchange.query().get(name));
+    }
+    return static_cast<std::uint32_t>(*value);
+}
+
+}  // namespace
+
+Answer container_list(const Services& services, Exchange& exchange) {
+    const Filters filters =
+        Filters::parse(exchange.query().get("filters"), {"ancestor", "before", "exited", "expose", "health", "id", "is-task", "isolation",
+                                                         "label", "name", "network", "publish", "since", "status", "volume"});
+    check_values(filters);
+    const auto limit = exchange.query().number("limit").value_or(0);
+    const std::int64_t most = limit > 0 ? limit : list_limit;
+    const bool all = exchange.query().flag("all") || limit > 0 || filters.has("status") || filters.has("exited") || filters.has("before") ||
+                     filters.has("since");
+    engine::RecordPtr before;
+    engine::RecordPtr since;
+    if (filters.has("before")) before = services.engine.find(filters.get("before").back());
+    if (filters.has("since")) since = services.engine.find(filters.get("since").back());
+
+    std::vector<wire::ContainerSummary> out;
+    const Time time = now();
+    for (const engine::RecordPtr& record : services.engine.list()) {
+        if (std::ssize(out) == most) break;
+        if (!all && !engine::is_running(record->state.status) && record->state.status != engine::Status::restarting) continue;
+        if (before && record->created >= before->created) continue;
+        if (since && record->created <= since->created) continue;
+        if (!is_listed(*record, filters) || !has_ancestor(services.engine.rooms().images, *record, filters)) continue;
+        out.push_back(summary_of(*record, time));
+    }
+    if (exchange.query().flag("size")) {
+        for (wire::ContainerSummary& one : out) {
+            if (!services.engine.find_if(one.id)) continue;
+            const engine::Sizes sizes = co_await services.engine.sizes(one.id);
+            one.size_rw = static_cast<std::int64_t>(sizes.rw);
+            one.size_root_fs = static_cast<std::int64_t>(sizes.root_fs);
+        }
+    }
+    co_await send_json(exchange, 200, out);
+}
+
+Answer container_create(const Services& services, Exchange& exchange) {
+    if (!exchange.head().has_body()) fail(ErrorKind::invalid_argument, "config cannot be empty in order to create a container");
+    auto body = co_await read_json<wire::CreateBody>(exchange);
+    for (const engine::Ulimit& limit : services.settings.default_ulimits) {
+        auto& given = body.host_config.ulimits;
+        if (std::ranges::none_of(given, [&](const engine::Ulimit& one) { return one.name == limit.name; })) given.push_back(limit);
+    }
+    engine::CreateRequest request;
+    request.name = exchange.query().get("name");
+    request.platform = exchange.query().get("platform");
+    request.host_config = std::move(body.host_config);
+    request.networking = std::move(body.networking_config);
+    request.config = std::move(static_cast<engine::ContainerConfig&>(body));
+    engine::Created created = co_await services.engine.create(std::move(request));
+    co_await send_json(exchange, 201, wire::Created{.id = std::move(created.id), .warnings = std::move(created.warnings)});
+}
+
+Answer container_inspect(const Services& services, Exchange& exchange) {
+    const engine::RecordPtr record = services.engine.find(exchange.name);
+    wire::ContainerInspect out = inspect_of(*record, exchange.version);
+    if (exchange.query().flag("size")) {
+        const engine::Sizes sizes = co_await services.engine.sizes(record->id);
+        out.size_rw = static_cast<std::int64_t>(sizes.rw);
+        out.size_root_fs = static_cast<std::int64_t>(sizes.root_fs);
+    }
+    co_await send_json(exchange, 200, out);
+}
+
+Answer container_top(const Services& services, Exchange& exchange) {
+    engine::Processes top = co_await services.engine.top(exchange.name, std::string(exchange.query().get("ps_args")));
+    co_await send_json(exchange, 200, wire::Processes{.titles = std::move(top.titles), .processes = std::move(top.processes)});
+}
+
+Answer container_resize(const Services& services, Exchange& exchange) {
+    const std::uint32_t height = dimension(exchange, "h");
+    const std::uint32_t width = dimension(exchange, "w");
+    co_await services.engine.resize(exchange.name, height, width);
+    co_await exchange.send_empty(200);
+}
+
+Answer exec_resize(const Services& services, Exchange& exchange) {
+    const std::uint32_t height = dimension(exchange, "h");
+    const std::uint32_t width = dimension(exchange, "w");
+    co_await services.engine.exec_resize(exchange.name, height, width);
+    co_await exchange.send_empty(200);
+}
+
+Answer container_start(const Services& services, Exchange& exchange) {
+    if (exchange.head().chunked || exchange.head().content_length.value_or(0) > 7) {
+        fail(ErrorKind::invalid_argument,
+             "starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24");
+    }
+    if (!exchange.query().get("checkpoint").empty()) fail(ErrorKind::not_implemented, "not implemented: start from a checkpoint");
+    co_await services.engine.start(exchange.name);
+    co_await exchange.send_empty(204);
+}
+
+Answer container_stop(const Services& services, Exchange& exchange) {
+    co_await services.engine.stop(exchange.name, stop_options(exchange));
+    co_await exchange.send_empty(204);
+}
+
+Answer container_restart(const Services& services, Exchange& exchange) {
+    co_await services.engine.restart(exchange.name, stop_options(exchange));
+    co_await exchange.send_empty(204);
+}
+
+Answer container_kill(const Services& services, Exchange& exchange) {
+    try {
+        co_await services.engine.kill(exchange.name, std::string(exchange.query().get("signal")));
+    } catch (Error& error) {
+        error.add_context(fmt::format("cannot kill container: {}", exchange.name));
+        throw;
+    }
+    co_await exchange.send_empty(204);
+}
+
+Answer container_update(const Services& services, Exchange& exchange) {
+    auto update = co_await read_json<engine::UpdateConfig>(exchange);
+    wire::Warnings out{.warnings = co_await services.engine.update(exchange.name, std::move(update))};
+    co_await send_json(exchange, 200, out);
+}
+
+Answer container_rename(const Services& services, Exchange& exchange) {
+    co_await services.engine.rename(exchange.name, std::string(exchange.query().get("name")));
+    co_await exchange.send_empty(204);
+}
+
+Answer container_pause(const Services& services, Exchange& exchange) {
+    co_await services.engine.pause(exchange.name);
+    co_await exchange.send_empty(204);
+}
+
+Answer container_unpause(const Services& services, Exchange& exchange) {
+    co_await services.engine.unpause(exchange.name);
+    co_await exchange.send_empty(204);
+}
+
+Answer container_remove(const Services& services, Exchange& exchange) {
+    if (exchange.query().flag("link")) fail(ErrorKind::not_implemented, "not implemented: removing a link");
+    const engine::RemoveOptions options{.force = exchange.query().flag("force"), .volumes = exchange.query().flag("v")};
+    co_await services.engine.remove(exchange.name, options);
+    co_await exchange.send_empty(204);
+}
+
+Answer container_prune(const Services& services, Exchange& exchange) {
+    const Filters filters = Filters::parse(exchange.query().get("filters"), {"label", "label!", "until"});
+    std::optional<Time> until;
+    for (const std::string& value : filters.get("until")) {
+        until = parse_timestamp(value, now());
+        if (!until) fail(ErrorKind::invalid_argument, "invalid filter 'until={}'", value);
+    }
+    const auto keep = [filters, until](const engine::ContainerRecord& record) {
+        return (until && record.created >= *until) || !filters.labels("label", record.config.labels) ||
+               !filters.no_labels("label!", record.config.labels);
+    };
+    const engine::Pruned pruned = co_await services.engine.prune(keep);
+    co_await exchange.send(
+        200, boost::json::serialize(boost::json::object{{"ContainersDeleted", json::detail::write(pruned.deleted, exchange.version)},
+                                                        {"SpaceReclaimed", pruned.reclaimed}}) +
+                 "\n");
+}
+
+}  // namespace grua::api

@@ -1,0 +1,107 @@
+#include "api/container_wire.hpp"
+
+#include "base/id.hpp"
+
+namespace grua::api {
+
+namespace {
+
+/// The published ports of a container that runs, and the exposed ones as null.
+std::map<std::string, std::optional<std::vector<engine::PortBinding>>> ports_of(const engine::ContainerRecord& record) {
+    std::map<std::string, std::optional<std::vector<engine::PortBinding>>> out;
+    if (!engine::is_running(record.state.status)) return out;
+    for (const auto& [port, unused] : record.config.exposed_ports) out[port];
+    return out;
+}
+
+std::string quoted_command(const engine::ContainerRecord& record) {
+    std::string text = record.path;
+    for (const std::string& argument : record.args) {
+        text += ' ';
+        // As Docker: an argument with a space is shown in quotes.
+        text += argument.contains(' ') ? fmt::format("'{}'", argument) : argument;
+    }
+    return text;
+}
+
+wire::ContainerState state_of(const engine::State& state) {
+    using engine::Status;
+    wire::ContainerState out;
+    out.status = to_string(state.status);
+    out.running = engine::is_running(state.status) || state.status == Status::restarting;
+    out.paused = state.status == Status::paused;
+    out.restarting = state.status == Status::restarting;
+    out.oom_killed = state.oom_killed;
+    out.dead = state.status == Status::dead;
+    out.pid = state.pid;
+    out.exit_code = state.exit_code;
+    out.error = state.error;
+    out.started_at = format_time(state.started_at);
+    out.finished_at = format_time(state.finished_at);
+    if (state.health != engine::Health::none) out.health = wire::HealthState{.status = std::string(to_string(state.health))};
+    return out;
+}
+
+}  // namespace
+
+wire::ContainerInspect inspect_of(const engine::ContainerRecord& record, json::Version version) {
+    wire::ContainerInspect out;
+    out.id = record.id;
+    out.created = format_time(record.created);
+    out.path = record.path;
+    out.args = record.args;
+    out.state = state_of(record.state);
+    out.image = record.image_id;
+    out.resolv_conf_path = record.resolv_conf_path;
+    out.hostname_path = record.hostname_path;
+    out.hosts_path = record.hosts_path;
+    out.log_path = record.log_path;
+    out.name = "/" + record.name;
+    out.restart_count = record.restart_count;
+    out.platform = record.platform;
+    if (!record.exec_ids.empty()) out.exec_ids = record.exec_ids;
+    out.host_config = record.host_config;
+    out.mounts = record.mounts;
+    out.config = record.config;
+    wire::NetworkSettings& network = out.network_settings;
+    network.sandbox_id = record.sandbox_id;
+    network.ports = ports_of(record);
+    network.networks = record.networks;
+    const auto bridge = record.networks.find("bridge");
+    if (bridge != record.networks.end()) {
+        network.endpoint_id = bridge->second.endpoint_id;
+        network.gateway = bridge->second.gateway;
+        network.ip_address = bridge->second.ip_address;
+        network.ip_prefix_len = bridge->second.ip_prefix_len;
+        network.mac_address = bridge->second.mac_address;
+        // API before 1.44 shows the address here.
+        if (version < json::Version{1, 44}) out.config.mac_address = bridge->second.mac_address;
+    }
+    return out;
+}
+
+wire::ContainerSummary summary_of(const engine::ContainerRecord& record, Time now) {
+    wire::ContainerSummary out;
+    out.id = record.id;
+    out.names = {"/" + record.name};
+    out.image = record.config.image;
+    out.image_id = record.image_id;
+    out.command = quoted_command(record);
+    out.created = std::chrono::duration_cast<std::chrono::seconds>(record.created.time_since_epoch()).count();
+    for (const auto& [text, unused] : ports_of(record)) {
+        const std::size_t slash = text.find('/');
+        const auto number = parse_uint(text.substr(0, slash));
+        if (!number || *number > 65535) continue;
+        out.ports.push_back(
+            {.private_port = static_cast<std::uint16_t>(*number), .type = slash == text.npos ? "tcp" : text.substr(slash + 1)});
+    }
+    out.labels = record.config.labels;
+    out.state = to_string(record.state.status);
+    out.status = engine::status_text(record.state, now);
+    out.host_config = {.network_mode = record.host_config.network_mode, .annotations = record.host_config.annotations};
+    out.network_settings.networks = record.networks;
+    out.mounts = record.mounts;
+    return out;
+}
+
+}  // namespace grua::api

@@ -1,0 +1,128 @@
+// HTTP as the rest of this room sees it: one request and its answer. Sockets, parsing and framing stay in connection.cpp
+// and http_parser.cpp, so that routes do not pay for them.
+#pragma once
+
+#include "api/query.hpp"
+#include "base/codec.hpp"
+#include "base/fd.hpp"
+
+#include <boost/asio/awaitable.hpp>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace grua::api {
+
+namespace asio = boost::asio;
+
+/// Larger JSON bodies are refused. Docker names no bound; the largest known use (a service with many secrets) is under 1 MiB.
+inline constexpr std::size_t json_body_limit = std::size_t{8} << 20U;
+
+/// What stands before a request's body.
+struct RequestHead {
+    std::string method;  ///< As sent: "GET".
+    std::string target;  ///< As sent: "/v1.44/containers/json?all=1".
+    std::string path;    ///< Percent-decoded, without the query.
+    Query query;
+    std::vector<std::pair<std::string, std::string>> headers;  ///< Names in lower case, in the order sent.
+    std::optional<std::uint64_t> content_length;
+    bool chunked = false;
+    bool keep_alive = true;
+    bool http_1_0 = false;
+
+    /// Empty where there is none. `name` in lower case.
+    std::string_view header(std::string_view name) const noexcept;
+    bool has_body() const noexcept { return chunked || content_length.value_or(0) > 0; }
+};
+
+class Connection;
+
+/// A connection that is no longer HTTP: the client's own socket and what it had sent early.
+struct Hijacked {
+    Fd socket;  ///< Nonblocking.
+    std::string early_input;
+    bool upgraded = false;  ///< Answered with 101, not 200.
+};
+
+/// One request, its body and its answer. Loop only. Every answer ends with exactly one of send, end or hijack.
+class Exchange {
+public:
+    Exchange(Connection& connection, RequestHead head) : head_(std::move(head)), connection_(connection) {}
+    Exchange(const Exchange&) = delete;
+    Exchange& operator=(const Exchange&) = delete;
+
+    const RequestHead& head() const noexcept { return head_; }
+    const Query& query() const noexcept { return head_.query; }
+
+    json::Version version;  ///< What the client speaks; set by the dispatch.
+    std::string name;       ///< The path's variable: a container's ID or name, an image's reference.
+
+    /// The whole body, refused with invalid_argument where it is larger.
+    asio::awaitable<std::string> read_body(std::size_t limit = json_body_limit);
+
+    /// A pipe that the body flows into while somebody reads it on the pool; its end of file is the body's end. A client
+    /// that leaves early ends it early: the reader must know by its format that it was not the whole.
+    Fd body_pipe();
+
+    /// The whole answer. A body is left out for HEAD, 204 and 304.
+    asio::awaitable<void> send(int status, std::string body, std::string_view content_type = "application/json");
+    asio::awaitable<void> send_empty(int status) { return send(status, {}, {}); }
+
+    /// Sends the headers of an answer whose length is not known yet, at once.
+    asio::awaitable<void> begin(int status, std::string_view content_type);
+    asio::awaitable<void> write(std::string_view bytes);  ///< Returns when the socket took it, so a slow client slows its stream.
+    asio::awaitable<void> end();
+    bool begun() const noexcept { return begun_; }
+
+    void add_header(std::string_view header, std::string_view value);
+
+    /// From here on a client that closes cancels the coroutine that answers it. For streams: what changes something runs to its end.
+    void cancel_when_client_leaves();
+
+    /// Ends HTTP: 101 where the client asked to upgrade, else 200, and the socket is the caller's.
+    asio::awaitable<Hijacked> hijack(std::string_view content_type);
+
+private:
+    friend class Connection;
+    RequestHead head_;
+    Connection& connection_;
+    std::string extra_headers_;
+    bool begun_ = false;
+    bool ended_ = false;
+    bool hijacked_ = false;
+};
+
+/// Reads a JSON body of this type; an empty body is its default. Checks the Content-Type as Docker does.
+template <json::WireStruct T>
+asio::awaitable<T> read_json(Exchange& exchange);
+
+/// Refuses a body that is not declared as JSON.
+void check_json_content_type(const RequestHead& head);
+
+/// The text as one JSON value; an error says at which byte.
+json::Value parse_json(std::string_view text);
+
+template <json::WireStruct T>
+asio::awaitable<T> read_json(Exchange& exchange) {
+    check_json_content_type(exchange.head());
+    const std::string text = co_await exchange.read_body();
+    T out{};
+    if (!text.empty()) json::detail::read(parse_json(text), out, "");
+    co_return out;
+}
+
+template <json::WireStruct T>
+asio::awaitable<void> send_json(Exchange& exchange, int status, const T& value) {
+    return exchange.send(status, json::dump(value, exchange.version) + "\n");
+}
+
+template <json::WireStruct T>
+asio::awaitable<void> send_json(Exchange& exchange, int status, const std::vector<T>& values) {
+    return exchange.send(status, boost::json::serialize(json::detail::write(values, exchange.version)) + "\n");
+}
+
+}  // namespace grua::api

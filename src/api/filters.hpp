@@ -1,0 +1,51 @@
+// The filters= parameter: JSON, {"label": ["a=b"], …}, or as old clients send it, {"label": {"a=b": true}}.
+#pragma once
+
+#include "base/text.hpp"
+
+#include <initializer_list>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace grua::api {
+
+/// More values than this in one parameter are refused.
+inline constexpr std::size_t filter_limit = 1000;
+
+class Filters {
+public:
+    Filters() = default;
+    /// Throws Error(invalid_argument, "invalid filter …") for other text, and where a name is not in `accepted`.
+    static Filters parse(std::string_view text, std::initializer_list<std::string_view> accepted);
+
+    bool has(std::string_view name) const;
+    const std::vector<std::string>& get(std::string_view name) const;
+    bool empty() const noexcept { return values_.empty(); }
+    const std::map<std::string, std::vector<std::string>, std::less<>>& all() const noexcept { return values_; }
+
+    /// True where there is no such filter or one of its values is the text exactly.
+    bool exact(std::string_view name, std::string_view text) const;
+
+    /// As exact, but a value may also be a regular expression found in the text, or a part of it, as Docker matches names and IDs.
+    bool pattern(std::string_view name, std::string_view text) const;
+
+    /// Values "key" or "key=value"; all of them must be in the map. True where there is no such filter.
+    bool labels(std::string_view name, const std::map<std::string, std::string>& labels) const;
+    /// For label!: true where none of them is.
+    bool no_labels(std::string_view name, const std::map<std::string, std::string>& labels) const;
+
+    /// The one value as true or false. Throws Error(invalid_argument) for another or for both.
+    std::optional<bool> flag(std::string_view name) const;
+
+private:
+    std::map<std::string, std::vector<std::string>, std::less<>> values_;
+};
+
+/// A time as since=, until= and the until filter have it: Unix seconds with up to nine decimals, RFC 3339, or a Go duration
+/// before `now` ("10m", "1h30m"). Nothing for other text.
+std::optional<Time> parse_timestamp(std::string_view text, Time now);
+
+}  // namespace grua::api

@@ -1,0 +1,17 @@
+// What info and version tell of this machine; read from the kernel each time, nothing is cached.
+#pragma once
+
+#include "api/wire/system.hpp"
+
+#include <string>
+
+namespace grua::api {
+
+std::string kernel_version();
+/// As Go names it, "amd64": what clients compare with.
+std::string go_architecture();
+
+/// Fills in what the machine is and can; blocks, so it is called on the pool.
+void describe_host(wire::Info& info);
+
+}  // namespace grua::api

@@ -1,0 +1,48 @@
+// Which function answers a path. One table names every operation of the Engine API; what is not built yet stands in it
+// without a handler and is answered with 501, so that a client can tell it from a path that does not exist.
+#pragma once
+
+#include "api/exchange.hpp"
+
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace grua::api {
+
+struct Services;
+
+using Handler = asio::awaitable<void> (*)(const Services&, Exchange&);
+
+struct Route {
+    std::string_view method;
+    std::string_view pattern;   ///< "/containers/{id}/json"; {name*} takes slashes too.
+    Handler handler = nullptr;  ///< Null: known, not built.
+    int since = 24;             ///< The API's minor version that brought it.
+};
+
+inline constexpr json::Version oldest_version{1, 24};
+inline constexpr json::Version newest_version{1, 50};
+
+/// Every operation, in the order in which they are tried.
+std::span<const Route> routes();
+
+/// A target's path without its version prefix, and the version: the newest where there is none. Throws Error(invalid_argument) for a
+/// version that is not spoken, with Docker's text. Nothing where the path is not of the API's form.
+struct Target {
+    json::Version version = newest_version;
+    std::string_view path;
+};
+Target split_version(std::string_view path);
+
+struct Match {
+    const Route* route = nullptr;
+    std::string name;
+};
+/// A null route: page not found, also where only the method differs, as Docker's router answers.
+Match find_route(std::span<const Route> table, std::string_view method, std::string_view path);
+
+/// Answers one request from the table.
+asio::awaitable<void> dispatch(const Services& services, Exchange& exchange);
+
+}  // namespace grua::api

@@ -1,0 +1,60 @@
+// The handlers that the table in routes.cpp names. Each parses all, calls the engine once, and writes.
+#pragma once
+
+#include "api/exchange.hpp"
+#include "api/services.hpp"
+
+namespace grua::api {
+
+using Answer = asio::awaitable<void>;
+
+Answer ping(const Services&, Exchange&);
+Answer version(const Services&, Exchange&);
+Answer info(const Services&, Exchange&);
+Answer events(const Services&, Exchange&);
+Answer disk_usage(const Services&, Exchange&);
+
+Answer container_list(const Services&, Exchange&);
+Answer container_create(const Services&, Exchange&);
+Answer container_inspect(const Services&, Exchange&);
+Answer container_top(const Services&, Exchange&);
+Answer container_logs(const Services&, Exchange&);
+Answer container_stats(const Services&, Exchange&);
+Answer container_resize(const Services&, Exchange&);
+Answer container_start(const Services&, Exchange&);
+Answer container_stop(const Services&, Exchange&);
+Answer container_restart(const Services&, Exchange&);
+Answer container_kill(const Services&, Exchange&);
+Answer container_update(const Services&, Exchange&);
+Answer container_rename(const Services&, Exchange&);
+Answer container_pause(const Services&, Exchange&);
+Answer container_unpause(const Services&, Exchange&);
+Answer container_attach(const Services&, Exchange&);
+Answer container_wait(const Services&, Exchange&);
+Answer container_remove(const Services&, Exchange&);
+Answer container_prune(const Services&, Exchange&);
+
+Answer exec_create(const Services&, Exchange&);
+Answer exec_start(const Services&, Exchange&);
+Answer exec_resize(const Services&, Exchange&);
+Answer exec_inspect(const Services&, Exchange&);
+
+Answer image_list(const Services&, Exchange&);
+Answer image_inspect(const Services&, Exchange&);
+Answer image_history(const Services&, Exchange&);
+Answer image_tag(const Services&, Exchange&);
+Answer image_remove(const Services&, Exchange&);
+Answer image_load(const Services&, Exchange&);
+Answer image_create(const Services&, Exchange&);
+Answer image_prune(const Services&, Exchange&);
+
+Answer volume_list(const Services&, Exchange&);
+Answer volume_create(const Services&, Exchange&);
+Answer volume_inspect(const Services&, Exchange&);
+Answer volume_remove(const Services&, Exchange&);
+Answer volume_prune(const Services&, Exchange&);
+
+Answer network_list(const Services&, Exchange&);
+Answer network_inspect(const Services&, Exchange&);
+
+}  // namespace grua::api

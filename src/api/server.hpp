@@ -1,0 +1,40 @@
+// The HTTP server of gruad: listening sockets, connections, routes.
+//
+// This room turns the Docker Engine API (1.24 to 1.50) into calls of the engine and back. What it keeps true: a request is
+// parsed completely and checked before anything is done; a handler is one engine call; no answer is made up - what is not
+// built is 501; a client that is slow or gone stops its own stream and nothing else.
+#pragma once
+
+#include "api/connection.hpp"
+#include "api/services.hpp"
+#include "base/fd.hpp"
+
+#include <boost/asio/any_io_executor.hpp>
+#include <chrono>
+#include <memory>
+#include <vector>
+
+namespace grua::api {
+
+class Server {
+public:
+    /// `services` outlives the server.
+    Server(asio::any_io_executor loop, const Services& services);
+    ~Server();
+
+    /// Accepts from a listening socket until stop().
+    void accept_from(Fd listener);
+
+    /// Accepts no more, ends idle connections and streams, gives the others `patience`.
+    asio::awaitable<void> stop(std::chrono::milliseconds patience);
+
+private:
+    struct Listener;
+    asio::awaitable<void> accept_clients(std::shared_ptr<Listener> from);
+
+    asio::any_io_executor loop_;
+    Connections connections_;
+    std::vector<std::shared_ptr<Listener>> listeners_;
+};
+
+}  // namespace grua::api

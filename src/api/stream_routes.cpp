@@ -1,0 +1,208 @@
+#include "api/container_wire.hpp"
+#include "api/filters.hpp"
+#include "api/framing.hpp"
+#include "api/routes.hpp"
+#include "api/stats_wire.hpp"
+
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/this_coro.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+namespace grua::api {
+
+using namespace std::chrono_literals;
+
+namespace {
+
+/// What attach and exec start say of the bytes that follow, API 1.42 and later.
+std::string_view stream_type(bool terminal, json::Version version) {
+    return !terminal && version >= json::Version{1, 42} ? multiplexed_stream : raw_stream;
+}
+
+std::optional<Time> time_of(const Exchange& exchange, std::string_view name) {
+    const std::string_view text = exchange.query().get(name);
+    if (text.empty() || text == "0") return std::nullopt;
+    const auto time = parse_timestamp(text, now());
+    if (!time) fail(ErrorKind::invalid_argument, "invalid value for \"{}\": {}", name, text);
+    return time;
+}
+
+/// "all", "" and what is no number mean everything, as with Docker.
+std::int64_t tail_of(const Exchange& exchange) {
+    const auto lines = parse_int(exchange.query().get("tail"));
+    return lines && *lines >= 0 ? *lines : -1;
+}
+
+/// RFC 3339 with all nine digits, so that columns stand below each other.
+std::string log_time(Time time) {
+    std::string text = format_time(time);
+    const std::size_t dot = text.find('.');
+    if (dot == std::string::npos) return text.substr(0, text.size() - 1) + ".000000000Z";
+    text.pop_back();
+    text.resize(dot + 10, '0');
+    return text + "Z";
+}
+
+void append_line(std::string& out, const engine::LogLine& line, bool timestamps, bool details, bool terminal) {
+    std::string text;
+    if (details) {
+        for (const auto& [key, value] : line.attributes) text += fmt::format("{}{}={}", text.empty() ? "" : ",", key, value);
+        text += ' ';
+    }
+    text += line.text;
+    if (timestamps) text.insert(0, log_time(line.time) + " ");
+    if (terminal) {
+        out += text;
+    } else {
+        append_frame(out, line.is_stderr ? StdStream::err : StdStream::out, text);
+    }
+}
+
+asio::awaitable<void> pause(std::chrono::milliseconds time) {
+    asio::steady_timer timer{co_await asio::this_coro::executor, time};
+    co_await timer.async_wait(asio::use_awaitable);
+}
+
+}  // namespace
+
+Answer container_logs(const Services& services, Exchange& exchange) {
+    const Query& query = exchange.query();
+    engine::LogOptions options;
+    options.use_stdout = query.flag("stdout");
+    options.use_stderr = query.flag("stderr");
+    if (!options.use_stdout && !options.use_stderr) {
+        fail(ErrorKind::invalid_argument, "Bad parameters: you must choose at least one stream");
+    }
+    options.since = time_of(exchange, "since");
+    options.until = time_of(exchange, "until");
+    options.tail = tail_of(exchange);
+    options.follow = query.flag("follow");
+    const engine::RecordPtr record = services.engine.find(exchange.name);
+    const bool terminal = record->config.tty;
+    const std::shared_ptr<engine::LogStream> stream = co_await services.engine.logs(record->id, options);
+    co_await exchange.begin(200, stream_type(terminal, exchange.version));
+    exchange.cancel_when_client_leaves();
+    for (;;) {
+        const std::vector<engine::LogLine> lines = co_await stream->next();
+        if (lines.empty()) break;
+        std::string out;
+        for (const engine::LogLine& line : lines) append_line(out, line, query.flag("timestamps"), query.flag("details"), terminal);
+        co_await exchange.write(out);
+    }
+    co_await exchange.end();
+}
+
+Answer container_stats(const Services& services, Exchange& exchange) {
+    const bool stream = exchange.query().flag("stream", true);
+    const bool one_shot = !stream && exchange.query().flag("one-shot") && exchange.version >= json::Version{1, 41};
+    const engine::RecordPtr record = services.engine.find(exchange.name);
+    engine::StatsSample before;
+    engine::StatsSample sample = co_await services.engine.stats(record->id);
+    if (!stream) {
+        // Rates need two samples, a second apart; with one-shot the client makes do with one.
+        if (!one_shot && sample.running) {
+            before = std::move(sample);
+            co_await pause(1s);
+            sample = co_await services.engine.stats(record->id);
+        }
+        co_await exchange.send(200, stats_json(*record, sample, before) + "\n");
+        co_return;
+    }
+    co_await exchange.begin(200, "application/json");
+    exchange.cancel_when_client_leaves();
+    for (;;) {
+        co_await exchange.write(stats_json(*record, sample, before) + "\n");
+        co_await pause(1s);
+        if (!services.engine.find_if(record->id)) break;
+        before = std::move(sample);
+        sample = co_await services.engine.stats(record->id);
+    }
+    co_await exchange.end();
+}
+
+Answer container_attach(const Services& services, Exchange& exchange) {
+    const Query& query = exchange.query();
+    engine::AttachOptions options;
+    options.use_stdin = query.flag("stdin");
+    options.use_stdout = query.flag("stdout");
+    options.use_stderr = query.flag("stderr");
+    options.logs = query.flag("logs");
+    options.stream = query.flag("stream");
+    options.detach_keys = query.get("detachKeys");
+    const engine::RecordPtr record = services.engine.check_attach(exchange.name, options);
+    Hijacked client = co_await exchange.hijack(
+        exchange.head().header("upgrade").empty() ? raw_stream : stream_type(record->config.tty, exchange.version));
+    co_await services.engine.attach(record->id, options, std::move(client.socket), std::move(client.early_input));
+}
+
+Answer container_wait(const Services& services, Exchange& exchange) {
+    const std::string_view text = exchange.query().get("condition");
+    engine::WaitCondition condition = engine::WaitCondition::not_running;
+    if (text == "next-exit") {
+        condition = engine::WaitCondition::next_exit;
+    } else if (text == "removed") {
+        condition = engine::WaitCondition::removed;
+    } else if (!text.empty() && text != "not-running") {
+        fail(ErrorKind::invalid_argument, "invalid condition: \"{}\"", text);
+    }
+    const std::shared_ptr<engine::Waiter> waiter = services.engine.wait(exchange.name, condition);
+    // The CLI starts the container only after it has seen these headers.
+    co_await exchange.begin(200, "application/json");
+    exchange.cancel_when_client_leaves();
+    const engine::WaitResult result = co_await waiter->result();
+    wire::WaitAnswer answer{.status_code = result.exit_code};
+    if (!result.error.empty()) answer.error = wire::WaitError{result.error};
+    co_await exchange.write(json::dump(answer, exchange.version) + "\n");
+    co_await exchange.end();
+}
+
+Answer exec_create(const Services& services, Exchange& exchange) {
+    auto config = co_await read_json<engine::ExecConfig>(exchange);
+    if (config.cmd.empty()) fail(ErrorKind::invalid_argument, "no exec command specified");
+    wire::Id id{.id = co_await services.engine.exec_create(exchange.name, std::move(config))};
+    co_await send_json(exchange, 201, id);
+}
+
+Answer exec_start(const Services& services, Exchange& exchange) {
+    const auto body = co_await read_json<wire::ExecStartBody>(exchange);
+    engine::ExecStart start{.detach = body.detach};
+    if (body.console_size) {
+        if (body.console_size->size() != 2) fail(ErrorKind::invalid_argument, "ConsoleSize: expected two numbers");
+        start.console_size = {(*body.console_size)[0], (*body.console_size)[1]};
+    }
+    const engine::ExecPtr exec = services.engine.check_exec(exchange.name);
+    start.detach_keys = exec->config.detach_keys;
+    if (start.detach) {
+        co_await services.engine.exec_start(exec->id, start, Fd{});
+        co_await exchange.send_empty(200);
+        co_return;
+    }
+    const bool terminal = exec->config.tty;
+    Hijacked client =
+        co_await exchange.hijack(exchange.head().header("upgrade").empty() ? raw_stream : stream_type(terminal, exchange.version));
+    co_await services.engine.exec_start(exec->id, start, std::move(client.socket), std::move(client.early_input));
+}
+
+Answer exec_inspect(const Services& services, Exchange& exchange) {
+    const engine::ExecPtr exec = services.engine.exec_find(exchange.name);
+    const engine::ExecConfig& config = exec->config;
+    wire::ExecInspect out;
+    out.id = exec->id;
+    out.running = exec->running;
+    out.exit_code = exec->exit_code;
+    out.process_config = {.tty = config.tty,
+                          .entrypoint = exec->entrypoint(),
+                          .arguments = exec->arguments(),
+                          .privileged = config.privileged,
+                          .user = config.user};
+    out.open_stdin = config.attach_stdin;
+    out.open_stdout = config.attach_stdout;
+    out.open_stderr = config.attach_stderr;
+    out.can_remove = exec->started && !exec->running;
+    out.container_id = exec->container_id;
+    out.detach_keys = config.detach_keys;
+    out.pid = exec->pid;
+    co_await send_json(exchange, 200, out);
+}
+
+}  // namespace grua::api
