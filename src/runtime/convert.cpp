@@ -1,0 +1,104 @@
+// From the wire structs of the specification to what the rooms of the kernel take.
+#include "runtime/convert.hpp"
+#include "base/error.hpp"
+#include "runtime/plan.hpp"
+
+namespace grua::runtime {
+namespace {
+
+template <typename To, typename From>
+void copy_throttles(std::vector<To>& to, const std::vector<From>& from) {
+    for (const auto& each : from) to.push_back({each.major, each.minor, each.rate});
+}
+
+}  // namespace
+
+linux::Resources resources_of(const oci::Resources& from) {
+    linux::Resources to;
+    if (!from.devices.empty()) {
+        auto& rules = to.devices.emplace();
+        for (const auto& each : from.devices) {
+            const char type = each.type.empty() ? 'a' : each.type.front();
+            if (type != 'a' && type != 'b' && type != 'c')
+                fail(ErrorKind::invalid_argument, "linux.resources.devices: unknown type {:?}", each.type);
+            rules.push_back({each.allow, type, each.major, each.minor, each.access});
+        }
+        const auto& defaults = linux::default_device_rules();
+        rules.insert(rules.end(), defaults.begin(), defaults.end());
+    }
+    if (from.memory) {
+        const auto& memory = *from.memory;
+        to.memory.limit = memory.limit;
+        to.memory.reservation = memory.reservation;
+        to.memory.swap = memory.swap;
+        to.memory.kernel = memory.kernel;
+        to.memory.kernel_tcp = memory.kernel_tcp;
+        to.memory.swappiness = memory.swappiness;
+        to.memory.disable_oom_killer = memory.disable_oom_killer;
+        to.memory.use_hierarchy = memory.use_hierarchy;
+        to.memory.check_before_update = memory.check_before_update;
+    }
+    if (from.cpu) {
+        const auto& cpu = *from.cpu;
+        to.cpu.shares = cpu.shares;
+        to.cpu.quota = cpu.quota;
+        to.cpu.period = cpu.period;
+        to.cpu.burst = cpu.burst;
+        to.cpu.rt_runtime = cpu.realtime_runtime;
+        to.cpu.rt_period = cpu.realtime_period;
+        to.cpu.idle = cpu.idle;
+        to.cpu.cpus = cpu.cpus;
+        to.cpu.mems = cpu.mems;
+    }
+    if (from.pids && from.pids->limit && *from.pids->limit != 0) to.pids_limit = from.pids->limit;
+    if (from.block_io) {
+        const auto& io = *from.block_io;
+        to.block_io.weight = io.weight;
+        to.block_io.leaf_weight = io.leaf_weight;
+        for (const auto& each : io.weight_device)
+            to.block_io.weight_device.push_back({each.major, each.minor, each.weight, each.leaf_weight});
+        copy_throttles(to.block_io.throttle_read_bps, io.throttle_read_bps_device);
+        copy_throttles(to.block_io.throttle_write_bps, io.throttle_write_bps_device);
+        copy_throttles(to.block_io.throttle_read_iops, io.throttle_read_iops_device);
+        copy_throttles(to.block_io.throttle_write_iops, io.throttle_write_iops_device);
+    }
+    to.unified = from.unified;
+    return to;
+}
+
+linux::SeccompProfile seccomp_profile(const oci::Seccomp& from) {
+    const auto action = [](const std::string& name) {
+        const auto found = linux::seccomp_action(name);
+        if (!found) fail(ErrorKind::invalid_argument, "linux.seccomp: unknown action {:?}", name);
+        return *found;
+    };
+    linux::SeccompProfile to;
+    to.default_action = action(from.default_action);
+    to.default_errno = from.default_errno_ret;
+    to.architectures = from.architectures;
+    if (!from.flags.empty()) to.flags = from.flags;
+    if (!from.listener_path.empty()) fail(ErrorKind::not_implemented, "not implemented: linux.seccomp.listenerPath");
+    for (const auto& rule : from.syscalls) {
+        linux::SeccompSyscall& out = to.syscalls.emplace_back(linux::SeccompSyscall{rule.names, action(rule.action), rule.errno_ret, {}});
+        for (const auto& arg : rule.args) {
+            const auto op = linux::seccomp_op(arg.op);
+            if (!op) fail(ErrorKind::invalid_argument, "linux.seccomp: unknown comparison {:?}", arg.op);
+            out.args.push_back({arg.index, arg.value, arg.value_two, *op});
+        }
+    }
+    return to;
+}
+
+std::optional<linux::Capabilities> planned_capabilities(const oci::Process& process) {
+    if (!process.capabilities) return std::nullopt;
+    const oci::Capabilities& from = *process.capabilities;
+    linux::Capabilities to;
+    to.bounding = linux::parse_capabilities(from.bounding).set;
+    to.effective = linux::parse_capabilities(from.effective).set;
+    to.permitted = linux::parse_capabilities(from.permitted).set;
+    to.ambient = linux::parse_capabilities(from.ambient).set & linux::parse_capabilities(from.inheritable).set;
+    to.inheritable = to.ambient;
+    return to;
+}
+
+}  // namespace grua::runtime

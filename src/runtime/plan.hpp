@@ -1,0 +1,93 @@
+// All that a child of clone3 needs, made by its parent: it opens nothing on the host but what is here or in its own copy of
+// the host's mounts, before it leaves them.
+#pragma once
+
+#include "linux/capabilities.hpp"
+#include "linux/root.hpp"
+#include "linux/seccomp.hpp"
+#include "oci/runtime_spec.hpp"
+#include "runtime/channel.hpp"
+#include "runtime/container.hpp"
+#include "runtime/mount_options.hpp"
+
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace grua::runtime {
+
+struct PlannedMount {
+    const oci::Mount* mount;
+    MountOptions options;
+    Fd source;  ///< For a bind: a detached copy of the source, made in the creator's mount namespace.
+};
+
+struct JoinedNamespace {
+    std::uint64_t flag;
+    Fd fd;
+};
+
+struct Plan {
+    const oci::RuntimeSpec* spec = nullptr;
+    const oci::Process* process = nullptr;
+    const oci::Linux* linux = nullptr;
+
+    std::uint64_t own_namespaces = 0;  ///< CLONE_NEW*
+    std::vector<JoinedNamespace> joined;
+    bool in_user_namespace = false;
+
+    Fd rootfs;  ///< Detached.
+    std::vector<PlannedMount> mounts;
+    std::string cgroup;  ///< Path in each hierarchy.
+    bool pivot = true;
+    std::string state;  ///< For hooks; the child puts its pid in.
+
+    Stdio stdio;
+    int preserved_fds = 0;
+    Fd start_fifo;  ///< Read end, with StartMode::on_start.
+    const linux::SeccompProgram* seccomp = nullptr;
+    std::optional<linux::Capabilities> capabilities;
+
+    std::string rootfs_name;
+};
+
+/// What changes while the child goes through its steps.
+struct Progress {
+    const Channel* channel = nullptr;
+    bool cgroup_ready = false;
+    std::optional<Root> root;  ///< The container's root, from the step that attaches it on.
+    Fd host_null;
+    Fd proc;
+    Fd terminal;  ///< The slave.
+    std::string home;
+
+    /// Blocks until the parent has put this process into its cgroup.
+    void need_cgroup();
+};
+
+struct Step {
+    const char* doing;  ///< Put before an error's text; empty where the text is Docker's own.
+    void (*run)(const Plan&, Progress&);
+};
+
+// Steps, by the file they are in.
+void attach_rootfs(const Plan& plan, Progress& progress);
+void mount_all(const Plan& plan, Progress& progress);
+void mount_cgroups(const Plan& plan, Progress& progress, const PlannedMount& planned, int target);
+void make_devices(const Plan& plan, Progress& progress);
+void open_terminal(const Plan& plan, Progress& progress);
+void protect_paths(const Plan& plan, Progress& progress);
+void enter_root(const Plan& plan, Progress& progress);
+
+void become_user(const Plan& plan, Progress& progress);
+[[noreturn]] void execute(const Plan& plan, Progress& progress);
+void use_stdio(const Plan& plan, Progress& progress);
+
+/// Runs the steps, then the program. Never returns: what fails is sent and the process ends.
+[[noreturn]] void run_child(const Plan& plan, const Channel& channel, const Step* steps, std::size_t count) noexcept;
+
+/// The sets of a process document; inheritable is only what ambient needs (CVE-2022-29162).
+std::optional<linux::Capabilities> planned_capabilities(const oci::Process& process);
+linux::SeccompProfile seccomp_profile(const oci::Seccomp& seccomp);
+
+}  // namespace grua::runtime
