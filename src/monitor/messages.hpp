@@ -240,6 +240,7 @@ struct Detached {
 struct RunningExec {
     std::string exec_id;
     std::int32_t pid = 0;
+    friend bool operator==(const RunningExec&, const RunningExec&) = default;
     static constexpr auto fields() {
         return std::tuple{json::field("exec_id", &RunningExec::exec_id), json::field("pid", &RunningExec::pid)};
     }

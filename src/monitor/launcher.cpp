@@ -1,0 +1,69 @@
+#include "monitor/launcher.hpp"
+
+#include "base/error.hpp"
+#include "base/log.hpp"
+#include "monitor/messages.hpp"
+#include "monitor/monitor.hpp"
+#include "monitor/socket.hpp"
+
+#include <fcntl.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+#include <csignal>
+
+namespace grua::monitor {
+namespace {
+
+MonitorFds sort_fds(const Launch& launch, Packet& packet) {
+    if (launch.fds.size() != packet.fds.size())
+        fail(ErrorKind::invalid_argument, "a launch names {} descriptors and has {}", launch.fds.size(), packet.fds.size());
+    MonitorFds out;
+    for (std::size_t i = 0; i < packet.fds.size(); ++i) {
+        const std::string& name = launch.fds[i];
+        if (name == "control") out.control = std::move(packet.fds[i]);
+        if (name == "spec") out.spec = std::move(packet.fds[i]);
+        if (name == "rootfs") out.rootfs = std::move(packet.fds[i]);
+        if (name == "netns") out.network_namespace = std::move(packet.fds[i]);
+    }
+    if (!out.control || !out.spec) fail(ErrorKind::invalid_argument, "a launch without control or spec");
+    return out;
+}
+
+void become_monitor(int socket, const Launch& launch, MonitorFds fds) {
+    ::close(socket);
+    (void)std::signal(SIGCHLD, SIG_DFL);
+    ::setsid();
+    // A monitor outlives gruad: it must not hold what gruad's standard error leads to.
+    const Fd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
+    for (const int each : {0, 1, 2}) (void)::dup2(null.get(), each);
+    ::prctl(PR_SET_NAME, "grua-monitor");
+    ::_exit(monitor_main(launch, std::move(fds)));
+}
+
+}  // namespace
+
+int launcher_main(int socket) {
+    ::prctl(PR_SET_NAME, "grua-launcher");
+    (void)::close_range(static_cast<unsigned>(socket) + 1, ~0U, 0);
+    (void)::fcntl(socket, F_SETFD, FD_CLOEXEC);
+    // Monitors are reaped by the kernel: nobody asks for their status.
+    (void)std::signal(SIGCHLD, SIG_IGN);
+    for (;;) {
+        try {
+            Packet packet;
+            if (receive(socket, packet) == Received::closed) return 0;
+            const Launch launch = decode<Launch>(packet.text);
+            if (launch.type != Launch::name) continue;
+            MonitorFds fds = sort_fds(launch, packet);
+            const pid_t pid = ::fork();
+            if (pid < 0) fail_errno("fork a monitor");
+            if (pid == 0) become_monitor(socket, launch, std::move(fds));
+        } catch (const Error& error) {
+            // gruad sees the end of that container's connection.
+            log::error("launch: {}", error.what());
+            if (error.os_error() == EBADF || error.os_error() == ENOTSOCK) return 1;
+        }
+    }
+}
+
+}  // namespace grua::monitor

@@ -1,0 +1,421 @@
+#include "monitor/monitor.hpp"
+
+#include "base/files.hpp"
+#include "base/text.hpp"
+#include "monitor/program.hpp"
+#include "monitor/socket.hpp"
+#include "runtime/container.hpp"
+
+#include <fcntl.h>
+#include <malloc.h>
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <algorithm>
+#include <array>
+#include <csignal>
+#include <ctime>
+#include <deque>
+#include <functional>
+
+namespace grua::monitor {
+namespace {
+
+// As long as Docker waits for the streams of a program that has ended: something else may hold them, for ever.
+constexpr std::int64_t drain_ms = 2000;
+constexpr std::size_t largest_spec = std::size_t{8} << 20U;
+
+std::int64_t monotonic_ms() {
+    timespec time{};
+    ::clock_gettime(CLOCK_MONOTONIC, &time);
+    return time.tv_sec * 1000 + time.tv_nsec / 1000000;
+}
+
+std::int64_t now_ns() { return now().time_since_epoch().count(); }
+
+int code_of(int status) { return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status); }
+
+void set_nonblocking(const Fd& fd) { (void)::fcntl(fd.get(), F_SETFL, ::fcntl(fd.get(), F_GETFL) | O_NONBLOCK); }
+
+std::pair<Fd, Fd> make_pipe() {
+    std::array<int, 2> ends{};
+    if (::pipe2(ends.data(), O_CLOEXEC) < 0) fail_errno("pipe2");
+    return {Fd(ends[0]), Fd(ends[1])};
+}
+
+Fd duplicate(const Fd& fd) {
+    Fd copy(::fcntl(fd.get(), F_DUPFD_CLOEXEC, 0));
+    if (!copy) fail_errno("duplicate a descriptor");
+    return copy;
+}
+
+struct TheirEnds {
+    Fd in;
+    Fd out;
+    Fd err;
+    runtime::Stdio stdio() const { return {.in = in.get(), .out = out.get(), .err = err.get()}; }
+};
+
+TheirEnds make_pipes(Program& program, bool with_input) {
+    TheirEnds theirs;
+    if (with_input) {
+        auto [read, write] = make_pipe();
+        set_nonblocking(write);
+        theirs.in = std::move(read);
+        program.input = std::move(write);
+    }
+    for (const Stream stream : {Stream::standard_output, Stream::standard_error}) {
+        auto [read, write] = make_pipe();
+        set_nonblocking(read);
+        (stream == Stream::standard_output ? theirs.out : theirs.err) = std::move(write);
+        program.outputs.push_back({.fd = std::move(read), .stream = stream});
+    }
+    return theirs;
+}
+
+void use_terminal(Program& program, Fd master, bool with_input) {
+    set_nonblocking(master);
+    if (with_input) program.input = duplicate(master);
+    program.outputs.push_back({.fd = std::move(master), .stream = Stream::standard_output});
+}
+
+class Monitor {
+public:
+    Monitor(const Launch& launch, MonitorFds fds)
+        : launch_(launch),
+          fds_(std::move(fds)),
+          control_(std::move(fds_.control)),
+          log_(launch.log_path, {launch.log_max_size, launch.log_max_files}) {}
+
+    int run() {
+        sigset_t all;
+        ::sigfillset(&all);
+        ::sigprocmask(SIG_BLOCK, &all, nullptr);
+        sigset_t child;
+        ::sigemptyset(&child);
+        ::sigaddset(&child, SIGCHLD);
+        signals_ = Fd(::signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK));
+        ::prctl(PR_SET_CHILD_SUBREAPER, 1);
+        listener_ = listen_in(launch_.directory);
+        init_ = std::make_shared<Program>();
+        init_->log = log_.enabled() ? &log_ : nullptr;
+        programs_.push_back(init_);
+        while (read_control()) {
+        }
+        start();
+        ::malloc_trim(0);
+        while (!finished()) turn();
+        return 0;
+    }
+
+private:
+    void start() {
+        try {
+            const oci::RuntimeSpec spec = read_spec();
+            Program& init = *init_;
+            init.terminal = spec.process && spec.process->terminal;
+            init.close_stdin_with_client = launch_.stdin_once;
+            runtime::CreateRequest request;
+            request.id = launch_.id;
+            request.directory = launch_.directory;
+            request.rootfs = std::move(fds_.rootfs);
+            request.network_namespace = std::move(fds_.network_namespace);
+            request.bundle = launch_.bundle;
+            request.seccomp_cache = launch_.seccomp_cache;
+            request.cgroup_path = launch_.cgroup_path;
+            TheirEnds theirs;
+            if (!init.terminal) {
+                theirs = make_pipes(init, launch_.open_stdin);
+                request.stdio = theirs.stdio();
+            }
+            runtime::Started started = runtime::create(spec, std::move(request));
+            started_at_ = now_ns();
+            init.pid = started.pid;
+            init.pidfd = std::move(started.pidfd);
+            if (init.terminal) use_terminal(init, std::move(started.terminal), launch_.open_stdin);
+            cgroup_.emplace(std::move(started.cgroup));
+            say(Started{.pid = init.pid, .started_at = started_at_}, init.pidfd.get());
+            init.write_input();
+        } catch (const Error& error) {
+            exited_ = Exited{.code = runtime::exit_status_for(error), .finished_at = now_ns(), .error = error.what()};
+            write_exit_file();
+            init_->ended = init_->reported = true;
+            init_->clients.clear();
+            init_->end_outputs();
+            say(Failed{.error = to_failure(error)});
+        }
+    }
+
+    oci::RuntimeSpec read_spec() {
+        // Kept as text in the memfd: parsed it would be the most of this process's memory.
+        if (::lseek(fds_.spec.get(), 0, SEEK_SET) < 0) fail_errno("read the specification");
+        return oci::parse_runtime_spec(read_all(fds_.spec.get(), "the specification", largest_spec));
+    }
+
+    bool finished() const {
+        if (!exited_ || (control_ && !exit_seen_)) return false;
+        return std::ranges::all_of(programs_, [](const auto& each) { return each->reported && each->clients.empty(); });
+    }
+
+    void turn() {
+        std::vector<pollfd> waits;
+        std::vector<std::function<void()>> actions;
+        const auto wait_for = [&](int fd, short events, std::function<void()> action) {
+            waits.push_back({.fd = fd, .events = events, .revents = 0});
+            actions.push_back(std::move(action));
+        };
+        wait_for(signals_.get(), POLLIN, [this] { reap(); });
+        if (listener_) wait_for(listener_.get(), POLLIN, [this] { accept(); });
+        if (control_)
+            wait_for(control_.get(), static_cast<short>(POLLIN | (unsent_.empty() ? 0 : POLLOUT)), [this] {
+                send_unsent();
+                while (read_control()) {
+                }
+            });
+        std::int64_t deadline = -1;
+        const auto sooner = [&](std::int64_t time) { deadline = deadline < 0 ? time : std::min(deadline, time); };
+        for (const auto& program : programs_) {
+            if (program->ended && !program->reported) sooner(program->deadline);
+            if (!program->stalled())
+                for (Output& output : program->outputs)
+                    wait_for(output.fd.get(), POLLIN, [program, &output] {
+                        if (output.fd) program->read_output(output);
+                    });
+            if (program->input && !program->pending_input.empty())
+                wait_for(program->input.get(), POLLOUT, [program] { program->write_input(); });
+            const bool takes_input = program->pending_input.size() < client_buffer / 16;
+            for (const auto& client : program->clients) {
+                short events = 0;
+                if (client->reads && takes_input) events |= POLLIN;
+                if (!client->out.empty() || client->replay || client->leaving) events |= POLLOUT;
+                wait_for(client->socket.get(), events, [program, raw = client.get(), slot = waits.size(), &waits] {
+                    const auto happened = waits[slot].revents;
+                    if ((happened & (POLLIN | POLLHUP)) != 0 && raw->reads) program->read_client(*raw);
+                    if ((happened & POLLOUT) != 0) program->write_client(*raw);
+                    if ((happened & (POLLHUP | POLLERR)) != 0 && !raw->reads) raw->gone = true;
+                });
+            }
+        }
+        const int timeout = deadline < 0 ? -1 : static_cast<int>(std::max<std::int64_t>(0, deadline - monotonic_ms()));
+        if (::poll(waits.data(), waits.size(), timeout) < 0 && errno != EINTR) fail_errno("poll");
+        // The clients' and streams' objects stay until all were served: requests only append programs, sweep() is last.
+        for (std::size_t i = waits.size(); i-- > 0;)
+            if (waits[i].revents != 0) actions[i]();
+        finish_programs();
+    }
+
+    void reap() {
+        signalfd_siginfo info{};
+        while (::read(signals_.get(), &info, sizeof info) > 0) {
+        }
+        int status = 0;
+        for (pid_t pid = 0; (pid = ::waitpid(-1, &status, WNOHANG)) > 0;)
+            for (const auto& program : programs_)
+                if (program->pid == pid && !program->ended) {
+                    program->ended = true;
+                    program->status = status;
+                    program->deadline = monotonic_ms() + drain_ms;
+                }
+    }
+
+    void finish_programs() {
+        for (const auto& program : programs_) {
+            if (program->ended && !program->reported) {
+                for (Output& output : program->outputs)
+                    if (output.fd) program->read_output(output);
+                program->sweep();
+                if (program->drained() || monotonic_ms() >= program->deadline) report(*program);
+            }
+            for (const auto& client : program->clients)
+                if (!client->gone && (client->leaving || client->replay || !client->out.empty())) program->write_client(*client);
+            for (const std::string& id : program->detached()) say(Detached{.exec_id = id});
+            program->sweep();
+        }
+        std::erase_if(programs_, [&](const auto& each) { return each != init_ && each->reported && each->clients.empty(); });
+    }
+
+    void report(Program& program) {
+        // Said before the clients see the end of their streams: who then asks for the status gets it.
+        program.reported = true;
+        if (&program == init_.get()) {
+            exited_ = Exited{.code = code_of(program.status),
+                             .signal = WIFSIGNALED(program.status) ? WTERMSIG(program.status) : 0,
+                             .started_at = started_at_,
+                             .finished_at = now_ns()};
+            try {
+                exited_->oom_killed = cgroup_ && cgroup_->oom_kills() > 0;
+            } catch (const Error&) {
+                exited_->oom_killed = false;  // The cgroup does not count memory.
+            }
+            program.end_outputs();
+            write_exit_file();
+            say(*exited_);
+        } else {
+            program.end_outputs();
+            say(ExecExited{.exec_id = program.exec_id, .code = code_of(program.status)});
+        }
+    }
+
+    void write_exit_file() const {
+        try {
+            replace_file(launch_.directory + "/exit.json", encode(*exited_), 0600);
+        } catch (const Error&) {
+            return;  // The folder is gone or full: gruad hears it where it lives, else the status is unknown.
+        }
+    }
+
+    void accept() {
+        Fd peer(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+        if (!peer || !peer_is_trusted(peer.get())) return;
+        control_ = std::move(peer);
+        unsent_.clear();
+        Hello hello{.id = launch_.id, .pid = init_->pid, .started_at = started_at_, .exited = exited_};
+        for (const auto& each : programs_)
+            if (each != init_ && !each->reported) hello.execs.push_back({.exec_id = each->exec_id, .pid = each->pid});
+        say(hello, init_->ended ? -1 : init_->pidfd.get());
+    }
+
+    template <typename Message>
+    void say(const Message& message, int fd = -1) {
+        if (!control_) return;
+        unsent_.push_back({.text = encode(message), .fds = {}});
+        if (fd >= 0) unsent_.back().fds.emplace_back(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
+        send_unsent();
+    }
+
+    void send_unsent() {
+        while (control_ && !unsent_.empty()) {
+            std::vector<int> raw;
+            for (const Fd& each : unsent_.front().fds) raw.push_back(each.get());
+            const Sent sent = send(control_.get(), unsent_.front().text, raw, true);
+            if (sent == Sent::would_block) return;
+            if (sent == Sent::peer_gone) return;  // Read to its end: what it has asked before it went still counts.
+            unsent_.pop_front();
+        }
+    }
+
+    bool read_control() {
+        if (!control_) return false;
+        Packet packet;
+        std::uint64_t seq = 0;
+        Reply reply;
+        Fd pidfd;
+        try {
+            const Received got = receive(control_.get(), packet, true);
+            if (got == Received::closed) {
+                control_ = {};
+                unsent_.clear();
+            }
+            if (got != Received::packet) return false;
+            const auto header = decode<Header>(packet.text);
+            seq = header.seq;
+            handle(header.type, packet, reply, pidfd);
+        } catch (const Error& error) {
+            reply.error = to_failure(error);
+        }
+        reply.seq = seq;
+        if (seq != 0) say(reply, pidfd.get());
+        return true;
+    }
+
+    Program& find(const std::string& exec_id) {
+        for (const auto& each : programs_)
+            if (each->exec_id == exec_id && !each->reported) return *each;
+        fail(ErrorKind::not_found, "{} is not running", exec_id.empty() ? "the container" : "exec " + exec_id);
+    }
+
+    void handle(const std::string& type, Packet& packet, Reply& reply, Fd& pidfd) {
+        if (type == Attach::name) {
+            const auto wish = decode<Attach>(packet.text);
+            if (packet.fds.size() != 1) fail(ErrorKind::invalid_argument, "attach needs one descriptor");
+            find(wish.exec_id).attach(wish, std::move(packet.fds.front()), launch_.log_path);
+        } else if (type == Exec::name) {
+            exec(decode<Exec>(packet.text), packet, reply, pidfd);
+        } else if (type == Resize::name) {
+            const auto wish = decode<Resize>(packet.text);
+            Program& program = find(wish.exec_id);
+            if (!program.terminal || program.outputs.empty()) fail(ErrorKind::conflict, "it has no terminal");
+            winsize size{};
+            size.ws_row = wish.rows;
+            size.ws_col = wish.columns;
+            if (::ioctl(program.outputs.front().fd.get(), TIOCSWINSZ, &size) < 0) fail_errno("resize a terminal");
+        } else if (type == CloseStdin::name) {
+            Program& program = find(decode<CloseStdin>(packet.text).exec_id);
+            program.input_ends = true;
+            program.write_input();
+        } else if (type == ReopenLog::name) {
+            log_.reopen();
+        } else if (type == ExitSeen::name) {
+            exit_seen_ = exited_.has_value();
+        } else {
+            fail(ErrorKind::not_implemented, "not implemented: the message {}", type);
+        }
+    }
+
+    void exec(const Exec& wish, Packet& packet, Reply& reply, Fd& pidfd) {
+        if (init_->pid == 0 || init_->ended) fail(ErrorKind::conflict, "the container is not running");
+        const oci::Process process = oci::parse_process(boost::json::serialize(wish.process));
+        const oci::RuntimeSpec spec = read_spec();
+        auto program = std::make_shared<Program>();
+        program->exec_id = wish.exec_id;
+        program->terminal = process.terminal;
+        program->close_stdin_with_client = true;
+        const bool with_input = wish.attach && wish.attach->use_stdin;
+        TheirEnds theirs;
+        runtime::ExecOptions options;
+        options.seccomp_cache = launch_.seccomp_cache;
+        if (!program->terminal) {
+            theirs = make_pipes(*program, with_input);
+            options.stdio = theirs.stdio();
+        }
+        const runtime::ExecTarget target{
+            .pid = init_->pid, .pidfd = init_->pidfd.get(), .spec = &spec, .cgroup = cgroup_ ? &*cgroup_ : nullptr};
+        runtime::ExecStarted started = runtime::exec(target, process, options);
+        program->pid = started.pid;
+        program->pidfd = std::move(started.pidfd);
+        if (program->terminal) use_terminal(*program, std::move(started.terminal), with_input);
+        pidfd = duplicate(program->pidfd);
+        reply.pid = program->pid;
+        programs_.push_back(program);
+        if (wish.attach && !packet.fds.empty()) program->attach(*wish.attach, std::move(packet.fds.front()), {});
+    }
+
+    struct Unsent {
+        std::string text;
+        std::vector<Fd> fds;
+    };
+
+    Launch launch_;
+    MonitorFds fds_;
+    Fd control_;
+    LogWriter log_;
+    Fd signals_;
+    Fd listener_;
+    std::shared_ptr<Program> init_;
+    std::deque<std::shared_ptr<Program>> programs_;
+    std::optional<linux::Cgroup> cgroup_;
+    std::deque<Unsent> unsent_;
+    std::optional<Exited> exited_;
+    std::int64_t started_at_ = 0;
+    bool exit_seen_ = false;
+};
+
+}  // namespace
+
+int monitor_main(const Launch& launch, MonitorFds fds) {
+    const int control = ::fcntl(fds.control.get(), F_DUPFD_CLOEXEC, 0);
+    const Fd spare(control);
+    try {
+        return Monitor(launch, std::move(fds)).run();
+    } catch (const std::exception& error) {
+        const Failure failure{.kind = "system", .os_error = 0, .message = fmt::format("monitor: {}", error.what())};
+        (void)send(control, encode(Failed{.error = failure}), {}, true);
+        return 1;
+    }
+}
+
+}  // namespace grua::monitor

@@ -1,0 +1,20 @@
+// The monitor of one container: parent of its init, owner of its streams, its log and its exit status. A single thread that
+// waits in poll(2); see messages.hpp for what it says and hears. It outlives gruad.
+#pragma once
+
+#include "base/fd.hpp"
+#include "monitor/messages.hpp"
+
+namespace grua::monitor {
+
+struct MonitorFds {
+    Fd control;
+    Fd spec;
+    Fd rootfs;
+    Fd network_namespace;
+};
+
+/// Runs until the container has ended and that is written down; returns the process's exit status.
+int monitor_main(const Launch& launch, MonitorFds fds);
+
+}  // namespace grua::monitor

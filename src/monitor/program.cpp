@@ -1,0 +1,179 @@
+#include "monitor/program.hpp"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <algorithm>
+#include <array>
+
+namespace grua::monitor {
+namespace {
+
+constexpr std::size_t block = std::size_t{32} << 10U;
+constexpr std::size_t most_pending_input = std::size_t{64} << 10U;
+
+void append_frame(std::string& out, Stream stream, std::string_view bytes) {
+    const auto size = static_cast<std::uint32_t>(bytes.size());
+    const std::array<char, 8> header{
+        static_cast<char>(stream), 0, 0, 0, static_cast<char>(size >> 24U), static_cast<char>(size >> 16U), static_cast<char>(size >> 8U),
+        static_cast<char>(size)};
+    out.append(header.data(), header.size());
+    out += bytes;
+}
+
+}  // namespace
+
+void Program::attach(const Attach& wish, Fd socket, const std::string& log_path) {
+    auto client = std::make_unique<Client>();
+    client->wish = wish;
+    client->socket = std::move(socket);
+    const std::string early = from_hex(std::exchange(client->wish.early_input_hex, {}));
+    client->matcher = DetachMatcher(parse_detach_keys(wish.detach_keys.empty() ? default_detach_keys : wish.detach_keys));
+    client->reads = wish.use_stdin && wish.stream;
+    if (wish.logs && !log_path.empty()) {
+        if (log != nullptr) log->flush();
+        client->replay = std::make_unique<LogReader>(LogReaderOptions{.path = log_path, .tail = {}});
+    } else if (!wish.stream) {
+        client->leaving = true;
+    }
+    Client& added = *clients.emplace_back(std::move(client));
+    if (!early.empty() && added.reads) take_input(added, early);
+}
+
+void Program::deliver(Client& client, Stream stream, std::string_view bytes) const {
+    if (client.gone || client.leaving || bytes.empty()) return;
+    if (stream == Stream::standard_output ? !client.wish.use_stdout : !client.wish.use_stderr) return;
+    if (client.wish.multiplexed)
+        append_frame(client.out, stream, bytes);
+    else
+        client.out += bytes;
+}
+
+/// At the log's end - nothing can be written between that look and the switch - the client joins what is live.
+void Program::fill_from_log(Client& client) {
+    while (client.replay && client.out.size() < client_buffer) {
+        if (auto entry = client.replay->next()) {
+            deliver(client, entry->from_stderr ? Stream::standard_error : Stream::standard_output, entry->text);
+            continue;
+        }
+        client.replay.reset();
+        if (log != nullptr)
+            for (const Stream stream : {Stream::standard_output, Stream::standard_error}) deliver(client, stream, log->unfinished(stream));
+        if (!client.wish.stream || ended) client.leaving = true;
+    }
+}
+
+bool Program::stalled() const {
+    const auto full = [](const auto& client) { return !client->gone && !client->replay && client->out.size() >= client_buffer; };
+    return !ended && std::ranges::any_of(clients, full);
+}
+
+void Program::read_output(Output& output) {
+    std::array<char, block> bytes;
+    while (!stalled()) {
+        const ssize_t got = ::read(output.fd.get(), bytes.data(), bytes.size());
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0 && errno == EAGAIN) break;
+        if (got <= 0) {  // A terminal says EIO when its last user has closed it.
+            if (log != nullptr) log->end(output.stream, now());
+            output.fd = {};
+            break;
+        }
+        const std::string_view text(bytes.data(), static_cast<std::size_t>(got));
+        if (log != nullptr) log->add(output.stream, text, now());
+        for (const auto& client : clients)
+            if (!client->replay) deliver(*client, output.stream, text);
+        if (!ended && static_cast<std::size_t>(got) < bytes.size()) break;
+    }
+    if (log != nullptr) log->flush();
+}
+
+void Program::end_outputs() {
+    for (Output& output : outputs)
+        if (output.fd && log != nullptr) log->end(output.stream, now());
+    outputs.clear();
+    if (log != nullptr) log->flush();
+    for (const auto& client : clients)
+        if (!client->replay) client->leaving = true;
+    input = {};
+    pending_input = {};
+}
+
+void Program::take_input(Client& client, std::string_view bytes) {
+    if (!terminal) {
+        if (input) pending_input += bytes;
+    } else {
+        std::string typed;
+        if (client.matcher.feed(bytes, typed)) {
+            client.reads = false;
+            client.leaving = true;
+            detached_.push_back(exec_id);
+        }
+        if (input) pending_input += typed;
+    }
+    write_input();
+}
+
+void Program::input_ended(Client& client) {
+    client.reads = false;
+    if (!close_stdin_with_client || terminal) return;
+    input_ends = true;
+    write_input();
+}
+
+void Program::read_client(Client& client) {
+    std::array<char, block> bytes;
+    while (client.reads && pending_input.size() < most_pending_input) {
+        const ssize_t got = ::recv(client.socket.get(), bytes.data(), bytes.size(), MSG_DONTWAIT);
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0 && errno == EAGAIN) return;
+        if (got <= 0) {
+            input_ended(client);
+            if (got < 0) client.gone = true;
+            return;
+        }
+        take_input(client, {bytes.data(), static_cast<std::size_t>(got)});
+    }
+}
+
+void Program::write_input() {
+    while (input && !pending_input.empty()) {
+        const ssize_t written = ::write(input.get(), pending_input.data(), pending_input.size());
+        if (written < 0 && errno == EINTR) continue;
+        if (written < 0 && errno == EAGAIN) return;
+        if (written < 0) {
+            pending_input.clear();
+            if (!terminal) input = {};
+            return;
+        }
+        pending_input.erase(0, static_cast<std::size_t>(written));
+    }
+    if (input_ends && !terminal) input = {};
+}
+
+void Program::write_client(Client& client) {
+    for (;;) {
+        fill_from_log(client);
+        if (client.gone || client.out.empty()) break;
+        const ssize_t sent = ::send(client.socket.get(), client.out.data(), client.out.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (sent < 0 && errno == EINTR) continue;
+        if (sent < 0 && errno == EAGAIN) return;
+        if (sent < 0) {
+            if (client.reads) input_ended(client);
+            client.gone = true;
+            break;
+        }
+        client.out.erase(0, static_cast<std::size_t>(sent));
+    }
+    if (client.out.empty() && client.out.capacity() > block) client.out = {};
+    if (client.leaving && client.out.empty() && !client.gone) {
+        (void)::shutdown(client.socket.get(), SHUT_WR);
+        client.gone = true;
+    }
+}
+
+void Program::sweep() {
+    std::erase_if(clients, [](const auto& client) { return client->gone; });
+    std::erase_if(outputs, [](const Output& output) { return !output.fd; });
+}
+
+}  // namespace grua::monitor
