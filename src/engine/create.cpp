@@ -2,6 +2,7 @@
 #include "base/files.hpp"
 #include "base/id.hpp"
 #include "base/log.hpp"
+#include "base/text.hpp"
 #include "engine/engine_impl.hpp"
 #include "engine/names.hpp"
 #include "images/image_store.hpp"
@@ -10,6 +11,7 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 #include <algorithm>
 #include <filesystem>
 
@@ -64,7 +66,8 @@ Made make(const Rooms& rooms, const std::string& id, const images::Image& image,
         if (point.type == "volume") {
             const bool known = !mount.anonymous && rooms.volumes.find(point.name);
             volumes::CreateOptions options;
-            options.name = mount.anonymous ? std::string() : point.name;
+            options.name = point.name;
+            options.anonymous = mount.anonymous;
             options.labels = mount.labels;
             const auto volume = rooms.volumes.create(options);
             if (mount.anonymous) out.anonymous.push_back(volume->name);
@@ -134,7 +137,13 @@ asio::awaitable<Created> Engine::Impl::create(CreateRequest request) {
     const images::ImagePtr image = rooms.images.get(request.config.image);
     const auto lease = rooms.images.hold(image->id);
     merge_image(request.config, image->config.config);
-    const auto planned = plan_mounts(request.config, request.host_config, from);
+    auto planned = plan_mounts(request.config, request.host_config, from);
+    std::string anonymous;  // Names, one a line: chosen before the volumes are made, so that recovery knows whose they are.
+    for (PlannedMount& each : planned) {
+        if (!each.anonymous) continue;
+        each.point.name = random_id();
+        anonymous += each.point.name + "\n";
+    }
 
     ContainerRecord record;
     record.id = random_id();
@@ -169,9 +178,10 @@ asio::awaitable<Created> Engine::Impl::create(CreateRequest request) {
     Made made;
     try {
         auto work = [this, id = record.id, image, planned, directory, auto_remove = record.host_config.auto_remove,
-                     live = live_directory(record.id)] {
+                     live = live_directory(record.id), anonymous] {
             make_directories(directory, 0710);
             make_directories(live, 0700);
+            if (!anonymous.empty()) replace_file(live + "/new_volumes", anonymous, 0600);
             return make(rooms, id, *image, planned, auto_remove);
         };
         made = co_await offload(pool, std::move(work));
@@ -179,9 +189,11 @@ asio::awaitable<Created> Engine::Impl::create(CreateRequest request) {
         failure = std::current_exception();
     }
     if (failure) {
-        auto undo = [this, id = record.id, directory, live = live_directory(record.id)] {
+        auto undo = [this, id = record.id, directory, live = live_directory(record.id), anonymous] {
             rooms.layers.remove(id);
             std::error_code ignored;
+            for (const auto& name : split(anonymous, '\n'))
+                if (rooms.volumes.find(name)) rooms.volumes.remove(name, {});
             std::filesystem::remove_all(directory, ignored);
             std::filesystem::remove_all(live, ignored);
             return true;
@@ -203,6 +215,10 @@ asio::awaitable<Created> Engine::Impl::create(CreateRequest request) {
         co_await saver.flushed();
     }
     crash_point("engine-created");
+    if (!anonymous.empty()) {
+        auto forget = [path = live_directory(record.id) + "/new_volumes"] { return ::unlink(path.c_str()); };
+        co_await offload(pool, std::move(forget));
+    }
     claim.keep();
     const auto container = std::make_shared<Container>(loop, std::move(record));
     add(container);

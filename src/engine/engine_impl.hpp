@@ -89,6 +89,8 @@ public:
     asio::awaitable<void> remove_volume(std::string name, bool force);
     asio::awaitable<Pruned> prune_volumes(std::function<bool(const volumes::Volume&)> keep);
 
+    StringList volume_users(const std::string& name) const;
+
     // recover.cpp
     asio::awaitable<void> recover();
     asio::awaitable<void> shutdown();

@@ -6,6 +6,7 @@
 #include "base/log.hpp"
 #include "engine/engine_impl.hpp"
 #include "layers/layers.hpp"
+#include "volumes/volumes.hpp"
 
 #include <csignal>
 #include <filesystem>
@@ -41,6 +42,16 @@ void remove_cgroup(const linux::CgroupMounts& mounts, const std::string& path) {
         cgroup.remove();
     } catch (const Error& error) {
         if (error.kind() != ErrorKind::not_found) log::warn("cgroup {}: {}", path, error.what());
+    }
+}
+
+/// Of a create that did not come to its record.
+void remove_new_volumes(volumes::Volumes& volumes, const std::string& live) {
+    try {
+        for (const auto& name : split(read_file(live + "/new_volumes"), '\n'))
+            if (!name.empty() && volumes.find(name)) volumes.remove(name, {});
+    } catch (const Error& error) {
+        if (error.kind() != ErrorKind::not_found) log::warn("{}: {}", live, error.what());
     }
 }
 
@@ -155,7 +166,12 @@ asio::awaitable<void> Engine::Impl::recover() {
             Leftover& each = it->second;
             const bool runs = each.monitor && !each.monitor->exited;
             // Killed in the middle of its removal: the layer goes first, the record last.
-            if (!runs && !rooms.layers.has_container(id)) {
+            const bool with_volumes = each.record.state.status == Status::removing;
+            if (!runs && (with_volumes || !rooms.layers.has_container(id))) {
+                rooms.layers.remove(id);
+                if (with_volumes || each.record.host_config.auto_remove)
+                    for (const auto& name : each.record.anonymous_volumes)
+                        if (rooms.volumes.find(name)) rooms.volumes.remove(name, {});
                 if (each.stored) rooms.database.execute("DELETE FROM containers WHERE id = ?", {id});
                 remove_cgroup(cgroups, cgroup_path(each.record));
                 it = all->erase(it);
@@ -176,6 +192,7 @@ asio::awaitable<void> Engine::Impl::recover() {
         for (const auto& root : {live_root, options.data_root + "/containers"})
             for (const auto& id : folders(root))
                 if (!all->contains(id)) {
+                    remove_new_volumes(rooms.volumes, root + "/" + id);
                     remove_cgroup(cgroups, (options.cgroup_parent == "/" ? "" : options.cgroup_parent) + "/" + id);
                     fs::remove_all(root + "/" + id, ignored);
                 }

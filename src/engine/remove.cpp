@@ -47,8 +47,19 @@ asio::awaitable<void> Engine::Impl::remove_held(ContainerPtr container, bool wit
         const auto image = rooms.images.find(container->record->image_id);
         return !image;
     }();
-    auto take_away = [this, record = container->record, directory = container_directory(id), image_is_gone] {
+    const bool takes_volumes = with_volumes && !container->record->anonymous_volumes.empty();
+    if (takes_volumes && !container->record->host_config.auto_remove) {
+        // "removing" in the store says: to be removed with its volumes. Recovery goes on with it.
+        save(*container);
+        co_await saver.flushed();
+    }
+    StringList volumes;
+    for (const auto& name : takes_volumes ? container->record->anonymous_volumes : StringList())
+        if (volume_users(name) == StringList{id}) volumes.push_back(name);
+    auto take_away = [this, record = container->record, directory = container_directory(id), image_is_gone, volumes] {
         rooms.networks.release(record->id);
+        for (const auto& name : volumes)
+            if (rooms.volumes.find(name)) rooms.volumes.remove(name, {});
         rooms.layers.remove(record->id);
         std::error_code error;
         std::filesystem::remove_all(directory, error);
@@ -73,15 +84,8 @@ asio::awaitable<void> Engine::Impl::remove_held(ContainerPtr container, bool wit
     containers.erase(id);
     names.erase(container->record->name);
     publish(*container);
-    if (with_volumes) {
-        for (const auto& name : container->record->anonymous_volumes) {
-            try {
-                co_await remove_volume(name, true);
-            } catch (const Error& error) {
-                log::warn("container {}: {}", id, error.what());
-            }
-        }
-    }
+    for (const auto& name : volumes)
+        events.publish({.type = "volume", .action = "destroy", .id = name, .attributes = {{"driver", "local"}}});
     emit(*container->record, "destroy");
     resolve_waiters(*container, true);
     // Slow, and nobody waits for it.

@@ -5,16 +5,13 @@
 #include <algorithm>
 
 namespace grua::engine {
-namespace {
 
-std::vector<std::string> users_of(const std::map<std::string, ContainerPtr, std::less<>>& containers, const std::string& volume) {
-    std::vector<std::string> out;
+StringList Engine::Impl::volume_users(const std::string& name) const {
+    StringList out;
     for (const auto& [id, container] : containers)
-        if (std::ranges::find(container->record->mounts, volume, &MountPoint::name) != container->record->mounts.end()) out.push_back(id);
+        if (std::ranges::find(container->record->mounts, name, &MountPoint::name) != container->record->mounts.end()) out.push_back(id);
     return out;
 }
-
-}  // namespace
 
 asio::awaitable<std::shared_ptr<const volumes::Volume>> Engine::Impl::create_volume(volumes::CreateOptions asked) {
     const bool known = !asked.name.empty() && rooms.volumes.find(asked.name);
@@ -26,7 +23,7 @@ asio::awaitable<std::shared_ptr<const volumes::Volume>> Engine::Impl::create_vol
 
 asio::awaitable<void> Engine::Impl::remove_volume(std::string name, bool force) {
     if (force && !rooms.volumes.find(name)) co_return;
-    auto work = [this, name, users = users_of(containers, name)] {
+    auto work = [this, name, users = volume_users(name)] {
         rooms.volumes.remove(name, users);
         return true;
     };
@@ -37,7 +34,7 @@ asio::awaitable<void> Engine::Impl::remove_volume(std::string name, bool force) 
 asio::awaitable<Pruned> Engine::Impl::prune_volumes(std::function<bool(const volumes::Volume&)> keep) {
     Pruned out;
     for (const auto& volume : rooms.volumes.list()) {
-        if ((keep && keep(*volume)) || !users_of(containers, volume->name).empty()) continue;
+        if ((keep && keep(*volume)) || !volume_users(volume->name).empty()) continue;
         auto measure = [this, volume] { return rooms.volumes.usage(*volume); };
         const std::uint64_t bytes = co_await offload(pool, std::move(measure));
         try {

@@ -97,8 +97,8 @@ VolumePtr Volumes::create(const CreateOptions& options) {
         fail(ErrorKind::not_found, "error looking up volume plugin {0}: plugin \"{0}\" not found", options.driver);
     if (!options.options.empty()) fail(ErrorKind::not_implemented, "not implemented: options of local volumes");
     auto volume = std::make_shared<Volume>();
-    volume->anonymous = options.name.empty();
-    volume->name = volume->anonymous ? random_id() : options.name;
+    volume->anonymous = options.anonymous || options.name.empty();
+    volume->name = options.name.empty() ? random_id() : options.name;
     check_name(volume->name);
     const std::lock_guard changing(changing_);
     if (auto known = find(volume->name)) return known;

@@ -33,7 +33,8 @@ struct Volume {
 using VolumePtr = std::shared_ptr<const Volume>;
 
 struct CreateOptions {
-    std::string name;  ///< Empty: an anonymous one, 64 hex digits.
+    std::string name;        ///< Empty: an anonymous one, 64 hex digits.
+    bool anonymous = false;  ///< It is one although the caller chose the name.
     std::string driver;
     std::map<std::string, std::string> options;
     std::map<std::string, std::string> labels;
