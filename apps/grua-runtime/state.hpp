@@ -1,0 +1,43 @@
+// What the command line keeps of a container between calls: <root>/<id>/state.json.
+#pragma once
+
+#include "linux/cgroup.hpp"
+#include "oci/runtime_spec.hpp"
+
+#include <sys/types.h>
+#include <string>
+#include <vector>
+
+namespace grua::app {
+
+struct State {
+    std::string id;
+    std::string bundle;
+    std::string created;
+    std::string cgroup;
+    pid_t pid = 0;
+    std::uint64_t start_time = 0;  ///< Field 22 of /proc/<pid>/stat: a pid that was given anew has another.
+    oci::RuntimeSpec spec;
+    static constexpr auto fields() {
+        return std::tuple{json::field("id", &State::id),           json::field("bundle", &State::bundle),
+                          json::field("created", &State::created), json::field("cgroup", &State::cgroup),
+                          json::field("pid", &State::pid),         json::field("startTime", &State::start_time),
+                          json::field("spec", &State::spec)};
+    }
+};
+
+/// Throws Error(invalid_argument) for an ID that could be a path.
+void check_id(const std::string& id);
+
+void save(const std::string& root, const State& state);
+/// Throws Error(not_found): "container does not exist".
+State load(const std::string& root, const std::string& id);
+std::vector<State> load_all(const std::string& root);
+
+/// 0 where there is no such process.
+std::uint64_t start_time_of(pid_t pid);
+/// created, running, paused or stopped.
+std::string status_of(const std::string& root, const State& state);
+linux::Cgroup cgroup_of(const State& state);
+
+}  // namespace grua::app

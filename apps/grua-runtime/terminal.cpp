@@ -1,0 +1,118 @@
+#include "terminal.hpp"
+
+#include "base/error.hpp"
+#include "base/files.hpp"
+#include "linux/process.hpp"
+
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <termios.h>
+#include <array>
+#include <cstring>
+#include <optional>
+
+namespace grua::app {
+namespace {
+
+class RawTerminal {
+public:
+    RawTerminal() {
+        if (::tcgetattr(0, &before_) != 0) return;
+        termios raw = before_;
+        ::cfmakeraw(&raw);
+        changed_ = ::tcsetattr(0, TCSADRAIN, &raw) == 0;
+    }
+    RawTerminal(const RawTerminal&) = delete;
+    RawTerminal& operator=(const RawTerminal&) = delete;
+    ~RawTerminal() {
+        if (changed_) ::tcsetattr(0, TCSADRAIN, &before_);
+    }
+
+private:
+    termios before_{};
+    bool changed_ = false;
+};
+
+void copy_size(int terminal) {
+    winsize size{};
+    if (::ioctl(0, TIOCGWINSZ, &size) == 0) ::ioctl(terminal, TIOCSWINSZ, &size);
+}
+
+/// False at the end of `from`.
+bool copy_some(int from, int to) {
+    std::array<char, 16384> bytes{};
+    const ssize_t got = ::read(from, bytes.data(), bytes.size());
+    if (got < 0 && errno == EINTR) return true;
+    if (got <= 0) return false;
+    write_all(to, std::string_view(bytes.data(), static_cast<std::size_t>(got)), "terminal");
+    return true;
+}
+
+}  // namespace
+
+sigset_t block_signals() {
+    sigset_t signals;
+    ::sigemptyset(&signals);
+    for (const int number : {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH, SIGCONT, SIGALRM}) ::sigaddset(&signals, number);
+    ::sigprocmask(SIG_BLOCK, &signals, nullptr);
+    return signals;
+}
+
+void send_terminal(const std::string& path, int master) {
+    sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
+    if (path.size() >= sizeof address.sun_path) fail(ErrorKind::invalid_argument, "console socket {}: the path is too long", path);
+    std::memcpy(address.sun_path, path.data(), path.size());
+    const Fd socket{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+    if (!socket || ::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
+        fail_errno("console socket {}", path);
+    char name[] = "/dev/ptmx";
+    iovec part{name, sizeof name - 1};
+    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
+    msghdr message{};
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    message.msg_control = control.data();
+    message.msg_controllen = control.size();
+    cmsghdr* header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof(int));
+    std::memcpy(CMSG_DATA(header), &master, sizeof master);
+    if (::sendmsg(socket.get(), &message, MSG_NOSIGNAL) < 0) fail_errno("console socket {}", path);
+}
+
+void Relay::run() const {
+    const Fd signals{::signalfd(-1, &signals_, SFD_CLOEXEC)};
+    if (!signals) fail_errno("signalfd");
+    std::optional<RawTerminal> raw;
+    if (terminal_ >= 0) {
+        copy_size(terminal_);
+        raw.emplace();
+    }
+    std::array<pollfd, 4> wait{
+        {{pidfd_, POLLIN, 0}, {signals.get(), POLLIN, 0}, {terminal_, POLLIN, 0}, {terminal_ >= 0 ? 0 : -1, POLLIN, 0}}};
+    for (;;) {
+        if (::poll(wait.data(), wait.size(), -1) < 0 && errno != EINTR) fail_errno("poll");
+        if ((wait[2].revents & (POLLIN | POLLHUP)) != 0 && !copy_some(terminal_, 1)) wait[2].fd = -1;
+        if ((wait[3].revents & (POLLIN | POLLHUP)) != 0 && !copy_some(0, terminal_)) wait[3].fd = -1;
+        if ((wait[1].revents & POLLIN) != 0) {
+            signalfd_siginfo got{};
+            if (::read(signals.get(), &got, sizeof got) == sizeof got) {
+                if (got.ssi_signo == SIGWINCH && terminal_ >= 0)
+                    copy_size(terminal_);
+                else
+                    ::kill(pid_, static_cast<int>(got.ssi_signo));  // Ours and not reaped yet.
+            }
+        }
+        if (wait[0].revents != 0) break;
+    }
+    // What the terminal still holds; it may stay open in the hands of others, so only what is there.
+    pollfd rest{wait[2].fd, POLLIN, 0};
+    while (rest.fd >= 0 && ::poll(&rest, 1, 0) > 0 && copy_some(terminal_, 1)) {
+    }
+}
+
+}  // namespace grua::app
