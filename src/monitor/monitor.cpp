@@ -192,6 +192,8 @@ private:
                 short events = 0;
                 if (client->reads && takes_input) events |= POLLIN;
                 if (!client->out.empty() || client->replay || client->leaving) events |= POLLOUT;
+                // Its hang-up can only be handled behind its input, which waits for the program.
+                if (client->reads && !takes_input && events == 0) continue;
                 wait_for(client->socket.get(), events, [program, raw = client.get(), slot = waits.size(), &waits] {
                     const auto happened = waits[slot].revents;
                     if ((happened & (POLLIN | POLLHUP)) != 0 && raw->reads) program->read_client(*raw);

@@ -9,6 +9,7 @@ namespace grua::monitor {
 namespace {
 
 constexpr std::size_t block = std::size_t{32} << 10U;
+constexpr int most_blocks = 16;
 constexpr std::size_t most_pending_input = std::size_t{64} << 10U;
 
 void append_frame(std::string& out, Stream stream, std::string_view bytes) {
@@ -69,7 +70,8 @@ bool Program::stalled() const {
 
 void Program::read_output(Output& output) {
     std::array<char, block> bytes;
-    while (!stalled()) {
+    // Bounded: what somebody else writes without end must not keep the monitor; poll(2) comes back for the rest.
+    for (int turn = 0; turn < most_blocks && !stalled(); ++turn) {
         const ssize_t got = ::read(output.fd.get(), bytes.data(), bytes.size());
         if (got < 0 && errno == EINTR) continue;
         if (got < 0 && errno == EAGAIN) break;
@@ -82,7 +84,7 @@ void Program::read_output(Output& output) {
         if (log != nullptr) log->add(output.stream, text, now());
         for (const auto& client : clients)
             if (!client->replay) deliver(*client, output.stream, text);
-        if (!ended && static_cast<std::size_t>(got) < bytes.size()) break;
+        if (static_cast<std::size_t>(got) < bytes.size()) break;
     }
     if (log != nullptr) log->flush();
 }
