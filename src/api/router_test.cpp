@@ -1,0 +1,163 @@
+#include "api/router.hpp"
+
+#include "api/filters.hpp"
+#include "api/framing.hpp"
+#include "api/http_parser.hpp"
+#include "base/error.hpp"
+
+#include <gtest/gtest.h>
+
+namespace grua::api {
+namespace {
+
+std::string refusal(auto what) {
+    try {
+        what();
+    } catch (const Error& error) {
+        return error.what();
+    }
+    return "accepted";
+}
+
+TEST(Version, IsTakenFromThePath) {
+    EXPECT_EQ(split_version("/containers/json").version, newest_version);
+    const Target target = split_version("/v1.44/containers/json");
+    EXPECT_EQ(target.version, (json::Version{1, 44}));
+    EXPECT_EQ(target.path, "/containers/json");
+    EXPECT_EQ(split_version("/volumes").path, "/volumes");
+    EXPECT_EQ(split_version("/version").path, "/version");
+    EXPECT_EQ(refusal([] { split_version("/v1.99/info"); }), "client version 1.99 is too new. Maximum supported API version is 1.50");
+    EXPECT_EQ(refusal([] { split_version("/v1.23/info"); }),
+              "client version 1.23 is too old. Minimum supported API version is 1.24, please upgrade your client to a newer version");
+    EXPECT_EQ(refusal([] { split_version("/v1.2.3/info"); }), "invalid API version 1.2.3");
+    EXPECT_EQ(refusal([] { split_version("/v99999999999999999999.1/info"); }), "invalid API version 99999999999999999999.1");
+}
+
+TEST(Router, KnowsEveryOperation) {
+    EXPECT_EQ(routes().size(), 108U);
+    for (const Route& route : routes()) {
+        std::string path{route.pattern};
+        const std::size_t open = path.find('{');
+        if (open != std::string::npos) path.replace(open, path.find('}') - open + 1, "some-name");
+        const Match match = find_route(routes(), route.method, path);
+        ASSERT_TRUE(match.route) << path;
+        EXPECT_EQ(match.route->pattern, route.pattern) << path;
+    }
+}
+
+TEST(Router, NamesWithSlashesAreImagesOnly) {
+    EXPECT_EQ(find_route(routes(), "GET", "/images/localhost:5000/a/b:1/json").name, "localhost:5000/a/b:1");
+    EXPECT_EQ(find_route(routes(), "DELETE", "/images/a/b").name, "a/b");
+    EXPECT_FALSE(find_route(routes(), "GET", "/containers/a/b/json").route);
+    EXPECT_FALSE(find_route(routes(), "GET", "/containers//json").route);
+    EXPECT_FALSE(find_route(routes(), "PATCH", "/containers/json").route);
+    EXPECT_FALSE(find_route(routes(), "GET", "/nothing").route);
+    EXPECT_EQ(find_route(routes(), "GET", "/images/json").route->pattern, "/images/json");
+}
+
+TEST(Filters, BothFormsAreRead) {
+    const Filters list = Filters::parse(R"({"label":["a=b","c"],"status":["running"]})", {"label", "status"});
+    EXPECT_TRUE(list.labels("label", {{"a", "b"}, {"c", "d"}}));
+    EXPECT_FALSE(list.labels("label", {{"a", "x"}, {"c", "d"}}));
+    EXPECT_TRUE(list.exact("status", "running"));
+    EXPECT_FALSE(list.exact("status", "exited"));
+    const Filters map = Filters::parse(R"({"status":{"exited":true,"dead":false}})", {"status"});
+    EXPECT_TRUE(map.exact("status", "exited"));
+    EXPECT_FALSE(map.exact("status", "dead"));
+}
+
+TEST(Filters, HostileTextIsRefused) {
+    EXPECT_EQ(refusal([] { Filters::parse(R"({"x":["1"]})", {"label"}); }), "invalid filter 'x'");
+    EXPECT_EQ(refusal([] { Filters::parse("[1]", {"label"}); }), "invalid filter: expected an object");
+    EXPECT_NE(refusal([] { Filters::parse(std::string(100, '['), {"label"}); }), "accepted");
+    EXPECT_NE(refusal([] { Filters::parse(R"({"label":[1]})", {"label"}); }), "accepted");
+    const Filters pattern = Filters::parse(R"({"name":["(((","^we.$"]})", {"name"});
+    EXPECT_TRUE(pattern.pattern("name", "web"));
+    EXPECT_FALSE(pattern.pattern("name", "other"));
+}
+
+TEST(Timestamp, AllForms) {
+    const Time base = *parse_time("2026-01-02T03:04:05Z");
+    EXPECT_EQ(parse_timestamp("2026-01-02T03:04:05Z", base), base);
+    EXPECT_EQ(parse_timestamp("1767323045.5", base), base + std::chrono::milliseconds{500});
+    EXPECT_EQ(parse_timestamp("1h30m", base), base - std::chrono::minutes{90});
+    EXPECT_FALSE(parse_timestamp("soon", base));
+    EXPECT_FALSE(parse_timestamp("99999999999999999999", base));
+}
+
+TEST(Framing, HeaderIsBigEndian) {
+    std::string out;
+    append_frame(out, StdStream::err, std::string(258, 'x'));
+    EXPECT_EQ(out.substr(0, 8), std::string("\x02\0\0\0\0\0\x01\x02", 8));
+    EXPECT_EQ(out.size(), 266U);
+}
+
+int status_of_request(std::string_view text) {
+    RequestParser parser;
+    try {
+        const std::size_t used = parser.parse_header(text);
+        if (!parser.header_done()) return 0;
+        (void)used;
+        parser.take_head();
+    } catch (const ProtocolError& error) {
+        return error.status;
+    }
+    return 200;
+}
+
+TEST(Parser, HostileRequestsAreRefused) {
+    EXPECT_EQ(status_of_request("GET /info HTTP/1.1\r\nHost: a\r\n\r\n"), 200);
+    EXPECT_EQ(status_of_request("GET /info HTTP/1.1\r\nHost"), 0);
+    EXPECT_EQ(status_of_request("POST /x HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab"), 400);
+    EXPECT_EQ(status_of_request("POST /x HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"), 400);
+    EXPECT_EQ(status_of_request("POST /x HTTP/1.1\r\nContent-Length: -1\r\n\r\n"), 400);
+    EXPECT_EQ(status_of_request("GET /%zz HTTP/1.1\r\n\r\n"), 400);
+    EXPECT_EQ(status_of_request("GET /%2 HTTP/1.1\r\n\r\n"), 400);
+    EXPECT_EQ(status_of_request("not http at all\r\n\r\n"), 400);
+    EXPECT_EQ(status_of_request("GET / HTTP/1.1\r\nA: " + std::string(header_limit, 'a') + "\r\n\r\n"), 431);
+}
+
+TEST(Parser, ChunkedBodyInSmallPieces) {
+    const std::string request = "POST /x HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6;ext=1\r\n world\r\n0\r\n\r\n";
+    RequestParser parser;
+    std::string buffer;
+    std::string body;
+    std::array<char, 4> out{};
+    for (const char c : request) {
+        buffer += c;
+        if (!parser.header_done()) {
+            buffer.erase(0, parser.parse_header(buffer));
+            continue;
+        }
+        for (;;) {
+            const RequestParser::Piece piece = parser.parse_body(buffer, out);
+            buffer.erase(0, piece.used);
+            body.append(out.data(), piece.produced);
+            if (piece.produced == 0) break;
+        }
+    }
+    EXPECT_TRUE(parser.done());
+    EXPECT_EQ(body, "hello world");
+}
+
+TEST(Json, ErrorsNameThePlace) {
+    EXPECT_TRUE(refusal([] { parse_json(R"({"a": x})"); }).contains("at byte 6"));
+    EXPECT_TRUE(refusal([] { parse_json(R"({"a": 1)"); }).contains("EOF"));
+    EXPECT_EQ(refusal([] { parse_json("{} {}"); }), "unexpected content after JSON");
+    EXPECT_NE(refusal([] { parse_json(std::string(1000, '[')); }), "accepted");
+}
+
+TEST(Query, DockersTruth) {
+    const Query query = Query::parse("a=1&b=0&c=false&d=yes&e&name=x%2Fy+z&t=abc");
+    EXPECT_TRUE(query.flag("a"));
+    EXPECT_FALSE(query.flag("b"));
+    EXPECT_FALSE(query.flag("c"));
+    EXPECT_TRUE(query.flag("d"));
+    EXPECT_FALSE(query.flag("e"));
+    EXPECT_TRUE(query.flag("missing", true));
+    EXPECT_EQ(query.get("name"), "x/y z");
+    EXPECT_NE(refusal([&] { (void)query.number("t"); }), "accepted");
+}
+
+}  // namespace
+}  // namespace grua::api
