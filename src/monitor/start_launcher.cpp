@@ -5,7 +5,9 @@
 #include <fcntl.h>
 #include <spawn.h>
 #include <sys/mman.h>
+extern "C" {  // glibc before 2.37 forgets it.
 #include <sys/pidfd.h>
+}
 #include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <csignal>
