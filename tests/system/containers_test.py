@@ -110,59 +110,59 @@ class Lifecycle(Case):
         self.assertEqual(sorted(self.out("ps", "-a", "--filter", "ancestor=busybox", "--format", "{{.Names}}").split()), ["one", "two"])
 
     def test_stop_start_restart_kill(self):
-        self.background("--name", "c", command=("sh", "-c", "trap 'exit 5' TERM; while :; do sleep 0.1; done"))
-        self.docker("stop", "c")
-        self.assertEqual(self.out("inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", "c"), "exited 5")
-        self.docker("start", "c")
-        pid = self.out("inspect", "--format", "{{.State.Pid}}", "c")
-        self.docker("restart", "-t", "1", "c")
-        self.assertNotEqual(self.out("inspect", "--format", "{{.State.Pid}}", "c"), pid)
-        self.docker("kill", "-s", "KILL", "c")
-        self.assertEqual(self.out("wait", "c"), "137")
-        done = self.docker("kill", "c", check=False)
+        self.background("--name", "cc", command=("sh", "-c", "trap 'exit 5' TERM; while :; do sleep 0.1; done"))
+        self.docker("stop", "cc")
+        self.assertEqual(self.out("inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", "cc"), "exited 5")
+        self.docker("start", "cc")
+        pid = self.out("inspect", "--format", "{{.State.Pid}}", "cc")
+        self.docker("restart", "-t", "1", "cc")
+        self.assertNotEqual(self.out("inspect", "--format", "{{.State.Pid}}", "cc"), pid)
+        self.docker("kill", "-s", "KILL", "cc")
+        self.assertEqual(self.out("wait", "cc"), "137")
+        done = self.docker("kill", "cc", check=False)
         self.assertIn("is not running", done.stderr)
 
     def test_pause_rename_top(self):
-        identity = self.background("--name", "c")
-        self.docker("pause", "c")
+        identity = self.background("--name", "cc")
+        self.docker("pause", "cc")
         self.assertIn("Paused", self.out("ps", "--format", "{{.Status}}"))
-        self.docker("unpause", "c")
-        self.docker("rename", "c", "d")
-        self.assertEqual(self.out("inspect", "--format", "{{.Id}} {{.Name}}", "d"), f"{identity} /d")
-        self.assertIn("sleep 1000", self.out("top", "d"))
+        self.docker("unpause", "cc")
+        self.docker("rename", "cc", "dd")
+        self.assertEqual(self.out("inspect", "--format", "{{.Id}} {{.Name}}", "dd"), f"{identity} /d")
+        self.assertIn("sleep 1000", self.out("top", "dd"))
 
     def test_name_conflict(self):
-        self.background("--name", "c")
-        done = self.docker("create", "--name", "c", "busybox", check=False)
-        self.assertIn('Conflict. The container name "/c" is already in use by container', done.stderr)
+        self.background("--name", "cc")
+        done = self.docker("create", "--name", "cc", "busybox", "true", check=False)
+        self.assertIn('Conflict. The container name "/cc" is already in use by container', done.stderr)
 
     def test_rm_of_a_running_container_needs_force(self):
-        self.background("--name", "c")
-        done = self.docker("rm", "c", check=False)
+        self.background("--name", "cc")
+        done = self.docker("rm", "cc", check=False)
         self.assertIn("container is running: stop the container before removing or force remove", done.stderr)
-        self.docker("rm", "-f", "c")
-        self.assertIn("No such container: c", self.docker("inspect", "--type", "container", "c", check=False).stderr)
+        self.docker("rm", "-f", "cc")
+        self.assertIn("No such container: cc", self.docker("inspect", "--type", "container", "cc", check=False).stderr)
 
     def test_wait_gets_the_status_of_a_container_that_removes_itself(self):
-        self.background("--rm", "--name", "c", command=("sh", "-c", "sleep 0.5; exit 9"))
-        self.assertEqual(self.out("wait", "c"), "9")
+        self.background("--rm", "--name", "cc", command=("sh", "-c", "sleep 0.5; exit 9"))
+        self.assertEqual(self.out("wait", "cc"), "9")
         wait_until("the container is gone", lambda: self.out("ps", "-aq") == "")
 
     def test_restart_policy(self):
-        self.background("--name", "c", "--restart", "on-failure:2", command=("sh", "-c", "echo run; exit 1"))
-        wait_until("three runs", lambda: self.out("inspect", "--format", "{{.State.Status}} {{.RestartCount}}", "c") == "exited 2")
-        self.assertEqual(self.out("logs", "c"), "run\nrun\nrun")
+        self.background("--name", "cc", "--restart", "on-failure:2", command=("sh", "-c", "echo run; exit 1"))
+        wait_until("three runs", lambda: self.out("inspect", "--format", "{{.State.Status}} {{.RestartCount}}", "cc") == "exited 2")
+        self.assertEqual(self.out("logs", "cc"), "run\nrun\nrun")
 
     def test_logs(self):
-        self.background("--name", "c", command=("sh", "-c", "for i in 1 2 3 4 5; do echo $i; sleep 0.2; done; echo e >&2"))
-        follow = subprocess.run([*self.follow_words("c")], env=self.daemon.environment(), capture_output=True, text=True, timeout=30)
+        self.background("--name", "cc", command=("sh", "-c", "for i in 1 2 3 4 5; do echo $i; sleep 0.2; done; echo e >&2"))
+        follow = subprocess.run([*self.follow_words("cc")], env=self.daemon.environment(), capture_output=True, text=True, timeout=30)
         self.assertEqual((follow.stdout, follow.stderr), ("1\n2\n3\n4\n5\n", "e\n"))
-        self.assertEqual(self.out("logs", "--tail", "2", "c"), "5")
-        first = self.out("logs", "-t", "c").split("\n")[0]
+        self.assertEqual(self.out("logs", "--tail", "2", "cc"), "5")
+        first = self.out("logs", "-t", "cc").split("\n")[0]
         self.assertRegex(first, r"^\d{4}-\d\d-\d\dT[\d:.]+Z 1$")
-        third = self.out("logs", "-t", "c").split("\n")[2].split(" ")[0]
-        self.assertEqual(self.out("logs", "--since", third, "c"), "3\n4\n5")
-        self.assertEqual(self.out("logs", "--until", third, "c").split("\n")[:2], ["1", "2"])
+        third = self.out("logs", "-t", "cc").split("\n")[2].split(" ")[0]
+        self.assertEqual(self.out("logs", "--since", third, "cc"), "3\n4\n5")
+        self.assertEqual(self.out("logs", "--until", third, "cc").split("\n")[:2], ["1", "2"])
 
     @staticmethod
     def follow_words(name):
@@ -170,21 +170,21 @@ class Lifecycle(Case):
         return [DOCKER, "logs", "-f", name]
 
     def test_exec(self):
-        self.background("--name", "c")
-        done = self.docker("exec", "-e", "A=1", "-w", "/tmp", "-u", "33", "c", "sh", "-c", "echo $A; pwd; id -u; echo err >&2; exit 4", check=False)
+        self.background("--name", "cc")
+        done = self.docker("exec", "-e", "A=1", "-w", "/tmp", "-u", "33", "cc", "sh", "-c", "echo $A; pwd; id -u; echo err >&2; exit 4", check=False)
         self.assertEqual((done.returncode, done.stdout, done.stderr), (4, "1\n/tmp\n33\n", "err\n"))
-        self.assertEqual(self.docker("exec", "-i", "c", "cat", input="through").stdout, "through")
-        done = self.docker("exec", "c", "nothing-here", check=False)
+        self.assertEqual(self.docker("exec", "-i", "cc", "cat", input="through").stdout, "through")
+        done = self.docker("exec", "cc", "nothing-here", check=False)
         self.assertEqual(done.returncode, 127)
-        self.docker("exec", "-d", "c", "touch", "/made")
-        wait_until("the detached exec has run", lambda: self.docker("exec", "c", "test", "-e", "/made", check=False).returncode == 0)
+        self.docker("exec", "-d", "cc", "touch", "/made")
+        wait_until("the detached exec has run", lambda: self.docker("exec", "cc", "test", "-e", "/made", check=False).returncode == 0)
 
     def test_inspect_formats(self):
-        self.background("--name", "c", "--label", "a=b", "--memory", "64m", "-v", "/tmp:/host:ro")
-        self.assertEqual(self.out("inspect", "--format", "{{.HostConfig.Memory}} {{index .Config.Labels \"a\"}} {{(index .Mounts 0).Destination}}", "c"),
+        self.background("--name", "cc", "--label", "a=b", "--memory", "64m", "-v", "/tmp:/host:ro")
+        self.assertEqual(self.out("inspect", "--format", "{{.HostConfig.Memory}} {{index .Config.Labels \"a\"}} {{(index .Mounts 0).Destination}}", "cc"),
                          "67108864 b /host")
         for name in ("State", "HostConfig", "Config", "NetworkSettings", "Mounts", "GraphDriver"):
-            self.assertIn(name, self.daemon.inspect("c"))
+            self.assertIn(name, self.daemon.inspect("cc"))
 
     def test_events(self):
         since = str(int(time.time()) - 1)
@@ -204,8 +204,8 @@ class Lifecycle(Case):
 
 class Limits(Case):
     def start(self, *options):
-        self.docker("run", "-d", "--name", "c", *options, "busybox", "sh", "-c", "while :; do :; done")
-        return int(self.out("inspect", "--format", "{{.State.Pid}}", "c"))
+        self.docker("run", "-d", "--name", "cc", *options, "busybox", "sh", "-c", "while :; do :; done")
+        return int(self.out("inspect", "--format", "{{.State.Pid}}", "cc"))
 
     def test_limits_reach_the_cgroup(self):
         pid = self.start("--memory", "64m", "--cpus", "0.5", "--pids-limit", "50", "--cpuset-cpus", "0")
@@ -217,10 +217,10 @@ class Limits(Case):
 
     def test_update_while_running(self):
         pid = self.start("--memory", "64m")
-        self.docker("update", "--memory", "128m", "--memory-swap", "128m", "--cpus", "0.25", "c")
+        self.docker("update", "--memory", "128m", "--memory-swap", "128m", "--cpus", "0.25", "cc")
         self.assertEqual(cgroup_file(pid, "memory", ("memory.limit_in_bytes", "memory.max")), str(128 << 20))
         self.assertEqual(cgroup_file(pid, "cpu", ("cpu.cfs_quota_us", "cpu.max")).split()[0], "25000")
-        self.assertEqual(self.out("inspect", "--format", "{{.HostConfig.Memory}} {{.HostConfig.NanoCpus}}", "c"), f"{128 << 20} 250000000")
+        self.assertEqual(self.out("inspect", "--format", "{{.HostConfig.Memory}} {{.HostConfig.NanoCpus}}", "cc"), f"{128 << 20} 250000000")
 
         def used():
             fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
@@ -232,10 +232,10 @@ class Limits(Case):
         self.assertLess(share, 0.35)
 
     def test_memory_limit_holds_the_program(self):
-        done = self.docker("run", "--name", "c", "--memory", "16m", "--memory-swap", "16m", "busybox", "sh", "-c",
+        done = self.docker("run", "--name", "cc", "--memory", "16m", "--memory-swap", "16m", "busybox", "sh", "-c",
                            "x=0123456789abcdef; while :; do x=$x$x; done", check=False, timeout=120)
         self.assertEqual(done.returncode, 137)
-        self.assertEqual(self.out("inspect", "--format", "{{.State.OOMKilled}}", "c"), "true")
+        self.assertEqual(self.out("inspect", "--format", "{{.State.OOMKilled}}", "cc"), "true")
 
     def test_pids_limit_holds(self):
         out = self.docker("run", "--rm", "--pids-limit", "5", "busybox", "sh", "-c", "for i in 1 2 3 4 5 6 7 8; do sleep 1 & done; wait", check=False)
@@ -245,5 +245,5 @@ class Limits(Case):
         self.start("--memory", "64m")
         time.sleep(1)
         stats = self.out("stats", "--no-stream", "--format", "{{.Name}} {{.CPUPerc}} {{.MemUsage}} {{.PIDs}}")
-        self.assertRegex(stats, r"^c \d+\.\d+% [\d.]+.?iB / 64MiB 1$")
+        self.assertRegex(stats, r"^cc \d+\.\d+% [\d.]+.?iB / 64MiB 1$")
         self.assertGreater(float(stats.split()[1].rstrip("%")), 20)

@@ -33,31 +33,31 @@ class Recovery(unittest.TestCase):
         self.addCleanup(self.daemon.close)
 
     def test_a_running_container_goes_on(self):
-        self.daemon.docker("run", "-d", "--name", "c", "busybox", "sh", "-c", "i=0; while :; do i=$((i+1)); echo $i; sleep 0.02; done")
-        pid = self.daemon.docker("inspect", "--format", "{{.State.Pid}}", "c").stdout
+        self.daemon.docker("run", "-d", "--name", "cc", "busybox", "sh", "-c", "i=0; while :; do i=$((i+1)); echo $i; sleep 0.02; done")
+        pid = self.daemon.docker("inspect", "--format", "{{.State.Pid}}", "cc").stdout
         time.sleep(0.3)
         self.daemon.kill()
         time.sleep(0.5)
         self.daemon.start()
-        self.assertEqual(self.daemon.docker("inspect", "--format", "{{.State.Pid}}", "c").stdout, pid)
-        self.assertEqual(self.daemon.docker("exec", "c", "echo", "in").stdout, "in\n")
-        self.daemon.docker("stop", "-t", "0", "c")
-        lines = self.daemon.docker("logs", "c").stdout.split()
+        self.assertEqual(self.daemon.docker("inspect", "--format", "{{.State.Pid}}", "cc").stdout, pid)
+        self.assertEqual(self.daemon.docker("exec", "cc", "echo", "in").stdout, "in\n")
+        self.daemon.docker("stop", "-t", "0", "cc")
+        lines = self.daemon.docker("logs", "cc").stdout.split()
         self.assertEqual(lines, [str(n + 1) for n in range(len(lines))])
         self.assertGreater(len(lines), 30)
 
     def test_an_exit_while_the_daemon_is_away_is_known_afterwards(self):
-        self.daemon.docker("run", "-d", "--name", "c", "busybox", "sh", "-c", "sleep 1; echo last; exit 42")
-        self.daemon.docker("run", "-d", "--rm", "--name", "r", "busybox", "sleep", "1")
+        self.daemon.docker("run", "-d", "--name", "cc", "busybox", "sh", "-c", "sleep 1; echo last; exit 42")
+        self.daemon.docker("run", "-d", "--rm", "--name", "rr", "busybox", "sleep", "1")
         self.daemon.kill()
         time.sleep(2)
         self.daemon.start()
-        self.assertEqual(self.daemon.docker("inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", "c").stdout, "exited 42\n")
-        self.assertEqual(self.daemon.docker("logs", "c").stdout, "last\n")
-        wait_until("--rm is honoured", lambda: self.daemon.docker("ps", "-aq", "--filter", "name=r").stdout == "")
+        self.assertEqual(self.daemon.docker("inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", "cc").stdout, "exited 42\n")
+        self.assertEqual(self.daemon.docker("logs", "cc").stdout, "last\n")
+        wait_until("--rm is honoured", lambda: self.daemon.docker("ps", "-aq", "--filter", "name=rr").stdout == "")
 
     def test_an_attached_client_goes_on_on_its_socket(self):
-        words = [DOCKER, "run", "--name", "c", "busybox", "sh", "-c", "for i in 1 2 3 4 5 6 7 8 9 10; do echo $i; sleep 0.2; done"]
+        words = [DOCKER, "run", "--name", "cc", "busybox", "sh", "-c", "for i in 1 2 3 4 5 6 7 8 9 10; do echo $i; sleep 0.2; done"]
         client = subprocess.Popen(words, env=self.daemon.environment(), stdout=subprocess.PIPE, text=True)
         self.assertEqual(client.stdout.readline(), "1\n")
         self.daemon.kill()

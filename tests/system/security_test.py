@@ -152,23 +152,23 @@ class Engine(Case):
     def test_CVE_2019_5736_the_runtime_cannot_be_overwritten(self):
         """The image's program is `#!/proc/self/exe`; a process of the container holds whatever that ran and writes to it afterwards."""
         binary = hashlib.sha256(RUNTIME.read_bytes()).hexdigest()
-        self.docker("run", "-d", "--name", "c", "busybox", "sh", "-c",
+        self.docker("run", "-d", "--name", "cc", "busybox", "sh", "-c",
                     "printf '#!/proc/self/exe\\n' > /trap; chmod +x /trap; while :; do for p in /proc/[0-9]*; do"
                     " case $(readlink $p/exe) in *busybox) ;; ?*) ( exec 3< $p/exe && sleep 0.05; echo overwritten > /proc/self/fd/3 ) 2>/dev/null ;; esac; done; done")
         for _ in range(30):
-            self.docker("exec", "c", "/trap", check=False)
+            self.docker("exec", "cc", "/trap", check=False)
         time.sleep(0.5)
         self.assertEqual(hashlib.sha256(RUNTIME.read_bytes()).hexdigest(), binary)
 
     def test_CVE_2022_29162_inheritable_capabilities_are_empty(self):
-        self.docker("run", "-d", "--name", "c", "busybox", "sleep", "1000")
-        for words in (["exec", "c"], ["exec", "--privileged", "c"], ["run", "--rm", "busybox"], ["run", "--rm", "--privileged", "busybox"]):
+        self.docker("run", "-d", "--name", "cc", "busybox", "sleep", "1000")
+        for words in (["exec", "cc"], ["exec", "--privileged", "cc"], ["run", "--rm", "busybox"], ["run", "--rm", "--privileged", "busybox"]):
             self.assertEqual(self.out(*words, "grep", "CapInh", "/proc/self/status").split()[1], "0" * 16, words)
 
     def test_CVE_2024_21626_working_folder_of_exec(self):
-        self.docker("run", "-d", "--name", "c", "busybox", "sleep", "1000")
+        self.docker("run", "-d", "--name", "cc", "busybox", "sleep", "1000")
         for number in range(3, 20):
-            done = self.docker("exec", "-w", f"/proc/self/fd/{number}", "c", "ls", "..", check=False)
+            done = self.docker("exec", "-w", f"/proc/self/fd/{number}", "cc", "ls", "..", check=False)
             self.assertNotEqual(done.returncode, 0, done.stdout)
 
     def image(self, tag, changes):
@@ -252,8 +252,8 @@ class Engine(Case):
             self.docker("rmi", "-f", "evil:1", check=False)
 
     def test_CVE_2020_15257_no_abstract_sockets(self):
-        self.docker("run", "-d", "--name", "c", "--network", "host", "busybox", "sleep", "1000")
-        self.assertNotIn("@", self.out("exec", "c", "cat", "/proc/net/unix"))
+        self.docker("run", "-d", "--name", "cc", "--network", "host", "busybox", "sleep", "1000")
+        self.assertNotIn("@", self.out("exec", "cc", "cat", "/proc/net/unix"))
 
     def test_CVE_2022_0492_no_new_namespaces_or_mounts_by_default(self):
         for words in (["unshare", "-Ur", "true"], ["mount", "-t", "tmpfs", "x", "/mnt"], ["unshare", "-m", "true"]):

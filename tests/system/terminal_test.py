@@ -7,7 +7,7 @@ class DockerCli(Case):
     program = None
 
     def shell(self, *options):
-        terminal = self.daemon.spawn("run", "-it", "--name", "t", *options, "busybox", "sh", program=self.program)
+        terminal = self.daemon.spawn("run", "-it", "--name", "tt", *options, "busybox", "sh", program=self.program)
         terminal.expect("/ # ")
         return terminal
 
@@ -24,7 +24,7 @@ class DockerCli(Case):
         terminal = self.shell("--rm")
         terminal.send("sleep 1000\r")
         terminal.expect("sleep 1000")
-        wait_until("the program runs", lambda: "sleep" in self.docker("top", "t").stdout)
+        wait_until("the program runs", lambda: "sleep" in self.docker("top", "tt").stdout)
         terminal.send("\x03")
         terminal.expect("/ # ")
         terminal.send("echo still-here\r")
@@ -50,16 +50,16 @@ class DockerCli(Case):
         terminal.expect("/ # ")
         terminal.send("\x10\x11")
         self.assertEqual(terminal.wait(), 0)
-        self.assertEqual(self.out("inspect", "--format", "{{.State.Running}}", "t"), "true")
-        again = self.daemon.spawn("attach", "t", program=self.program)
+        self.assertEqual(self.out("inspect", "--format", "{{.State.Running}}", "tt"), "true")
+        again = self.daemon.spawn("attach", "tt", program=self.program)
         again.send("\recho $x\r")
         again.expect("kept")
         again.send("exit 6\r")
         self.assertEqual(again.wait(), 6)
 
     def test_exec_on_a_terminal(self):
-        self.docker("run", "-d", "--name", "t", "busybox", "sleep", "1000")
-        terminal = self.daemon.spawn("exec", "-it", "t", "sh", program=self.program)
+        self.docker("run", "-d", "--name", "tt", "busybox", "sleep", "1000")
+        terminal = self.daemon.spawn("exec", "-it", "tt", "sh", program=self.program)
         terminal.expect("/ # ")
         terminal.send("tty\r")
         terminal.expect("/dev/pts/")
