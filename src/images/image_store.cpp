@@ -3,9 +3,7 @@
 #include "base/error.hpp"
 #include "base/files.hpp"
 #include "base/log.hpp"
-#include "images/archive.hpp"
-#include "layers/source.hpp"
-#include "oci/manifest.hpp"
+#include "images/image_store_impl.hpp"
 
 #include <algorithm>
 #include <set>
@@ -26,17 +24,6 @@ bool is_hex(std::string_view text) {
 std::string short_name(const std::string& id) { return id.substr(7, 12); }
 
 }  // namespace
-
-struct ImageStore::Snapshot {
-    std::map<std::string, ImagePtr> images;
-    std::map<oci::Reference, ImagePtr> references;
-};
-
-struct ImageStore::NewImage {
-    std::string id;
-    std::optional<oci::Digest> manifest;
-    std::vector<oci::Reference> references;
-};
 
 ImageStore::ImageStore(store::Database& database, content::ContentStore& content, layers::LayerStore& layers)
     : database_(database), content_(content), layers_(layers), held_mutex_(std::make_shared<std::mutex>()) {
@@ -154,74 +141,6 @@ void ImageStore::tag(std::string_view reference, std::string_view target) {
     add({{image->id, std::nullopt, {name}}});
 }
 
-std::vector<LoadedImage> ImageStore::load(int input, const OnProgress& progress) {
-    Archive archive{input};
-    {
-        const std::scoped_lock lock{changing_};
-        ++loading_;
-    }
-    const auto leave = [&](void*) {
-        const std::scoped_lock lock{changing_};
-        --loading_;
-    };
-    const std::unique_ptr<void, decltype(leave)> loading{this, leave};
-    if (archive.find("manifest.json")) return load_docker_archive(archive, progress);
-    if (archive.find("index.json")) return load_oci_layout(archive, progress);
-    fail(ErrorKind::invalid_argument, "invalid archive: does not contain a manifest.json");
-}
-
-std::vector<LoadedImage> ImageStore::load_docker_archive(Archive& archive, const OnProgress& progress) {
-    std::vector<LoadedImage> loaded;
-    std::vector<NewImage> added;
-    for (const oci::ArchiveImage& each : oci::parse_archive_manifest(archive.read("manifest.json", oci::manifest_size_limit))) {
-        const std::string raw = archive.read(each.config, oci::image_config_size_limit);
-        const oci::ImageConfig config = oci::parse_image_config(raw);
-        if (!config.os.empty() && config.os != "linux") fail(ErrorKind::invalid_argument, "cannot load {} image on linux", config.os);
-        const std::vector<oci::Digest> diff_ids = oci::diff_ids(config);
-        if (diff_ids.size() != each.layers.size()) {
-            fail(ErrorKind::invalid_argument, "invalid manifest, layers length mismatch: expected {}, got {}", each.layers.size(),
-                 diff_ids.size());
-        }
-        for (std::size_t index = 0; index < diff_ids.size(); ++index) {
-            if (layers_.find(diff_ids[index])) continue;
-            const Archive::Extent extent = archive.get(each.layers[index]);
-            layers::ExtentSource source{archive.fd(), extent.offset, extent.size};
-            const std::string id = short_name(diff_ids[index].text());
-            layers_.unpack(source, diff_ids[index], [&](std::uint64_t done) {
-                if (progress) progress({id, "Loading layer", done, extent.size});
-            });
-        }
-        NewImage image{content_.put(raw).text(), std::nullopt, {}};
-        LoadedImage& answer = loaded.emplace_back();
-        answer.id = image.id;
-        for (const std::string& tag : each.repo_tags) {
-            const oci::Reference name = oci::Reference::parse(tag);
-            if (name.tag().empty() || name.digest()) fail(ErrorKind::invalid_argument, "invalid tag \"{}\"", tag);
-            const auto state = snapshot();
-            const auto old = state->references.find(name);
-            if (old != state->references.end() && old->second->id != image.id)
-                answer.moved.push_back(name.familiar() + " " + old->second->id);
-            answer.names.push_back(name.familiar());
-            image.references.push_back(name);
-        }
-        added.push_back(std::move(image));
-    }
-    add(added);
-    return loaded;
-}
-
-std::vector<LoadedImage> ImageStore::load_oci_layout(Archive&, const OnProgress&) {
-    fail(ErrorKind::not_implemented, "not implemented: loading an OCI layout without manifest.json");
-}
-
-std::string ImageStore::import(int, const ImportOptions&, const OnProgress&) {
-    fail(ErrorKind::not_implemented, "not implemented: import");
-}
-
-void apply_changes(oci::ImageRunConfig&, const std::vector<std::string>& changes) {
-    if (!changes.empty()) fail(ErrorKind::not_implemented, "not implemented: changes of an image's configuration");
-}
-
 void ImageStore::untag(const oci::Reference& reference, const Image& image, std::vector<Removed>& removed) {
     database_.execute("DELETE FROM image_references WHERE name = ?", {reference.text()});
     removed.push_back({reference.familiar(), "", image.id});
@@ -312,7 +231,8 @@ std::vector<HistoryLine> ImageStore::history(std::string_view reference) const {
 
 void ImageStore::collect() {
     const std::scoped_lock lock{changing_};
-    if (loading_ > 0) return;
+    collect_later_ = loading_ > 0;
+    if (collect_later_) return;
     const auto state = snapshot();
     std::set<oci::Digest> wanted;
     for (const store::Row& row : database_.query("SELECT id FROM images")) {

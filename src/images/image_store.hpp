@@ -81,7 +81,7 @@ struct ImportOptions {
     std::string reference;  ///< May be empty.
     std::string message;    ///< history comment; "Imported from -" where empty
     std::string source = "-";
-    std::string architecture;    ///< This machine's where empty.
+    std::string architecture;    ///< "arm64", "arm/v7"; this machine's where empty.
     oci::ImageRunConfig config;  ///< See apply_changes().
 };
 
@@ -147,6 +147,8 @@ private:
     void untag(const oci::Reference& reference, const Image& image, std::vector<Removed>& removed);
     std::vector<LoadedImage> load_docker_archive(class Archive& archive, const OnProgress& progress);
     std::vector<LoadedImage> load_oci_layout(class Archive& archive, const OnProgress& progress);
+    std::vector<std::string> moved_from(const std::vector<oci::Reference>& names, const std::string& image_id) const;
+    class Loading;
 
     store::Database& database_;
     content::ContentStore& content_;
@@ -157,10 +159,11 @@ private:
     std::map<std::string, int> held_;
     std::shared_ptr<std::mutex> held_mutex_;
     int loading_ = 0;  // collect() waits while layers without an image may exist
+    bool collect_later_ = false;
 };
 
 /// Applies Dockerfile lines as `docker import --change` and `commit --change` take them: CMD ENTRYPOINT ENV EXPOSE LABEL
-/// ONBUILD STOPSIGNAL USER VOLUME WORKDIR. Throws Error(invalid_argument) for others.
+/// HEALTHCHECK ONBUILD STOPSIGNAL USER VOLUME WORKDIR, as lists or in the shell's form. Throws Error(invalid_argument) for others.
 void apply_changes(oci::ImageRunConfig& config, const std::vector<std::string>& changes);
 
 }  // namespace grua::images

@@ -2,9 +2,12 @@
 
 #include "base/error.hpp"
 #include "base/files.hpp"
+#include "oci/platform.hpp"
 
 #include <fcntl.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <zstd.h>
 #include <cstdlib>
 #include <filesystem>
 
@@ -13,42 +16,182 @@ namespace {
 
 namespace fs = std::filesystem;
 
-TEST(ImageStore, loads_tags_and_removes) {
-    std::string folder = fs::temp_directory_path() / "grua-images-XXXXXX";
-    ASSERT_TRUE(::mkdtemp(folder.data()));
-    ASSERT_EQ(std::system(fmt::format("cd {} && mkdir r a && echo hi >r/f && tar -C r -cf a/l.tar . && gzip -k a/l.tar", folder).c_str()),
-              0);
-    const std::string layer = content::digest_of(read_file(folder + "/a/l.tar")).text();
-    replace_file(
-        folder + "/a/c.json",
-        fmt::format(R"({{"architecture":"amd64","os":"linux","config":{{"Cmd":["sh"]}},"rootfs":{{"type":"layers","diff_ids":["{}"]}}}})",
-                    layer));
-    replace_file(folder + "/a/manifest.json", R"([{"Config":"c.json","RepoTags":["x:latest"],"Layers":["l.tar.gz"]}])");
-    ASSERT_EQ(std::system(fmt::format("cd {0}/a && tar -cf ../i.tar *", folder).c_str()), 0);
-    {
-        store::Database database{folder + "/db"};
-        const content::ContentStore content{folder + "/content"};
-        content::ContentStore blobs = content;
-        layers::LayerStore layers{folder + "/layers", database};
-        ImageStore images{database, blobs, layers};
-        const Fd input{::open((folder + "/i.tar").c_str(), O_RDONLY)};
-        const auto loaded = images.load(input.get());
-        ASSERT_EQ(loaded.size(), 1U);
-        EXPECT_EQ(loaded[0].names, std::vector<std::string>{"x:latest"});
-        images.tag("x", "y:2");
-        const std::string id = images.get("x")->id;
-        EXPECT_EQ(images.get(id.substr(7, 4))->id, id);
-        EXPECT_THROW(images.remove(id, {}, {}), Error);
-        EXPECT_EQ(images.remove("y:2", {}, {}).size(), 1U);
-        const auto used = [](const std::string&) { return std::vector<ContainerUse>{{std::string(64, 'a'), false}}; };
-        EXPECT_THROW(images.remove("x", {}, used), Error);
-        const ImageStore again{database, blobs, layers};
-        EXPECT_EQ(again.get("x:latest")->size, 3U);
-        EXPECT_EQ(images.remove("x", {}, {}).size(), 2U);
-        EXPECT_TRUE(images.list().empty());
-        EXPECT_TRUE(layers.list().empty());
+/// A store of its own below a temporary folder, where `shell` makes archives.
+class ImageStoreTest : public testing::Test {
+protected:
+    ImageStoreTest() {
+        std::string path = fs::temp_directory_path() / "grua-images-XXXXXX";
+        folder_ = ::mkdtemp(path.data());
+        open();
     }
-    fs::remove_all(folder);
+    ~ImageStoreTest() override { fs::remove_all(folder_); }
+    void open() {
+        images_.reset();
+        layers_.reset();
+        blobs_.reset();
+        database_ = std::make_unique<store::Database>(folder_ + "/db");
+        blobs_ = std::make_unique<content::ContentStore>(folder_ + "/content");
+        layers_ = std::make_unique<layers::LayerStore>(folder_ + "/layers", *database_);
+        images_ = std::make_unique<ImageStore>(*database_, *blobs_, *layers_);
+    }
+    void shell(const std::string& script) const { ASSERT_EQ(std::system(fmt::format("cd {} && {}", folder_, script).c_str()), 0); }
+    std::string digest(const std::string& name) const { return content::digest_of(read_file(folder_ + "/" + name)).text(); }
+    Fd input(const std::string& name) const { return Fd{::open((folder_ + "/" + name).c_str(), O_RDONLY | O_CLOEXEC)}; }
+    std::vector<LoadedImage> load(const std::string& name) const { return images_->load(input(name).get()); }
+    std::string import(const std::string& name, const ImportOptions& options = {}) const {
+        return images_->import(input(name).get(), options);
+    }
+
+    /// i.tar, a docker-archive named x:latest of the file f.
+    void make_docker_archive() const {
+        shell("mkdir r a && echo hi >r/f && tar -C r -cf a/l.tar . && gzip -k a/l.tar");
+        replace_file(folder_ + "/a/c.json", config_of({digest("a/l.tar")}));
+        replace_file(folder_ + "/a/manifest.json", R"([{"Config":"c.json","RepoTags":["x:latest"],"Layers":["l.tar.gz"]}])");
+        shell("cd a && tar -cf ../i.tar *");
+    }
+    static std::string config_of(const std::vector<std::string>& diff_ids, const std::string& architecture = "") {
+        const std::string list = diff_ids.empty() ? "" : "\"" + join(diff_ids, "\",\"") + "\"";
+        return fmt::format(R"({{"architecture":"{}","os":"linux","config":{{"Cmd":["sh"]}},"rootfs":{{"type":"layers","diff_ids":[{}]}}}})",
+                           architecture.empty() ? oci::Platform::host().architecture : architecture, list);
+    }
+
+    /// A blob of the layout in o/; gives its descriptor with `more` members.
+    std::string blob(const std::string& bytes, const std::string& type, const std::string& more = "") const {
+        const oci::Digest digest = content::digest_of(bytes);
+        make_directories(folder_ + "/o/blobs/sha256");
+        replace_file(fmt::format("{}/o/blobs/sha256/{}", folder_, digest.hex()), bytes);
+        return fmt::format(R"({{"mediaType":"application/vnd.oci.image.{}","digest":"{}","size":{}{}}})", type, digest.text(), bytes.size(),
+                           more);
+    }
+    std::string manifest(const std::string& config, const std::string& layer, const std::string& more = "") const {
+        return blob(fmt::format(R"({{"schemaVersion":2,"config":{},"layers":[{}]}})", blob(config, "config.v1+json"),
+                                blob(read_file(folder_ + "/" + layer), "layer.v1.tar+gzip")),
+                    "manifest.v1+json", more);
+    }
+    static std::string index(const std::string& entries) { return fmt::format(R"({{"schemaVersion":2,"manifests":[{}]}})", entries); }
+    void write_layout(const std::string& entries) const {
+        replace_file(folder_ + "/o/index.json", index(entries));
+        replace_file(folder_ + "/o/oci-layout", R"({"imageLayoutVersion":"1.0.0"})");
+        shell("tar -C o -cf o.tar .");
+    }
+
+    std::string folder_;
+    std::unique_ptr<store::Database> database_;
+    std::unique_ptr<content::ContentStore> blobs_;
+    std::unique_ptr<layers::LayerStore> layers_;
+    std::unique_ptr<ImageStore> images_;
+};
+
+std::string text_of(const std::function<void()>& body) {
+    try {
+        body();
+    } catch (const Error& error) {
+        return error.what();
+    }
+    return "no error";
+}
+
+TEST_F(ImageStoreTest, loads_tags_and_removes) {
+    make_docker_archive();
+    const auto loaded = load("i.tar");
+    ASSERT_EQ(loaded.size(), 1U);
+    EXPECT_EQ(loaded[0].names, std::vector<std::string>{"x:latest"});
+    images_->tag("x", "y:2");
+    const std::string id = images_->get("x")->id;
+    EXPECT_EQ(images_->get(id.substr(7, 4))->id, id);
+    EXPECT_THROW(images_->remove(id, {}, {}), Error);
+    EXPECT_EQ(images_->remove("y:2", {}, {}).size(), 1U);
+    const auto used = [](const std::string&) { return std::vector<ContainerUse>{{std::string(64, 'a'), false}}; };
+    EXPECT_THROW(images_->remove("x", {}, used), Error);
+    open();
+    EXPECT_EQ(images_->get("x:latest")->size, 3U);
+    EXPECT_EQ(images_->remove("x", {}, {}).size(), 2U);
+    EXPECT_TRUE(images_->list().empty());
+    EXPECT_TRUE(layers_->list().empty());
+}
+
+TEST_F(ImageStoreTest, imports_a_root_file_system) {
+    shell("mkdir -p r/etc && echo 12 >r/etc/v && tar -C r -cf r.tar . && gzip -k r.tar");
+    const std::string plain = read_file(folder_ + "/r.tar");
+    std::string packed(ZSTD_compressBound(plain.size()), '\0');
+    packed.resize(ZSTD_compress(packed.data(), packed.size(), plain.data(), plain.size(), 3));
+    replace_file(folder_ + "/r.tar.zst", packed);
+    ImportOptions options{.reference = "mine:1"};
+    apply_changes(options.config, {"CMD [\"cat\",\"/etc/v\"]", "ENV A=b"});
+    const std::string id = import("r.tar", options);
+    open();
+    const ImagePtr image = images_->get("mine:1");
+    EXPECT_EQ(image->id, id);
+    EXPECT_EQ(image->diff_ids, std::vector{oci::Digest::from(digest("r.tar"))});
+    EXPECT_EQ(image->config.architecture, oci::Platform::host().architecture);
+    EXPECT_EQ(image->config.config.cmd, (std::vector<std::string>{"cat", "/etc/v"}));
+    EXPECT_EQ(image->config.comment, "Imported from -");
+    EXPECT_GT(image->created, now() - std::chrono::hours(1));
+    const auto history = images_->history("mine:1");
+    ASSERT_EQ(history.size(), 1U);
+    EXPECT_EQ(history[0].comment, "Imported from -");
+    EXPECT_EQ(history[0].size, 3U);
+    // The same bytes packed share the layer; a name moves to the newer image.
+    EXPECT_NE(import("r.tar.gz", {.reference = "mine:1", .message = "again", .architecture = "arm/v6"}), id);
+    EXPECT_EQ(images_->get("mine:1")->config.comment, "again");
+    EXPECT_EQ(images_->get("mine:1")->config.variant, "v6");
+    import("r.tar.zst");
+    EXPECT_EQ(layers_->list().size(), 1U);
+    EXPECT_EQ(images_->list().size(), 3U);
+    EXPECT_EQ(text_of([&] { import("r.tar", {.reference = "a@" + digest("r.tar")}); }), "cannot import digest reference");
+}
+
+TEST_F(ImageStoreTest, an_import_that_fails_leaves_nothing) {
+    shell("mkdir r && head -c 100000 /dev/urandom >r/f && tar -C r -c . | head -c 50000 >cut.tar && echo no tar at all >text.tar");
+    EXPECT_THROW(import("cut.tar"), Error);
+    EXPECT_THROW(import("text.tar"), Error);
+    EXPECT_TRUE(layers_->list().empty());
+    EXPECT_TRUE(images_->list().empty());
+    EXPECT_TRUE(fs::is_empty(folder_ + "/layers/staging"));
+}
+
+constexpr const char* named =
+    R"(,"annotations":{"io.containerd.image.name":"docker.io/library/two:1","org.opencontainers.image.ref.name":"1"})";
+
+TEST_F(ImageStoreTest, loads_the_manifest_for_this_machine_of_a_nested_index) {
+    make_docker_archive();
+    const std::string diff = digest("a/l.tar");
+    const std::string platform = R"(,"platform":{{"os":"linux","architecture":"{}"}})";
+    const std::string mine =
+        manifest(config_of({diff}), "a/l.tar.gz", fmt::format(fmt::runtime(platform), oci::Platform::host().architecture));
+    const std::string other = manifest(config_of({diff}, "s390x"), "a/l.tar.gz", fmt::format(fmt::runtime(platform), "s390x"));
+    write_layout(blob(index(other + "," + mine), "index.v1+json", named));
+    const auto loaded = load("o.tar");
+    ASSERT_EQ(loaded.size(), 1U);
+    EXPECT_EQ(loaded[0].names, std::vector<std::string>{"two:1"});
+    const ImagePtr image = images_->get("two:1");
+    EXPECT_EQ(image->config.architecture, oci::Platform::host().architecture);
+    ASSERT_TRUE(image->manifest_digest);
+    // Two manifests with one name, without an index between.
+    const auto with_name = [](std::string each) { return each.substr(0, each.size() - 1) + named + "}"; };
+    write_layout(with_name(other) + "," + with_name(mine));
+    const auto again = load("o.tar");
+    ASSERT_EQ(again.size(), 1U);
+    EXPECT_EQ(again[0].id, image->id);
+}
+
+TEST_F(ImageStoreTest, a_layout_that_is_damaged_is_refused) {
+    make_docker_archive();
+    const std::string entry = manifest(config_of({digest("a/l.tar")}), "a/l.tar.gz", named);
+    const std::string layer = "o/blobs/sha256/" + digest("a/l.tar.gz").substr(7);
+    write_layout(entry);
+    shell("cp " + layer + " keep && rm " + layer + " && tar -C o -cf gone.tar .");
+    EXPECT_THAT(text_of([&] { load("gone.tar"); }), testing::HasSubstr("is missing"));
+    // The same tar packed otherwise: its diff ID is right, its digest is not.
+    shell("gzip -dc keep | gzip -1 >" + layer + " && truncate -s $(stat -c %s keep) " + layer + " && tar -C o -cf other.tar .");
+    EXPECT_NE(text_of([&] { load("other.tar"); }), "no error");
+    const std::string config = "o/blobs/sha256/" + content::digest_of(config_of({digest("a/l.tar")})).text().substr(7);
+    shell("cp keep " + layer + " && sed -i s/linux/linus/ " + config + " && tar -C o -cf config.tar .");
+    EXPECT_THAT(text_of([&] { load("config.tar"); }), testing::HasSubstr("has the digest"));
+    EXPECT_TRUE(layers_->list().empty());
+    EXPECT_TRUE(images_->list().empty());
+    write_layout(R"({"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:../../x","size":1})");
+    EXPECT_THAT(text_of([&] { load("o.tar"); }), testing::HasSubstr("invalid digest"));
 }
 
 }  // namespace
