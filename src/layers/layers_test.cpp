@@ -1,12 +1,15 @@
 #include "layers/layers.hpp"
 
 #include "base/error.hpp"
+#include "layers/overlay.hpp"
 #include "layers/source.hpp"
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
+#include <iterator>
 
 namespace grua::layers {
 namespace {
@@ -86,6 +89,51 @@ TEST_F(LayersTest, mounts_130_layers) {
     EXPECT_TRUE(layers_->remove_layers(ids).empty());
     layers_->remove("c1");
     EXPECT_EQ(layers_->remove_layers(ids).size(), 131U);
+}
+
+/// Folders l/1, l/2 … with one file each, highest first, as `directory` names them.
+Overlay overlay_of(const std::string& directory, int layers) {
+    Overlay overlay{.upper = directory + "/c/upper", .work = directory + "/c/work"};
+    fs::create_directories(overlay.upper);
+    fs::create_directories(overlay.work);
+    for (int n = 1; n <= layers; ++n) {
+        const std::string layer = fmt::format("{}/l/{}", directory, n);
+        fs::create_directories(layer);
+        EXPECT_TRUE(Fd{::open(fmt::format("{}/f{}", layer, n).c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644)});
+        overlay.lower.insert(overlay.lower.begin(), layer);
+    }
+    return overlay;
+}
+
+void expect_files(const Fd& root, int layers) {
+    for (int n = 1; n <= layers; ++n) EXPECT_EQ(::faccessat(root.get(), fmt::format("f{}", n).c_str(), F_OK, 0), 0) << n;
+}
+
+TEST_F(LayersTest, kernels_without_lowerdir_plus_mount_many_layers) {
+    Overlay overlay = overlay_of(folder_ + "/with:colon,comma", 300);
+    {
+        const Fd root = mount_overlay_by_text(overlay);
+        expect_files(root, 300);
+        EXPECT_TRUE(Fd{::openat(root.get(), "new", O_WRONLY | O_CREAT | O_CLOEXEC, 0644)});
+    }
+    overlay.read_only = true;
+    const Fd root = mount_overlay_by_text(overlay);
+    EXPECT_FALSE(Fd{::openat(root.get(), "new2", O_WRONLY | O_CREAT | O_CLOEXEC, 0644)});
+    EXPECT_EQ(errno, EROFS);
+    overlay.upper.clear();
+    expect_files(mount_overlay_by_text(overlay), 300);
+    // The machine's mounts know nothing of it.
+    std::ifstream mounts("/proc/self/mountinfo");
+    const std::string all{std::istreambuf_iterator<char>(mounts), {}};
+    EXPECT_EQ(all.find(fs::path(folder_).filename().string()), std::string::npos);
+    EXPECT_THROW(mount_overlay_by_text(overlay_of(folder_ + "/many", 900)), Error);
+}
+
+TEST_F(LayersTest, long_paths_are_mounted) {
+    const std::string part = "/" + std::string(200, 'd');
+    const Overlay overlay = overlay_of(folder_ + part + part, 3);
+    expect_files(mount_overlay(overlay), 3);
+    expect_files(mount_overlay_by_text(overlay), 3);
 }
 
 TEST_F(LayersTest, names_stay_inside) {

@@ -4,35 +4,62 @@
 
 #include <fcntl.h>
 #include <linux/mount.h>
+#include <sched.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include <exception>
+#include <filesystem>
+#include <optional>
+#include <thread>
+
+// <sys/mount.h> and <linux/mount.h> define the same names.
+extern "C" int mount(const char* source, const char* target, const char* type, unsigned long flags, const void* data) noexcept;
 
 namespace grua::layers {
 namespace {
 
+namespace fs = std::filesystem;
+
+constexpr std::size_t string_limit = 255;  // of one fsconfig(2) value
+constexpr std::size_t page_size = 4096;    // of mount(2)'s options, whatever the machine's pages are
+
 void configure(int context, unsigned command, const char* key, const char* value) {
-    if (::syscall(SYS_fsconfig, context, command, key, value, 0) == 0) return;
-    const int error = errno;
-    // Before Linux 6.8 there is no lowerdir+.
-    if (error == EINVAL && key && std::string_view(key) == "lowerdir+") {
-        throw Error(ErrorKind::not_implemented, "not implemented: overlay mounts on kernels older than 6.8 (no lowerdir+)", error);
-    }
-    errno = error;
-    fail_errno("overlay: {} {}", key ? key : "mount", value ? value : "");
+    if (::syscall(SYS_fsconfig, context, command, key, value, 0) != 0)
+        fail_errno("overlay: {} {}", key ? key : "mount", value ? value : "");
 }
 
-}  // namespace
+/// A folder as a value for fsconfig(2); one whose path is too long is named by a descriptor, which must stay open.
+class Folder {
+public:
+    explicit Folder(const std::string& path) : text_(path) {
+        if (path.size() <= string_limit) return;
+        fd_ = Fd{::open(path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)};
+        if (!fd_) fail_errno("overlay: open {}", path);
+        text_ = fmt::format("/proc/self/fd/{}", fd_.get());
+    }
+    const char* text() const { return text_.c_str(); }
 
-Fd mount_overlay(const Overlay& overlay) {
+private:
+    std::string text_;
+    Fd fd_;
+};
+
+/// Nothing where the kernel does not know lowerdir+ yet.
+std::optional<Fd> mount_by_options(const Overlay& overlay) {
     const Fd context{static_cast<int>(::syscall(SYS_fsopen, "overlay", FSOPEN_CLOEXEC))};
     if (!context) fail_errno("overlay: fsopen");
     const int fd = context.get();
     configure(fd, FSCONFIG_SET_STRING, "source", "overlay");
     // One option for each layer: no page's worth of text bounds their number.
-    for (const std::string& each : overlay.lower) configure(fd, FSCONFIG_SET_STRING, "lowerdir+", each.c_str());
+    for (const std::string& each : overlay.lower) {
+        const Folder folder{each};
+        if (::syscall(SYS_fsconfig, fd, FSCONFIG_SET_STRING, "lowerdir+", folder.text(), 0) == 0) continue;
+        if (errno == EINVAL && &each == &overlay.lower.front()) return std::nullopt;
+        fail_errno("overlay: layer {}", each);
+    }
     if (!overlay.upper.empty()) {
-        configure(fd, FSCONFIG_SET_STRING, "upperdir", overlay.upper.c_str());
-        configure(fd, FSCONFIG_SET_STRING, "workdir", overlay.work.c_str());
+        configure(fd, FSCONFIG_SET_STRING, "upperdir", Folder{overlay.upper}.text());
+        configure(fd, FSCONFIG_SET_STRING, "workdir", Folder{overlay.work}.text());
         if (overlay.omit_syncs) configure(fd, FSCONFIG_SET_FLAG, "volatile", nullptr);
     }
     // index would refuse an upper that is still mounted somewhere; metacopy would follow what a layer claims.
@@ -43,6 +70,73 @@ Fd mount_overlay(const Overlay& overlay) {
     Fd mount{static_cast<int>(::syscall(SYS_fsmount, fd, FSMOUNT_CLOEXEC, attributes))};
     if (!mount) fail_errno("overlay: fsmount");
     return mount;
+}
+
+std::string escaped(const std::string& path) {
+    std::string out;
+    for (const char c : path) {
+        if (c == ':' || c == ',' || c == '\\') out += '\\';
+        out += c;
+    }
+    return out;
+}
+
+/// The options with paths seen from `base`: for layers that are neighbours these are short.
+std::string option_text(const Overlay& overlay, const fs::path& base) {
+    const auto from_base = [&](const std::string& path) { return escaped(fs::path(path).lexically_relative(base).string()); };
+    std::string text = "index=off,metacopy=off";
+    if (overlay.omit_syncs && !overlay.upper.empty()) text += ",volatile";
+    if (!overlay.upper.empty()) text += fmt::format(",upperdir={},workdir={}", from_base(overlay.upper), from_base(overlay.work));
+    for (const std::string& each : overlay.lower) {
+        text += &each == &overlay.lower.front() ? ",lowerdir=" : ":";
+        text += from_base(each);
+    }
+    if (text.size() >= page_size) {
+        fail(ErrorKind::invalid_argument, "{} layers are more than this kernel mounts (Linux 6.8 and newer have no such limit)",
+             overlay.lower.size());
+    }
+    return text;
+}
+
+/// In a thread with a working directory and a mount namespace of its own, which both end with it: the machine sees nothing.
+Fd mount_in_private(const Overlay& overlay, const fs::path& base, const std::string& options) {
+    if (::unshare(CLONE_FS | CLONE_NEWNS) != 0) fail_errno("overlay: unshare");
+    if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) fail_errno("overlay: make the mounts private");
+    if (::chdir(base.c_str()) != 0) fail_errno("overlay: enter {}", base.string());
+    // What it covers does not matter.
+    if (::mount("overlay", ".", "overlay", 0, options.c_str()) != 0) fail_errno("overlay: mount {} layers", overlay.lower.size());
+    const Fd root{::open(base.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)};
+    if (!root) fail_errno("overlay: open the mount");
+    const std::string path = fmt::format("/proc/self/task/{}/fd/{}", ::gettid(), root.get());
+    if (overlay.read_only && ::mount(nullptr, path.c_str(), nullptr, MS_REMOUNT | MS_BIND | MS_RDONLY, nullptr) != 0) {
+        fail_errno("overlay: make the mount read-only");
+    }
+    Fd detached{static_cast<int>(::syscall(SYS_open_tree, root.get(), "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH))};
+    if (!detached) fail_errno("overlay: detach the mount");
+    return detached;
+}
+
+}  // namespace
+
+Fd mount_overlay_by_text(const Overlay& overlay) {
+    const fs::path base = fs::path(overlay.lower.front()).parent_path();
+    const std::string options = option_text(overlay, base);
+    Fd detached;
+    std::exception_ptr error;
+    std::thread{[&] {
+        try {
+            detached = mount_in_private(overlay, base, options);
+        } catch (...) {
+            error = std::current_exception();
+        }
+    }}.join();
+    if (error) std::rethrow_exception(error);
+    return detached;
+}
+
+Fd mount_overlay(const Overlay& overlay) {
+    if (std::optional<Fd> mount = mount_by_options(overlay)) return std::move(*mount);
+    return mount_overlay_by_text(overlay);
 }
 
 }  // namespace grua::layers

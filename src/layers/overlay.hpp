@@ -18,4 +18,7 @@ struct Overlay {
 
 Fd mount_overlay(const Overlay& overlay);
 
+/// For kernels before 6.8, whose overlayfs takes its layers as one text of at most a page. Public for its test.
+Fd mount_overlay_by_text(const Overlay& overlay);
+
 }  // namespace grua::layers
