@@ -26,7 +26,7 @@ HostFacts host_facts() {
     std::error_code ignored;
     out.swap_limit = out.cgroup_v2 || std::filesystem::exists("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes", ignored);
     out.cpus = static_cast<unsigned>(std::max(1L, ::sysconf(_SC_NPROCESSORS_ONLN)));
-    out.capabilities = linux::capability_names(linux::known_capabilities());
+    out.capabilities = linux::capability_names(linux::known_capabilities() & linux::current_capabilities().bounding);
     for (const auto& cpu : std::filesystem::directory_iterator("/sys/devices/system/cpu", ignored)) {
         const std::string path = cpu.path().string() + "/thermal_throttle";
         if (cpu.path().filename().string().starts_with("cpu") && std::filesystem::exists(path, ignored))

@@ -253,6 +253,16 @@ asio::awaitable<void> Engine::Impl::start_held(ContainerPtr container) {
         };
         join_namespace(container->record->host_config.network_mode, "network", "net");
         join_namespace(container->record->host_config.pid_mode, "pid", "pid");
+        if (const std::string mode = container->record->host_config.network_mode; mode.starts_with("container:")) {
+            // One network, one set of names: the files are the other's.
+            const RecordPtr other = get_container(std::string_view(mode).substr(10))->record;
+            container->update([&](ContainerRecord& next) {
+                next.hostname_path = other->hostname_path;
+                next.hosts_path = other->hosts_path;
+                next.resolv_conf_path = other->resolv_conf_path;
+            });
+            plan.record = container->record;
+        }
         auto work = [this, plan] { return prepare(options, rooms, host, plan); };
         Ready ready = co_await offload(pool, std::move(work));
         if (ready.endpoint) {

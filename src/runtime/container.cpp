@@ -10,14 +10,18 @@
 #include "runtime/sysctl.hpp"
 
 #include <fcntl.h>
+#include <net/if.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <algorithm>
 #include <array>
 #include <csignal>
+#include <cstring>
 
 namespace grua::runtime {
 namespace {
@@ -46,6 +50,16 @@ void join_namespaces(const Plan& plan, Progress&) {
         if (each.flag != CLONE_NEWPID && !plan.in_user_namespace && ::setns(each.fd.get(), static_cast<int>(each.flag)) != 0)
             fail_errno("join a namespace");
     }
+}
+
+/// A new network namespace has a loopback interface that is down; every program expects it up.
+void raise_loopback(const Plan& plan, Progress&) {
+    if ((plan.own_namespaces & CLONE_NEWNET) == 0) return;
+    const Fd socket{::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)};
+    ifreq request{};
+    std::strcpy(request.ifr_name, "lo");
+    request.ifr_flags = IFF_UP;
+    if (!socket || ::ioctl(socket.get(), SIOCSIFFLAGS, &request) != 0) fail_errno("bring lo up");
 }
 
 void enter_cgroup_namespace(const Plan& plan, Progress& progress) {
@@ -94,6 +108,7 @@ void container_hooks(const Plan& plan, Progress& progress) {
 constexpr std::array steps{
     Step{"begin", begin},
     Step{"namespaces", join_namespaces},
+    Step{"loopback", raise_loopback},
     Step{"rootfs", attach_rootfs},
     Step{"hostname", set_names},
     Step{"cgroup", enter_cgroup_namespace},

@@ -33,11 +33,11 @@ class Bridge(Case):
         out = self.out("run", "--rm", "busybox", "sh", "-c", "for i in 1 2 3 4 5 6 7 8 9; do nc 198.51.100.2 8000 < /dev/null && break; sleep 0.2; done")
         self.assertEqual(out, "198.51.100.1")
 
-        self.docker("run", "-d", "--name", "server", "busybox", "nc", "-lk", "-p", "9", "-e", "true")
+        self.docker("run", "-d", "--name", "server", "busybox", "httpd", "-f", "-p", "9")
         run(*there, "ip", "route", "add", "10.99.7.0/24", "via", "198.51.100.1")
         probe = f"import socket\nsocket.create_connection(('{self.address('server')}', 9), 2)"
+        wait_until("the host reaches it", lambda: run("nsenter", f"--net={inside}", "python3", "-c", probe, check=False).returncode == 0)
         self.assertNotEqual(run(*there, "python3", "-c", probe, check=False).returncode, 0)
-        self.assertEqual(run("nsenter", f"--net={inside}", "python3", "-c", probe, check=False).returncode, 0)
 
     def test_hosts_hostname_resolv_conf(self):
         out = self.out("run", "--rm", "--hostname", "box", "--dns", "198.51.100.53", "--add-host", "other:198.51.100.9", "busybox",

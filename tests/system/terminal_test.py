@@ -34,11 +34,15 @@ class DockerCli(Case):
 
     def test_resize(self):
         terminal = self.shell("--rm")
-        terminal.resize(50, 132)
+        # The docker CLI asks for the size once more when the program has started; what changes before that is not told.
+        rows = [50]
 
         def resized():
+            terminal.resize(rows[-1], 132)
             terminal.send("stty size\r")
-            return terminal.expect(r"(\d+ \d+)\r\n").group(1) == "50 132"
+            found = terminal.expect(r"(\d+ \d+)\r\n").group(1) == f"{rows[-1]} 132"
+            rows.append(rows[-1] + 1)
+            return found
 
         wait_until("the new size", resized)
         terminal.send("exit\r")
