@@ -9,7 +9,6 @@
 #include <unistd.h>
 #include <exception>
 #include <filesystem>
-#include <optional>
 #include <thread>
 
 // <sys/mount.h> and <linux/mount.h> define the same names.
@@ -44,18 +43,25 @@ private:
     Fd fd_;
 };
 
-/// Nothing where the kernel does not know lowerdir+ yet.
-std::optional<Fd> mount_by_options(const Overlay& overlay) {
+/// Does this kernel take layers one by one (Linux 6.8)? Before 6.5 overlayfs gathers whatever it is given and looks at it
+/// when it mounts, so that a made-up option tells those kernels.
+bool takes_layers_one_by_one() {
+    const Fd context{static_cast<int>(::syscall(SYS_fsopen, "overlay", FSOPEN_CLOEXEC))};
+    if (!context) fail_errno("overlay: fsopen");
+    const auto takes = [&](unsigned command, const char* key, const char* value) {
+        return ::syscall(SYS_fsconfig, context.get(), command, key, value, 0) == 0;
+    };
+    return !takes(FSCONFIG_SET_FLAG, "made-up", nullptr) && takes(FSCONFIG_SET_STRING, "lowerdir+", "/");
+}
+
+Fd mount_by_options(const Overlay& overlay) {
     const Fd context{static_cast<int>(::syscall(SYS_fsopen, "overlay", FSOPEN_CLOEXEC))};
     if (!context) fail_errno("overlay: fsopen");
     const int fd = context.get();
     configure(fd, FSCONFIG_SET_STRING, "source", "overlay");
     // One option for each layer: no page's worth of text bounds their number.
     for (const std::string& each : overlay.lower) {
-        const Folder folder{each};
-        if (::syscall(SYS_fsconfig, fd, FSCONFIG_SET_STRING, "lowerdir+", folder.text(), 0) == 0) continue;
-        if (errno == EINVAL && &each == &overlay.lower.front()) return std::nullopt;
-        fail_errno("overlay: layer {}", each);
+        configure(fd, FSCONFIG_SET_STRING, "lowerdir+", Folder{each}.text());
     }
     if (!overlay.upper.empty()) {
         configure(fd, FSCONFIG_SET_STRING, "upperdir", Folder{overlay.upper}.text());
@@ -135,8 +141,8 @@ Fd mount_overlay_by_text(const Overlay& overlay) {
 }
 
 Fd mount_overlay(const Overlay& overlay) {
-    if (std::optional<Fd> mount = mount_by_options(overlay)) return std::move(*mount);
-    return mount_overlay_by_text(overlay);
+    static const bool one_by_one = takes_layers_one_by_one();
+    return one_by_one ? mount_by_options(overlay) : mount_overlay_by_text(overlay);
 }
 
 }  // namespace grua::layers
