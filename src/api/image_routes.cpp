@@ -37,7 +37,7 @@ void publish(const Services& services, std::string action, std::string id, std::
 std::vector<wire::RemovedImage> tell_removed(const Services& services, const std::vector<images::Removed>& removed) {
     std::vector<wire::RemovedImage> out;
     for (const images::Removed& one : removed) {
-        publish(services, one.untagged.empty() ? "delete" : "untag", one.image_id, one.image_id);
+        if (!one.image_id.empty()) publish(services, one.untagged.empty() ? "delete" : "untag", one.image_id, one.image_id);
         out.push_back({.untagged = one.untagged, .deleted = one.deleted});
     }
     return out;

@@ -15,13 +15,9 @@ constexpr std::array migrations{
     "CREATE TABLE images (id TEXT PRIMARY KEY, manifest TEXT, parent TEXT NOT NULL, tagged INTEGER NOT NULL) STRICT;"
     "CREATE TABLE image_references (name TEXT PRIMARY KEY, image TEXT NOT NULL REFERENCES images (id) ON DELETE CASCADE) STRICT"};
 
-bool is_id_prefix(std::string_view id, std::string_view text) { return id.starts_with(text) || id.substr(7).starts_with(text); }
-
 bool is_hex(std::string_view text) {
     return !text.empty() && std::ranges::all_of(text, [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
 }
-
-std::string short_name(const std::string& id) { return id.substr(7, 12); }
 
 }  // namespace
 
@@ -77,7 +73,10 @@ ImagePtr ImageStore::find(std::string_view reference) const {
     const auto state = snapshot();
     const bool full_id = (reference.starts_with("sha256:") && is_hex(reference.substr(7))) || (reference.size() == 64 && is_hex(reference));
     if (!full_id) {
-        const auto named = state->references.find(oci::Reference::parse(reference).with_default_tag());
+        oci::Reference name = oci::Reference::parse(reference).with_default_tag();
+        // A digest says all; a tag beside it is only for people.
+        if (name.digest()) name = name.with_digest(oci::Digest(*name.digest()));
+        const auto named = state->references.find(name);
         if (named != state->references.end()) return named->second;
         if (!is_hex(reference)) return nullptr;
     }
@@ -92,7 +91,8 @@ ImagePtr ImageStore::find(std::string_view reference) const {
 
 ImagePtr ImageStore::get(std::string_view reference) const {
     if (ImagePtr image = find(reference)) return image;
-    if (reference.starts_with("sha256:") || reference.size() == 64) fail(ErrorKind::not_found, "No such image: {}", reference);
+    if (reference.size() == 64 && is_hex(reference)) fail(ErrorKind::not_found, "No such image: sha256:{}", reference);
+    if (reference.starts_with("sha256:")) fail(ErrorKind::not_found, "No such image: {}", reference);
     fail(ErrorKind::not_found, "No such image: {}", oci::Reference::parse(reference).with_default_tag().familiar());
 }
 
@@ -139,73 +139,6 @@ void ImageStore::tag(std::string_view reference, std::string_view target) {
     const oci::Reference name = oci::Reference::parse(target).with_default_tag();
     if (name.digest()) fail(ErrorKind::invalid_argument, "refusing to create a tag with a digest reference");
     add({{image->id, std::nullopt, {name}}});
-}
-
-void ImageStore::untag(const oci::Reference& reference, const Image& image, std::vector<Removed>& removed) {
-    database_.execute("DELETE FROM image_references WHERE name = ?", {reference.text()});
-    removed.push_back({reference.familiar(), "", image.id});
-}
-
-std::vector<Removed> ImageStore::remove(std::string_view reference, const RemoveOptions& options, const UsedBy& used_by) {
-    std::vector<Removed> removed;
-    {
-        const std::scoped_lock lock{changing_};
-        const ImagePtr image = get(reference);
-        const bool by_id = is_id_prefix(image->id, reference);
-        const bool single = image->references.size() == 1;
-        const std::vector<ContainerUse> users = used_by ? used_by(image->id) : std::vector<ContainerUse>{};
-        const auto refuse = [&](std::string_view how, const std::string& why) {
-            fail(ErrorKind::conflict, "conflict: unable to delete {} ({}) - {}", short_name(image->id), how, why);
-        };
-        if (!by_id && single && !options.force && !users.empty()) {
-            fail(ErrorKind::conflict,
-                 "conflict: unable to remove repository reference \"{}\" (must force) - container {} is using its referenced image {}",
-                 reference, users.front().container_id.substr(0, 12), short_name(image->id));
-        }
-        const auto running = std::ranges::find(users, true, &ContainerUse::running);
-        const bool last = by_id || single;
-        if (last && by_id) {
-            if (running != users.end())
-                refuse("cannot be forced", "image is being used by running container " + running->container_id.substr(0, 12));
-            if (!options.force && image->references.size() > 1) refuse("must be forced", "image is referenced in multiple repositories");
-            if (!options.force && !users.empty())
-                refuse("must be forced", "image is being used by stopped container " + users.front().container_id.substr(0, 12));
-        }
-        bool held = false;
-        {
-            const std::scoped_lock hold_lock{*held_mutex_};
-            held = held_.contains(image->id);
-        }
-        if (held && by_id) refuse("cannot be forced", "image is being used by a container that is being created");
-        database_.transaction([&] {
-            if (!by_id) untag(oci::Reference::parse(reference).with_default_tag(), *image, removed);
-            // What a container stands on loses its name, not its layers.
-            if (!last || held || running != users.end() || (!by_id && !users.empty() && !options.force)) return;
-            if (by_id) {
-                for (const oci::Reference& each : image->references) untag(each, *image, removed);
-            }
-            database_.execute("DELETE FROM images WHERE id = ?", {image->id});
-            removed.push_back({"", image->id, image->id});
-            crash_point("images:before-remove");
-        });
-        reload();
-    }
-    collect();
-    return removed;
-}
-
-ImageStore::Pruned ImageStore::prune(bool all, const UsedBy& used_by, const std::function<bool(const Image&)>& keep) {
-    Pruned out;
-    for (const ImagePtr& image : list()) {
-        if ((!all && !image->references.empty()) || (keep && keep(*image)) || (used_by && !used_by(image->id).empty())) continue;
-        try {
-            std::ranges::move(remove(image->id, {.force = true}, used_by), std::back_inserter(out.removed));
-            out.reclaimed += image->size;
-        } catch (const Error& error) {
-            if (error.kind() != ErrorKind::conflict && error.kind() != ErrorKind::not_found) throw;
-        }
-    }
-    return out;
 }
 
 std::vector<HistoryLine> ImageStore::history(std::string_view reference) const {

@@ -56,11 +56,11 @@ struct RemoveOptions {
     bool prune_parents = true;  ///< false: Docker's noprune
 };
 
-/// One line of remove()'s answer, in Docker's order; exactly one member is set.
+/// One line of remove()'s answer, in Docker's order; `untagged` or `deleted` is set.
 struct Removed {
     std::string untagged;  ///< "redis:7"
-    std::string deleted;   ///< "sha256:…"
-    std::string image_id;  ///< of which image (for events)
+    std::string deleted;   ///< "sha256:…", the image or a layer (by its chain ID)
+    std::string image_id;  ///< Of which image; empty for a layer, which is no event.
 };
 
 struct LoadProgress {
@@ -117,6 +117,8 @@ public:
     /// `target` as Docker takes it: a name with or without a tag, no digest.
     void tag(std::string_view reference, std::string_view target);
 
+    /// By name: the name goes, and quietly the image where it was the last and nothing uses it. By ID: the image, or a
+    /// conflict: with running containers and child images always, with more names or stopped containers unless forced.
     std::vector<Removed> remove(std::string_view reference, const RemoveOptions& options, const UsedBy& used_by);
 
     /// `all`: every image without a container; else those without a name, too. `keep` says which to leave (filters), may be empty.
@@ -143,8 +145,7 @@ private:
     void reload();
     struct NewImage;
     void add(const std::vector<NewImage>& images);
-    std::vector<Removed> remove_image(const Image& image, const RemoveOptions& options, const UsedBy& used_by, bool quiet);
-    void untag(const oci::Reference& reference, const Image& image, std::vector<Removed>& removed);
+    class Removal;
     std::vector<LoadedImage> load_docker_archive(class Archive& archive, const OnProgress& progress);
     std::vector<LoadedImage> load_oci_layout(class Archive& archive, const OnProgress& progress);
     std::vector<std::string> moved_from(const std::vector<oci::Reference>& names, const std::string& image_id) const;

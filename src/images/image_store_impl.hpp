@@ -16,6 +16,9 @@ struct ImageStore::NewImage {
     std::vector<oci::Reference> references;
 };
 
+/// "sha256:abc" and "abc".
+inline bool is_id_prefix(std::string_view id, std::string_view text) { return id.starts_with(text) || id.substr(7).starts_with(text); }
+
 /// Layers may exist before their image does: nothing is collected meanwhile.
 class ImageStore::Loading {
 public:

@@ -105,7 +105,11 @@ TEST_F(ImageStoreTest, loads_tags_and_removes) {
     EXPECT_THROW(images_->remove("x", {}, used), Error);
     open();
     EXPECT_EQ(images_->get("x:latest")->size, 3U);
-    EXPECT_EQ(images_->remove("x", {}, {}).size(), 2U);
+    const auto removed = images_->remove("x", {}, {});
+    ASSERT_EQ(removed.size(), 3U);
+    EXPECT_EQ(removed[0].untagged, "x:latest");
+    EXPECT_EQ(removed[1].deleted, id);
+    EXPECT_EQ(removed[2].deleted, digest("a/l.tar"));
     EXPECT_TRUE(images_->list().empty());
     EXPECT_TRUE(layers_->list().empty());
 }
@@ -148,6 +152,78 @@ TEST_F(ImageStoreTest, an_import_that_fails_leaves_nothing) {
     EXPECT_TRUE(layers_->list().empty());
     EXPECT_TRUE(images_->list().empty());
     EXPECT_TRUE(fs::is_empty(folder_ + "/layers/staging"));
+}
+
+TEST_F(ImageStoreTest, what_is_not_there_is_named_as_docker_names_it) {
+    make_docker_archive();
+    load("i.tar");
+    const std::string id = images_->get("x")->id;
+    const auto text = [&](const std::string& name) { return text_of([&] { static_cast<void>(images_->get(name)); }); };
+    EXPECT_EQ(text("nothing"), "No such image: nothing:latest");
+    EXPECT_EQ(text("a/b:1"), "No such image: a/b:1");
+    EXPECT_EQ(text(std::string(12, id[7] == '0' ? '1' : '0')), "No such image: " + std::string(12, id[7] == '0' ? '1' : '0') + ":latest");
+    EXPECT_EQ(text(std::string(64, 'a')), "No such image: sha256:" + std::string(64, 'a'));
+    EXPECT_EQ(text("sha256:" + std::string(64, 'a')), "No such image: sha256:" + std::string(64, 'a'));
+    EXPECT_EQ(text("A"), "invalid reference format: repository name (library/A) must be lowercase");
+    // A prefix of two images is neither.
+    std::map<char, std::string> seen;
+    for (int n = 0; n < 20; ++n) {
+        const std::string other = import("a/l.tar", {.message = std::to_string(n)});
+        if (!seen.emplace(other[7], other).second) {
+            EXPECT_EQ(text(other.substr(7, 1)), fmt::format("No such image: {}:latest", other[7]));
+            break;
+        }
+    }
+}
+
+TEST_F(ImageStoreTest, containers_and_names_keep_an_image) {
+    make_docker_archive();
+    load("i.tar");
+    const std::string id = images_->get("x")->id;
+    const std::string shown = id.substr(7, 12);
+    const std::string container(64, 'c');
+    const auto stopped = [&](const std::string&) { return std::vector<ContainerUse>{{container, false}}; };
+    const auto running = [&](const std::string&) { return std::vector<ContainerUse>{{container, true}}; };
+    const auto refused = [&](const std::string& name, bool force, const UsedBy& users) {
+        return text_of([&] { images_->remove(name, {.force = force}, users); });
+    };
+    const std::string in_use = "(must force) - container cccccccccccc is using its referenced image " + shown;
+    EXPECT_EQ(refused("x", false, stopped), "conflict: unable to remove repository reference \"x\" " + in_use);
+    EXPECT_EQ(refused(shown, false, stopped),
+              "conflict: unable to delete " + shown + " (must be forced) - image is being used by stopped container cccccccccccc");
+    const std::string cannot =
+        "conflict: unable to delete " + shown + " (cannot be forced) - image is being used by running container cccccccccccc";
+    EXPECT_EQ(refused(shown, true, running), cannot);
+    images_->tag("x", "y/z:1");
+    EXPECT_EQ(refused(id, false, {}),
+              "conflict: unable to delete " + shown + " (must be forced) - image is referenced in multiple repositories");
+    // Of several names one goes, whoever uses the image.
+    EXPECT_EQ(images_->remove("x", {}, running).size(), 1U);
+    // The last one by force: the name goes, a running container keeps the image, without a name.
+    EXPECT_EQ(images_->remove("y/z:1", {.force = true}, running).size(), 1U);
+    EXPECT_TRUE(images_->get(id)->repo_tags.empty());
+    EXPECT_TRUE(images_->prune(true, running).removed.empty());
+    {
+        const ImageStore::Lease lease = images_->hold(id);
+        EXPECT_TRUE(images_->prune(true, {}).removed.empty());
+    }
+    const auto pruned = images_->prune(false, {});
+    EXPECT_EQ(pruned.removed.size(), 2U);
+    EXPECT_EQ(pruned.reclaimed, 3U);
+    // A stopped container does not keep what is forced away.
+    load("i.tar");
+    EXPECT_EQ(images_->remove("x", {.force = true}, stopped).size(), 2U);
+    EXPECT_TRUE(images_->list().empty());
+}
+
+TEST_F(ImageStoreTest, images_that_share_layers_keep_them) {
+    make_docker_archive();
+    load("i.tar");
+    import("a/l.tar", {.reference = "y:1"});
+    EXPECT_EQ(images_->remove("x", {}, {}).size(), 2U);
+    EXPECT_EQ(layers_->list().size(), 1U);
+    EXPECT_EQ(images_->remove("y:1", {}, {}).size(), 3U);
+    EXPECT_TRUE(layers_->list().empty());
 }
 
 constexpr const char* named =
