@@ -1,6 +1,7 @@
 #include "runtime/container.hpp"
 
 #include "base/files.hpp"
+#include "base/test_points.hpp"
 #include "base/text.hpp"
 #include "linux/mounts.hpp"
 #include "linux/process.hpp"
@@ -75,8 +76,13 @@ void set_names(const Plan& plan, Progress&) {
         fail_errno("domainname {}", spec.domainname);
 }
 
-void set_sysctls(const Plan& plan, Progress&) {
+void set_sysctls(const Plan& plan, Progress& progress) {
     if (plan.linux->sysctl.empty()) return;
+    if (is_left_out("CVE-2025-52881")) {
+        for (const auto& [name, value] : plan.linux->sysctl)
+            write_value(fmt::format("/proc/self/fd/{}/proc/sys/{}", progress.root->fd(), sysctl_path(name)), value);
+        return;
+    }
     const Fd proc = linux::make_filesystem("proc", "proc", {}, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
     write_sysctls(plan.linux->sysctl, proc.get());
 }
@@ -294,6 +300,8 @@ Started create(const oci::RuntimeSpec& spec, CreateRequest request) {
     plan.process = &*spec.process;
     plan.linux = spec.linux_ ? &*spec.linux_ : &no_linux;
     plan.stdio = request.stdio;
+    plan.null = Fd{::open("/dev/null", O_RDWR | O_CLOEXEC)};
+    if (!plan.null) fail_errno("open /dev/null");
     plan.preserved_fds = request.preserved_fds;
     plan.pivot = request.pivot;
     if (plan.linux->intel_rdt) fail(ErrorKind::not_implemented, "not implemented: linux.intelRdt");

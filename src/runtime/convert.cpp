@@ -1,6 +1,7 @@
 // From the wire structs of the specification to what the rooms of the kernel take.
 #include "runtime/convert.hpp"
 #include "base/error.hpp"
+#include "base/test_points.hpp"
 #include "runtime/plan.hpp"
 
 namespace grua::runtime {
@@ -97,7 +98,7 @@ std::optional<linux::Capabilities> planned_capabilities(const oci::Process& proc
     to.effective = linux::parse_capabilities(from.effective).set;
     to.permitted = linux::parse_capabilities(from.permitted).set;
     to.ambient = linux::parse_capabilities(from.ambient).set & linux::parse_capabilities(from.inheritable).set;
-    to.inheritable = to.ambient;
+    to.inheritable = is_left_out("CVE-2022-29162") ? linux::parse_capabilities(from.inheritable).set : to.ambient;
     return to;
 }
 

@@ -69,6 +69,8 @@ ExecStarted exec(const ExecTarget& target, const oci::Process& process, const Ex
     plan.process = &process;
     plan.linux = target.spec->linux_ ? &*target.spec->linux_ : &no_linux;
     plan.stdio = options.stdio;
+    plan.null = Fd{::open("/dev/null", O_RDWR | O_CLOEXEC)};
+    if (!plan.null) fail_errno("open /dev/null");
     plan.preserved_fds = options.preserved_fds;
     plan.capabilities = planned_capabilities(process);
     linux::SeccompCache filters{options.seccomp_cache};

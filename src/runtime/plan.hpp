@@ -43,6 +43,7 @@ struct Plan {
     std::string state;  ///< For hooks; the child puts its pid in.
 
     Stdio stdio;
+    Fd null;  ///< The host's /dev/null, for the streams that are not given: the image's may be anything.
     int preserved_fds = 0;
     Fd start_fifo;  ///< Read end, with StartMode::on_start.
     const linux::SeccompProgram* seccomp = nullptr;

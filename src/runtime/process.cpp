@@ -1,6 +1,7 @@
 // The last part of every start, of a container's init as of an exec: who the process is and what it may, then execve.
 #include "linux/process.hpp"
 #include "base/error.hpp"
+#include "base/test_points.hpp"
 #include "runtime/plan.hpp"
 #include "runtime/program.hpp"
 #include "runtime/user.hpp"
@@ -12,6 +13,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <algorithm>
 #include <array>
 #include <csignal>
 
@@ -37,10 +39,25 @@ void enter_directory(const std::string& cwd) {
                                 : errno == ENOTDIR ? "not a directory"
                                                    : std::generic_category().message(errno)),
                     errno);
+    if (is_left_out("CVE-2024-21626")) return;
     // A descriptor of the host, reached by /proc/self/fd/N, would be outside of the root (CVE-2024-21626).
     std::array<char, 4096> path{};
     if (::syscall(SYS_getcwd, path.data(), path.size()) < 0 || path[0] != '/')
         fail(ErrorKind::forbidden, "chdir to cwd ({:?}): the current working directory is outside of the container", cwd);
+}
+
+/// What the steps opened is closed before the image's words are followed: /proc/self/fd/N leads to none of it (CVE-2024-21626).
+void close_all_but(const Plan& plan, int channel) {
+    if (is_left_out("CVE-2024-21626")) return;
+    std::array<int, 2> kept{channel, plan.start_fifo ? plan.start_fifo.get() : channel};
+    std::ranges::sort(kept);
+    unsigned first = 3U + static_cast<unsigned>(plan.preserved_fds);
+    for (const int fd : kept) {
+        const auto end = static_cast<unsigned>(fd);
+        if (end > first) ::syscall(SYS_close_range, first, end - 1, 0);
+        first = std::max(first, end + 1);
+    }
+    ::syscall(SYS_close_range, first, ~0U, 0);
 }
 
 std::vector<std::string> environment_of(const Plan& plan, const std::string& home) {
@@ -65,11 +82,10 @@ std::vector<char*> pointers(const std::vector<std::string>& texts) {
 void use_stdio(const Plan& plan, Progress& progress) {
     std::array<int, 3> wanted{plan.stdio.in, plan.stdio.out, plan.stdio.err};
     if (progress.terminal) wanted.fill(progress.terminal.get());
-    const Fd null{::open("/dev/null", O_RDWR | O_CLOEXEC)};
     // Out of the way first: a wanted descriptor may itself be 0, 1 or 2.
     std::array<Fd, 3> copies;
     for (std::size_t i = 0; i < 3; ++i) {
-        const int from = wanted[i] >= 0 ? wanted[i] : null.get();
+        const int from = wanted[i] >= 0 ? wanted[i] : plan.null.get();
         copies[i] = Fd{::fcntl(from, F_DUPFD_CLOEXEC, 3 + plan.preserved_fds)};
         if (!copies[i]) fail_errno("standard stream {}", i);
     }
@@ -117,6 +133,7 @@ void become_user(const Plan& plan, Progress& progress) {
 }
 
 void execute(const Plan& plan, Progress& progress) {
+    close_all_but(plan, progress.channel->fd());
     enter_directory(plan.process->cwd);
     if (plan.capabilities) linux::set_capabilities(*plan.capabilities);
     if (::prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0) != 0) fail_errno("keep capabilities");

@@ -2,6 +2,7 @@
 // masks; then the change of root. All targets are resolved under the root by openat2.
 #include "base/error.hpp"
 #include "base/files.hpp"
+#include "base/test_points.hpp"
 #include "base/text.hpp"
 #include "linux/mounts.hpp"
 #include "linux/process.hpp"
@@ -17,6 +18,7 @@
 #include <sys/sysmacros.h>
 #include <algorithm>
 #include <array>
+#include <filesystem>
 #include <map>
 
 namespace grua::runtime {
@@ -45,6 +47,11 @@ enum class Kind { directory, file };
 
 /// The mount point, made where it is missing.
 Fd mount_point(const Root& root, const std::string& path, Kind kind, bool& was_there) {
+    if (is_left_out("CVE-2021-30465") && kind == Kind::directory) {
+        const std::string name = fmt::format("/proc/self/fd/{}{}", root.fd(), path);
+        was_there = !std::filesystem::create_directories(name);
+        return Fd{::open(name.c_str(), O_PATH | O_CLOEXEC)};
+    }
     if (auto found = open_if_there(root, path, O_PATH)) {
         was_there = true;
         return std::move(*found);
@@ -84,6 +91,7 @@ void check_inside_proc(const std::string& destination, const PlannedMount& plann
                                                        "/proc/slabinfo",
                                                        "/proc/sys/kernel/ns_last_pid",
                                                        "/proc/sys/crypto/fips_enabled"};
+    if (is_left_out("CVE-2025-52881")) return;
     if (destination == "/proc") {
         const bool is_proc =
             planned.source ? linux::filesystem_type(planned.source.get()) == linux::proc_magic : planned.mount->type == "proc";
@@ -253,7 +261,8 @@ void mask(Progress& progress, const std::string& path, Fd& empty) {
     if (!target) return;
     if (!S_ISDIR(look(target->get(), path).st_mode)) {
         // Our own descriptor of the host's /dev/null: the container's may be a link by now (CVE-2025-31133).
-        const Fd null = linux::copy_mount(progress.host_null.get(), "", Recursion::top_only);
+        const Fd its_null = is_left_out("CVE-2025-31133") ? progress.root->open_at("/dev/null", O_PATH) : Fd{};
+        const Fd null = linux::copy_mount(its_null ? its_null.get() : progress.host_null.get(), "", Recursion::top_only);
         linux::attach_mount(null.get(), target->get(), path);
         return;
     }
@@ -264,6 +273,16 @@ void mask(Progress& progress, const std::string& path, Fd& empty) {
     }
     const Fd another = linux::copy_mount(empty.get(), "", Recursion::top_only);
     linux::attach_mount(another.get(), target->get(), path);
+}
+
+/// What the terminal is mounted on: never what a link of the image leads to (CVE-2025-52565).
+Fd console_target(const Root& root) {
+    bool was_there = false;
+    if (is_left_out("CVE-2025-52565")) return mount_point(root, "/dev/console", Kind::file, was_there);
+    auto found = open_if_there(root, "/dev/console", O_PATH | O_NOFOLLOW);
+    if (!found) return mount_point(root, "/dev/console", Kind::file, was_there);
+    if (S_ISLNK(look(found->get(), "/dev/console").st_mode)) fail(ErrorKind::invalid_argument, "/dev/console of the container is a link");
+    return std::move(*found);
 }
 
 }  // namespace
@@ -342,8 +361,7 @@ void open_terminal(const Plan& plan, Progress& progress) {
         if (::ioctl(master.get(), TIOCSWINSZ, &size) != 0) fail_errno("size the terminal");
     }
     if (!plan.mounts.empty() || plan.rootfs) {
-        bool was_there = false;
-        const Fd target = mount_point(*progress.root, "/dev/console", Kind::file, was_there);
+        const Fd target = console_target(*progress.root);
         const Fd console = linux::copy_mount(progress.terminal.get(), "", Recursion::top_only);
         linux::attach_mount(console.get(), target.get(), "/dev/console");
     }

@@ -2,6 +2,7 @@
 
 #include "base/error.hpp"
 #include "base/files.hpp"
+#include "base/test_points.hpp"
 #include "base/text.hpp"
 
 #include <fcntl.h>
@@ -143,9 +144,11 @@ Identity find_user(const UserFiles& files, std::string_view user, const std::vec
     const std::string_view who = user.substr(0, colon);
     const std::string_view group = colon == std::string_view::npos ? std::string_view{} : user.substr(colon + 1);
 
-    const auto number = who.empty() ? std::optional<std::uint32_t>{0} : number_or_name(who, "user");
+    const auto named = [&](std::string_view name, std::uint32_t) { return name == who; };
+    const bool names_first = is_left_out("CVE-2026-46680") && find_passwd(files.passwd, named);
+    const auto number = names_first ? std::nullopt : who.empty() ? std::optional<std::uint32_t>{0} : number_or_name(who, "user");
     const auto entry = number ? find_passwd(files.passwd, [&](std::string_view, std::uint32_t uid) { return uid == *number; })
-                              : find_passwd(files.passwd, [&](std::string_view name, std::uint32_t) { return name == who; });
+                              : find_passwd(files.passwd, named);
     if (!number && !entry) {
         if (looks_numeric(who)) fail(ErrorKind::invalid_argument, "{:?} is not a valid user", who);
         fail(ErrorKind::not_found, "unable to find user {}: no matching entries in passwd file", who);
