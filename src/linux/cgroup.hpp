@@ -94,6 +94,10 @@ public:
     /// cgroup may hold no process itself since the container delegates (systemd in a container).
     void attach(pid_t pid, pid_t beside = 0) const;
 
+    /// v1 and hybrid: moves the calling process, which must have one thread. Unlike attach() it waits for no RCU grace period
+    /// (10 to 20 ms a hierarchy set): the kernel need not stop all forks of the machine for a process that moves itself.
+    void attach_self() const;
+
     /// v2: the directory for clone3(CLONE_INTO_CGROUP), which replaces attach(). -1 elsewhere.
     int directory_fd() const noexcept;
 

@@ -99,6 +99,16 @@ int Cgroup::process_directory() const noexcept {
     return -1;
 }
 
+void Cgroup::attach_self() const {
+    for (const auto& directory : directories_) {
+        const char* file = directory.controllers == controller::unified ? "cgroup.procs" : "tasks";
+        const int error = detail::try_write_cgroup_file(directory.fd.get(), file, "0");
+        if (error == 0) continue;
+        errno = error;
+        fail_errno("join cgroup {}", path_.text());
+    }
+}
+
 void Cgroup::attach(pid_t pid, pid_t beside) const {
     const auto text = std::to_string(pid);
     for (const auto& directory : directories_) {

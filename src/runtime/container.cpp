@@ -35,6 +35,7 @@ void begin(const Plan& plan, Progress& progress) {
     ::sigprocmask(SIG_SETMASK, &none, nullptr);
     for (const int number : {SIGPIPE, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGCHLD, SIGUSR1, SIGUSR2, SIGTTIN, SIGTTOU})
         ::signal(number, SIG_DFL);
+    if (plan.joins) plan.joins->attach_self();
     if (::setsid() < 0) fail_errno("setsid");
     ::umask(0);
     // Nobody who can see this process may look into its memory or at its descriptors until it is another program.
@@ -333,7 +334,10 @@ Started create(const oci::RuntimeSpec& spec, CreateRequest request) {
 
     auto [ours, theirs] = Channel::make();
     try {
-        if (started.cgroup.directory_fd() >= 0) started.cgroup.apply(resources);
+        started.cgroup.apply(resources);
+        const bool born_in_it = started.cgroup.directory_fd() >= 0;
+        // In a user namespace of its own it may not.
+        if (!born_in_it && !plan.in_user_namespace) plan.joins = &started.cgroup;
         {
             const ForChildren around{plan};
             linux::Cloned cloned = linux::clone_process(plan.own_namespaces & ~(std::uint64_t{CLONE_NEWCGROUP} | CLONE_NEWTIME),
@@ -352,10 +356,7 @@ Started create(const oci::RuntimeSpec& spec, CreateRequest request) {
             write_value(fmt::format("/proc/{}/gid_map", started.pid), id_map(plan.linux->gid_mappings));
             ours.send(Word::maps_written);
         }
-        if (started.cgroup.directory_fd() < 0) {
-            started.cgroup.attach(started.pid);
-            started.cgroup.apply(resources);
-        }
+        if (!born_in_it && !plan.joins) started.cgroup.attach(started.pid);
         if (plan.process->oom_score_adj)
             write_value(fmt::format("/proc/{}/oom_score_adj", started.pid), fmt::format("{}", *plan.process->oom_score_adj));
         set_rlimits(started.pid, plan.process->rlimits);

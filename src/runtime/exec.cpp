@@ -18,12 +18,13 @@
 namespace grua::runtime {
 namespace {
 
-void begin(const Plan&, Progress& progress) {
+void begin(const Plan& plan, Progress& progress) {
     sigset_t none;
     ::sigemptyset(&none);
     ::sigprocmask(SIG_SETMASK, &none, nullptr);
     for (const int number : {SIGPIPE, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGCHLD, SIGUSR1, SIGUSR2, SIGTTIN, SIGTTOU})
         ::signal(number, SIG_DFL);
+    if (plan.joins) plan.joins->attach_self();
     if (::setsid() < 0) fail_errno("setsid");
     ::umask(0);
     progress.need_cgroup();
@@ -88,6 +89,8 @@ ExecStarted exec(const ExecTarget& target, const oci::Process& process, const Ex
     const int before = ::prctl(PR_GET_DUMPABLE, 0, 0, 0, 0);
     if (::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) fail_errno("dumpable");
 
+    if (target.cgroup && target.cgroup->directory_fd() < 0) plan.joins = target.cgroup;
+
     auto [ours, theirs] = Channel::make();
     ExecStarted started;
     {
@@ -104,7 +107,7 @@ ExecStarted exec(const ExecTarget& target, const oci::Process& process, const Ex
     if (before == 1) ::prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
     theirs.close();
     try {
-        if (target.cgroup) target.cgroup->attach(started.pid, target.pid);
+        if (target.cgroup && !plan.joins) target.cgroup->attach(started.pid, target.pid);
         if (process.oom_score_adj)
             write_value(fmt::format("/proc/{}/oom_score_adj", started.pid), fmt::format("{}", *process.oom_score_adj));
         set_rlimits(started.pid, process.rlimits);

@@ -38,7 +38,8 @@ struct Plan {
 
     Fd rootfs;  ///< Detached.
     std::vector<PlannedMount> mounts;
-    std::string cgroup;  ///< Path in each hierarchy.
+    std::string cgroup;                    ///< Path in each hierarchy.
+    const linux::Cgroup* joins = nullptr;  ///< What the child moves itself into; null where its parent puts it in.
     bool pivot = true;
     std::string state;  ///< For hooks; the child puts its pid in.
 
