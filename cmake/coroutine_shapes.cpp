@@ -66,10 +66,14 @@ awaitable<int> two_awaits(asio::thread_pool& pool) {
 
 int main() {
     const std::pair<const char*, Shape> shapes[] = {
-        {"closure argument", closure_argument},     {"function argument", function_argument},
-        {"coroutine closure", coroutine_closure},   {"aggregate by value", aggregate_by_value},
-        {"aggregate by reference", aggregate_by_reference}, {"await in braces", await_in_braces},
-        {"braced vector", braced_vector},           {"two awaits", two_awaits},
+        {"closure argument", closure_argument},
+        {"function argument", function_argument},
+        {"coroutine closure", coroutine_closure},
+        {"aggregate by value", aggregate_by_value},
+        {"aggregate by reference", aggregate_by_reference},
+        {"await in braces", await_in_braces},
+        {"braced vector", braced_vector},
+        {"two awaits", two_awaits},
     };
     int wrong = 0;
     for (const auto& [name, shape] : shapes) {

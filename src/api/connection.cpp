@@ -70,8 +70,6 @@ std::string_view reason_of(int status) {
             return "Not Implemented";
         case 503:
             return "Service Unavailable";
-        case 505:
-            return "HTTP Version Not Supported";
         default:
             return "Internal Server Error";
     }

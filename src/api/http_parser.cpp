@@ -17,7 +17,6 @@ namespace {
 
 [[noreturn]] void refuse(const boost::system::error_code& error) {
     if (error == http::error::header_limit) throw ProtocolError{431, fmt::format("request headers are larger than {} bytes", header_limit)};
-    if (error == http::error::bad_version) throw ProtocolError{505, "unsupported HTTP version"};
     throw ProtocolError{400, fmt::format("malformed request: {}", error.message())};
 }
 

@@ -23,7 +23,7 @@ import unittest
 import uuid
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
-BIN = pathlib.Path(os.environ.get("GRUA_BIN", REPOSITORY / "build/release/bin"))
+BIN = pathlib.Path(os.environ.get("GRUA_BIN", REPOSITORY / "build/debug/bin"))
 ENV = REPOSITORY / "tests/env"
 CACHE = pathlib.Path(os.environ.get("GRUA_TESTENV_CACHE", "/var/tmp/grua-testenv"))
 DOCKER = os.environ.get("GRUA_DOCKER", str(CACHE / "clients/bin/docker"))
