@@ -369,12 +369,24 @@ struct BlockIo {
 };
 
 /// config-linux.md#control-groups
+struct HugepageLimit {
+    std::string page_size;  ///< "2MB"
+    std::uint64_t limit = 0;
+    friend bool operator==(const HugepageLimit&, const HugepageLimit&) = default;
+    static constexpr auto fields() {
+        return std::tuple{json::field("pageSize", &HugepageLimit::page_size), json::field("limit", &HugepageLimit::limit)};
+    }
+};
+
 struct Resources {
     std::vector<DeviceRule> devices;
     std::optional<MemoryLimits> memory;
     std::optional<CpuLimits> cpu;
     std::optional<PidsLimit> pids;
     std::optional<BlockIo> block_io;
+    std::vector<HugepageLimit> hugepage_limits;
+    std::optional<json::Value> network;  ///< These two are known so that they can be refused.
+    std::optional<json::Value> rdma;
     std::map<std::string, std::string> unified;
     friend bool operator==(const Resources&, const Resources&) = default;
     static constexpr auto fields() {
@@ -383,6 +395,9 @@ struct Resources {
                           json::field("cpu", &Resources::cpu).omitted_when_empty(),
                           json::field("pids", &Resources::pids).omitted_when_empty(),
                           json::field("blockIO", &Resources::block_io).omitted_when_empty(),
+                          json::field("hugepageLimits", &Resources::hugepage_limits).omitted_when_empty(),
+                          json::field("network", &Resources::network).omitted_when_empty(),
+                          json::field("rdma", &Resources::rdma).omitted_when_empty(),
                           json::field("unified", &Resources::unified).omitted_when_empty()};
     }
 };

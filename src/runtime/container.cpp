@@ -305,7 +305,7 @@ Started create(const oci::RuntimeSpec& spec, CreateRequest request) {
     if (!plan.null) fail_errno("open /dev/null");
     plan.preserved_fds = request.preserved_fds;
     plan.pivot = request.pivot;
-    if (plan.linux->intel_rdt) fail(ErrorKind::not_implemented, "not implemented: linux.intelRdt");
+    refuse_unsupported(*plan.process, *plan.linux);
     plan_namespaces(plan, request);
     plan_mounts(plan, request);
     plan.capabilities = planned_capabilities(*plan.process);

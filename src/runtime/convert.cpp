@@ -4,6 +4,8 @@
 #include "base/test_points.hpp"
 #include "runtime/plan.hpp"
 
+#include <algorithm>
+
 namespace grua::runtime {
 namespace {
 
@@ -63,8 +65,32 @@ linux::Resources resources_of(const oci::Resources& from) {
         copy_throttles(to.block_io.throttle_read_iops, io.throttle_read_iops_device);
         copy_throttles(to.block_io.throttle_write_iops, io.throttle_write_iops_device);
     }
+    for (const auto& each : from.hugepage_limits) {
+        // It becomes part of a file's name.
+        if (each.page_size.empty() ||
+            !std::ranges::all_of(each.page_size, [](char c) { return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z'); }))
+            fail(ErrorKind::invalid_argument, "linux.resources.hugepageLimits: {:?} is not a page size", each.page_size);
+        to.hugepage_limits.push_back({each.page_size, each.limit});
+    }
     to.unified = from.unified;
     return to;
+}
+
+void refuse_unsupported(const oci::Process& process, const oci::Linux& linux) {
+    const auto refuse = [](bool given, const char* what) {
+        if (given) fail(ErrorKind::not_implemented, "not implemented: {}", what);
+    };
+    refuse(!process.apparmor_profile.empty() && process.apparmor_profile != "unconfined", "process.apparmorProfile");
+    refuse(!process.selinux_label.empty(), "process.selinuxLabel");
+    refuse(process.io_priority.has_value(), "process.ioPriority");
+    refuse(process.scheduler.has_value(), "process.scheduler");
+    refuse(process.exec_cpu_affinity.has_value(), "process.execCPUAffinity");
+    refuse(!linux.mount_label.empty(), "linux.mountLabel");
+    refuse(linux.personality.has_value(), "linux.personality");
+    refuse(linux.intel_rdt.has_value(), "linux.intelRdt");
+    if (!linux.resources) return;
+    refuse(linux.resources->network.has_value(), "linux.resources.network");
+    refuse(linux.resources->rdma.has_value(), "linux.resources.rdma");
 }
 
 linux::SeccompProfile seccomp_profile(const oci::Seccomp& from) {

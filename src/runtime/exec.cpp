@@ -73,6 +73,7 @@ ExecStarted exec(const ExecTarget& target, const oci::Process& process, const Ex
     plan.null = Fd{::open("/dev/null", O_RDWR | O_CLOEXEC)};
     if (!plan.null) fail_errno("open /dev/null");
     plan.preserved_fds = options.preserved_fds;
+    refuse_unsupported(process, *plan.linux);
     plan.capabilities = planned_capabilities(process);
     linux::SeccompCache filters{options.seccomp_cache};
     if (plan.linux->seccomp) plan.seccomp = &filters.get(seccomp_profile(*plan.linux->seccomp));

@@ -90,6 +90,8 @@ void use_stdio(const Plan& plan, Progress& progress);
 
 /// The sets of a process document; inheritable is only what ambient needs (CVE-2022-29162).
 std::optional<linux::Capabilities> planned_capabilities(const oci::Process& process);
+/// Throws Error(not_implemented) for what is in a configuration and would have no effect.
+void refuse_unsupported(const oci::Process& process, const oci::Linux& linux);
 linux::SeccompProfile seccomp_profile(const oci::Seccomp& seccomp);
 
 }  // namespace grua::runtime
