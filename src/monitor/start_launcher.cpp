@@ -11,6 +11,7 @@ extern "C" {  // glibc before 2.37 forgets it.
 }
 #include <sys/sendfile.h>
 #include <sys/stat.h>
+#include <unistd.h>
 #include <csignal>
 
 namespace grua::monitor {
@@ -55,7 +56,11 @@ LauncherProcess start_launcher(const std::string& runtime_path) {
     std::string name = "grua-runtime";
     std::string argument = "launcher";
     char* const arguments[] = {name.data(), argument.data(), nullptr};
+#ifdef GRUA_UNPROTECTED
+    char** const environment = environ;  // The runtime leaves out what gruad was told to.
+#else
     char* const environment[] = {nullptr};
+#endif
     const std::string path = fmt::format("/proc/self/fd/{}", program.get());
     LauncherProcess out;
     const int error = ::posix_spawn(&out.pid, path.c_str(), &actions, &attributes, arguments, environment);
