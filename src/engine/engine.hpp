@@ -3,7 +3,7 @@
 // What is kept true:
 // - The loop's thread owns all state; every member is called on it. What changes a container takes the container's Lane,
 //   what reads one takes its record, a value that never changes: nothing that is stuck can stop `docker ps`.
-// - A container's status is one enum with one table of transitions (state_machine.hpp).
+// - A container's status is one enum.
 // - What a step made is owned by an object until the record says that it is there; recover() compares records with the
 //   monitors that answer and sweeps what belongs to nobody.
 // - A container lives by its monitor, not by this process.

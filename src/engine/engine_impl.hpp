@@ -19,6 +19,14 @@
 
 namespace grua::engine {
 
+/// What became of a container while no gruad was there.
+struct Recovered {
+    std::optional<FoundMonitor> monitor;  ///< It runs.
+    std::optional<ExitReport> exited;
+    bool start_asked = false;
+    bool paused = false;
+};
+
 class Engine::Impl : public std::enable_shared_from_this<Engine::Impl> {
 public:
     Impl(asio::any_io_executor loop, asio::thread_pool& pool, Options options, Rooms rooms);
@@ -94,7 +102,8 @@ public:
     // recover.cpp
     asio::awaitable<void> recover();
     asio::awaitable<void> shutdown();
-    void recover_container(const ContainerPtr& container, std::optional<FoundMonitor> found, std::vector<ContainerPtr>& to_start);
+    void recover_container(const ContainerPtr& container, Recovered found, std::vector<ContainerPtr>& to_start);
+    asio::awaitable<void> forget_traces(std::vector<std::string> ids);
 
     // paths and small things (engine.cpp)
     std::string container_directory(const std::string& id) const { return options.data_root + "/containers/" + id; }

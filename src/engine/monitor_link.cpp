@@ -13,7 +13,7 @@ namespace grua::engine {
 namespace {
 
 constexpr int exit_unknown = 255;
-constexpr int hello_timeout_ms = 2000;
+constexpr int hello_timeout_ms = 20000;
 
 Time time_of(std::int64_t nanoseconds) { return Time(std::chrono::nanoseconds(nanoseconds)); }
 
@@ -23,6 +23,7 @@ ExitReport report_of(const monitor::Exited& message) {
     out.oom_killed = message.oom_killed;
     out.finished_at = message.finished_at == 0 ? now() : time_of(message.finished_at);
     out.error = message.error;
+    if (message.started_at != 0) out.started_at = time_of(message.started_at);
     return out;
 }
 

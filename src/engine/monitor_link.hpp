@@ -21,6 +21,7 @@ struct ExitReport {
     bool oom_killed = false;
     Time finished_at{};
     std::string error;  ///< Where the status is not known.
+    Time started_at{};  ///< The epoch: the program never ran, `error` says why.
 };
 
 /// What a monitor says unasked.
@@ -44,7 +45,8 @@ struct FoundMonitor {
     std::optional<ExitReport> exited;
 };
 
-/// Connects to `directory`/monitor.sock; nothing where nobody answers. Blocks for up to 2 s.
+/// Connects to `directory`/monitor.sock; nothing where nobody listens. Blocks while the monitor makes its container, which it
+/// does before it answers.
 std::optional<FoundMonitor> find_monitor(const std::string& directory);
 
 struct AttachRequest {

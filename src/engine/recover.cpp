@@ -1,7 +1,12 @@
 // The start of gruad: which containers are there, what became of them while it was away, and what of theirs is left over.
 //
 // <exec root>/containers/<id>/record.json, where it exists, is newer than the store's record: it is written before a start
-// and taken away after the exit has been stored. "running" with pid 0 in it means that a start was under way.
+// and taken away after the exit has been stored. "running" in it means that a start was asked for. What came of it:
+//
+//     a monitor answers              it runs, or it has ended and nobody has noted it yet
+//     exit.json                      it has ended, or could not be started
+//     monitor.sock, nobody listens   the monitor was killed: the status is unknown
+//     none of these                  no monitor came to be, and none will (monitor.cpp): it never started
 #include "base/files.hpp"
 #include "base/log.hpp"
 #include "engine/engine_impl.hpp"
@@ -10,7 +15,6 @@
 
 #include <csignal>
 #include <filesystem>
-#include <thread>
 
 namespace grua::engine {
 namespace {
@@ -18,13 +22,16 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int exit_unknown = 255;
-constexpr auto launch_grace = std::chrono::milliseconds(2000);
 
 struct Leftover {
     ContainerRecord record;
     std::optional<FoundMonitor> monitor;
     std::optional<ExitReport> exited;
     bool stored = false;
+    bool start_asked = false;  ///< Since its state was stored.
+    bool had_monitor = false;
+    bool paused = false;
+    std::map<std::string, EndpointSettings> networks{};  ///< What that start was given.
 };
 
 std::vector<std::string> folders(const std::string& path) {
@@ -69,12 +76,13 @@ std::map<std::string, Leftover> read_records(store::Database& database, const st
             // A container that is stored but no longer in the store has been removed.
             if (known == out.end() && !record.host_config.auto_remove) continue;
             Leftover& each = out[id];
-            if (known != out.end()) {
-                // Changes that clients were told about since: the store has them.
-                record.name = each.record.name;
-                record.host_config = each.record.host_config;
-                record.restart_count = each.record.restart_count;
-                record.stopped_by_user = each.record.stopped_by_user;
+            each.start_asked = is_running(record.state.status);
+            each.networks = record.networks;
+            // Changes that clients were told about since: the store has them.
+            if (known != out.end()) continue;
+            if (each.start_asked) {
+                record.state.status = Status::created;
+                record.state.error = "the daemon ended before the program started";
             }
             each.record = std::move(record);
         } catch (const Error& error) {
@@ -84,21 +92,26 @@ std::map<std::string, Leftover> read_records(store::Database& database, const st
     return out;
 }
 
-/// A launch that was under way when gruad was killed may still be going on; it is waited for.
-void find_monitors(std::map<std::string, Leftover>& all, const std::string& live_root) {
-    const auto deadline = std::chrono::steady_clock::now() + launch_grace;
-    for (bool again = true; again;) {
-        again = false;
-        for (auto& [id, each] : all) {
-            if (each.monitor || each.exited) continue;
-            const std::string live = live_root + "/" + id;
-            each.monitor = find_monitor(live);
-            if (!each.monitor) each.exited = read_exit_file(live);
-            const bool launching = each.record.state.status == Status::running && each.record.state.pid == 0;
-            if (!each.monitor && !each.exited && launching) again = true;
-        }
-        if (std::chrono::steady_clock::now() >= deadline) break;
-        if (again) std::this_thread::sleep_for(std::chrono::milliseconds(20));
+void find_monitor_of(Leftover& leftover, const std::string& live) {
+    try {
+        leftover.monitor = find_monitor(live);
+        if (leftover.monitor)
+            leftover.exited = leftover.monitor->exited;
+        else
+            leftover.exited = read_exit_file(live);
+    } catch (const Error& error) {
+        log::warn("{}: {}", live, error.what());
+    }
+    std::error_code ignored;
+    leftover.had_monitor = leftover.monitor || fs::exists(live + "/monitor.sock", ignored);
+}
+
+bool is_frozen(const linux::CgroupMounts& mounts, const std::string& path) {
+    try {
+        return linux::Cgroup::open(mounts, linux::CgroupPath::parse(path)).frozen();
+    } catch (const Error& error) {
+        log::warn("cgroup {}: {}", path, error.what());
+        return false;
     }
 }
 
@@ -120,27 +133,31 @@ std::optional<network::Attachment> attachment_of(const ContainerRecord& record) 
 }  // namespace
 
 /// On the loop: the record becomes what was found.
-void Engine::Impl::recover_container(const ContainerPtr& container, std::optional<FoundMonitor> found,
-                                     std::vector<ContainerPtr>& to_start) {
-    const bool ran = is_running(container->record->state.status) || container->record->state.status == Status::restarting;
-    if (found && !found->exited) {
-        container->pidfd = std::move(found->pidfd);
+void Engine::Impl::recover_container(const ContainerPtr& container, Recovered found, std::vector<ContainerPtr>& to_start) {
+    const State& stored = container->record->state;
+    const bool ran = is_running(stored.status) || stored.status == Status::restarting || found.start_asked;
+    if (found.monitor) {
+        container->pidfd = std::move(found.monitor->pidfd);
         container->update([&](ContainerRecord& next) {
-            const bool paused = next.state.status == Status::paused;
-            next.state.status = paused ? Status::paused : Status::running;
-            next.state.pid = found->pid;
-            next.state.started_at = found->started_at;
+            next.state = State{};
+            next.state.status = found.paused ? Status::paused : Status::running;
+            next.state.pid = found.monitor->pid;
+            next.state.started_at = found.monitor->started_at;
         });
-        container->link = std::make_shared<MonitorLink>(loop, std::move(found->socket), monitor_events(container));
+        container->link = std::make_shared<MonitorLink>(loop, std::move(found.monitor->socket), monitor_events(container));
         container->link->run();
-    } else if (is_running(container->record->state.status)) {
-        const ExitReport report = found && found->exited
-                                      ? *found->exited
-                                      : ExitReport{.code = exit_unknown,
-                                                   .finished_at = now(),
-                                                   .error = "exit status unknown: the host or the container's monitor ended"};
+    } else if (found.exited && found.exited->started_at == Time{} && !is_running(stored.status)) {
+        container->update([&](ContainerRecord& next) {
+            next.state.exit_code = found.exited->code;
+            next.state.error = found.exited->error;
+        });
+    } else if (found.exited && (is_running(stored.status) || stored.finished_at != found.exited->finished_at)) {
+        container->update([&](ContainerRecord& next) {
+            next.state.status = Status::running;
+            if (found.exited->started_at != Time{}) next.state.started_at = found.exited->started_at;
+        });
         // The usual way from here: clean up, then --rm or the restart policy.
-        on_exited(container, report);
+        on_exited(container, *found.exited);
         return;
     }
     if (container->record->state.status == Status::restarting || container->record->state.status == Status::removing)
@@ -159,7 +176,7 @@ asio::awaitable<void> Engine::Impl::recover() {
     auto look = [this]() -> All {
         const std::string live_root = options.exec_root + "/containers";
         auto all = std::make_shared<std::map<std::string, Leftover>>(read_records(rooms.database, live_root));
-        find_monitors(*all, live_root);
+        for (auto& [id, each] : *all) find_monitor_of(each, live_root + "/" + id);
         std::vector<network::Attachment> live;
         for (auto it = all->begin(); it != all->end();) {
             const std::string& id = it->first;
@@ -178,6 +195,10 @@ asio::awaitable<void> Engine::Impl::recover() {
                 continue;
             }
             if (runs) {
+                if (!each.networks.empty()) each.record.networks = each.networks;
+                if (const auto bridge = each.record.networks.find("bridge"); bridge != each.record.networks.end())
+                    each.record.sandbox_id = bridge->second.endpoint_id;
+                each.paused = is_frozen(cgroups, cgroup_path(each.record));
                 if (auto attachment = attachment_of(each.record)) live.push_back(std::move(*attachment));
             } else {
                 remove_cgroup(cgroups, cgroup_path(each.record));
@@ -201,18 +222,23 @@ asio::awaitable<void> Engine::Impl::recover() {
     };
     const All all = co_await offload(pool, std::move(look));
     std::vector<ContainerPtr> to_start;
+    std::vector<std::string> traces;
     for (auto& [id, each] : *all) {
-        // What the monitor wrote down counts as if it had said so.
-        std::optional<FoundMonitor> found = std::move(each.monitor);
-        if (!found && each.exited) {
-            found.emplace();
-            found->exited = each.exited;
-        }
+        Recovered found{.monitor = {}, .exited = std::move(each.exited), .start_asked = each.start_asked, .paused = each.paused};
+        if (each.monitor && !each.monitor->exited) found.monitor = std::move(each.monitor);
+        if (!found.monitor && !found.exited && (is_running(each.record.state.status) || (each.start_asked && each.had_monitor)))
+            found.exited = ExitReport{.code = exit_unknown,
+                                      .finished_at = now(),
+                                      .error = "exit status unknown: the host or the container's monitor ended",
+                                      .started_at = is_running(each.record.state.status) ? each.record.state.started_at : now()};
+        if (each.start_asked && !found.monitor) traces.push_back(id);
         const auto container = std::make_shared<Container>(loop, std::move(each.record));
         names.insert_or_assign(container->record->name, id);
         containers.insert_or_assign(id, container);
         recover_container(container, std::move(found), to_start);
+        if (container->cleaning && !traces.empty() && traces.back() == id) traces.pop_back();  // after_exit() does it.
     }
+    co_await forget_traces(std::move(traces));
     log::info("{} containers found, {} of them to be started", containers.size(), to_start.size());
     for (const auto& container : to_start) {
         auto again = [](std::shared_ptr<Impl> self, ContainerPtr target) -> asio::awaitable<void> {
@@ -233,6 +259,23 @@ asio::awaitable<void> Engine::Impl::recover() {
         };
         spawn(take_away(shared_from_this(), container), "remove a container that has ended");
     }
+}
+
+/// Of starts that came to nothing, once that is in the store.
+asio::awaitable<void> Engine::Impl::forget_traces(std::vector<std::string> ids) {
+    if (ids.empty()) co_return;
+    co_await saver.flushed();
+    std::vector<std::pair<std::string, bool>> folders_of;
+    for (const auto& id : ids) folders_of.emplace_back(live_directory(id), containers.at(id)->record->host_config.auto_remove);
+    auto forget = [folders_of = std::move(folders_of)] {
+        std::error_code ignored;
+        for (const auto& [live, keeps_record] : folders_of) {
+            if (!keeps_record) fs::remove(live + "/record.json", ignored);
+            for (const char* file : {"/exit.json", "/monitor.sock"}) fs::remove(live + file, ignored);
+        }
+        return true;
+    };
+    co_await offload(pool, std::move(forget));
 }
 
 asio::awaitable<void> Engine::Impl::shutdown() {

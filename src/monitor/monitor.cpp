@@ -27,6 +27,7 @@ namespace {
 
 // As long as Docker waits for the streams of a program that has ended: something else may hold them, for ever.
 constexpr std::int64_t drain_ms = 2000;
+constexpr int start_failed = 128;
 constexpr std::size_t largest_spec = std::size_t{8} << 20U;
 
 std::int64_t monotonic_ms() {
@@ -83,6 +84,14 @@ void use_terminal(Program& program, Fd master, bool with_input) {
     program.outputs.push_back({.fd = std::move(master), .stream = Stream::standard_output});
 }
 
+void write_exit_file(const std::string& directory, const Exited& exited) {
+    try {
+        replace_file(directory + "/exit.json", encode(exited), 0600);
+    } catch (const Error&) {
+        return;  // The folder is gone or full: gruad hears it where it lives, else the status is unknown.
+    }
+}
+
 class Monitor {
 public:
     Monitor(const Launch& launch, MonitorFds fds)
@@ -106,11 +115,19 @@ public:
         programs_.push_back(init_);
         while (read_control()) {
         }
+        if (!control_) {
+            // The gruad that wanted this is gone, and told nobody of it. What comes after it looks for monitor.sock: a
+            // monitor that has made it while its gruad lived is found there, one that is later than that does nothing.
+            (void)::unlink((launch_.directory + "/monitor.sock").c_str());
+            return 0;
+        }
         start();
         ::malloc_trim(0);
         while (!finished()) turn();
         return 0;
     }
+
+    bool has_started() const { return started_at_ != 0; }
 
 private:
     void start() {
@@ -142,7 +159,7 @@ private:
             init.write_input();
         } catch (const Error& error) {
             exited_ = Exited{.code = runtime::exit_status_for(error), .finished_at = now_ns(), .error = error.what()};
-            write_exit_file();
+            write_exit_file(launch_.directory, *exited_);
             init_->ended = init_->reported = true;
             init_->clients.clear();
             init_->end_outputs();
@@ -254,19 +271,11 @@ private:
                 exited_->oom_killed = false;  // The cgroup does not count memory.
             }
             program.end_outputs();
-            write_exit_file();
+            write_exit_file(launch_.directory, *exited_);
             say(*exited_);
         } else {
             program.end_outputs();
             say(ExecExited{.exec_id = program.exec_id, .code = code_of(program.status)});
-        }
-    }
-
-    void write_exit_file() const {
-        try {
-            replace_file(launch_.directory + "/exit.json", encode(*exited_), 0600);
-        } catch (const Error&) {
-            return;  // The folder is gone or full: gruad hears it where it lives, else the status is unknown.
         }
     }
 
@@ -411,9 +420,12 @@ private:
 int monitor_main(const Launch& launch, MonitorFds fds) {
     const int control = ::fcntl(fds.control.get(), F_DUPFD_CLOEXEC, 0);
     const Fd spare(control);
+    std::optional<Monitor> monitor;
     try {
-        return Monitor(launch, std::move(fds)).run();
+        return monitor.emplace(launch, std::move(fds)).run();
     } catch (const std::exception& error) {
+        if (monitor && monitor->has_started()) return 1;
+        write_exit_file(launch.directory, Exited{.code = start_failed, .finished_at = now_ns(), .error = error.what()});
         const Failure failure{.kind = "system", .os_error = 0, .message = fmt::format("monitor: {}", error.what())};
         (void)send(control, encode(Failed{.error = failure}), {}, true);
         return 1;

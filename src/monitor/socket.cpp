@@ -17,6 +17,8 @@ namespace {
 constexpr std::size_t longest_inline = std::size_t{16} << 10U;
 constexpr std::size_t longest_text = std::size_t{8} << 20U;
 constexpr int backlog = 8;
+constexpr auto socket_name = "monitor.sock";
+constexpr auto new_name = "monitor.sock.new";
 
 Fd text_in_memory(std::string_view text) {
     Fd memory(::memfd_create("grua-message", MFD_CLOEXEC | MFD_ALLOW_SEALING));
@@ -27,10 +29,10 @@ Fd text_in_memory(std::string_view text) {
 }
 
 /// sun_path has 108 bytes and a folder's path may be longer, so the name is looked up from the folder's descriptor.
-sockaddr_un address_in(const Fd& directory) {
+sockaddr_un address_in(const Fd& directory, const char* name) {
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
-    const std::string path = fmt::format("/proc/self/fd/{}/monitor.sock", directory.get());
+    const std::string path = fmt::format("/proc/self/fd/{}/{}", directory.get(), name);
     std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
     return address;
 }
@@ -125,7 +127,7 @@ Received receive(int socket, Packet& out, bool nonblocking) {
 std::optional<Fd> connect_to_monitor(const std::string& directory) {
     const Fd folder = open_directory(directory);
     if (!folder) return std::nullopt;
-    const sockaddr_un address = address_in(folder);
+    const sockaddr_un address = address_in(folder, socket_name);
     Fd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
     if (!socket) fail_errno("socket");
     if (::connect(socket.get(), generic(address), sizeof address) == 0) return socket;
@@ -136,13 +138,15 @@ std::optional<Fd> connect_to_monitor(const std::string& directory) {
 Fd listen_in(const std::string& directory) {
     const Fd folder = open_directory(directory);
     if (!folder) fail_errno("open {}", directory);
-    const sockaddr_un address = address_in(folder);
+    const sockaddr_un address = address_in(folder, new_name);
     Fd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     if (!socket) fail_errno("socket");
-    (void)::unlinkat(folder.get(), "monitor.sock", 0);
-    if (::bind(socket.get(), generic(address), sizeof address) < 0) fail_errno("bind {}/monitor.sock", directory);
-    (void)::fchmodat(folder.get(), "monitor.sock", S_IRUSR | S_IWUSR, 0);
-    if (::listen(socket.get(), backlog) < 0) fail_errno("listen on {}/monitor.sock", directory);
+    (void)::unlinkat(folder.get(), new_name, 0);
+    if (::bind(socket.get(), generic(address), sizeof address) < 0) fail_errno("bind {}/{}", directory, new_name);
+    (void)::fchmodat(folder.get(), new_name, S_IRUSR | S_IWUSR, 0);
+    if (::listen(socket.get(), backlog) < 0) fail_errno("listen on {}/{}", directory, new_name);
+    // Whoever finds the name finds somebody who listens.
+    if (::renameat(folder.get(), new_name, folder.get(), socket_name) < 0) fail_errno("rename {}/{}", directory, new_name);
     return socket;
 }
 

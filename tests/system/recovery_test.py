@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import random
+import socket
 import subprocess
 import time
 import unittest
@@ -57,13 +58,24 @@ class Recovery(unittest.TestCase):
         wait_until("--rm is honoured", lambda: self.daemon.docker("ps", "-aq", "--filter", "name=rr").stdout == "")
 
     def test_an_attached_client_goes_on_on_its_socket(self):
-        words = [DOCKER, "run", "--name", "cc", "busybox", "sh", "-c", "for i in 1 2 3 4 5 6 7 8 9 10; do echo $i; sleep 0.2; done"]
-        client = subprocess.Popen(words, env=self.daemon.environment(), stdout=subprocess.PIPE, text=True)
-        self.assertEqual(client.stdout.readline(), "1\n")
-        self.daemon.kill()
-        self.daemon.start()
-        self.assertEqual(client.stdout.read().split(), [str(n) for n in range(2, 11)])
-        client.wait()
+        # Not by docker attach or run: they also ask for the exit status and may leave when that connection breaks.
+        self.daemon.docker("create", "-t", "--name", "cc", "busybox", "sh", "-c", "for i in 1 2 3 4 5 6 7 8 9 10; do echo $i; sleep 0.2; done")
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(20)
+            client.connect(str(self.daemon.socket))
+            client.sendall(b"POST /containers/cc/attach?stream=1&stdout=1 HTTP/1.1\r\nHost: d\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n"
+                           b"Content-Length: 0\r\n\r\n")
+            answer = client.makefile("rb")
+            self.assertIn(b" 101 ", answer.readline())
+            while answer.readline() != b"\r\n":
+                pass
+            self.daemon.docker("start", "cc")
+            self.assertEqual(answer.readline(), b"1\r\n")
+            self.daemon.kill()
+            self.daemon.start()
+            self.assertEqual(answer.read().split(), [b"%d" % n for n in range(2, 11)])
+        wait_until("cc has ended", lambda: self.daemon.inspect("cc")["State"]["Status"] == "exited")
+        self.assertEqual(self.daemon.inspect("cc")["State"]["ExitCode"], 0)
 
     def test_killed_at_random_moments_nothing_is_lost_or_left(self):
         """GRUA_KILLS times: containers start, write numbered lines, exit with a status of their own; gruad dies in between."""
