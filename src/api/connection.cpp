@@ -252,7 +252,7 @@ asio::awaitable<bool> Connection::answer(Exchange& exchange) {
             log::debug("{} {}: {}", exchange.head().method, exchange.head().target, message);
             co_return false;
         }
-        if (status >= 500) log::error("{} {}: {}", exchange.head().method, exchange.head().target, message);
+        if (status >= 500 && status != 501) log::error("{} {}: {}", exchange.head().method, exchange.head().target, message);
         close_after_ = close_after_ || broken;
         co_await exchange.send(status, error_body(message));
     }

@@ -83,6 +83,12 @@ void ContentStore::remove(const oci::Digest& digest) const {
     if (::unlink(path(digest).c_str()) != 0 && errno != ENOENT) fail_errno("remove content {}", digest.text());
 }
 
+Fd ContentStore::spool() const {
+    Fd file{::open(directory_.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600)};
+    if (!file) fail_errno("create a file in {}", directory_);
+    return file;
+}
+
 std::vector<oci::Digest> ContentStore::list() const {
     std::vector<oci::Digest> out;
     for (const char* algorithm : algorithms) {

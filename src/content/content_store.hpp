@@ -42,6 +42,9 @@ public:
 
     Writer ingest(const oci::Digest& expected, std::optional<std::uint64_t> size) const { return {*this, expected, size}; }
 
+    /// An unnamed file beside the blobs, for what has to be looked at before it can be one.
+    Fd spool() const;
+
     /// A small document under its SHA-256.
     oci::Digest put(std::string_view bytes) const;
 

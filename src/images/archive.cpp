@@ -11,7 +11,6 @@
 namespace grua::images {
 namespace {
 
-constexpr const char* spool_folder = "/var/tmp";
 constexpr std::uint64_t entry_limit = 100'000;
 constexpr int link_limit = 8;
 
@@ -19,8 +18,7 @@ std::string clean(const std::string& path) { return std::filesystem::path("/" + 
 
 }  // namespace
 
-Archive::Archive(int input) : spool_(::open(spool_folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600)) {
-    if (!spool_) fail_errno("create a file in {}", spool_folder);
+Archive::Archive(int input, Fd spool) : spool_(std::move(spool)) {
     layers::FdSource raw{input};
     const auto plain = layers::decompress(raw);
     layers::TarReader tar{*plain, {.entries = entry_limit}};

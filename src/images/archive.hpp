@@ -12,8 +12,8 @@ namespace grua::images {
 
 class Archive {
 public:
-    /// Reads the tar (plain, gzip, zstd) from `input` to its end.
-    explicit Archive(int input);
+    /// Reads the tar (plain, gzip, zstd) from `input` to its end, its files into `spool`, an empty file.
+    Archive(int input, Fd spool);
 
     struct Extent {
         std::uint64_t offset = 0;

@@ -44,7 +44,7 @@ std::vector<std::string> ImageStore::moved_from(const std::vector<oci::Reference
 }
 
 std::vector<LoadedImage> ImageStore::load(int input, const OnProgress& progress) {
-    Archive archive{input};
+    Archive archive{input, content_.spool()};
     const Loading loading{*this};
     if (archive.find("manifest.json")) return load_docker_archive(archive, progress);
     if (archive.find("index.json")) return load_oci_layout(archive, progress);
