@@ -16,9 +16,7 @@
 #include <csignal>
 #include <cstdlib>
 
-#ifdef GRUA_HAS_MONITOR
 #include "monitor/launcher.hpp"
-#endif
 
 namespace grua::app {
 namespace {
@@ -76,9 +74,7 @@ int run(int count, char** arguments) {
 
 int main(int count, char** arguments) {
     ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-#ifdef GRUA_HAS_MONITOR
     if (count == 2 && std::string_view(arguments[1]) == "launcher") return grua::monitor::launcher_main(3);
-#endif
     try {
         return grua::app::run(count, arguments);
     } catch (const std::exception& error) {
