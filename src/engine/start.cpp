@@ -87,7 +87,7 @@ void write_network_files(const Options& options, const network::Networks& networ
     hosts.extra_hosts = record.host_config.extra_hosts;
     hosts.host_gateway = networks.gateway();
     const bool host_network = record.host_config.network_mode == "host";
-    if (host_network && record.host_config.extra_hosts.empty())
+    if (host_network && record.host_config.extra_hosts.empty() && std::filesystem::exists("/etc/hosts"))
         replace_file(record.hosts_path, read_file("/etc/hosts"));
     else
         replace_file(record.hosts_path, network::hosts_text(hosts));

@@ -288,6 +288,11 @@ Fd console_target(const Root& root) {
 }  // namespace
 
 void attach_rootfs(const Plan& plan, Progress& progress) {
+    // A creator in a chroot has another root than its mount namespace, and whoever joins that later, as exec does, is at the
+    // namespace's: the host's files. Joining one's own namespace goes to its root, which the container's then replaces.
+    const Fd own{::open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC)};
+    if (!own || ::setns(own.get(), CLONE_NEWNS) != 0) fail_errno("go to the root of the mount namespace");
+
     // Ours is a copy of the host's tree; what is mounted in it must not reach the host.
     if (::mount(nullptr, "/", nullptr, MS_REC | MS_SLAVE, nullptr) != 0) fail_errno("make the mounts our own");
 

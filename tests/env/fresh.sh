@@ -24,10 +24,13 @@ cat > "$root/enter" <<'ENTER'
 mount -t proc proc /proc
 mount -t tmpfs -o mode=755 tmpfs /run
 mount -t tmpfs -o mode=1777 tmpfs /tmp
+umount -l /old
 cd /grua && exec env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM="${TERM:-dumb}" $GRUA_FRESH_ENV "$@"
 ENTER
 export GRUA_FRESH_ENV=${GRUA_FRESH_ENV:-}
 unshare --mount --pid --ipc --fork --kill-child --propagation private sh -eu -c '
   root=$1; shift
   mount --bind "$root" "$root"; mount --rbind /sys "$root/sys"; mount --rbind /dev "$root/dev"
-  exec chroot "$root" sh -eu /enter "$@"' sh "$root" "$@"
+  # Not a chroot: in one the kernel refuses user namespaces.
+  mkdir -p "$root/old"; cd "$root"; pivot_root . old
+  exec /usr/bin/sh -eu /enter "$@"' sh "$root" "$@"

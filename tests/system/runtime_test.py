@@ -99,6 +99,22 @@ class Runtime(unittest.TestCase):
                                          "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 95}]}
         self.assertIn("not supported", self.start("mkdir", "/x", check=False).stderr)
 
+    def test_exec_of_a_container_made_in_a_chroot_is_in_the_container(self):
+        """The root of the mount namespace was the machine's, and exec ran the machine's programs."""
+        jail = self.work / "jail"
+        (jail / "work").mkdir(parents=True)
+        (jail / "proc").mkdir()
+        (self.work / "rootfs/marker").write_text("inside")
+        self.spec["process"]["args"] = ["sleep", "1000"]
+        (self.work / "config.json").write_text(json.dumps(self.spec))
+        shutil.copy(RUNTIME, self.work / "runtime")
+        name = f"rt-{os.getpid()}"
+        runtime = f"chroot {jail} /work/runtime --root /work/state"
+        out = run("unshare", "-m", "sh", "-ec", f"mount --bind {self.work} {jail}/work; mount --bind /proc {jail}/proc; mkdir {jail}/dev {jail}/sys;"
+                  f"mount --rbind /dev {jail}/dev; mount --rbind /sys {jail}/sys; {runtime} run -d --bundle /work {name} > /dev/null 2>&1 < /dev/null;"
+                  f"{runtime} exec {name} cat /marker; {runtime} delete -f {name}", check=False)
+        self.assertEqual(out.stdout, "inside", out.stderr)
+
     def test_user_namespace(self):
         self.spec["linux"]["namespaces"].append({"type": "user"})
         maps = [{"containerID": 0, "hostID": 100000, "size": 65536}]
