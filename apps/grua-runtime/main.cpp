@@ -73,7 +73,7 @@ int run(int count, char** arguments) {
 }  // namespace grua::app
 
 int main(int count, char** arguments) {
-    ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+    if (!grua::is_left_out("CVE-2019-5736")) ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
     if (count == 2 && std::string_view(arguments[1]) == "launcher") return grua::monitor::launcher_main(3);
     try {
         return grua::app::run(count, arguments);

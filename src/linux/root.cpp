@@ -1,6 +1,7 @@
 #include "linux/root.hpp"
 
 #include "base/error.hpp"
+#include "base/test_points.hpp"
 
 #include <fcntl.h>
 #include <linux/openat2.h>
@@ -18,7 +19,7 @@ int open_beneath(int directory, const char* path, int flags, mode_t mode) {
     open_how how{};
     how.flags = static_cast<__u64>(flags | O_CLOEXEC);
     how.mode = mode;
-    how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
+    how.resolve = is_left_out("CVE-2026-17106") ? 0 : RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
     for (int tries = 0;; ++tries) {
         const long fd = ::syscall(SYS_openat2, directory, path, &how, sizeof how);
         if (fd >= 0 || errno != EAGAIN || tries == max_tries) return static_cast<int>(fd);
