@@ -30,14 +30,8 @@ namespace {
 // ---- The child's steps, in the one order that is safe ----
 
 void begin(const Plan& plan, Progress& progress) {
-    sigset_t none;
-    ::sigemptyset(&none);
-    ::sigprocmask(SIG_SETMASK, &none, nullptr);
-    for (const int number : {SIGPIPE, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGCHLD, SIGUSR1, SIGUSR2, SIGTTIN, SIGTTOU})
-        ::signal(number, SIG_DFL);
     if (plan.joins) plan.joins->attach_self();
-    if (::setsid() < 0) fail_errno("setsid");
-    ::umask(0);
+    leave_callers_session();
     // Nobody who can see this process may look into its memory or at its descriptors until it is another program.
     if (plan.in_user_namespace) {
         progress.channel->expect(Word::maps_written);

@@ -19,14 +19,8 @@ namespace grua::runtime {
 namespace {
 
 void begin(const Plan& plan, Progress& progress) {
-    sigset_t none;
-    ::sigemptyset(&none);
-    ::sigprocmask(SIG_SETMASK, &none, nullptr);
-    for (const int number : {SIGPIPE, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGCHLD, SIGUSR1, SIGUSR2, SIGTTIN, SIGTTOU})
-        ::signal(number, SIG_DFL);
     if (plan.joins) plan.joins->attach_self();
-    if (::setsid() < 0) fail_errno("setsid");
-    ::umask(0);
+    leave_callers_session();
     progress.need_cgroup();
 }
 

@@ -72,6 +72,9 @@ struct Step {
     void (*run)(const Plan&, Progress&);
 };
 
+/// A session of its own, with no signal blocked or ignored and no umask: nothing of how the caller was started goes on.
+void leave_callers_session();
+
 // Steps, by the file they are in.
 void attach_rootfs(const Plan& plan, Progress& progress);
 void mount_all(const Plan& plan, Progress& progress);

@@ -18,6 +18,16 @@
 #include <csignal>
 
 namespace grua::runtime {
+
+void leave_callers_session() {
+    sigset_t none;
+    ::sigemptyset(&none);
+    ::sigprocmask(SIG_SETMASK, &none, nullptr);
+    for (const int number : {SIGPIPE, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGCHLD, SIGUSR1, SIGUSR2, SIGTTIN, SIGTTOU})
+        ::signal(number, SIG_DFL);
+    if (::setsid() < 0) fail_errno("setsid");
+    ::umask(0);
+}
 namespace {
 
 /// The standard streams belong to the user, so that opening /dev/stdout again works, as in Docker.
