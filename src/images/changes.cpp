@@ -27,6 +27,8 @@ struct Line {
 std::vector<Line> lines_of(const std::vector<std::string>& changes) {
     const std::string text = join(changes, "\n");
     if (text.size() > change_limit) fail(ErrorKind::invalid_argument, "changes are larger than {} bytes", change_limit);
+    // Neither an argument, a variable nor a path can hold one; the kernel would cut there.
+    if (text.contains('\0')) fail(ErrorKind::invalid_argument, "changes contain a null byte");
     std::vector<Line> out;
     std::string whole;
     bool continued = false;
