@@ -13,6 +13,8 @@ std::string parse_detach_keys(std::string_view text) {
         const std::string lower = to_lower(key);
         if (key.size() == 1) {
             out += key;
+        } else if (key == "DEL") {
+            out += '\x7f';
         } else if (lower.size() == prefix.size() + 1 && lower.starts_with(prefix)) {
             const char c = lower.back();
             const bool known = (c >= 'a' && c <= 'z') || c == '@' || (c >= '[' && c <= '_');

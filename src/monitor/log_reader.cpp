@@ -65,21 +65,27 @@ LogReader::LogReader(LogReaderOptions options) : options_(std::move(options)) {
         if (::inotify_add_watch(watch_.get(), folder.empty() ? "." : folder.c_str(), IN_MODIFY | IN_CREATE | IN_MOVED_TO) < 0)
             fail_errno("watch {}", folder);
     }
-    open_files();
+    files_ = open_all(options_.path);
     if (options_.tail) skip_to_tail(*options_.tail);
 }
 
-void LogReader::open_files() {
-    // The newest first: a rotation meanwhile shows a file again under its next number, and can hide none.
-    for (int number = 0;; ++number) {
-        Fd fd = open_log(numbered(options_.path, number));
-        if (!fd) {
-            if (number == 0) continue;  // No log yet, or between two steps of a rotation.
-            break;
+/// The files that there are now, the oldest first.
+std::deque<LogReader::File> LogReader::open_all(const std::string& path) {
+    for (;;) {
+        std::deque<File> out;
+        std::uint64_t newest = 0;
+        // The newest first. In the middle of a rotation one number is missing, and a file is met again under its next one.
+        for (int number = 0, missing = 0; missing < 2; ++number) {
+            Fd fd = open_log(numbered(path, number));
+            missing = fd ? 0 : missing + 1;
+            if (!fd) continue;
+            const std::uint64_t inode = inode_of(fd);
+            if (number == 0) newest = inode;
+            const auto same = [&](const File& file) { return file.inode == inode; };
+            if (std::ranges::none_of(out, same)) out.push_front({.fd = std::move(fd), .inode = inode, .offset = 0});
         }
-        const std::uint64_t inode = inode_of(fd);
-        const auto same = [&](const File& file) { return file.inode == inode; };
-        if (std::ranges::none_of(files_, same)) files_.push_front({.fd = std::move(fd), .inode = inode, .offset = 0});
+        // Where a rotation has ended meanwhile, they may not be in order.
+        if (inode_at(path) == newest) return out;
     }
 }
 
@@ -140,34 +146,14 @@ bool LogReader::open_successor() {
         files_.pop_front();
         return true;
     }
-    if (!options_.follow) return false;
-    for (;;) {
-        if (files_.empty()) {
-            // There was no log at all; all there is now is new.
-            int oldest = 0;
-            while (inode_at(numbered(options_.path, oldest + 1)) != 0) ++oldest;
-            Fd fd = open_log(numbered(options_.path, oldest));
-            if (!fd) return false;
-            const std::uint64_t inode = inode_of(fd);
-            files_.push_back({.fd = std::move(fd), .inode = inode, .offset = 0});
-            return true;
-        }
-        const std::uint64_t inode = files_.front().inode;
-        if (inode_at(options_.path) == inode) return false;
-        int number = 1;
-        int last = 0;
-        for (std::uint64_t each = 0; (each = inode_at(numbered(options_.path, number))) != 0 && each != inode; ++number) last = number;
-        const bool rotated_away = inode_at(numbered(options_.path, number)) != inode;
-        Fd fd = open_log(numbered(options_.path, rotated_away ? last : number - 1));
-        if (!fd) return false;  // In the middle of a rotation; the next event comes with its end.
-        // Still the same order? Else a rotation came between.
-        if (!rotated_away && inode_at(numbered(options_.path, number)) != inode) continue;
-        const std::uint64_t next = inode_of(fd);
-        if (next == inode) continue;
-        files_.pop_front();
-        files_.push_back({.fd = std::move(fd), .inode = next, .offset = 0});
-        return true;
-    }
+    const std::uint64_t inode = files_.empty() ? 0 : files_.front().inode;
+    std::deque<File> there = open_all(options_.path);
+    const auto current = std::ranges::find(there, inode, &File::inode);
+    // All of them where there was no log before, or where this one is rotated away.
+    if (current != there.end()) there.erase(there.begin(), std::next(current));
+    if (there.empty()) return false;  // In the middle of a rotation; the next event comes with its end.
+    files_ = std::move(there);
+    return true;
 }
 
 void LogReader::drain_watch() const noexcept {
@@ -201,8 +187,9 @@ std::optional<LogEntry> LogReader::next() {
         }
         // The writer leaves a file for good before it gets a successor, so one look after that is the last.
         const std::uint64_t front = files_.empty() ? 0 : files_.front().inode;
-        if (options_.follow && front != 0 && files_.size() == 1 && inode_at(options_.path) != front && fill()) continue;
-        if (!open_successor()) {
+        const bool left = files_.size() > 1 || (options_.follow && inode_at(options_.path) != front);
+        if (left && fill()) continue;
+        if (!left || !open_successor()) {
             if (!options_.follow) ended_ = true;
             break;
         }

@@ -51,7 +51,7 @@ private:
         std::uint64_t inode = 0;
         std::int64_t offset = 0;
     };
-    void open_files();
+    static std::deque<File> open_all(const std::string& path);
     void skip_to_tail(std::uint64_t count);
     bool fill();
     bool open_successor();

@@ -81,12 +81,15 @@ LogWriter::LogWriter(std::string path, LogLimits limits) : path_(std::move(path)
 void LogWriter::reopen() {
     if (!enabled()) return;
     flush();
-    Fd opened(::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, log_mode));
+    Fd opened(::open(path_.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, log_mode));
     if (!opened) fail_errno("open {}", path_);
     struct stat status{};
     if (::fstat(opened.get(), &status) < 0) fail_errno("stat {}", path_);
     file_ = std::move(opened);
     size_ = status.st_size;
+    // The host may have gone down in the middle of an entry; that one is no entry, the next one shall be.
+    char last = '\n';
+    if (size_ > 0 && ::pread(file_.get(), &last, 1, size_ - 1) == 1 && last != '\n') batch_ = "\n";
 }
 
 void LogWriter::add(Stream stream, std::string_view bytes, Time time) {
@@ -148,16 +151,16 @@ void LogWriter::flush() noexcept {
 }
 
 void LogWriter::rotate() {
+    // The new file first: where there can be none, the old one goes on.
+    const std::string fresh = path_ + ".new";
+    Fd opened(::open(fresh.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC | O_NOFOLLOW, log_mode));
+    if (!opened) return;
     // A reader that holds the old file sees by its inode that it has a successor; so it is never truncated.
     const auto numbered = [&](int number) { return fmt::format("{}.{}", path_, number); };
     for (int number = limits_.max_files - 1; number > 1; --number)
         (void)std::rename(numbered(number - 1).c_str(), numbered(number).c_str());
-    if (limits_.max_files > 1)
-        (void)std::rename(path_.c_str(), numbered(1).c_str());
-    else
-        (void)::unlink(path_.c_str());
-    Fd opened(::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, log_mode));
-    if (!opened) return;  // The old file goes on, under its new name.
+    if (limits_.max_files > 1) (void)std::rename(path_.c_str(), numbered(1).c_str());
+    if (std::rename(fresh.c_str(), path_.c_str()) < 0) return;
     file_ = std::move(opened);
     size_ = 0;
 }

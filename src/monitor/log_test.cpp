@@ -1,0 +1,393 @@
+#include "base/error.hpp"
+#include "base/files.hpp"
+#include "monitor/log_reader.hpp"
+#include "monitor/log_writer.hpp"
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <poll.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <cstdlib>
+#include <filesystem>
+#include <thread>
+
+namespace grua::monitor {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::ElementsAre;
+using testing::IsEmpty;
+
+constexpr std::int64_t start_second = 1767323045;  // 2026-01-02T03:04:05Z
+
+Time at(std::int64_t seconds, std::int64_t nanoseconds = 0) {
+    return Time{std::chrono::seconds(start_second + seconds) + std::chrono::nanoseconds(nanoseconds)};
+}
+
+std::string entry(std::string_view text, Stream stream = Stream::standard_output) {
+    std::string out;
+    append_log_entry(out, stream, text, at(0));
+    return out;
+}
+
+/// A log in a temporary folder of its own.
+class LogTest : public testing::Test {
+protected:
+    LogTest() {
+        std::string path = fs::temp_directory_path() / "grua-log-XXXXXX";
+        folder_ = ::mkdtemp(path.data());
+        path_ = folder_ + "/c-json.log";
+    }
+    ~LogTest() override { fs::remove_all(folder_); }
+
+    std::string path(int number = 0) const { return number == 0 ? path_ : fmt::format("{}.{}", path_, number); }
+    std::string bytes(int number = 0) const { return read_file(path(number)); }
+
+    /// Lines "0" to "<count - 1>", one second apart, in files of two lines each.
+    void write_lines(int count, int max_files) const {
+        const auto size = static_cast<std::int64_t>(entry("0\n").size());
+        LogWriter writer(path_, {.max_size = 2 * size, .max_files = max_files});
+        for (int i = 0; i < count; ++i) writer.add(Stream::standard_output, fmt::format("{}\n", i), at(i));
+        writer.flush();
+    }
+
+    std::vector<std::string> read(LogReaderOptions options = {}) const {
+        options.path = path_;
+        LogReader reader(std::move(options));
+        std::vector<std::string> out;
+        while (const auto each = reader.next()) out.emplace_back(trim(each->text));
+        EXPECT_TRUE(reader.ended());
+        return out;
+    }
+
+    std::string folder_;
+    std::string path_;
+};
+
+TEST(LogEntry, IsDockersJsonFile) {
+    std::string out;
+    append_log_entry(out, Stream::standard_output, "hello\n", at(0, 678901234));
+    append_log_entry(out, Stream::standard_error, "no newline", at(0, 600000000));
+    EXPECT_EQ(out,
+              "{\"log\":\"hello\\n\",\"stream\":\"stdout\",\"time\":\"2026-01-02T03:04:05.678901234Z\"}\n"
+              "{\"log\":\"no newline\",\"stream\":\"stderr\",\"time\":\"2026-01-02T03:04:05.6Z\"}\n");
+}
+
+TEST(LogEntry, Escapes) {
+    const auto escaped = [](std::string_view text) {
+        const std::string whole = entry(text);
+        const std::string tail = entry("");
+        return whole.substr(8, whole.size() - tail.size());
+    };
+    EXPECT_EQ(escaped("\"\\\n\r"), "\\\"\\\\\\n\\r");
+    EXPECT_EQ(escaped("\t\x1b\x01<>&"), "\\u0009\\u001b\\u0001\\u003c\\u003e\\u0026");
+    EXPECT_EQ(escaped(std::string_view("\0/\x7f", 3)), "\\u0000/\x7f");
+    EXPECT_EQ(escaped("é\u2027\u2028\u2029\u202A\U0001F600"), "é\u2027\\u2028\\u2029\u202A\U0001F600");
+}
+
+TEST(LogEntry, WhatIsNotUtf8IsReplaced) {
+    // As Go's utf8 counts: one replacement for each byte that begins no character.
+    const std::pair<std::string_view, std::string_view> cases[] = {{"a\xff\x62", "a\uFFFDb"},
+                                                                   {"\xc3", "\uFFFD"},
+                                                                   {"\xc0\x80", "\uFFFD\uFFFD"},
+                                                                   {"\xe2\x82", "\uFFFD\uFFFD"},
+                                                                   {"\xe2\x82x", "\uFFFD\uFFFDx"},
+                                                                   {"\xed\xa0\x80", "\uFFFD\uFFFD\uFFFD"},
+                                                                   {"\xe0\x9f\xbf", "\uFFFD\uFFFD\uFFFD"},
+                                                                   {"\xf4\x90\x80\x80", "\uFFFD\uFFFD\uFFFD\uFFFD"},
+                                                                   {"\xf4\x8f\xbf\xbf", "\xf4\x8f\xbf\xbf"},
+                                                                   {"\x80", "\uFFFD"}};
+    for (const auto& [bytes, text] : cases) {
+        const auto read = parse_log_line(trim(entry(bytes)));
+        ASSERT_TRUE(read);
+        EXPECT_EQ(read->text, text);
+    }
+}
+
+TEST(LogEntry, EveryByteComesBack) {
+    std::string all;
+    for (int c = 0; c < 128; ++c) all += static_cast<char>(c);
+    const auto read = parse_log_line(trim(entry(all, Stream::standard_error)));
+    ASSERT_TRUE(read);
+    EXPECT_EQ(read->text, all);
+    EXPECT_TRUE(read->from_stderr);
+    EXPECT_EQ(read->time, at(0));
+}
+
+TEST(LogEntry, WhatIsNone) {
+    for (const char* bad : {"", "{", "null", "[]", "{}", R"({"log":"x","stream":"stdout"})", R"({"log":1,"time":"2026-01-02T03:04:05Z"})"})
+        EXPECT_FALSE(parse_log_line(bad)) << bad;
+    EXPECT_TRUE(parse_log_line(R"({"log":"x","stream":"stdout","attrs":{"tag":"a"},"time":"2026-01-02T03:04:05+01:00"})"));
+}
+
+TEST_F(LogTest, CutsIntoLines) {
+    LogWriter writer(path_, {});
+    writer.add(Stream::standard_output, "a\nb", at(0));
+    writer.add(Stream::standard_error, "x", at(0));
+    EXPECT_EQ(writer.unfinished(Stream::standard_output), "b");
+    writer.add(Stream::standard_output, "c\n\n", at(0));
+    writer.end(Stream::standard_error, at(0));
+    writer.end(Stream::standard_output, at(0));
+    EXPECT_EQ(bytes(), "");
+    writer.flush();
+    EXPECT_EQ(bytes(), entry("a\n") + entry("bc\n") + entry("\n") + entry("x", Stream::standard_error));
+    struct stat about{};
+    ASSERT_EQ(::stat(path_.c_str(), &about), 0);
+    EXPECT_EQ(about.st_mode & 07777U, 0640U);
+}
+
+TEST_F(LogTest, ALongLineBecomesParts) {
+    LogWriter writer(path_, {});
+    const std::string part(longest_line_part, 'x');
+    writer.add(Stream::standard_output, part + part + "y\n", at(0));
+    // In small reads, as from a slow program.
+    for (std::size_t i = 0; i < part.size() + 10; ++i) writer.add(Stream::standard_output, "z", at(0));
+    writer.add(Stream::standard_output, "\n", at(0));
+    writer.flush();
+    EXPECT_EQ(bytes(), entry(part) + entry(part) + entry("y\n") + entry(std::string(part.size(), 'z')) + entry("zzzzzzzzzz\n"));
+}
+
+TEST_F(LogTest, AnEmptyPathKeepsNothing) {
+    LogWriter writer("", {});
+    EXPECT_FALSE(writer.enabled());
+    writer.add(Stream::standard_output, "a\nb", at(0));
+    writer.end(Stream::standard_output, at(0));
+    writer.flush();
+    writer.reopen();
+    EXPECT_EQ(writer.lost(), 0U);
+}
+
+TEST_F(LogTest, RotatesBySizeAndCount) {
+    write_lines(9, 3);
+    EXPECT_THAT(read(), ElementsAre("4", "5", "6", "7", "8"));
+    EXPECT_EQ(fs::file_size(path(1)), 2 * entry("0\n").size());
+    EXPECT_EQ(fs::file_size(path(2)), 2 * entry("0\n").size());
+    EXPECT_FALSE(fs::exists(path(3)));
+}
+
+TEST_F(LogTest, OneFileIsBegunAnew) {
+    write_lines(5, 1);
+    EXPECT_THAT(read(), ElementsAre("4"));
+    EXPECT_FALSE(fs::exists(path(1)));
+}
+
+TEST_F(LogTest, NeverRotated) {
+    LogWriter writer(path_, {.max_size = -1, .max_files = 2});
+    for (int i = 0; i < 1000; ++i) writer.add(Stream::standard_output, "line\n", at(i));
+    writer.flush();
+    EXPECT_EQ(read().size(), 1000U);
+    EXPECT_FALSE(fs::exists(path(1)));
+}
+
+TEST_F(LogTest, TailAcrossRotatedFiles) {
+    write_lines(7, 5);
+    EXPECT_THAT(read({.path = {}, .tail = 0}), IsEmpty());
+    EXPECT_THAT(read({.path = {}, .tail = 1}), ElementsAre("6"));
+    EXPECT_THAT(read({.path = {}, .tail = 2}), ElementsAre("5", "6"));
+    EXPECT_THAT(read({.path = {}, .tail = 3}), ElementsAre("4", "5", "6"));
+    EXPECT_THAT(read({.path = {}, .tail = 4}), ElementsAre("3", "4", "5", "6"));
+    EXPECT_EQ(read({.path = {}, .tail = 7}).size(), 7U);
+    EXPECT_EQ(read({.path = {}, .tail = 100}).size(), 7U);
+}
+
+TEST_F(LogTest, TailOfLongLines) {
+    // Longer than a block that the reader looks at.
+    LogWriter writer(path_, {});
+    for (const char c : {'a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i', 'j'})
+        writer.add(Stream::standard_output, std::string(10000, c) + "\n", at(0));
+    writer.flush();
+    const auto last = read({.path = {}, .tail = 8});
+    ASSERT_EQ(last.size(), 8U);
+    EXPECT_EQ(last.front(), std::string(10000, 'c'));
+}
+
+TEST_F(LogTest, TailWithALastLineWithoutNewline) {
+    LogWriter writer(path_, {});
+    writer.add(Stream::standard_output, "a\nb\nprompt> ", at(0));
+    writer.end(Stream::standard_output, at(0));
+    writer.flush();
+    LogReader reader({.path = path_, .tail = 2});
+    EXPECT_EQ(reader.next()->text, "b\n");
+    EXPECT_EQ(reader.next()->text, "prompt> ");
+    EXPECT_FALSE(reader.next());
+}
+
+TEST_F(LogTest, AHalfEntryAtTheEndIsNoEntry) {
+    replace_file(path_, entry("a\n") + entry("b\n") + R"({"log":"c)");
+    EXPECT_THAT(read(), ElementsAre("a", "b"));
+    EXPECT_THAT(read({.path = {}, .tail = 1}), ElementsAre("b"));
+    EXPECT_THAT(read({.path = {}, .tail = 0}), IsEmpty());
+}
+
+TEST_F(LogTest, SinceAndUntilAreInclusive) {
+    write_lines(7, 5);
+    EXPECT_THAT(read({.path = {}, .tail = {}, .since = at(4)}), ElementsAre("4", "5", "6"));
+    EXPECT_THAT(read({.path = {}, .tail = {}, .since = at(1, 1), .until = at(3)}), ElementsAre("2", "3"));
+    EXPECT_THAT(read({.path = {}, .tail = {}, .since = {}, .until = at(0, 1)}), ElementsAre("0"));
+    EXPECT_THAT(read({.path = {}, .tail = 2, .since = at(6)}), ElementsAre("6"));
+    EXPECT_THAT(read({.path = {}, .tail = {}, .since = at(100)}), IsEmpty());
+}
+
+TEST_F(LogTest, NoLogIsAnEmptyOne) { EXPECT_THAT(read(), IsEmpty()); }
+
+TEST_F(LogTest, InTheMiddleOfARotation) {
+    write_lines(7, 5);
+    // .3 has become .4, and .2 not yet .3; then the same further down.
+    fs::rename(path(3), path(4));
+    EXPECT_EQ(read().size(), 7U);
+    fs::rename(path(2), path(3));
+    EXPECT_EQ(read().size(), 7U);
+    fs::rename(path(1), path(2));
+    EXPECT_EQ(read().size(), 7U);
+    fs::rename(path_, path(1));
+    EXPECT_EQ(read().size(), 7U);
+}
+
+TEST_F(LogTest, AFollowerThatIsBehindLosesNoFileInTheMiddleOfARotation) {
+    write_lines(2, 9);
+    LogReader reader({.path = path_, .tail = {}, .follow = true});
+    EXPECT_EQ(reader.next()->text, "0\n");
+    EXPECT_EQ(reader.next()->text, "1\n");
+    EXPECT_FALSE(reader.next());
+    // Two rotations, and a third that stands before .1.
+    fs::rename(path_, path(3));
+    replace_file(path(2), entry("2\n"));
+    replace_file(path_, entry("3\n"));
+    EXPECT_EQ(reader.next()->text, "2\n");
+    EXPECT_EQ(reader.next()->text, "3\n");
+    EXPECT_FALSE(reader.next());
+}
+
+TEST_F(LogTest, FollowBeginsBeforeTheLogDoes) {
+    LogReader reader({.path = path_, .tail = 5, .follow = true});
+    EXPECT_FALSE(reader.next());
+    EXPECT_FALSE(reader.ended());
+    write_lines(5, 9);
+    pollfd wait{.fd = reader.watch_fd(), .events = POLLIN, .revents = 0};
+    EXPECT_EQ(::poll(&wait, 1, 5000), 1);
+    for (int i = 0; i < 5; ++i) EXPECT_EQ(reader.next()->text, fmt::format("{}\n", i));
+    EXPECT_FALSE(reader.next());
+}
+
+TEST_F(LogTest, FollowEndsAtUntil) {
+    LogReader reader({.path = path_, .tail = {}, .since = {}, .until = at(1), .follow = true});
+    write_lines(3, 9);
+    EXPECT_EQ(reader.next()->text, "0\n");
+    EXPECT_EQ(reader.next()->text, "1\n");
+    EXPECT_FALSE(reader.next());
+    EXPECT_TRUE(reader.ended());
+}
+
+TEST_F(LogTest, FollowSeesEveryLineOnceAcrossRotation) {
+    constexpr int count = 3000;
+    LogReader reader({.path = path_, .tail = {}, .follow = true});
+    const std::jthread writing([this] {
+        // In files of about forty lines.
+        LogWriter writer(path_, {.max_size = 3000, .max_files = 200});
+        for (int i = 0; i < count; ++i) {
+            writer.add(Stream::standard_output, fmt::format("{}\n", i), now());
+            if (i % 3 == 0) writer.flush();
+        }
+        writer.flush();
+    });
+    for (int i = 0; i < count;) {
+        if (const auto each = reader.next()) {
+            ASSERT_EQ(each->text, fmt::format("{}\n", i));
+            ++i;
+            continue;
+        }
+        pollfd wait{.fd = reader.watch_fd(), .events = POLLIN, .revents = 0};
+        ASSERT_EQ(::poll(&wait, 1, 10000), 1) << "after line " << i;
+    }
+    EXPECT_FALSE(reader.next());
+}
+
+TEST_F(LogTest, ReadersThatComeDuringRotationSeeARunOfLines) {
+    std::jthread writing([this](const std::stop_token& stop) {
+        LogWriter writer(path_, {.max_size = 3000, .max_files = 8});
+        for (int i = 0; !stop.stop_requested(); ++i) {
+            writer.add(Stream::standard_output, fmt::format("{}\n", i), now());
+            writer.flush();
+            if (i % 100 == 0) std::this_thread::yield();
+        }
+    });
+    for (int turn = 0; turn < 200; ++turn) {
+        std::optional<std::int64_t> last;
+        for (const std::string& each : read()) {
+            const auto number = parse_int(each);
+            ASSERT_TRUE(number);
+            if (last) ASSERT_EQ(*number, *last + 1);
+            last = number;
+        }
+    }
+}
+
+TEST_F(LogTest, AWriterAfterAKilledOneGoesOn) {
+    replace_file(path_, entry("a\n"));
+    {
+        LogWriter writer(path_, {});
+        writer.add(Stream::standard_output, "b\n", at(0));
+        writer.flush();
+    }
+    EXPECT_EQ(bytes(), entry("a\n") + entry("b\n"));
+    // The host went down in the middle of a write.
+    replace_file(path_, entry("a\n") + R"({"log":"half an ent)");
+    LogWriter writer(path_, {});
+    writer.add(Stream::standard_output, "b\n", at(0));
+    writer.flush();
+    EXPECT_THAT(read(), ElementsAre("a", "b"));
+}
+
+TEST_F(LogTest, ReopensWhatSomebodyElseRenamed) {
+    LogWriter writer(path_, {});
+    writer.add(Stream::standard_output, "a\n", at(0));
+    writer.flush();
+    fs::rename(path_, folder_ + "/elsewhere");
+    writer.add(Stream::standard_output, "b\n", at(0));
+    writer.reopen();
+    writer.add(Stream::standard_output, "c\n", at(0));
+    writer.flush();
+    EXPECT_EQ(read_file(folder_ + "/elsewhere"), entry("a\n") + entry("b\n"));
+    EXPECT_EQ(bytes(), entry("c\n"));
+}
+
+TEST_F(LogTest, ALinkIsNotFollowed) {
+    fs::create_symlink(folder_ + "/target", path_);
+    EXPECT_THROW(LogWriter(path_, {}), Error);
+    EXPECT_FALSE(fs::exists(folder_ + "/target"));
+}
+
+TEST_F(LogTest, ARotationThatFailsLosesNothing) {
+    const auto size = static_cast<std::int64_t>(entry("0\n").size());
+    LogWriter writer(path_, {.max_size = size, .max_files = 3});
+    writer.add(Stream::standard_output, "0\n", at(0));
+    writer.flush();
+    rlimit before{};
+    ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+    const rlimit none{.rlim_cur = 0, .rlim_max = before.rlim_max};
+    ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &none), 0);
+    for (int i = 1; i < 9; ++i) {
+        writer.add(Stream::standard_output, fmt::format("{}\n", i), at(0));
+        writer.flush();
+    }
+    ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
+    EXPECT_THAT(read(), ElementsAre("0", "1", "2", "3", "4", "5", "6", "7", "8"));
+    writer.add(Stream::standard_output, "9\n", at(0));
+    writer.flush();
+    EXPECT_EQ(read().back(), "9");
+    EXPECT_EQ(fs::file_size(path_), static_cast<std::uintmax_t>(size));
+}
+
+TEST_F(LogTest, AFullDiskCostsEntriesOnly) {
+    LogWriter writer("/dev/full", {});
+    writer.add(Stream::standard_output, "a\n", at(0));
+    writer.flush();
+    EXPECT_EQ(writer.lost(), 1U);
+    writer.add(Stream::standard_output, "b\n", at(0));
+    writer.flush();
+    EXPECT_EQ(writer.lost(), 2U);
+}
+
+}  // namespace
+}  // namespace grua::monitor
