@@ -8,8 +8,11 @@
 
 #include <fcntl.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+#include <array>
 #include <csignal>
+#include <cstdint>
 
 namespace grua::monitor {
 namespace {
@@ -46,6 +49,9 @@ int launcher_main(int socket) {
     ::prctl(PR_SET_NAME, "grua-launcher");
     (void)::close_range(static_cast<unsigned>(socket) + 1, ~0U, 0);
     (void)::fcntl(socket, F_SETFD, FD_CLOEXEC);
+    // What posix_spawn starts has glibc's own signals ignored, and containers would inherit it; glibc's calls refuse these two.
+    constexpr std::array<std::uint64_t, 4> by_default{};
+    for (const int number : {32, 33}) (void)::syscall(SYS_rt_sigaction, number, by_default.data(), nullptr, sizeof(std::uint64_t));
     // Monitors are reaped by the kernel: nobody asks for their status.
     (void)std::signal(SIGCHLD, SIG_IGN);
     for (;;) {

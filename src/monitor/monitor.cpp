@@ -21,6 +21,7 @@
 #include <ctime>
 #include <deque>
 #include <functional>
+#include <ranges>
 
 namespace grua::monitor {
 namespace {
@@ -198,7 +199,7 @@ private:
         for (const auto& program : programs_) {
             if (program->ended && !program->reported) sooner(program->deadline);
             if (!program->stalled())
-                for (Output& output : program->outputs)
+                for (Output& output : program->outputs | std::views::reverse)  // Served from the last: standard output first.
                     wait_for(output.fd.get(), POLLIN, [program, &output] {
                         if (output.fd) program->read_output(output);
                     });

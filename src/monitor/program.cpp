@@ -101,8 +101,9 @@ void Program::end_outputs() {
 }
 
 void Program::take_input(Client& client, std::string_view bytes) {
+    const bool wanted = input || pid == 0;  // Before the start it waits.
     if (!terminal) {
-        if (input) pending_input += bytes;
+        if (wanted) pending_input += bytes;
     } else {
         std::string typed;
         if (client.matcher.feed(bytes, typed)) {
@@ -110,7 +111,7 @@ void Program::take_input(Client& client, std::string_view bytes) {
             client.leaving = true;
             detached_.push_back(exec_id);
         }
-        if (input) pending_input += typed;
+        if (wanted) pending_input += typed;
     }
     write_input();
 }
@@ -150,6 +151,7 @@ void Program::write_input() {
         pending_input.erase(0, static_cast<std::size_t>(written));
     }
     if (input_ends && !terminal) input = {};
+    if (!input && pid != 0) pending_input.clear();
 }
 
 void Program::write_client(Client& client) {
