@@ -6,6 +6,7 @@
 #include "engine/monitor_link.hpp"
 #include "engine/record.hpp"
 #include "engine/restart_policy.hpp"
+#include "engine/state_machine.hpp"
 
 #include <list>
 #include <memory>
@@ -25,8 +26,18 @@ struct Container {
     Container(const asio::any_io_executor& loop, ContainerRecord first)
         : lane(loop), changed(loop), record(std::make_shared<const ContainerRecord>(std::move(first))) {}
 
+    /// Throws Error(conflict) where the status may not become that; the record is as before then.
     template <typename Change>
     void update(Change change) {
+        ContainerRecord next = *record;
+        change(next);
+        check_change(next.id, record->state.status, next.state.status);
+        record = std::make_shared<const ContainerRecord>(std::move(next));
+    }
+
+    /// Recovery only: what was found counts, whatever the record said.
+    template <typename Change>
+    void found(Change change) {
         ContainerRecord next = *record;
         change(next);
         record = std::make_shared<const ContainerRecord>(std::move(next));

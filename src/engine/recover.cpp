@@ -138,7 +138,7 @@ void Engine::Impl::recover_container(const ContainerPtr& container, Recovered fo
     const bool ran = is_running(stored.status) || stored.status == Status::restarting || found.start_asked;
     if (found.monitor) {
         container->pidfd = std::move(found.monitor->pidfd);
-        container->update([&](ContainerRecord& next) {
+        container->found([&](ContainerRecord& next) {
             next.state = State{};
             next.state.status = found.paused ? Status::paused : Status::running;
             next.state.pid = found.monitor->pid;
@@ -147,12 +147,12 @@ void Engine::Impl::recover_container(const ContainerPtr& container, Recovered fo
         container->link = std::make_shared<MonitorLink>(loop, std::move(found.monitor->socket), monitor_events(container));
         container->link->run();
     } else if (found.exited && found.exited->started_at == Time{} && !is_running(stored.status)) {
-        container->update([&](ContainerRecord& next) {
+        container->found([&](ContainerRecord& next) {
             next.state.exit_code = found.exited->code;
             next.state.error = found.exited->error;
         });
     } else if (found.exited && (is_running(stored.status) || stored.finished_at != found.exited->finished_at)) {
-        container->update([&](ContainerRecord& next) {
+        container->found([&](ContainerRecord& next) {
             next.state.status = Status::running;
             if (found.exited->started_at != Time{}) next.state.started_at = found.exited->started_at;
         });
@@ -161,7 +161,7 @@ void Engine::Impl::recover_container(const ContainerPtr& container, Recovered fo
         return;
     }
     if (container->record->state.status == Status::restarting || container->record->state.status == Status::removing)
-        container->update([](ContainerRecord& next) { next.state.status = Status::exited; });
+        container->found([](ContainerRecord& next) { next.state.status = Status::exited; });
     publish(*container);
     save(*container);
     if (!is_running(container->record->state.status) &&
