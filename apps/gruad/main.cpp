@@ -154,6 +154,7 @@ int run(const std::vector<std::string>& arguments) {
         return 0;
     }
     std::vector<api::Address> addresses;
+    addresses.reserve(options.hosts.size() + 1);
     for (const std::string& host : options.hosts) addresses.push_back(api::parse_address(host));
     if (addresses.empty()) addresses.push_back(api::parse_address("unix:///run/grua/grua.sock"));
     if (options.validate) {

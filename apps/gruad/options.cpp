@@ -260,7 +260,6 @@ Options parse_options(const std::vector<std::string>& arguments) {
         if (argument.size() < 2 || argument[0] != '-') refuse(fmt::format("gruad takes no arguments: {}", argument));
         const Option* option = nullptr;
         std::optional<std::string> value;
-        std::string rest;
         if (argument.starts_with("--")) {
             const std::size_t equals = argument.find('=');
             const std::string name = argument.substr(2, equals == std::string::npos ? equals : equals - 2);

@@ -497,7 +497,7 @@ value capabilities(std::span<const std::string> names) {
     for (const std::string& name : names) {
         std::string upper;
         for (const char c : trim(name)) upper += static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
-        if (upper != "ALL" && !upper.starts_with("CAP_")) upper = "CAP_" + upper;
+        if (upper != "ALL" && !upper.starts_with("CAP_")) upper.insert(0, "CAP_");
         found.insert(upper);
     }
     array out;
