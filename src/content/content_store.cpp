@@ -24,37 +24,11 @@ ContentStore::ContentStore(std::string directory) : directory_(std::move(directo
         make_directories(path, 0700);
         store::sweep_staged(path);
     }
+    make_directories(fmt::format("{}/partial", directory_), 0700);
 }
 
 std::string ContentStore::path(const oci::Digest& digest) const {
     return fmt::format("{}/{}", folder(directory_, digest.algorithm()), digest.hex());
-}
-
-ContentStore::Writer::Writer(const ContentStore& store, oci::Digest expected, std::optional<std::uint64_t> size)
-    : store_(&store),
-      expected_(std::move(expected)),
-      size_(size),
-      hasher_(expected_.algorithm()),
-      file_(folder(store.directory_, expected_.algorithm()), 0600) {}
-
-void ContentStore::Writer::write(std::string_view bytes) {
-    if (size_ && bytes.size() > *size_ - written_) {
-        fail(ErrorKind::invalid_argument, "blob {} is larger than the announced {} bytes", expected_.text(), *size_);
-    }
-    write_all(file_.fd(), bytes, expected_.text());
-    hasher_.update(bytes);
-    written_ += bytes.size();
-}
-
-void ContentStore::Writer::commit() {
-    if (size_ && written_ != *size_) {
-        fail(ErrorKind::invalid_argument, "blob {} has {} bytes, {} were announced", expected_.text(), written_, *size_);
-    }
-    const oci::Digest actual = hasher_.finish();
-    if (actual != expected_) fail(ErrorKind::invalid_argument, "blob {} has the digest {}", expected_.text(), actual.text());
-    crash_point("content:verified");
-    file_.publish(store_->path(expected_));
-    crash_point("content:published");
 }
 
 oci::Digest ContentStore::put(std::string_view bytes) const {

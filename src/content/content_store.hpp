@@ -1,15 +1,23 @@
 // Blobs by digest: <directory>/blobs/<algorithm>/<hex>. A blob that can be opened is whole, durable and is its digest:
 // it is staged, hashed while written, synced, and only then renamed to its name.
-// Thread-safe without locks: two writers of one blob both succeed, with the same bytes.
+//
+// A download is staged in <directory>/partial/<algorithm>-<hex> and stays there when it breaks off, so that the next attempt goes on
+// where it ended, also after a kill -9. What a partial holds is hashed again when it is opened: only bytes that lead to the digest
+// become a blob, and what does not is removed.
+//
+// Thread-safe without locks: two writers of one blob by ingest() both succeed, with the same bytes. A partial has one writer at a
+// time, by flock(2).
 #pragma once
 
 #include "base/fd.hpp"
+#include "base/text.hpp"
 #include "content/hash.hpp"
 #include "oci/digest.hpp"
 #include "store/durable_file.hpp"
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -18,29 +26,63 @@ namespace grua::content {
 
 class ContentStore {
 public:
-    /// `directory` is <data-root>/content. Leftovers of interrupted ingests are removed.
+    /// `directory` is <data-root>/content. Leftovers of interrupted ingests are removed; partials stay.
     explicit ContentStore(std::string directory);
 
-    /// A blob on its way in; destroyed without commit() it leaves nothing.
+    /// A blob on its way in. Destroyed without commit() one of ingest() leaves nothing, one of resume() leaves its partial.
     class Writer {
     public:
-        void write(std::string_view bytes);  ///< Throws invalid_argument past the announced size.
-        std::uint64_t written() const noexcept { return written_; }
-        void commit();  ///< Throws invalid_argument where size or digest are not the announced ones.
+        Writer(Writer&& other) noexcept;
+        Writer& operator=(Writer&&) = delete;
+        ~Writer();
+
+        void write(std::string_view bytes);                                            ///< Throws invalid_argument past the announced size.
+        std::uint64_t written() const noexcept { return written_; }                    ///< With what an earlier attempt left.
+        int fd() const noexcept { return partial_ ? partial_.get() : staged_->fd(); }  ///< Borrowed; for pread(2) of what is written.
+
+        /// Throws invalid_argument where size or digest are not the announced ones; a partial is removed then.
+        void commit();
+
+        /// Throws away what was written, also what an earlier attempt left.
+        void restart();
 
     private:
         friend class ContentStore;
-        Writer(const ContentStore& store, oci::Digest expected, std::optional<std::uint64_t> size);
+        enum class Kind { staged, partial };
+        Writer(const ContentStore& store, oci::Digest expected, std::optional<std::uint64_t> size, Kind kind);
+        void hash_partial();
+        void verify();
+        void publish();
+        void discard() noexcept;
 
         const ContentStore* store_;
         oci::Digest expected_;
         std::optional<std::uint64_t> size_;
         Hasher hasher_;
-        store::StagedFile file_;
+        std::optional<store::StagedFile> staged_;  ///< of ingest()
+        Fd partial_;                               ///< of resume(), locked
         std::uint64_t written_ = 0;
+        bool verified_ = false;
     };
 
-    Writer ingest(const oci::Digest& expected, std::optional<std::uint64_t> size) const { return {*this, expected, size}; }
+    Writer ingest(const oci::Digest& expected, std::optional<std::uint64_t> size) const;
+
+    /// Begins with what an earlier attempt left: written() says how much. Throws conflict while another writer has it.
+    Writer resume(const oci::Digest& expected, std::optional<std::uint64_t> size) const;
+
+    /// commit() of many for the price of one: all verified, one syncfs, all renamed, the folders synced. Where one is not its
+    /// digest none is committed.
+    void commit(std::span<Writer> writers) const;
+
+    /// What interrupted downloads left.
+    struct Partial {
+        oci::Digest digest;
+        std::uint64_t size = 0;
+        Time modified;
+        bool in_use = false;
+    };
+    std::vector<Partial> partials() const;
+    bool remove_partial(const oci::Digest& digest) const;  ///< False where a writer has it; what is not there is removed.
 
     /// An unnamed file beside the blobs, for what has to be looked at before it can be one.
     Fd spool() const;
@@ -56,6 +98,7 @@ public:
 
 private:
     std::string path(const oci::Digest& digest) const;
+    std::string partial_path(const oci::Digest& digest) const;
 
     std::string directory_;
 };

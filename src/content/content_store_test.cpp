@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <filesystem>
 #include <fstream>
+#include <vector>
 
 namespace grua::content {
 namespace {
@@ -63,6 +64,87 @@ TEST_F(ContentTest, refuses_what_is_not_and_leaves_nothing) {
     std::ofstream{folder_ + "/blobs/sha256/.staged-abc"} << "left over";
     const ContentStore again{folder_};
     EXPECT_EQ(files(), 0U);
+}
+
+TEST_F(ContentTest, goes_on_where_a_download_broke_off) {
+    const ContentStore store{folder_};
+    const oci::Digest digest = digest_of("hello world");
+    {
+        auto writer = store.resume(digest, 11);
+        EXPECT_EQ(writer.written(), 0U);
+        writer.write("hello ");
+        EXPECT_THROW(store.resume(digest, 11), Error);  // one writer at a time
+        EXPECT_FALSE(store.remove_partial(digest));
+        ASSERT_EQ(store.partials().size(), 1U);
+        EXPECT_TRUE(store.partials().front().in_use);
+    }
+    const ContentStore again{folder_};
+    ASSERT_EQ(again.partials().size(), 1U);
+    EXPECT_EQ(again.partials().front().digest, digest);
+    EXPECT_EQ(again.partials().front().size, 6U);
+    EXPECT_FALSE(again.partials().front().in_use);
+    EXPECT_GT(again.partials().front().modified, now() - std::chrono::minutes{1});
+    auto writer = again.resume(digest, 11);
+    EXPECT_EQ(writer.written(), 6U);
+    writer.write("world");
+    writer.commit();
+    EXPECT_EQ(again.read(digest, 100), "hello world");
+    EXPECT_TRUE(again.partials().empty());
+}
+
+TEST_F(ContentTest, what_does_not_lead_to_the_digest_is_not_kept) {
+    const ContentStore store{folder_};
+    const oci::Digest digest = digest_of("hello world");
+    {
+        auto writer = store.resume(digest, 11);
+        writer.write("hullo world");
+        EXPECT_THROW(writer.commit(), Error);
+    }
+    EXPECT_EQ(files(), 0U);
+    {
+        auto writer = store.resume(digest, 11);
+        writer.write("hullo ");
+        writer.restart();
+        EXPECT_EQ(writer.written(), 0U);
+        writer.write("hello world");
+        EXPECT_THROW(writer.write("!"), Error);
+    }
+    {
+        // More than was announced can never become the blob.
+        const auto shorter = store.resume(digest, 5);
+        EXPECT_EQ(shorter.written(), 0U);
+    }
+    EXPECT_EQ(files(), 0U);
+    {
+        store.resume(digest, 11);
+    }
+    EXPECT_EQ(files(), 0U);
+    EXPECT_TRUE(store.remove_partial(digest));
+}
+
+TEST_F(ContentTest, commits_many_at_once_or_none) {
+    const ContentStore store{folder_};
+    const auto fill = [&](std::string_view expected, std::string_view bytes) {
+        auto writer = store.resume(digest_of(expected), std::nullopt);
+        writer.write(bytes);
+        return writer;
+    };
+    {
+        std::vector<ContentStore::Writer> writers;
+        writers.push_back(fill("one", "one"));
+        writers.push_back(fill("two", "too"));
+        EXPECT_THROW(store.commit(writers), Error);
+    }
+    EXPECT_TRUE(store.list().empty());
+    EXPECT_EQ(store.partials().size(), 1U);
+    std::vector<ContentStore::Writer> writers;
+    writers.push_back(store.resume(digest_of("one"), 3));
+    EXPECT_EQ(writers.front().written(), 3U);
+    writers.push_back(store.ingest(digest_of("two"), 3));
+    writers.back().write("two");
+    store.commit(writers);
+    EXPECT_EQ(store.list().size(), 2U);
+    EXPECT_EQ(store.read(digest_of("two"), 3), "two");
 }
 
 }  // namespace

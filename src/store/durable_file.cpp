@@ -43,10 +43,14 @@ StagedFile::~StagedFile() {
 void StagedFile::publish(const std::string& path) {
     if (::fsync(file_.get()) != 0) fail_errno("sync {}", path_);
     crash_point("store:file-synced");
+    publish_synced(path);
+    sync_directory(folder_of(path));
+}
+
+void StagedFile::publish_synced(const std::string& path) {
     if (::rename(path_.c_str(), path.c_str()) != 0) fail_errno("rename {} to {}", path_, path);
     path_.clear();
     crash_point("store:file-renamed");
-    sync_directory(folder_of(path));
 }
 
 void sweep_staged(const std::string& directory) {

@@ -24,6 +24,9 @@ public:
     /// fsync, rename to `path` (same file system; replaces), fsync of its folder.
     void publish(const std::string& path);
 
+    /// The rename of publish() alone, for a caller that syncs many files at once.
+    void publish_synced(const std::string& path);
+
 private:
     Fd file_;
     std::string path_;
