@@ -22,6 +22,7 @@ constexpr Flag no_trunc_flag{.name = "no-trunc", .kind = boolean, .help = "Do no
 constexpr Flag detach_keys_flag{.name = "detach-keys", .help = "Key sequence for detaching, as ctrl-p,ctrl-q"};
 constexpr Flag sig_proxy_flag{.name = "sig-proxy", .kind = boolean, .help = "Pass received signals on to the process", .fallback = "true"};
 constexpr Flag platform_flag{.name = "platform", .help = "Platform of the image, as linux/arm64"};
+constexpr Flag platforms_flag{.name = "platform", .kind = list, .help = "Only these platforms, as linux/amd64,linux/arm64"};
 
 constexpr std::array start_flags{
     Flag{.name = "attach", .letter = 'a', .kind = boolean, .help = "Attach to its output and pass signals on"},
@@ -113,27 +114,67 @@ constexpr std::array images_flags{
     format_flag,
     no_trunc_flag,
     quiet_flag,
-    Flag{.name = "tree", .kind = boolean, .help = "Images as a tree of platforms", .hidden = true},
+    Flag{.name = "tree", .kind = boolean, .help = "Each image with its platforms below it"},
 };
 constexpr std::array rmi_flags{
     Flag{.name = "force", .letter = 'f', .kind = boolean, .help = "Remove it even if a stopped container or several tags use it"},
     Flag{.name = "no-prune", .kind = boolean, .help = "Keep parents without a name"},
+    platforms_flag,
 };
 constexpr std::array load_flags{
     Flag{
         .name = "input", .letter = 'i', .value = "file", .help = "Read this file instead of standard input", .completes = Completes::files},
     Flag{.name = "quiet", .letter = 'q', .kind = boolean, .help = "No progress"},
-    platform_flag,
+    platforms_flag,
+};
+constexpr std::array save_flags{
+    Flag{.name = "output",
+         .letter = 'o',
+         .value = "file",
+         .help = "Write this file instead of standard output",
+         .completes = Completes::files},
+    platforms_flag,
 };
 constexpr std::array import_flags{
     Flag{.name = "change", .letter = 'c', .kind = list, .help = "Dockerfile instruction for the image, as 'CMD [\"sh\"]'"},
     Flag{.name = "message", .letter = 'm', .help = "Comment of the image"},
     platform_flag,
 };
+constexpr Flag no_trust_flag{
+    .name = "disable-content-trust", .kind = boolean, .help = "Accepted for old scripts", .fallback = "true", .hidden = true};
 constexpr std::array pull_flags{
     Flag{.name = "all-tags", .letter = 'a', .kind = boolean, .help = "All tags of the repository"},
     platform_flag,
     Flag{.name = "quiet", .letter = 'q', .kind = boolean, .help = "No progress"},
+    no_trust_flag,
+};
+constexpr std::array push_flags{
+    Flag{.name = "all-tags", .letter = 'a', .kind = boolean, .help = "All tags of the repository"},
+    Flag{.name = "platform", .help = "Only this platform of the image, as linux/arm64, instead of all of it"},
+    Flag{.name = "quiet", .letter = 'q', .kind = boolean, .help = "No progress"},
+    no_trust_flag,
+};
+constexpr std::array login_flags{
+    Flag{.name = "username", .letter = 'u', .help = "User name"},
+    Flag{.name = "password", .letter = 'p', .help = "Password or access token; - reads it from standard input"},
+    Flag{.name = "password-stdin", .kind = boolean, .help = "Read the password from standard input"},
+};
+constexpr std::array search_flags{
+    filter_flag,
+    Flag{.name = "format", .help = "Go template or \"json\""},
+    Flag{.name = "limit", .kind = integer, .help = "At most so many results"},
+    no_trunc_flag,
+};
+constexpr std::array gc_flags{
+    Flag{.name = "dry-run", .kind = boolean, .help = "Only explain each decision"},
+    Flag{.name = "all", .letter = 'a', .kind = boolean, .help = "Tell what is kept, too"},
+    format_flag,
+    no_trunc_flag,
+};
+constexpr std::array check_flags{
+    Flag{.name = "repair", .kind = boolean, .help = "Fetch again or remove what is broken"},
+    format_flag,
+    no_trunc_flag,
 };
 constexpr std::array history_flags{
     format_flag,   Flag{.name = "human", .letter = 'H', .kind = boolean, .help = "Sizes and dates for people", .fallback = "true"},
@@ -360,11 +401,54 @@ const std::array table{
     Command{.names = {"pull", "image pull"},
             .usage = "[OPTIONS] NAME[:TAG|@DIGEST]",
             .brief = "Fetch an image from a registry",
+            .details = "What was fetched of an image that could not be completed is kept, and not fetched again by the next pull.",
+            .examples = "grua pull debian:12\ngrua pull --platform linux/arm64 registry.example:5000/team/app:1.4",
             .flags = {pull_flags},
             .least = 1,
             .most = 1,
             .completes = Completes::images,
             .run = pull_image},
+    Command{.names = {"push", "image push"},
+            .usage = "[OPTIONS] NAME[:TAG]",
+            .brief = "Send an image to a registry",
+            .examples = "grua tag app registry.example:5000/team/app:1.4\ngrua push registry.example:5000/team/app:1.4",
+            .flags = {push_flags},
+            .least = 1,
+            .most = 1,
+            .completes = Completes::images,
+            .run = push_image},
+    Command{.names = {"save", "image save"},
+            .usage = "[OPTIONS] IMAGE [IMAGE...]",
+            .brief = "Write images to a tar archive",
+            .details = "A file appears under its name when it is complete.",
+            .examples = "grua save -o debian.tar debian:12\ngrua save debian:12 app:1 | zstd > images.tar.zst",
+            .flags = {save_flags},
+            .least = 1,
+            .most = any_number,
+            .completes = Completes::images,
+            .run = save_images},
+    Command{.names = {"login"},
+            .usage = "[OPTIONS] [SERVER]",
+            .brief = "Log in to a registry; without SERVER, to Docker Hub",
+            .details = "What the registry accepts is kept in docker's config.json ($DOCKER_CONFIG or ~/.docker), or by the credential "
+                       "helper that this file names.",
+            .examples = "grua login registry.example:5000\npass show registry | grua login -u me --password-stdin registry.example:5000",
+            .flags = {login_flags},
+            .most = 1,
+            .run = log_in},
+    Command{.names = {"logout"},
+            .usage = "[SERVER]",
+            .brief = "Forget a registry's user and password; without SERVER, Docker Hub's",
+            .most = 1,
+            .run = log_out},
+    Command{.names = {"search"},
+            .usage = "[OPTIONS] TERM",
+            .brief = "Search a registry, Docker Hub if TERM names none, for images",
+            .examples = "grua search --filter is-official=true --limit 5 nginx",
+            .flags = {search_flags},
+            .least = 1,
+            .most = 1,
+            .run = search_images},
     Command{.names = {"tag", "image tag"},
             .usage = "SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]",
             .brief = "Give an image another name",
@@ -490,6 +574,22 @@ const std::array table{
             .brief = "Remove all that is unused",
             .flags = {prune_system_flags},
             .run = prune_system},
+    Command{.names = {"system gc"},
+            .usage = "[OPTIONS]",
+            .brief = "Remove what the collection's policy says, now",
+            .details =
+                "The same that gruad does by itself when the disk gets full: unused images, layers, partial downloads and build "
+                "cache, never a\nvolume, never what a container or a tag uses. --dry-run explains every decision and changes nothing.",
+            .examples = "grua system gc --dry-run\ngrua system gc --dry-run --format '{{.Action}} {{.Name}}: {{.Reason}}'",
+            .flags = {gc_flags},
+            .run = collect_garbage},
+    Command{.names = {"system check"},
+            .usage = "[OPTIONS]",
+            .brief = "Verify every image, layer and reference in the store",
+            .details = "Exits with 1 where a problem is left. --repair fetches again only what is broken.",
+            .examples = "grua system check\ngrua system check --repair",
+            .flags = {check_flags},
+            .run = check_store},
     Command{.names = {"completion"},
             .usage = "bash|zsh|fish",
             .brief = "Print the shell's completion script",

@@ -40,6 +40,11 @@ int image_history(Context& context, const Parsed& given);
 int load_images(Context& context, const Parsed& given);
 int import_image(Context& context, const Parsed& given);
 int pull_image(Context& context, const Parsed& given);
+int push_image(Context& context, const Parsed& given);
+int save_images(Context& context, const Parsed& given);
+int search_images(Context& context, const Parsed& given);
+int log_in(Context& context, const Parsed& given);
+int log_out(Context& context, const Parsed& given);
 int prune_images(Context& context, const Parsed& given);
 
 int show_info(Context& context, const Parsed& given);
@@ -47,6 +52,8 @@ int show_version(Context& context, const Parsed& given);
 int show_events(Context& context, const Parsed& given);
 int disk_usage(Context& context, const Parsed& given);
 int prune_system(Context& context, const Parsed& given);
+int collect_garbage(Context& context, const Parsed& given);
+int check_store(Context& context, const Parsed& given);
 
 int list_volumes(Context& context, const Parsed& given);
 int create_volume(Context& context, const Parsed& given);
@@ -63,12 +70,28 @@ std::string container_path(const std::string& name, std::string_view rest);
 /// `/images/REFERENCE…`: slashes stay.
 std::string image_path(const std::string& reference, std::string_view rest);
 
-/// Shows a stream of {"status", "progress", "stream", "error"} as docker does. `out` is a descriptor. Throws for an error in it.
+/// Shows a stream of {"status", "progressDetail", "stream", "errorDetail"} messages on the descriptor `out`; see progress.hpp. `aux` gets
+/// what they carry beside. Throws for an error in it.
 enum class Progress { shown, quiet };
-void show_progress(client::Response& response, int out, Progress progress);
+void show_progress(client::Stream& stream, int out, Progress progress, const std::function<void(const Value&)>& aux = {});
 
-/// POSTs /images/create for a reference without its digest or tag split by the caller.
-void pull(client::Client& daemon, const std::string& reference, const std::string& platform, Progress progress, int out);
+/// POSTs /images/create with the registry's credentials; without a tag or digest it is latest. Throws for a name that is none.
+void pull(client::Client& daemon, const std::string& image, const std::string& platform, Progress progress, int out);
+/// "debian:latest" as docker shows it; nothing for an image ID. Throws for a name that is none.
+std::optional<std::string> pullable_name(const std::string& image);
+
+/// --platform, or $DOCKER_DEFAULT_PLATFORM.
+std::string default_platform(const Flags& flags);
+/// Normalised, "linux/arm64"; empty where it is empty. Both throw Error(invalid_argument).
+std::string platform_text(const std::string& platform);
+std::string platform_json(const std::string& platform);
+/// Each --platform as JSON. Throws where the daemon's API is too old for it.
+void add_platforms(client::Query& query, client::Client& daemon, const Flags& flags, const char* member);
+/// Throws Error(not_implemented) with docker's text.
+void require_api(client::Client& daemon, int minor, const char* what);
+
+/// `images --tree` of what /images/json?manifests=1 answers; `columns` is 0 where there is no limit.
+std::string image_tree(const Value& summaries, std::size_t columns, bool paint);
 
 /// "name:tag" and a digest taken apart: {"debian", "12"}; the tag is "latest" where there is none.
 std::pair<std::string, std::string> split_reference(const std::string& reference);

@@ -1,9 +1,11 @@
 #include "cli/handlers.hpp"
 #include "cli/output.hpp"
+#include "cli/terminal.hpp"
 #include "cli/units.hpp"
 
 #include "base/text.hpp"
 
+#include <unistd.h>
 #include <algorithm>
 #include <array>
 #include <boost/json.hpp>
@@ -70,12 +72,13 @@ void add_rows(std::vector<Value>& rows, const Value& image, bool digests, bool t
     for (const std::string& each : tags) {
         if (each == "<none>:<none>") continue;
         const auto [repository, tag] = split_reference(each);
-        std::string digest = "<none>";
-        for (const std::string& other : unused) {
-            if (other.starts_with(repository + "@")) digest = other.substr(repository.size() + 1);
-        }
-        rows.push_back(image_row(image, repository, tag, digests ? digest : "<none>", truncate));
         any = true;
+        std::vector<std::string> known;
+        for (const std::string& other : unused) {
+            if (digests && other.starts_with(repository + "@")) known.push_back(other.substr(repository.size() + 1));
+        }
+        if (known.empty()) known.emplace_back("<none>");
+        for (const std::string& digest : known) rows.push_back(image_row(image, repository, tag, digest, truncate));
     }
     std::erase_if(unused, [&](const std::string& digest) {
         return digest == "<none>@<none>" ||
@@ -105,17 +108,36 @@ constexpr std::array history_headings{
     Heading{"ID", "IMAGE"},  Heading{"CreatedSince", "CREATED"}, Heading{"CreatedAt", "CREATED AT"}, Heading{"CreatedBy", "CREATED BY"},
     Heading{"Size", "SIZE"}, Heading{"Comment", "COMMENT"}};
 
+/// "images ls" looks for images named "ls".
+void hint_at_command(const std::string& word) {
+    for (const Command& command : commands()) {
+        for (const char* name : command.names) {
+            if (name && name == "image " + word)
+                return fmt::print(stderr, "No images found matching \"{}\": did you mean \"grua image {}\"?\n", word, word);
+        }
+    }
+}
+
 }  // namespace
 
 int list_images(Context& context, const Parsed& given) {
     const Flags& flags = given.flags;
-    if (flags.on("tree")) fail(ErrorKind::not_implemented, "not implemented: --tree");
+    const bool tree = flags.on("tree");
+    for (const char* other : {"quiet", "no-trunc", "digests", "format"}) {
+        if (tree && flags.given(other)) fail(ErrorKind::invalid_argument, "--{} is not yet supported with --tree", other);
+    }
     std::vector<std::string> filters = flags.list("filter");
     if (!given.arguments.empty()) filters.push_back("reference=" + given.arguments[0]);
     const std::string argument = filters_argument(filters);
     client::Query query;
-    query.add_if(flags.on("all"), "all", "1").add_if(!argument.empty(), "filters", argument);
-    const Value answer = context.daemon().get("/images/json" + query.text());
+    query.add_if(flags.on("all"), "all", "1").add_if(!argument.empty(), "filters", argument).add_if(tree, "manifests", "1");
+    client::Client& daemon = context.daemon();
+    if (tree) require_api(daemon, 47, "tree");
+    const Value answer = daemon.get("/images/json" + query.text());
+    if (tree) {
+        print(image_tree(answer, terminal_size().columns, may_paint(STDOUT_FILENO)));
+        return 0;
+    }
     const std::string format = flags.text("format");
     const bool digests = flags.on("digests") || format_mentions(format, "Digest");
     std::vector<Value> rows;
@@ -125,6 +147,7 @@ int list_images(Context& context, const Parsed& given) {
                                            "{{.ID}}\t{{if .CreatedSince}}{{.CreatedSince}}{{else}}N/A{{end}}\t{{.Size}}",
                           .headings = image_headings};
     print(render_rows(listing, flags.on("quiet") && (format.empty() || format == "table") ? "{{.ID}}" : format, rows));
+    if (rows.empty() && !given.arguments.empty()) hint_at_command(given.arguments[0]);
     return 0;
 }
 
@@ -141,6 +164,8 @@ int remove_images(Context& context, const Parsed& given) {
     client::Client& daemon = context.daemon();
     client::Query query;
     query.add_if(flags.on("force"), "force", "1").add_if(flags.on("no-prune"), "noprune", "1");
+    if (flags.given("platform")) require_api(daemon, 50, "platform");
+    add_platforms(query, daemon, flags, "platforms");
     return for_each_name(given.arguments, [&](const std::string& name) {
         Value answer;
         try {
@@ -162,9 +187,13 @@ int remove_images(Context& context, const Parsed& given) {
 
 int image_history(Context& context, const Parsed& given) {
     const Flags& flags = given.flags;
+    client::Client& daemon = context.daemon();
     client::Query query;
-    query.add_if(!flags.text("platform").empty(), "platform", flags.text("platform"));
-    const Value answer = context.daemon().get(image_path(given.arguments[0], "/history" + query.text()));
+    if (const std::string platform = flags.text("platform"); !platform.empty()) {
+        require_api(daemon, 48, "platform");
+        query.add("platform", platform_json(platform));
+    }
+    const Value answer = daemon.get(image_path(given.arguments[0], "/history" + query.text()));
     const bool truncate = !flags.on("no-trunc");
     const bool human = flags.on("human");
     std::vector<Value> rows;

@@ -54,7 +54,10 @@ int inspect_containers(Context& context, const Parsed& given) {
 int inspect_images(Context& context, const Parsed& given) {
     client::Client& daemon = context.daemon();
     client::Query query;
-    query.add_if(!given.flags.text("platform").empty(), "platform", given.flags.text("platform"));
+    if (const std::string platform = given.flags.text("platform"); !platform.empty()) {
+        require_api(daemon, 49, "platform");
+        query.add("platform", platform_json(platform));
+    }
     return show(given, [&](const std::string& name) { return daemon.get(image_path(name, "/json" + query.text())); });
 }
 

@@ -44,11 +44,13 @@ private:
 
 std::string create(client::Client& daemon, const CreateRequest& request, const Flags& flags) {
     const std::string image(request.body.at("Image").as_string());
+    const std::string platform = platform_text(default_platform(flags));
     CidFile cid_file(flags.text("cidfile"));
+    const auto pullable = pullable_name(image);
     const Progress progress = flags.on("quiet") ? Progress::quiet : Progress::shown;
-    if (flags.text("pull") == "always") pull(daemon, image, request.platform, progress, STDERR_FILENO);
+    if (flags.text("pull") == "always") pull(daemon, image, platform, progress, STDERR_FILENO);
     client::Query query;
-    query.add_if(!request.name.empty(), "name", request.name).add_if(!request.platform.empty(), "platform", request.platform);
+    query.add_if(!request.name.empty(), "name", request.name).add_if(!platform.empty(), "platform", platform);
     const std::string path = "/containers/create" + query.text();
     const Value body = request.body;
     Value answer;
@@ -57,11 +59,9 @@ std::string create(client::Client& daemon, const CreateRequest& request, const F
     } catch (const client::ApiError& error) {
         const std::string pull_policy = flags.text("pull");
         const bool absent = error.status() == 404 && std::string_view(error.what()).find("No such image") != std::string_view::npos;
-        if (!absent || (pull_policy != "missing" && !pull_policy.empty())) throw;
-        const auto [name, tag] = split_reference(image);
-        if (progress == Progress::shown)
-            fmt::print(stderr, "Unable to find image '{}' locally\n", name + (tag.starts_with("sha256:") ? "@" : ":") + tag);
-        pull(daemon, image, request.platform, progress, STDERR_FILENO);
+        if (!absent || !pullable || (pull_policy != "missing" && !pull_policy.empty())) throw;
+        if (progress == Progress::shown) fmt::print(stderr, "Unable to find image '{}' locally\n", *pullable);
+        pull(daemon, image, platform, progress, STDERR_FILENO);
         answer = daemon.post(path, &body);
     }
     if (const auto* warnings = at(answer, "Warnings").if_array()) {

@@ -55,20 +55,40 @@ constexpr std::array fatal{SIGTERM, SIGHUP, SIGINT, SIGQUIT, SIGSEGV, SIGBUS, SI
 
 bool is_terminal(int fd) noexcept { return ::isatty(fd) == 1; }
 
-ConsoleSize terminal_size() noexcept {
+ConsoleSize terminal_size(int fd) noexcept {
     winsize size{};
-    if (::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0) return {};
+    if (::ioctl(fd, TIOCGWINSZ, &size) != 0) return {};
     return {size.ws_row, size.ws_col};
+}
+
+ConsoleSize terminal_size() noexcept { return terminal_size(STDOUT_FILENO); }
+
+bool may_move_cursor(int fd) noexcept {
+    const char* term = std::getenv("TERM");
+    return is_terminal(fd) && !(term && std::strcmp(term, "dumb") == 0);
 }
 
 bool may_paint(int fd) noexcept {
     const char* no_color = std::getenv("NO_COLOR");
-    const char* term = std::getenv("TERM");
-    return is_terminal(fd) && !(no_color && *no_color) && !(term && std::strcmp(term, "dumb") == 0);
+    return may_move_cursor(fd) && !(no_color && *no_color);
 }
 
-RawTerminal::RawTerminal(int fd) {
-    if (!is_terminal(fd) || ::tcgetattr(fd, &saved_terminal) != 0) return;
+bool shows_unicode() noexcept {
+    for (const char* name : {"LC_ALL", "LC_CTYPE", "LANG"}) {
+        const char* value = std::getenv(name);
+        if (!value || !*value) continue;
+        const std::string lower = to_lower(value);
+        return lower.find("utf-8") != std::string::npos || lower.find("utf8") != std::string::npos;
+    }
+    return false;
+}
+
+namespace {
+
+/// Changes the terminal on `fd` as `change` says, to be given back by restore_terminal(). False where it is no terminal.
+template <typename Change>
+bool change_terminal(int fd, int when, Change change) {
+    if (!is_terminal(fd) || ::tcgetattr(fd, &saved_terminal) != 0) return false;
     static const bool registered = std::atexit(restore_terminal) == 0;
     static_cast<void>(registered);
     for (const int signal : fatal) {
@@ -76,17 +96,27 @@ RawTerminal::RawTerminal(int fd) {
         ::sigaction(signal, nullptr, &present);
         if (present.sa_handler == SIG_DFL) handle(signal, restore_and_die);
     }
-    termios raw = saved_terminal;
-    ::cfmakeraw(&raw);
+    termios changed = saved_terminal;
+    change(changed);
     raw_fd = fd;
-    if (::tcsetattr(fd, TCSADRAIN, &raw) != 0) {
-        raw_fd = -1;
-        return;
-    }
-    active_ = true;
+    if (::tcsetattr(fd, when, &changed) == 0) return true;
+    raw_fd = -1;
+    return false;
 }
 
+}  // namespace
+
+RawTerminal::RawTerminal(int fd) : active_(change_terminal(fd, TCSADRAIN, [](termios& changed) { ::cfmakeraw(&changed); })) {}
+
 RawTerminal::~RawTerminal() {
+    if (active_) restore_terminal();
+}
+
+// What was typed before the question was shown is no answer to it.
+HiddenInput::HiddenInput(int fd)
+    : active_(change_terminal(fd, TCSAFLUSH, [](termios& changed) { changed.c_lflag &= ~static_cast<tcflag_t>(ECHO); })) {}
+
+HiddenInput::~HiddenInput() {
     if (active_) restore_terminal();
 }
 

@@ -14,11 +14,17 @@ namespace grua::cli {
 
 bool is_terminal(int fd) noexcept;
 
-/// Of standard output; {0, 0} where it is no terminal.
+/// {0, 0} where it is no terminal.
+ConsoleSize terminal_size(int fd) noexcept;
+/// Of standard output.
 ConsoleSize terminal_size() noexcept;
 
-/// Colours and cursor movement: only on a terminal, and never with NO_COLOR or TERM=dumb.
+/// Cursor movement: only on a terminal that is not TERM=dumb.
+bool may_move_cursor(int fd) noexcept;
+/// Colours: where the cursor may be moved, and not with NO_COLOR.
 bool may_paint(int fd) noexcept;
+/// True where the locale's characters are UTF-8.
+bool shows_unicode() noexcept;
 
 /// The terminal on `fd` is raw for as long as this lives; nothing happens where it is no terminal.
 class RawTerminal {
@@ -27,6 +33,18 @@ public:
     ~RawTerminal();
     RawTerminal(const RawTerminal&) = delete;
     RawTerminal& operator=(const RawTerminal&) = delete;
+
+private:
+    bool active_ = false;
+};
+
+/// What is typed on `fd` is not shown for as long as this lives; nothing happens where it is no terminal.
+class HiddenInput {
+public:
+    explicit HiddenInput(int fd);
+    ~HiddenInput();
+    HiddenInput(const HiddenInput&) = delete;
+    HiddenInput& operator=(const HiddenInput&) = delete;
 
 private:
     bool active_ = false;

@@ -63,6 +63,8 @@ public:
     std::string read_all(std::size_t limit = std::size_t{256} << 20U);
     /// Next line without its end; nothing at the end of the body.
     std::optional<std::string> read_line();
+    /// True where read_line() would not read from the connection.
+    bool has_line() const noexcept { return ended_ || pending_line_.find('\n') != std::string::npos; }
 
 private:
     friend class Connection;

@@ -1,0 +1,133 @@
+// save: a tar from the daemon to a file that appears whole or not at all, or to standard output.
+#include "cli/handlers.hpp"
+#include "cli/progress.hpp"
+#include "cli/session.hpp"
+#include "cli/terminal.hpp"
+
+#include "base/files.hpp"
+#include "base/text.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <boost/json.hpp>
+#include <cstdlib>
+
+namespace grua::cli {
+
+namespace {
+
+constexpr std::size_t piece_size = std::size_t{256} << 10U;
+
+/// --platform may be given many times, and with commas.
+std::vector<std::string> platforms_of(const Flags& flags) {
+    std::vector<std::string> out;
+    for (const std::string& each : flags.list("platform")) {
+        for (const std::string& one : split(each, ',')) {
+            if (!trim(one).empty()) out.emplace_back(trim(one));
+        }
+    }
+    return out;
+}
+
+/// A new file under a name of its own until it is complete; a device or a pipe is written to as it is.
+class OutputFile {
+public:
+    explicit OutputFile(std::string path) : path_(std::move(path)) {
+        struct stat present{};
+        const bool exists = ::stat(path_.c_str(), &present) == 0;
+        if (exists && S_ISDIR(present.st_mode)) fail(ErrorKind::invalid_argument, "failed to save image: {} is a directory", path_);
+        if (exists && !S_ISREG(present.st_mode)) {
+            file_ = Fd(::open(path_.c_str(), O_WRONLY | O_CLOEXEC));
+            if (!file_) fail_errno("failed to save image: open {}", path_);
+            return;
+        }
+        aside_ = path_ + ".XXXXXX";
+        file_ = Fd(::mkostemp(aside_.data(), O_CLOEXEC));
+        if (!file_) fail_errno("failed to save image: open {}", path_);
+    }
+    ~OutputFile() {
+        if (!aside_.empty()) ::unlink(aside_.c_str());
+    }
+    OutputFile(const OutputFile&) = delete;
+    OutputFile& operator=(const OutputFile&) = delete;
+
+    int fd() const noexcept { return file_.get(); }
+
+    void publish() {
+        if (aside_.empty()) return;
+        if (::rename(aside_.c_str(), path_.c_str()) != 0) fail_errno("failed to save image: rename {}", path_);
+        aside_.clear();
+    }
+
+private:
+    std::string path_;
+    std::string aside_;  ///< Empty where there is none to remove.
+    Fd file_;
+};
+
+/// How much there is already, on a terminal.
+class SaveProgress {
+public:
+    SaveProgress(std::string name, bool wanted)
+        : name_(std::move(name)),
+          view_({.kind = wanted && may_move_cursor(STDERR_FILENO) ? ProgressStyle::Kind::painted : ProgressStyle::Kind::quiet,
+                 .colour = may_paint(STDERR_FILENO),
+                 .unicode = shows_unicode(),
+                 .size = terminal_size(STDERR_FILENO)}) {}
+
+    void moved(std::size_t count) {
+        bytes_ += static_cast<std::int64_t>(count);
+        view_.resize(terminal_size(STDERR_FILENO));
+        const Value message =
+            boost::json::object{{"status", "Loading layer"}, {"id", name_}, {"progressDetail", boost::json::object{{"current", bytes_}}}};
+        write_stream(STDERR_FILENO, view_.take(message, ProgressView::Clock::now()));
+    }
+    void finish() { write_stream(STDERR_FILENO, view_.finish(ProgressView::Clock::now())); }
+
+private:
+    std::string name_;
+    ProgressView view_;
+    std::int64_t bytes_ = 0;
+};
+
+}  // namespace
+
+void add_platforms(client::Query& query, client::Client& daemon, const Flags& flags, const char* member) {
+    const std::vector<std::string> platforms = platforms_of(flags);
+    if (!platforms.empty()) require_api(daemon, 48, "platform");
+    for (const std::string& platform : platforms) {
+        query.add(member, while_doing("invalid platform", [&] { return platform_json(platform); }));
+    }
+}
+
+int save_images(Context& context, const Parsed& given) {
+    const Flags& flags = given.flags;
+    const std::string path = flags.text("output");
+    if (path.empty() && is_terminal(STDOUT_FILENO))
+        fail(ErrorKind::invalid_argument, "cowardly refusing to save to a terminal. Use the -o flag or redirect");
+    client::Client& daemon = context.daemon();
+    client::Query query;
+    for (const std::string& name : given.arguments) query.add("names", name);
+    add_platforms(query, daemon, flags, "platform");
+    client::Stream stream = daemon.stream({.method = "GET", .target = "/images/get" + query.text()});
+
+    std::optional<OutputFile> file;
+    if (!path.empty()) file.emplace(path);
+    const int out = file ? file->fd() : STDOUT_FILENO;
+    SaveProgress progress(given.arguments.size() == 1 ? given.arguments[0] : fmt::format("{} images", given.arguments.size()),
+                          file.has_value());
+    std::string buffer(piece_size, '\0');
+    while (const std::size_t count = stream.response.read_some(buffer)) {
+        if (file)
+            write_all(out, std::string_view(buffer).substr(0, count), path);
+        else
+            print(std::string_view(buffer).substr(0, count));
+        progress.moved(count);
+    }
+    progress.finish();
+    if (file) file->publish();
+    return 0;
+}
+
+}  // namespace grua::cli
