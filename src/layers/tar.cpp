@@ -38,6 +38,7 @@ constexpr Member gnu_real_size_member{483, 12};
 constexpr std::size_t extension_count = 21;
 constexpr std::size_t extension_extended_offset = 504;
 constexpr std::size_t number_size = 12;
+constexpr std::string_view xattr_prefix = "SCHILY.xattr.";
 
 std::string_view raw(std::span<const char> block, Member member) { return {block.data() + member.offset, member.size}; }
 
@@ -113,6 +114,13 @@ timespec pax_time(std::string_view value) {
         time.tv_nsec = 1'000'000'000 - time.tv_nsec;
     }
     return time;
+}
+
+/// A '=' in the name is written "%3D", because a record's key ends at its first one.
+std::string xattr_name(std::string_view key) {
+    std::string name{key.substr(xattr_prefix.size())};
+    for (std::size_t at = 0; (at = name.find("%3D", at)) != std::string::npos; ++at) name.replace(at, 3, "=");
+    return name;
 }
 
 std::uint32_t id(std::uint64_t value, std::string_view what) {
@@ -216,7 +224,7 @@ void TarReader::parse_pax(const std::string& data, Records& records, std::vector
         } else if (map && key == "GNU.sparse.numbytes") {
             if (map->empty()) bad("sparse map");
             map->back().size = pax_number(value, key);
-        } else if (value.empty()) {
+        } else if (value.empty() && !key.starts_with(xattr_prefix)) {
             records.erase(key);
         } else {
             records[key] = value;
@@ -226,14 +234,13 @@ void TarReader::parse_pax(const std::string& data, Records& records, std::vector
 }
 
 void TarReader::apply_pax(const Records& records, TarEntry& entry) {
-    constexpr std::string_view xattr_prefix = "SCHILY.xattr.";
     for (const auto& [key, value] : records) {
         if (key == "path") entry.name = value;
         if (key == "linkpath") entry.link = value;
         if (key == "uid") entry.uid = id(pax_number(value, key), "uid");
         if (key == "gid") entry.gid = id(pax_number(value, key), "gid");
         if (key == "mtime") entry.mtime = pax_time(value);
-        if (key.starts_with(xattr_prefix)) entry.xattrs[key.substr(xattr_prefix.size())] = value;
+        if (key.starts_with(xattr_prefix)) entry.xattrs[xattr_name(key)] = value;
     }
     if (const auto name = records.find("GNU.sparse.name"); name != records.end()) entry.name = name->second;
 }
