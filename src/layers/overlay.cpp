@@ -68,8 +68,10 @@ Fd mount_by_options(const Overlay& overlay) {
         configure(fd, FSCONFIG_SET_STRING, "workdir", Folder{overlay.work}.text());
         if (overlay.omit_syncs) configure(fd, FSCONFIG_SET_FLAG, "volatile", nullptr);
     }
-    // index would refuse an upper that is still mounted somewhere; metacopy would follow what a layer claims.
+    // index would refuse an upper that is still mounted somewhere; metacopy and redirects would follow what a layer claims,
+    // and a folder that was renamed by a redirect is not in the upper, where diff and commit look.
     configure(fd, FSCONFIG_SET_STRING, "index", "off");
+    configure(fd, FSCONFIG_SET_STRING, "redirect_dir", "nofollow");
     configure(fd, FSCONFIG_SET_STRING, "metacopy", "off");
     configure(fd, FSCONFIG_CMD_CREATE, nullptr, nullptr);
     const unsigned attributes = overlay.read_only ? MOUNT_ATTR_RDONLY : 0U;
@@ -90,7 +92,7 @@ std::string escaped(const std::string& path) {
 /// The options with paths seen from `base`: for layers that are neighbours these are short.
 std::string option_text(const Overlay& overlay, const fs::path& base) {
     const auto from_base = [&](const std::string& path) { return escaped(fs::path(path).lexically_relative(base).string()); };
-    std::string text = "index=off,metacopy=off";
+    std::string text = "index=off,metacopy=off,redirect_dir=nofollow";
     if (overlay.omit_syncs && !overlay.upper.empty()) text += ",volatile";
     if (!overlay.upper.empty()) text += fmt::format(",upperdir={},workdir={}", from_base(overlay.upper), from_base(overlay.work));
     for (const std::string& each : overlay.lower) {

@@ -122,20 +122,22 @@ Fd reopen(int pinned, int flags) {
     return out;
 }
 
-void Packer::add_tree(int directory, const std::string& leaf, const std::string& name) { add(directory, leaf, name, 0); }
+void Packer::add_tree(int directory, const std::string& leaf, const std::string& name) {
+    if (!add(directory, leaf, name, 0)) fail(ErrorKind::not_found, "{}: no such file or directory", leaf);
+}
 
 void Packer::add_contents(int folder, const std::string& prefix) { add_below(folder, prefix, 0); }
 
-void Packer::add(int directory, const std::string& leaf, const std::string& name, std::size_t depth) {
+bool Packer::add(int directory, const std::string& leaf, const std::string& name, std::size_t depth) {
     const mode_t kind = write_entry(directory, leaf, name);
-    if (kind == 0 && depth == 0) fail(ErrorKind::not_found, "{}: no such file or directory", leaf);
-    if (kind != S_IFDIR) return;
+    if (kind != S_IFDIR) return kind != 0;
     const Fd folder{::openat(directory, leaf.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)};
     if (!folder) {
-        if (errno == ENOTDIR || errno == ELOOP || errno == ENOENT) return;
+        if (errno == ENOTDIR || errno == ELOOP || errno == ENOENT) return true;
         fail_errno("open folder {}", name);
     }
     add_below(folder.get(), name.ends_with('/') ? name : name + "/", depth + 1);
+    return true;
 }
 
 void Packer::add_below(int folder, const std::string& prefix, std::size_t depth) {

@@ -41,7 +41,7 @@ public:
     void finish() { tar_.finish(); }
 
 private:
-    void add(int directory, const std::string& leaf, const std::string& name, std::size_t depth);
+    bool add(int directory, const std::string& leaf, const std::string& name, std::size_t depth);
     void add_below(int folder, const std::string& prefix, std::size_t depth);
     mode_t write_entry(int directory, const std::string& leaf, const std::string& name);
     void add_file(int pinned, TarEntry& entry, const struct stat& status);

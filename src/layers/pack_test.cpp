@@ -12,7 +12,6 @@
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
 #include <algorithm>
-#include <atomic>
 #include <cstring>
 #include <filesystem>
 #include <thread>
@@ -218,9 +217,8 @@ TEST_F(PackTest, too_deep) {
 
 TEST_F(PackTest, a_file_that_changes_meanwhile_does_not_break_the_tar) {
     replace_file(in("a"), std::string(1 << 20, 'a'));
-    std::atomic<bool> stop = false;
-    std::thread writer{[&] {
-        for (int round = 0; !stop; ++round) {
+    std::jthread writer{[&](const std::stop_token& stop) {
+        for (int round = 0; !stop.stop_requested(); ++round) {
             ::truncate(in("a").c_str(), round % 2 == 0 ? 100 : 1 << 21);
             fs::create_directories(in("b/c"));
             std::error_code ignored;
@@ -237,8 +235,6 @@ TEST_F(PackTest, a_file_that_changes_meanwhile_does_not_break_the_tar) {
         while (reader.next()) {
         }
     }
-    stop = true;
-    writer.join();
 }
 
 TEST_F(PackTest, kinds_are_kept_where_that_is_asked) {
@@ -297,9 +293,9 @@ TEST_F(PackTest, CVE_2018_15664_a_link_that_is_swapped_while_a_tar_is_extracted)
     replace_file(outside + "/canary", "as it was", 0600);
     fs::create_directories(out("work/place"));
     fs::create_symlink(outside, out("work/swap"));
-    std::atomic<bool> stop = false;
-    std::thread swapper{[&] {
-        while (!stop) ::renameat2(AT_FDCWD, out("work/place").c_str(), AT_FDCWD, out("work/swap").c_str(), RENAME_EXCHANGE);
+    std::jthread swapper{[&](const std::stop_token& stop) {
+        while (!stop.stop_requested())
+            ::renameat2(AT_FDCWD, out("work/place").c_str(), AT_FDCWD, out("work/swap").c_str(), RENAME_EXCHANGE);
     }};
     TextSink sink;
     TarWriter tar{sink};
@@ -314,8 +310,7 @@ TEST_F(PackTest, CVE_2018_15664_a_link_that_is_swapped_while_a_tar_is_extracted)
             // What was swapped away may be missing.
         }
     }
-    stop = true;
-    swapper.join();
+    swapper = {};
     EXPECT_EQ(read_file(outside + "/canary"), "as it was");
     EXPECT_FALSE(fs::exists(outside + "/made"));
     struct stat status{};
