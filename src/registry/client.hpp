@@ -67,7 +67,8 @@ struct Options {
 struct Access {
     Credentials credentials;
     std::stop_token stop;
-    std::function<void(std::string_view)> notice;  ///< "Retrying in 2 seconds: …"; from the calling thread. May be empty.
+    std::function<void(std::string_view)> notice;  ///< "Retrying in 2 seconds"; from the calling thread. May be empty.
+    std::vector<std::string> avoid;                ///< host[:port] not to be asked where there is another: it served what was wrong
 };
 
 /// Docker Hub's RateLimit headers.
@@ -132,9 +133,10 @@ public:
     /// HEAD: what is there now, without the document; nothing where there is no such manifest.
     std::optional<oci::Descriptor> head_manifest(const oci::Reference& reference, const Access& access) const;
 
-    /// The blob from `offset` to its end.
-    void blob(const oci::Reference& repository, const oci::Descriptor& descriptor, std::uint64_t offset, const Sink& sink,
-              const Access& access) const;
+    /// The blob from `offset` to its end. Returns the hosts that served it: where the bytes are not their digest, call again from 0
+    /// with these as access.avoid, so that a bad mirror is not the end.
+    std::vector<std::string> blob(const oci::Reference& repository, const oci::Descriptor& descriptor, std::uint64_t offset,
+                                  const Sink& sink, const Access& access) const;
 
     /// All tags, sorted as the registry sorts them; bounded.
     std::vector<std::string> tags(const oci::Reference& repository, const Access& access) const;
