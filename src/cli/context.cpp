@@ -106,8 +106,7 @@ std::string filters_argument(const std::vector<std::string>& filters) {
         const std::size_t equals = filter.find('=');
         if (equals == std::string::npos) {
             throw UsageError(
-                fmt::format("invalid argument \"{}\" for \"-f, --filter\" flag: invalid filter '{}' (should be in the form key=value)",
-                            filter, filter));
+                fmt::format("invalid argument \"{}\" for \"-f, --filter\" flag: bad format of filter (expected name=value)", filter));
         }
         const std::string name = to_lower(trim(filter.substr(0, equals)));
         Value& values = out[name];

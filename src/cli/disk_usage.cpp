@@ -118,10 +118,12 @@ std::string verbose_text(const Value& usage) {
         const auto [repository, tag] = split_reference(name);
         std::string id = text_at(image, "Id");
         if (id.starts_with("sha256:")) id.erase(0, 7);
-        const std::int64_t shared = std::max<std::int64_t>(number_at(image, "SharedSize"), 0);
-        images +=
-            fmt::format("{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\n", repository, tag, short_id(id), age(image), size(number_at(image, "Size")),
-                        size(shared), human_size(static_cast<double>(number_at(image, "Size") - shared)), number_at(image, "Containers"));
+        const std::int64_t shared = at(image, "SharedSize").is_null() ? -1 : number_at(image, "SharedSize");
+        const std::int64_t containers = number_at(image, "Containers");
+        images += fmt::format("{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\n", repository, tag, short_id(id), age(image), size(number_at(image, "Size")),
+                              shared == -1 ? "N/A" : size(shared),
+                              shared == -1 ? "N/A" : human_size(static_cast<double>(number_at(image, "Size") - shared)),
+                              containers == -1 ? "N/A" : std::to_string(containers));
     }
     std::string containers = "CONTAINER ID\tIMAGE\tCOMMAND\tLOCAL VOLUMES\tSIZE\tCREATED\tSTATUS\tNAMES\n";
     for (const Value& container : list_at(usage, "Containers")) {
@@ -151,34 +153,43 @@ std::string verbose_text(const Value& usage) {
            fmt::format("\nBuild cache usage: {}\n\n", size(cache_usage(usage).size)) + align_columns(cache);
 }
 
-/// POST …/prune, and what was deleted as docker tells it.
-std::int64_t prune(client::Client& daemon, const std::string& what, const std::vector<std::string>& filters, const char* title,
-                   const char* member) {
-    client::Query query;
-    const std::string argument = filters_argument(filters);
-    query.add_if(!argument.empty(), "filters", argument);
-    const Value answer = daemon.post(fmt::format("/{}/prune{}", what, query.text()));
-    const boost::json::array& deleted = list_at(answer, member);
-    if (!deleted.empty()) {
-        std::string text = std::string(title) + ":\n";
-        for (const Value& each : deleted) {
-            if (each.is_string())
-                text += print_value(each) + "\n";
-            else if (!text_at(each, "Deleted").empty())
-                text += "deleted: " + text_at(each, "Deleted") + "\n";
-            else
-                text += "untagged: " + text_at(each, "Untagged") + "\n";
-        }
-        print(text + "\n");
-    }
-    return number_at(answer, "SpaceReclaimed");
-}
-
-void tell_reclaimed(std::int64_t bytes) { print(fmt::format("Total reclaimed space: {}\n", human_size(static_cast<double>(bytes)))); }
-
-std::vector<std::string> with(std::vector<std::string> filters, const char* one) {
-    filters.emplace_back(one);
-    return filters;
+/// What a template of `df -v` sees: the rows of the four tables.
+Value verbose_document(const Value& usage) {
+    boost::json::object out;
+    const auto add = [&](const char* member, auto row) {
+        boost::json::array& rows = out[member].emplace_array();
+        for (const Value& each : list_at(usage, member)) rows.push_back(row(each));
+    };
+    add("Images", [](const Value& image) {
+        const auto* tags = at(image, "RepoTags").if_array();
+        const auto [repository, tag] = split_reference(tags && !tags->empty() ? print_value((*tags)[0]) : "<none>:<none>");
+        return image_row(image, repository, tag, "", false);
+    });
+    add("Containers", [](const Value& container) {
+        Value shown = container;
+        // Docker leaves the image's part out of a container's size here.
+        shown.as_object().erase("SizeRootFs");
+        return container_row(shown, false);
+    });
+    add("Volumes", volume_row);
+    add("BuildCache", [](const Value& entry) {
+        const auto since = [](const std::string& text) {
+            const auto time = parse_time(text);
+            return time ? human_duration((now() - *time).count() / 1'000'000'000) + " ago" : std::string();
+        };
+        return boost::json::object{{"ID", text_at(entry, "ID")},
+                                   {"CacheType", text_at(entry, "Type")},
+                                   {"Description", text_at(entry, "Description")},
+                                   {"InUse", bool_at(entry, "InUse") ? "true" : "false"},
+                                   {"Shared", bool_at(entry, "Shared") ? "true" : "false"},
+                                   {"Size", size(number_at(entry, "Size"))},
+                                   {"CreatedAt", text_at(entry, "CreatedAt")},
+                                   {"CreatedSince", since(text_at(entry, "CreatedAt"))},
+                                   {"LastUsedAt", text_at(entry, "LastUsedAt")},
+                                   {"LastUsedSince", since(text_at(entry, "LastUsedAt"))},
+                                   {"UsageCount", std::to_string(number_at(entry, "UsageCount"))}};
+    });
+    return out;
 }
 
 }  // namespace
@@ -187,57 +198,18 @@ int disk_usage(Context& context, const Parsed& given) {
     const std::string format = given.flags.text("format");
     const Value usage = context.daemon().get("/system/df");
     if (given.flags.on("verbose")) {
-        print(format.empty() ? verbose_text(usage) : render_document(format, usage) + "\n");
+        std::string text;
+        if (format.empty() || format == "table")
+            text = verbose_text(usage);
+        else
+            text = render_document(format, verbose_document(usage));
+        print(text.ends_with('\n') ? text : text + "\n");
         return 0;
     }
     const std::vector<Value> rows{row_of(images_usage(usage)), row_of(containers_usage(usage)), row_of(volumes_usage(usage)),
                                   row_of(cache_usage(usage))};
     const Listing listing{.default_table = "{{.Type}}\t{{.TotalCount}}\t{{.Active}}\t{{.Size}}\t{{.Reclaimable}}", .headings = headings};
     print(render_rows(listing, format, rows));
-    return 0;
-}
-
-int prune_containers(Context& context, const Parsed& given) {
-    if (!given.flags.on("force") && !confirmed("This will remove all stopped containers.")) return 1;
-    tell_reclaimed(prune(context.daemon(), "containers", given.flags.list("filter"), "Deleted Containers", "ContainersDeleted"));
-    return 0;
-}
-
-int prune_images(Context& context, const Parsed& given) {
-    const bool all = given.flags.on("all");
-    const char* warning =
-        all ? "This will remove all images without at least one container associated to them." : "This will remove all dangling images.";
-    if (!given.flags.on("force") && !confirmed(warning)) return 1;
-    tell_reclaimed(prune(context.daemon(), "images", with(given.flags.list("filter"), all ? "dangling=false" : "dangling=true"),
-                         "Deleted Images", "ImagesDeleted"));
-    return 0;
-}
-
-int prune_volumes(Context& context, const Parsed& given) {
-    const bool all = given.flags.on("all");
-    const char* warning = all ? "This will remove all local volumes not used by at least one container."
-                              : "This will remove anonymous local volumes not used by at least one container.";
-    if (!given.flags.on("force") && !confirmed(warning)) return 1;
-    const std::vector<std::string> filters = all ? with(given.flags.list("filter"), "all=true") : given.flags.list("filter");
-    tell_reclaimed(prune(context.daemon(), "volumes", filters, "Deleted Volumes", "VolumesDeleted"));
-    return 0;
-}
-
-int prune_system(Context& context, const Parsed& given) {
-    const Flags& flags = given.flags;
-    const bool all = flags.on("all");
-    const std::string warning =
-        fmt::format("This will remove:\n  - all stopped containers\n  - all networks not used by at least one container\n{}  - {}\n",
-                    flags.on("volumes") ? "  - all anonymous volumes not used by at least one container\n" : "",
-                    all ? "all images without at least one container associated to them" : "all dangling images");
-    if (!flags.on("force") && !confirmed(warning)) return 1;
-    client::Client& daemon = context.daemon();
-    const std::vector<std::string> filters = flags.list("filter");
-    std::int64_t bytes = prune(daemon, "containers", filters, "Deleted Containers", "ContainersDeleted");
-    prune(daemon, "networks", filters, "Deleted Networks", "NetworksDeleted");
-    if (flags.on("volumes")) bytes += prune(daemon, "volumes", filters, "Deleted Volumes", "VolumesDeleted");
-    bytes += prune(daemon, "images", with(filters, all ? "dangling=false" : "dangling=true"), "Deleted Images", "ImagesDeleted");
-    tell_reclaimed(bytes);
     return 0;
 }
 

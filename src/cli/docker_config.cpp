@@ -236,6 +236,16 @@ void DockerConfig::erase(const std::string& server) {
     save();
 }
 
+std::vector<std::string> DockerConfig::prune_filters() const {
+    std::vector<std::string> out;
+    const Value* filters = document_.if_contains("pruneFilters");
+    if (!filters || !filters->is_array()) return out;
+    for (const Value& filter : filters->get_array()) {
+        if (filter.is_string()) out.emplace_back(filter.get_string());
+    }
+    return out;
+}
+
 void DockerConfig::save() const {
     if (!broken_.empty()) fail(ErrorKind::conflict, "{} is left as it is, because it could not be read: {}", path_, broken_);
     const std::string folder = path_.substr(0, path_.rfind('/'));

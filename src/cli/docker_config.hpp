@@ -6,6 +6,7 @@
 
 #include <boost/json/object.hpp>
 #include <string>
+#include <vector>
 
 namespace grua::cli {
 
@@ -40,6 +41,8 @@ public:
     /// Under `credentials.server_address`. Warns where the password is stored as it is.
     void store(const Credentials& credentials);
     void erase(const std::string& server);
+    /// "label=keep" and the like, for every prune.
+    std::vector<std::string> prune_filters() const;
 
 private:
     std::string helper_for(const std::string& server) const;

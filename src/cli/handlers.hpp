@@ -90,6 +90,11 @@ void add_platforms(client::Query& query, client::Client& daemon, const Flags& fl
 /// Throws Error(not_implemented) with docker's text.
 void require_api(client::Client& daemon, int minor, const char* what);
 
+/// Rows of the lists, as templates see them.
+Value image_row(const Value& image, const std::string& repository, const std::string& tag, const std::string& digest, bool truncate);
+Value container_row(const Value& container, bool truncate);
+Value volume_row(const Value& volume);
+
 /// `images --tree` of what /images/json?manifests=1 answers; `columns` is 0 where there is no limit.
 std::string image_tree(const Value& summaries, std::size_t columns, bool paint);
 

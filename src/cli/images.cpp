@@ -43,6 +43,8 @@ std::vector<std::string> texts_at(const Value& document, std::string_view member
     return out;
 }
 
+}  // namespace
+
 Value image_row(const Value& image, const std::string& repository, const std::string& tag, const std::string& digest, bool truncate) {
     const std::string id = text_at(image, "Id");
     const std::int64_t created = number_at(image, "Created");
@@ -63,6 +65,8 @@ Value image_row(const Value& image, const std::string& repository, const std::st
         {"SharedSize", size(shared)},
         {"UniqueSize", shared == -1 ? std::string("N/A") : size(whole - shared)}};
 }
+
+namespace {
 
 /// An image has a row for each of its tags, and for each digest without a tag.
 void add_rows(std::vector<Value>& rows, const Value& image, bool digests, bool truncate) {

@@ -85,7 +85,10 @@ std::string program_page() {
     out +=
         ".SH ENVIRONMENT\n.TP\n\\fBGRUA_HOST\\fR, \\fBDOCKER_HOST\\fR\nThe daemon to speak to, the first that is "
         "set.\n.TP\n\\fBDOCKER_API_VERSION\\fR\nThe API version to use instead of the "
-        "newest that both sides know.\n.TP\n\\fBNO_COLOR\\fR\nNo colours.\n";
+        "newest that both sides know.\n.TP\n\\fBDOCKER_CONFIG\\fR\nThe folder of config.json, with what login stores; "
+        "~/.docker if not set.\n.TP\n\\fBDOCKER_AUTH_CONFIG\\fR\nCredentials as in config.json, which go before those "
+        "there.\n.TP\n\\fBDOCKER_DEFAULT_PLATFORM\\fR\nThe platform for run, create and pull where --platform is not "
+        "given.\n.TP\n\\fBNO_COLOR\\fR\nNo colours.\n";
     return out +
            ".SH \"EXIT STATUS\"\n\\fBrun\\fR, \\fBstart \\-a\\fR, \\fBattach\\fR and \\fBexec\\fR end with the status of the process. 125: "
            "grua or the daemon failed; 126: the command "

@@ -68,7 +68,7 @@ std::string right(const std::string& text, std::size_t width) {
 }
 
 bool moves(std::string_view status) {
-    return status == "Downloading" || status == "Pushing" || status == "Loading layer" || status == "Importing";
+    return status == "Downloading" || status == "Pushing" || status == "Loading layer" || status == "Importing" || status == "Saving";
 }
 
 bool is_final(std::string_view status) {
@@ -198,7 +198,7 @@ std::string ProgressView::frame(Clock::time_point now, bool last) {
     std::string hidden;
     std::vector<const Row*> shown;
     if (last) {
-        for (const Row& row : rows_) shown.push_back(&row);
+        shown = begun(hidden);
     } else {
         // The cursor stands on a line of its own, below.
         shown = visible(std::max<std::size_t>(screen, 4) - 2, hidden);
@@ -226,6 +226,19 @@ std::string ProgressView::frame(Clock::time_point now, bool last) {
     painted_ = now;
     pending_ = false;
     return out + "\x1b[J";
+}
+
+/// For the end: after a failure, a long list of what never began tells nothing.
+std::vector<const ProgressView::Row*> ProgressView::begun(std::string& hidden) const {
+    const auto waits = [](const Row& row) { return row.phase == Phase::waiting && row.size == 0; };
+    const auto waiting = static_cast<std::size_t>(std::ranges::count_if(rows_, waits));
+    const bool few = waiting < 4;
+    std::vector<const Row*> out;
+    for (const Row& row : rows_) {
+        if (few || !waits(row)) out.push_back(&row);
+    }
+    if (!few) hidden = fmt::format("and {} waiting", waiting);
+    return out;
 }
 
 /// What fits: the rows in work first, then those that wait, then the last that are done.

@@ -96,6 +96,7 @@ private:
     std::string freeze(Clock::time_point now);
 
     std::vector<const Row*> visible(std::size_t room, std::string& hidden) const;
+    std::vector<const Row*> begun(std::string& hidden) const;
     Columns columns_for(const std::vector<const Row*>& rows) const;
     Line row_line(const Row& row, const Columns& columns, Clock::time_point now) const;
     Line total_line(const Columns& columns, Clock::time_point now, bool last) const;

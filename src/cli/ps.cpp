@@ -148,7 +148,9 @@ std::string quoted(const std::string& text) {
     return out + "\"";
 }
 
-Value row_of(const Value& container, bool truncate) {
+}  // namespace
+
+Value container_row(const Value& container, bool truncate) {
     const std::string id = text_at(container, "Id");
     const std::string command = text_at(container, "Command");
     const std::int64_t created = number_at(container, "Created");
@@ -176,6 +178,8 @@ Value row_of(const Value& container, bool truncate) {
                                {"Networks", join(networks, ",")},
                                {"Platform", nullptr}};
 }
+
+namespace {
 
 constexpr std::array headings{Heading{"ID", "CONTAINER ID"},
                               Heading{"Names", "NAMES"},
@@ -211,7 +215,7 @@ int list_containers(Context& context, const Parsed& given) {
 
     const bool truncate = !flags.on("no-trunc");
     std::vector<Value> rows;
-    for (const Value& container : answer.as_array()) rows.push_back(row_of(container, truncate));
+    for (const Value& container : answer.as_array()) rows.push_back(container_row(container, truncate));
     Listing listing{.default_table = "{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}",
                     .headings = headings};
     if (flags.on("size")) listing.default_table += "\t{{.Size}}";

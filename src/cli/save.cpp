@@ -80,7 +80,7 @@ public:
         bytes_ += static_cast<std::int64_t>(count);
         view_.resize(terminal_size(STDERR_FILENO));
         const Value message =
-            boost::json::object{{"status", "Loading layer"}, {"id", name_}, {"progressDetail", boost::json::object{{"current", bytes_}}}};
+            boost::json::object{{"status", "Saving"}, {"id", name_}, {"progressDetail", boost::json::object{{"current", bytes_}}}};
         write_stream(STDERR_FILENO, view_.take(message, ProgressView::Clock::now()));
     }
     void finish() { write_stream(STDERR_FILENO, view_.finish(ProgressView::Clock::now())); }
@@ -110,10 +110,10 @@ int save_images(Context& context, const Parsed& given) {
     client::Query query;
     for (const std::string& name : given.arguments) query.add("names", name);
     add_platforms(query, daemon, flags, "platform");
-    client::Stream stream = daemon.stream({.method = "GET", .target = "/images/get" + query.text()});
-
     std::optional<OutputFile> file;
     if (!path.empty()) file.emplace(path);
+    client::Stream stream = daemon.stream({.method = "GET", .target = "/images/get" + query.text()});
+
     const int out = file ? file->fd() : STDOUT_FILENO;
     SaveProgress progress(given.arguments.size() == 1 ? given.arguments[0] : fmt::format("{} images", given.arguments.size()),
                           file.has_value());

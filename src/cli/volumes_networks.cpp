@@ -58,6 +58,20 @@ Listing with_labels(Listing listing, const boost::json::array& documents) {
 
 }  // namespace
 
+Value volume_row(const Value& volume) {
+    const Value& usage = at(volume, "UsageData");
+    return boost::json::object{{"Name", text_at(volume, "Name")},
+                               {"Driver", text_at(volume, "Driver")},
+                               {"Scope", text_at(volume, "Scope")},
+                               {"Mountpoint", text_at(volume, "Mountpoint")},
+                               {"Labels", joined_labels(volume)},
+                               {"Links", usage.is_null() ? std::string("N/A") : std::to_string(number_at(usage, "RefCount"))},
+                               {"Size", usage.is_null() ? std::string("N/A") : human_size(static_cast<double>(number_at(usage, "Size")))},
+                               {"Availability", "N/A"},
+                               {"Group", "N/A"},
+                               {"Status", "N/A"}};
+}
+
 int list_volumes(Context& context, const Parsed& given) {
     const Flags& flags = given.flags;
     const std::string filters = filters_argument(flags.list("filter"));
@@ -68,20 +82,7 @@ int list_volumes(Context& context, const Parsed& given) {
     if (const auto* list = at(answer, "Volumes").if_array()) volumes = *list;
     std::ranges::sort(volumes, {}, [](const Value& volume) { return text_at(volume, "Name"); });
     std::vector<Value> rows;
-    for (const Value& volume : volumes) {
-        const Value& usage = at(volume, "UsageData");
-        rows.push_back(
-            boost::json::object{{"Name", text_at(volume, "Name")},
-                                {"Driver", text_at(volume, "Driver")},
-                                {"Scope", text_at(volume, "Scope")},
-                                {"Mountpoint", text_at(volume, "Mountpoint")},
-                                {"Labels", joined_labels(volume)},
-                                {"Links", usage.is_null() ? std::string("N/A") : std::to_string(number_at(usage, "RefCount"))},
-                                {"Size", usage.is_null() ? std::string("N/A") : human_size(static_cast<double>(number_at(usage, "Size")))},
-                                {"Availability", "N/A"},
-                                {"Group", "N/A"},
-                                {"Status", "N/A"}});
-    }
+    for (const Value& volume : volumes) rows.push_back(volume_row(volume));
     const Listing listing = with_labels({.default_table = "{{.Driver}}\t{{.Name}}", .headings = volume_headings}, volumes);
     const std::string format = flags.text("format");
     print(render_rows(listing, flags.on("quiet") && (format.empty() || format == "table") ? "{{.Name}}" : format, rows));
