@@ -133,7 +133,7 @@ void Download::fetch(std::uint64_t& from, std::uint64_t& end, const Sink& sink) 
             core_.note_up(endpoint);
         } catch (const Failure& failure) {
             if (from > before) served_.insert(endpoint.authority());
-            current_ = next_host(core_, endpoints_, current_, failure, attempts, from > before);
+            current_ = next_host(core_, endpoints_, current_, failure, attempts, from > before && !failure.stalled);
         }
     }
 }

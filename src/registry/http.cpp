@@ -396,6 +396,7 @@ void Http::Transfer::fail_transfer(CURL* easy, CURLcode result) {
     Failure failure{ErrorKind::unavailable, fmt::format("{} \"{}\": {}", spelled(request_.method), request_.url.text(), why), retry,
                     response_.status};
     failure.unanswered = response_.status == 0;
+    failure.stalled = stalled_;
     failure.speaks_plain = plain;
     throw failure;
 }

@@ -39,6 +39,7 @@ public:
     std::string said;           ///< what the registry said, without what was asked
     std::string code;           ///< of the registry's error document: "MANIFEST_UNKNOWN"
     bool unanswered = false;    ///< no HTTP answer came at all
+    bool stalled = false;       ///< it sent too little for too long; what it sent is no progress
     bool speaks_plain = false;  ///< there was an answer to TLS's first bytes, but not TLS
 
 private:

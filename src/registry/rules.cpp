@@ -267,6 +267,12 @@ std::vector<Endpoint> Rules::endpoints(const oci::Reference& reference, Operatio
         if (endpoint.location.authority == hub_domain || endpoint.location.authority == hub_index)
             endpoint.location.authority = hub_registry;
         Location& to = endpoint.location;
+        // A mirror, or where a rule leads to, may be what another rule blocks.
+        const std::string_view domain = to.authority == hub_registry ? hub_domain : std::string_view(to.authority);
+        const std::string there = fmt::format("{}/{}", domain, endpoint.repository);
+        for (const auto* rules : {&own_, &containers_}) {
+            if (const Rule* found = find(*rules, there); found && found->blocked) fail_blocked(to.authority, *found);
+        }
         if (to.scheme.empty() && !to.insecure) to.insecure = is_insecure(to.authority);
         to.tls.skip_verify |= to.insecure;
         endpoint.scheme = to.scheme.empty() ? "https" : to.scheme;

@@ -142,7 +142,7 @@ Rule read_rule(const Reader& reader, bool ours) {
         ours && (reader.table().contains("username") || reader.table().contains("identity-token") || reader.table().contains("ca") ||
                  reader.table().contains("client-certificate") || reader.table().contains("headers"));
     const bool wildcard = rule.prefix.starts_with("*.");
-    if (!location.empty() || (!wildcard && (insecure || has_more))) {
+    if (!rule.blocked && (!location.empty() || (!wildcard && (insecure || has_more)))) {
         rule.location = reader.location(location.empty() ? rule.prefix : location);
         rule.location->insecure |= insecure;
     }

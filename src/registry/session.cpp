@@ -19,6 +19,9 @@ constexpr std::chrono::seconds down_time{30};
 constexpr std::size_t memory_limit = 1000;        // hosts that are remembered
 constexpr std::string_view client_id = "docker";  // token services know this one
 
+/// A host that is down is so whatever it is spoken to with.
+std::string down_key(const Endpoint& endpoint) { return endpoint.authority() + endpoint.location.api; }
+
 std::string environment(std::initializer_list<const char*> names) {
     for (const char* name : names) {
         if (const char* value = ::getenv(name); value && *value) return value;
@@ -79,20 +82,20 @@ void Core::reload() {
 
 bool Core::is_down(const Endpoint& endpoint) const {
     const std::lock_guard lock{mutex_};
-    const auto found = down_.find(endpoint.base().text());
+    const auto found = down_.find(down_key(endpoint));
     return found != down_.end() && Clock::now() < found->second;
 }
 
 void Core::note_down(const Endpoint& endpoint) {
     const std::lock_guard lock{mutex_};
     if (down_.size() >= memory_limit) down_.clear();
-    down_.insert_or_assign(endpoint.base().text(), Clock::now() + down_time);
+    down_.insert_or_assign(down_key(endpoint), Clock::now() + down_time);
 }
 
 void Core::note_up(const Endpoint& endpoint) {
     note_scheme(endpoint);
     const std::lock_guard lock{mutex_};
-    if (!down_.empty()) down_.erase(endpoint.base().text());
+    if (!down_.empty()) down_.erase(down_key(endpoint));
 }
 
 std::string Core::known_scheme(const std::string& authority) const {
@@ -186,7 +189,7 @@ const Tls& Session::tls_for(const Url& url) {
 }
 
 Response Session::perform(Request& request, const Accept& accept, bool own_host) {
-    rules_->check_host(request.url.authority());
+    if (!own_host) rules_->check_host(request.url.authority());
     std::vector<std::string> headers = request.headers;
     if (own_host) request.headers.insert(request.headers.end(), endpoint_.location.headers.begin(), endpoint_.location.headers.end());
     const Accept only_success = [&](const Response& head) { return accept && is_success(head.status) ? accept(head) : Sink{}; };
