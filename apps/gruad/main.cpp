@@ -12,6 +12,7 @@
 #include "layers/layers.hpp"
 #include "network/networks.hpp"
 #include "options.hpp"
+#include "registry/client.hpp"
 #include "store/database.hpp"
 #include "volumes/volumes.hpp"
 
@@ -26,6 +27,7 @@
 #include <boost/asio/signal_set.hpp>
 #include <csignal>
 #include <cstdio>
+#include <filesystem>
 #include <optional>
 
 namespace {
@@ -113,14 +115,27 @@ network::Options network_options(const gruad::Options& options) {
     return out;
 }
 
+registry::Options registry_options(const gruad::Options& options) {
+    registry::Options out;
+    // Beside daemon.json, wherever that is.
+    out.config_directory = std::filesystem::path(options.config_file).parent_path();
+    out.insecure_registries = options.insecure_registries;
+    out.mirrors = options.registry_mirrors;
+    out.http_proxy = options.http_proxy;
+    out.https_proxy = options.https_proxy;
+    out.no_proxy = options.no_proxy;
+    return out;
+}
+
 void apply(const gruad::Options& options, api::Settings& settings) {
     settings.debug = options.debug || options.log_level == "debug";
     settings.labels = options.labels;
 }
 
-/// SIGHUP: debug and labels, as the file has them now.
-void reload(const std::vector<std::string>& arguments, api::Settings& settings) {
+/// SIGHUP: debug, labels and the rules for registries, as the files have them now.
+void reload(const std::vector<std::string>& arguments, api::Settings& settings, registry::Client& registry) {
     try {
+        registry.reload();
         const gruad::Options options = gruad::parse_options(arguments);
         apply(options, settings);
         log::configure(settings.debug ? log::Level::debug : gruad::parse_level(options.log_level),
@@ -132,12 +147,12 @@ void reload(const std::vector<std::string>& arguments, api::Settings& settings) 
 }
 
 asio::awaitable<void> serve(api::Server& server, engine::Engine& engine, std::vector<Fd> listeners, api::Settings& settings,
-                            std::vector<std::string> arguments, std::chrono::seconds patience) {
+                            registry::Client& registry, std::vector<std::string> arguments, std::chrono::seconds patience) {
     co_await engine.recover();
     for (Fd& listener : listeners) server.accept_from(std::move(listener));
     log::info("gruad {} serves the Engine API", GRUA_VERSION);
     asio::signal_set signals{co_await asio::this_coro::executor, SIGTERM, SIGINT, SIGHUP};
-    while (co_await signals.async_wait(asio::use_awaitable) == SIGHUP) reload(arguments, settings);
+    while (co_await signals.async_wait(asio::use_awaitable) == SIGHUP) reload(arguments, settings, registry);
     log::info("ending; containers go on running");
     co_await server.stop(patience);
     co_await engine.shutdown();
@@ -188,6 +203,7 @@ int run(const std::vector<std::string>& arguments) {
     images::ImageStore images{database, content, layers};
     volumes::Volumes volumes{options.data_root + "/volumes"};
     network::Networks networks{network_options(options)};
+    registry::Client registry{registry_options(options)};
 
     asio::io_context loop{1};
     asio::thread_pool pool{pool_threads};
@@ -197,15 +213,18 @@ int run(const std::vector<std::string>& arguments) {
                               pool,
                               engine_options(options),
                               {.database = database, .layers = layers, .images = images, .volumes = volumes, .networks = networks}};
-        const api::Services services{.engine = engine, .pool = pool, .settings = settings};
+        api::Transfers transfers;
+        const api::Services services{.engine = engine, .pool = pool, .settings = settings, .registry = registry, .transfers = transfers};
         api::Server server{loop.get_executor(), services};
-        asio::co_spawn(loop,
-                       serve(server, engine, std::move(listeners), settings, arguments, std::chrono::seconds{options.shutdown_timeout}),
-                       [&](std::exception_ptr error) {
-                           failure = error;
-                           loop.stop();
-                       });
+        asio::co_spawn(
+            loop,
+            serve(server, engine, std::move(listeners), settings, registry, arguments, std::chrono::seconds{options.shutdown_timeout}),
+            [&](std::exception_ptr error) {
+                failure = error;
+                loop.stop();
+            });
         loop.run();
+        transfers.stop();
         pool.join();
     }
     for (const api::Address& address : addresses) {

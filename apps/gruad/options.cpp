@@ -43,9 +43,13 @@ const std::array table = {
     Option{"group", 'G', "group", &Options::group, "Group of the unix socket"},
     Option{"help", 0, "", &Options::help, "Print this"},
     Option{"host", 'H', "hosts", &Options::hosts, "Address to listen on: unix:///path or tcp://127.0.0.1:port"},
+    Option{"http-proxy", 0, "http-proxy", &Options::http_proxy, "Proxy for registries over HTTP"},
+    Option{"https-proxy", 0, "https-proxy", &Options::https_proxy, "Proxy for registries over HTTPS"},
     Option{"icc", 0, "icc", &Options::icc, "Containers of the default bridge reach each other"},
     Option{"init", 0, "init", &Options::init, "An init process in each container"},
     Option{"init-path", 0, "init-path", &Options::init_path, "Path of grua-init"},
+    Option{"insecure-registry", 0, "insecure-registries", &Options::insecure_registries,
+           "Registry (host:port or CIDR) without TLS or with a certificate that nobody signed"},
     Option{"ip-forward", 0, "ip-forward", &Options::ip_forward, "Switch IP forwarding on"},
     Option{"ip-masq", 0, "ip-masq", &Options::ip_masq, "Masquerade what leaves the default bridge"},
     Option{"label", 0, "labels", &Options::labels, "Label of this daemon, key=value"},
@@ -53,7 +57,9 @@ const std::array table = {
     Option{"log-level", 'l', "log-level", &Options::log_level, "debug, info, warn or error"},
     Option{"mtu", 0, "mtu", &Options::mtu, "MTU of the default bridge"},
     Option{"no-new-privileges", 0, "no-new-privileges", &Options::no_new_privileges, "no-new-privileges for all containers"},
+    Option{"no-proxy", 0, "no-proxy", &Options::no_proxy, "Hosts that are reached without a proxy"},
     Option{"pidfile", 'p', "pidfile", &Options::pidfile, "File for this daemon's process ID"},
+    Option{"registry-mirror", 0, "registry-mirrors", &Options::registry_mirrors, "Mirror of Docker Hub; registries.toml has more"},
     Option{"shutdown-timeout", 0, "shutdown-timeout", &Options::shutdown_timeout, "Seconds that a shutdown may take"},
     Option{"validate", 0, "", &Options::validate, "Check the configuration and end"},
     Option{"version", 'v', "", &Options::version, "Print the version and end"},
@@ -87,9 +93,6 @@ constexpr auto unbuilt = std::to_array<std::string_view>({"add-runtime",
                                                           "fixed-cidr",
                                                           "fixed-cidr-v6",
                                                           "host-gateway-ip",
-                                                          "http-proxy",
-                                                          "https-proxy",
-                                                          "insecure-registry",
                                                           "ip",
                                                           "ip-forward-no-drop",
                                                           "ip6tables",
@@ -104,11 +107,9 @@ constexpr auto unbuilt = std::to_array<std::string_view>({"add-runtime",
                                                           "metrics-addr",
                                                           "network-control-plane-mtu",
                                                           "network-diagnostic-port",
-                                                          "no-proxy",
                                                           "node-generic-resource",
                                                           "nri-opts",
                                                           "raw-logs",
-                                                          "registry-mirror",
                                                           "restart",
                                                           "rootless",
                                                           "seccomp-profile",
@@ -126,10 +127,9 @@ constexpr auto unbuilt = std::to_array<std::string_view>({"add-runtime",
                                                           "userns-remap"});
 
 /// dockerd's other keys where they are not the flag's name.
-constexpr auto unbuilt_keys =
-    std::to_array<std::string_view>({"authorization-plugins", "builder", "cdi-spec-dirs", "default-address-pools", "default-network-opts",
-                                     "exec-opts", "features", "host-gateway-ips", "insecure-registries", "log-opts",
-                                     "node-generic-resources", "proxies", "registry-mirrors", "runtimes", "storage-opts"});
+constexpr auto unbuilt_keys = std::to_array<std::string_view>({"authorization-plugins", "builder", "cdi-spec-dirs", "default-address-pools",
+                                                               "default-network-opts", "exec-opts", "features", "host-gateway-ips",
+                                                               "log-opts", "node-generic-resources", "runtimes", "storage-opts"});
 
 [[noreturn]] void refuse(std::string text) { throw Error(ErrorKind::invalid_argument, std::move(text)); }
 
@@ -214,7 +214,14 @@ void read_config_file(Options& options, const Given& given) {
     if (error || !value.is_object()) refuse("not a JSON object");
     std::vector<std::string> unknown;
     std::vector<std::string> conflicts;
-    for (const auto& [key_text, each] : value.get_object()) {
+    boost::json::object members = value.get_object();
+    // dockerd keeps its proxies in an object of their own.
+    if (const json::Value* proxies = members.if_contains("proxies")) {
+        if (!proxies->is_object()) refuse("proxies: expected an object");
+        for (const auto& [name, proxy] : boost::json::object(proxies->get_object())) members.emplace(name, proxy);
+        members.erase("proxies");
+    }
+    for (const auto& [key_text, each] : members) {
         const std::string_view key{key_text};
         const auto found = std::ranges::find(table, key, &Option::key);
         if (found == table.end() || key.empty()) {

@@ -29,6 +29,11 @@ struct Options {
     std::vector<std::string> dns_options;
     std::vector<std::string> dns_search;
     std::vector<std::string> labels;
+    std::vector<std::string> insecure_registries;
+    std::vector<std::string> registry_mirrors;
+    std::string http_proxy;
+    std::string https_proxy;
+    std::string no_proxy;
     std::int64_t mtu = 0;
     std::int64_t shutdown_timeout = 15;
     bool debug = false;

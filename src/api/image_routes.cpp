@@ -5,10 +5,6 @@
 #include "base/log.hpp"
 
 #include <fnmatch.h>
-#include <boost/asio/as_tuple.hpp>
-#include <boost/asio/experimental/concurrent_channel.hpp>
-#include <boost/asio/post.hpp>
-#include <boost/asio/this_coro.hpp>
 
 namespace grua::api {
 
@@ -29,23 +25,13 @@ images::UsedBy used_by(const Services& services) {
     };
 }
 
-void publish(const Services& services, std::string action, std::string id, std::string name) {
-    services.engine.events().publish(
-        {.type = "image", .action = std::move(action), .id = std::move(id), .attributes = {{"name", std::move(name)}}});
-}
-
 std::vector<wire::RemovedImage> tell_removed(const Services& services, const std::vector<images::Removed>& removed) {
     std::vector<wire::RemovedImage> out;
     for (const images::Removed& one : removed) {
-        if (!one.image_id.empty()) publish(services, one.untagged.empty() ? "delete" : "untag", one.image_id, one.image_id);
+        if (!one.image_id.empty()) publish_image(services, one.untagged.empty() ? "delete" : "untag", one.image_id, one.image_id);
         out.push_back({.untagged = one.untagged, .deleted = one.deleted});
     }
     return out;
-}
-
-std::string reference_of(std::string_view repo, std::string_view tag) {
-    if (tag.empty()) return std::string(repo);
-    return fmt::format("{}{}{}", repo, tag.starts_with("sha256:") ? "@" : ":", tag);
 }
 
 bool name_matches(const images::Image& image, const std::string& pattern) {
@@ -59,6 +45,47 @@ bool name_matches(const images::Image& image, const std::string& pattern) {
 
 }  // namespace
 
+void publish_image(const Services& services, std::string action, std::string id, std::string name) {
+    services.engine.events().publish(
+        {.type = "image", .action = std::move(action), .id = std::move(id), .attributes = {{"name", std::move(name)}}});
+}
+
+std::string reference_of(std::string_view repo, std::string_view tag) {
+    if (tag.empty()) return std::string(repo);
+    return fmt::format("{}{}{}", repo, tag.starts_with("sha256:") ? "@" : ":", tag);
+}
+
+SharedSizes::SharedSizes(const std::vector<images::ImagePtr>& images, const layers::LayerStore& layers) : layers_(layers) {
+    for (const images::ImagePtr& image : images) {
+        for (const oci::Digest& each : image->diff_ids) ++users_[each];
+    }
+}
+
+std::int64_t SharedSizes::of(const images::Image& image) const {
+    std::uint64_t sum = 0;
+    for (const oci::Digest& each : image.diff_ids) {
+        const auto users = users_.find(each);
+        if (users == users_.end() || users->second < 2) continue;
+        if (const auto layer = layers_.find(each)) sum += layer->size;
+    }
+    return static_cast<std::int64_t>(sum);
+}
+
+std::vector<oci::Platform> platforms_of(const Exchange& exchange) {
+    std::vector<oci::Platform> out;
+    for (const std::string& text : exchange.query().all("platform")) {
+        if (!text.empty()) out.push_back(platform_of(text));
+    }
+    return out;
+}
+
+oci::Platform platform_of(std::string_view text) {
+    if (!text.starts_with('{')) return oci::Platform::parse(text);
+    oci::Platform out;
+    while_doing("platform", [&] { json::detail::read(parse_json(text), out, ""); });
+    return out;
+}
+
 wire::ImageSummary image_summary(const images::Image& image) {
     return {.id = image.id,
             .parent_id = image.parent,
@@ -66,7 +93,30 @@ wire::ImageSummary image_summary(const images::Image& image) {
             .repo_digests = image.repo_digests,
             .created = seconds_of(image.created),
             .size = static_cast<std::int64_t>(image.size),
-            .labels = image.config.config.labels};
+            .labels = image.config.config.labels,
+            .descriptor = image.target};
+}
+
+std::vector<wire::ManifestSummary> manifests_of(const Services& services, const images::Image& image) {
+    using Kind = images::Variant::Kind;
+    std::vector<wire::ManifestSummary> out;
+    for (const images::Variant& variant : image.variants) {
+        wire::ManifestSummary& one = out.emplace_back();
+        one.id = variant.manifest.digest;
+        one.descriptor = variant.manifest;
+        one.available = variant.available;
+        one.size.content = static_cast<std::int64_t>(variant.content_size);
+        one.size.total = static_cast<std::int64_t>(variant.content_size + variant.unpacked_size);
+        one.kind = variant.kind == Kind::image ? "image" : variant.kind == Kind::attestation ? "attestation" : "unknown";
+        if (variant.kind == Kind::image) {
+            one.image_data = {.platform = variant.platform, .size = {static_cast<std::int64_t>(variant.unpacked_size)}};
+            for (const engine::RecordPtr& record : services.engine.using_image(image.id)) {
+                if (record->image_manifest == variant.manifest.digest) one.image_data->containers.push_back(record->id);
+            }
+        }
+        if (variant.subject) one.attestation_data = {.subject = variant.subject->text()};
+    }
+    return out;
 }
 
 wire::ImageInspect image_inspect_of(const images::Image& image) {
@@ -88,6 +138,7 @@ wire::ImageInspect image_inspect_of(const images::Image& image) {
     out.size = static_cast<std::int64_t>(image.size);
     for (const oci::Digest& digest : image.diff_ids) out.root_fs.layers.push_back(digest.text());
     out.metadata.last_tag_time = format_time(image.last_tagged);
+    out.descriptor = image.target;
     return out;
 }
 
@@ -104,26 +155,46 @@ Answer image_list(const Services& services, Exchange& exchange) {
         before = parse_timestamp(filters.get("until").back(), now());
         if (!before) fail(ErrorKind::invalid_argument, "invalid filter 'until={}'", filters.get("until").back());
     }
+    const bool with_manifests = exchange.query().flag("manifests");
+    const std::vector<images::ImagePtr> images = store.list();
+    std::optional<SharedSizes> shared;
+    if (exchange.query().flag("shared-size")) shared.emplace(images, services.engine.rooms().layers);
     std::vector<wire::ImageSummary> out;
-    for (const images::ImagePtr& image : store.list()) {
+    for (const images::ImagePtr& image : images) {
         if (dangling && *dangling != image->references.empty()) continue;
         if ((before && image->created >= *before) || (since && image->created <= *since)) continue;
         if (!filters.labels("label", image->config.config.labels) || !filters.no_labels("label!", image->config.config.labels)) continue;
         const auto matches = [&](const std::string& pattern) { return name_matches(*image, pattern); };
         if (filters.has("reference") && std::ranges::none_of(filters.get("reference"), matches)) continue;
-        out.push_back(image_summary(*image));
+        wire::ImageSummary& one = out.emplace_back(image_summary(*image));
+        if (with_manifests) one.manifests = manifests_of(services, *image);
+        if (shared) one.shared_size = shared->of(*image);
     }
     co_await send_json(exchange, 200, out);
 }
 
 Answer image_inspect(const Services& services, Exchange& exchange) {
-    const images::ImagePtr image = store_of(services).get(exchange.name);
-    co_await send_json(exchange, 200, image_inspect_of(*image));
+    const auto platforms = platforms_of(exchange);
+    images::ImagePtr image = store_of(services).get(exchange.name);
+    if (platforms.size() > 1) fail(ErrorKind::invalid_argument, "platform: only one at a time");
+    if (!platforms.empty()) {
+        image = co_await offload(services.pool, [&store = store_of(services), image, platform = platforms.front()] {
+            return store.for_platform(image, platform);
+        });
+    }
+    wire::ImageInspect out = image_inspect_of(*image);
+    if (exchange.query().flag("manifests") && platforms.empty()) out.manifests = manifests_of(services, *image);
+    co_await send_json(exchange, 200, out);
 }
 
 Answer image_history(const Services& services, Exchange& exchange) {
     images::ImageStore& store = store_of(services);
-    const auto lines = co_await offload(services.pool, [&store, name = exchange.name] { return store.history(name); });
+    const auto platforms = platforms_of(exchange);
+    if (platforms.size() > 1) fail(ErrorKind::invalid_argument, "platform: only one at a time");
+    const auto lines = co_await offload(services.pool, [&store, name = exchange.name, platforms] {
+        const images::ImagePtr image = store.get(name);
+        return store.history(platforms.empty() ? *image : *store.for_platform(image, platforms.front()));
+    });
     std::vector<wire::HistoryLine> out;
     for (const images::HistoryLine& line : lines) {
         wire::HistoryLine& one = out.emplace_back();
@@ -144,7 +215,7 @@ Answer image_tag(const Services& services, Exchange& exchange) {
         store.tag(name, target);
         return true;
     });
-    if (const images::ImagePtr image = store.find(target)) publish(services, "tag", image->id, target);
+    if (const images::ImagePtr image = store.find(target)) publish_image(services, "tag", image->id, target);
     co_await exchange.send_empty(201);
 }
 
@@ -176,108 +247,6 @@ Answer image_prune(const Services& services, Exchange& exchange) {
     out["ImagesDeleted"] = removed.empty() ? json::Value(nullptr) : json::detail::write(removed, exchange.version);
     out["SpaceReclaimed"] = pruned.reclaimed;
     co_await exchange.send(200, boost::json::serialize(out) + "\n");
-}
-
-namespace {
-
-using boost::json::object;
-
-/// Progress of one layer as the CLI's bars read it.
-std::string progress_line(const images::LoadProgress& progress) {
-    return boost::json::serialize(object{{"status", progress.status},
-                                         {"progressDetail", object{{"current", progress.current}, {"total", progress.total}}},
-                                         {"id", progress.id}}) +
-           "\r\n";
-}
-
-std::string stream_line(const std::string& text) { return boost::json::serialize(object{{"stream", text + "\n"}}) + "\r\n"; }
-
-std::string error_line(const Error& error) {
-    return boost::json::serialize(object{{"errorDetail", object{{"message", error.what()}}}, {"error", error.what()}}) + "\r\n";
-}
-
-/// Progress from the pool to the answer. A client that reads slowly loses lines, it does not slow the load: bars are for looking at.
-class ProgressQueue {
-public:
-    explicit ProgressQueue(const asio::any_io_executor& loop) : lines_(loop, 64) {}
-    void put(const images::LoadProgress& progress) { lines_.try_send(boost::system::error_code{}, progress_line(progress)); }
-    void close() { lines_.close(); }
-    /// Writes what comes until close().
-    asio::awaitable<void> write_to(Exchange& exchange) {
-        for (;;) {
-            auto [error, line] = co_await lines_.async_receive(asio::as_tuple(asio::use_awaitable));
-            if (error) co_return;
-            co_await exchange.write(line);
-        }
-    }
-
-private:
-    asio::experimental::concurrent_channel<void(boost::system::error_code, std::string)> lines_;
-};
-
-}  // namespace
-
-Answer image_load(const Services& services, Exchange& exchange) {
-    const bool quiet = exchange.query().flag("quiet", true);
-    if (!exchange.query().get("platform").empty()) fail(ErrorKind::not_implemented, "not implemented: load with a platform");
-    images::ImageStore& store = store_of(services);
-    const auto progress = std::make_shared<ProgressQueue>(co_await asio::this_coro::executor);
-    const auto input = std::make_shared<Fd>(exchange.body_pipe());
-    struct Outcome {
-        std::vector<images::LoadedImage> images;
-        std::optional<Error> error;
-    };
-    const auto outcome = std::make_shared<Outcome>();
-    co_await exchange.begin(200, "application/json");
-    auto work = [&store, quiet, progress, input, outcome] {
-        try {
-            outcome->images = store.load(input->get(), [&](const images::LoadProgress& one) {
-                if (!quiet) progress->put(one);
-            });
-        } catch (const Error& error) {
-            outcome->error = error;
-        } catch (const std::exception& error) {
-            outcome->error = Error(ErrorKind::system, error.what());
-        }
-        *input = Fd{};
-        progress->close();
-    };
-    asio::post(services.pool, std::move(work));
-    co_await progress->write_to(exchange);
-    if (outcome->error) {
-        co_await exchange.write(error_line(*outcome->error));
-    }
-    for (const images::LoadedImage& image : outcome->images) {
-        for (const std::string& name : image.names) co_await exchange.write(stream_line("Loaded image: " + name));
-        if (image.names.empty()) co_await exchange.write(stream_line("Loaded image ID: " + image.id));
-        publish(services, "load", image.id, image.names.empty() ? image.id : image.names.front());
-    }
-    co_await exchange.end();
-}
-
-Answer image_create(const Services& services, Exchange& exchange) {
-    const Query& query = exchange.query();
-    if (!query.get("fromImage").empty()) fail(ErrorKind::not_implemented, "not implemented: pull");
-    const std::string_view source = query.get("fromSrc");
-    if (source.empty()) fail(ErrorKind::invalid_argument, "one of fromImage and fromSrc is needed");
-    if (source != "-") fail(ErrorKind::not_implemented, "not implemented: import from a URL");
-    images::ImportOptions options;
-    options.reference = reference_of(query.get("repo"), query.get("tag"));
-    options.message = query.get("message");
-    images::apply_changes(options.config, query.all("changes"));
-    // os[/architecture[/variant]]
-    const std::vector<std::string> platform = split(query.get("platform"), '/');
-    if (!platform[0].empty() && platform[0] != "linux")
-        fail(ErrorKind::invalid_argument, "platform {}: only linux can be imported", platform[0]);
-    if (platform.size() > 1) options.architecture = platform[1];
-    images::ImageStore& store = store_of(services);
-    const auto input = std::make_shared<Fd>(exchange.body_pipe());
-    const std::string id = co_await offload(services.pool, [&store, input, options] {
-        const Fd own = std::move(*input);
-        return store.import(own.get(), options);
-    });
-    publish(services, "import", id, options.reference.empty() ? id : options.reference);
-    co_await exchange.send(200, boost::json::serialize(object{{"status", id}}) + "\r\n");
 }
 
 }  // namespace grua::api

@@ -47,6 +47,12 @@ Answer image_remove(const Services&, Exchange&);
 Answer image_load(const Services&, Exchange&);
 Answer image_create(const Services&, Exchange&);
 Answer image_prune(const Services&, Exchange&);
+Answer image_push(const Services&, Exchange&);
+Answer image_save(const Services&, Exchange&);
+Answer image_save_all(const Services&, Exchange&);
+Answer image_search(const Services&, Exchange&);
+Answer registry_login(const Services&, Exchange&);
+Answer distribution_inspect(const Services&, Exchange&);
 
 Answer volume_list(const Services&, Exchange&);
 Answer volume_create(const Services&, Exchange&);

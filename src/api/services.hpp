@@ -1,9 +1,11 @@
 // What the routes work on; built by gruad's main and handed down.
 #pragma once
 
+#include "api/transfers.hpp"
 #include "base/text.hpp"
 #include "engine/documents.hpp"
 #include "engine/engine.hpp"
+#include "registry/client.hpp"
 
 #include <string>
 #include <vector>
@@ -22,6 +24,8 @@ struct Services {
     engine::Engine& engine;
     asio::thread_pool& pool;
     Settings& settings;
+    const registry::Client& registry;
+    Transfers& transfers;
 };
 
 }  // namespace grua::api

@@ -132,12 +132,16 @@ Answer disk_usage(const Services& services, Exchange& exchange) {
     std::int64_t layers_size = 0;
     boost::json::array images;
     if (wanted("image")) {
-        for (const images::ImagePtr& image : services.engine.rooms().images.list()) {
+        const engine::Rooms& rooms = services.engine.rooms();
+        const std::vector<images::ImagePtr> all = rooms.images.list();
+        const SharedSizes shared{all, rooms.layers};
+        for (const images::ImagePtr& image : all) {
             wire::ImageSummary summary = image_summary(*image);
             summary.containers = std::ssize(services.engine.using_image(image->id));
-            layers_size += summary.size;
+            summary.shared_size = shared.of(*image);
             images.push_back(json::detail::write(summary, exchange.version));
         }
+        layers_size = static_cast<std::int64_t>(co_await offload(services.pool, [&rooms] { return rooms.images.disk_usage(); }));
     }
     boost::json::array containers;
     if (wanted("container")) {

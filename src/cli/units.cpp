@@ -73,7 +73,7 @@ std::int64_t parse_duration(std::string_view text) {
         if (digits == 0) invalid();
         if (digits == std::string_view::npos) fail(ErrorKind::invalid_argument, "time: missing unit in duration \"{}\"", text);
         double value = 0;
-        const auto [end, error] = std::from_chars(rest.data(), rest.data() + digits, value);
+        const auto [end, error] = std::from_chars(rest.begin(), rest.begin() + static_cast<std::ptrdiff_t>(digits), value);
         if (error != std::errc{} || end != rest.data() + digits) invalid();
         rest.remove_prefix(digits);
         const Unit* found = nullptr;

@@ -5,6 +5,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <array>
 #include <memory>
@@ -51,6 +52,13 @@ Fd ContentStore::open(const oci::Digest& digest) const {
 
 std::string ContentStore::read(const oci::Digest& digest, std::size_t limit) const {
     return read_all(open(digest).get(), digest.text(), limit);
+}
+
+std::optional<std::uint64_t> ContentStore::size(const oci::Digest& digest) const {
+    struct stat status{};
+    if (::lstat(path(digest).c_str(), &status) == 0) return static_cast<std::uint64_t>(status.st_size);
+    if (errno == ENOENT) return std::nullopt;
+    fail_errno("stat content {}", digest.text());
 }
 
 void ContentStore::remove(const oci::Digest& digest) const {

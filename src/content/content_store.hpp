@@ -40,8 +40,14 @@ public:
         std::uint64_t written() const noexcept { return written_; }                    ///< With what an earlier attempt left.
         int fd() const noexcept { return partial_ ? partial_.get() : staged_->fd(); }  ///< Borrowed; for pread(2) of what is written.
 
-        /// Throws invalid_argument where size or digest are not the announced ones; a partial is removed then.
+        /// Throws invalid_argument where size or digest are not the announced ones; a partial is removed then. Nothing may follow
+        /// but commit().
+        void verify();
+
+        /// verify(), and durable under its digest.
         void commit();
+
+        const oci::Digest& digest() const noexcept { return expected_; }  ///< Of receive() after verify() only.
 
         /// Throws away what was written, also what an earlier attempt left.
         void restart();
@@ -51,7 +57,6 @@ public:
         enum class Kind { staged, partial };
         Writer(const ContentStore& store, oci::Digest expected, std::optional<std::uint64_t> size, Kind kind);
         void hash_partial();
-        void verify();
         void publish();
         void discard() noexcept;
 
@@ -63,7 +68,11 @@ public:
         Fd partial_;                               ///< of resume(), locked
         std::uint64_t written_ = 0;
         bool verified_ = false;
+        bool finds_digest_ = false;  ///< of receive()
     };
+
+    /// For bytes whose digest (SHA-256) is not known before they are all there.
+    Writer receive() const;
 
     Writer ingest(const oci::Digest& expected, std::optional<std::uint64_t> size) const;
 
@@ -93,7 +102,8 @@ public:
     bool exists(const oci::Digest& digest) const;
     Fd open(const oci::Digest& digest) const;  ///< Throws not_found.
     std::string read(const oci::Digest& digest, std::size_t limit) const;
-    void remove(const oci::Digest& digest) const;  ///< What is not there is no error.
+    std::optional<std::uint64_t> size(const oci::Digest& digest) const;  ///< Bytes; nothing where it is not here.
+    void remove(const oci::Digest& digest) const;                        ///< What is not there is no error.
     std::vector<oci::Digest> list() const;
 
 private:

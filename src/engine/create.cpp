@@ -60,6 +60,7 @@ Made make(const Rooms& rooms, const std::string& id, const images::Image& image,
           bool auto_remove) {
     Made out;
     Fd image_root;
+    rooms.images.unpack(image);  // a variant for another platform is stored packed
     for (const PlannedMount& mount : planned) {
         MountPoint point = mount.point;
         if (point.type == "bind") check_source(mount);
@@ -134,8 +135,13 @@ asio::awaitable<Created> Engine::Impl::create(CreateRequest request) {
             {.container = get_container(each.substr(0, colon))->record, .read_only = has_mode && each.substr(colon + 1) == "ro"});
     }
 
-    const images::ImagePtr image = rooms.images.get(request.config.image);
+    images::ImagePtr image = rooms.images.get(request.config.image);
     const auto lease = rooms.images.hold(image->id);
+    if (!request.platform.empty()) {
+        image = co_await offload(pool, [this, image, platform = oci::Platform::parse(request.platform)] {
+            return rooms.images.for_platform(image, platform);
+        });
+    }
     merge_image(request.config, image->config.config);
     auto planned = plan_mounts(request.config, request.host_config, from);
     std::string anonymous;  // Names, one a line: chosen before the volumes are made, so that recovery knows whose they are.

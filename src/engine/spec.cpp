@@ -175,9 +175,9 @@ oci::Resources spec_resources(const Resources& limits, const DeviceNumbers& devi
     cpu.mems = limits.cpuset_mems;
     if (cpu != oci::CpuLimits{}) out.cpu = cpu;
 
-    if (limits.pids_limit && *limits.pids_limit > 0) {
+    if (limits.pids_limit.value_or(0) > 0) {
         oci::PidsLimit pids;
-        pids.limit = *limits.pids_limit;
+        pids.limit = limits.pids_limit;
         out.pids = pids;
     }
 

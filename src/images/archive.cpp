@@ -5,7 +5,9 @@
 #include "layers/source.hpp"
 #include "layers/tar.hpp"
 
-#include <fcntl.h>
+#include <unistd.h>
+#include <algorithm>
+#include <exception>
 #include <filesystem>
 
 namespace grua::images {
@@ -13,17 +15,83 @@ namespace {
 
 constexpr std::uint64_t entry_limit = 100'000;
 constexpr int link_limit = 8;
+constexpr std::uint64_t document_limit = std::uint64_t{8} << 20U;
+constexpr std::uint64_t documents_limit = std::uint64_t{128} << 20U;
+constexpr std::size_t blob_limit = 20'000;  // each has a descriptor until the end
+constexpr std::size_t side_by_side = 2;
+constexpr std::size_t buffer_size = std::size_t{256} << 10U;
 
 std::string clean(const std::string& path) { return std::filesystem::path("/" + path).lexically_normal().relative_path().string(); }
 
+/// "blobs/sha256/<hex>" says what the bytes must be.
+std::optional<oci::Digest> named_digest(const std::string& path) {
+    const std::vector<std::string> parts = split(path, '/');
+    if (parts.size() != 3 || parts[0] != "blobs") return std::nullopt;
+    return oci::Digest::parse(parts[1] + ":" + parts[2]);
+}
+
+bool looks_like_layer(std::string_view first) {
+    return first.starts_with("\x1f\x8b") || first.starts_with("\x28\xb5\x2f\xfd") ||
+           (first.size() >= 512 && (first.substr(257, 5) == "ustar" || first.find_first_not_of('\0') == std::string_view::npos));
+}
+
 }  // namespace
 
-Archive::Archive(int input, Fd spool) : spool_(std::move(spool)) {
+/// The bytes of one entry; the first ones can be looked at before.
+class EntryReader {
+public:
+    EntryReader(layers::TarReader& tar, std::vector<char>& buffer, std::function<void(std::uint64_t)> progress)
+        : tar_(tar), buffer_(buffer), progress_(std::move(progress)) {
+        fill();
+    }
+    std::string_view chunk() const { return {buffer_.data(), have_}; }
+    void next() {
+        done_ += have_;
+        if (progress_) progress_(done_);
+        fill();
+    }
+
+private:
+    void fill() {
+        have_ = 0;
+        for (std::size_t count = 1; have_ < buffer_.size() && count > 0; have_ += count)
+            count = tar_.read(std::span(buffer_).subspan(have_));
+    }
+
+    layers::TarReader& tar_;
+    std::vector<char>& buffer_;
+    std::function<void(std::uint64_t)> progress_;
+    std::size_t have_ = 0;
+    std::uint64_t done_ = 0;
+};
+
+/// A blob that is not committed, and what is unpacked from it.
+struct Archive::Blob {
+    explicit Blob(content::ContentStore::Writer made) : writer(std::move(made)) {}
+
+    /// Takes the result of the unpacking.
+    void settle() {
+        if (!incoming) return;
+        try {
+            staged = incoming->finish();
+        } catch (...) {
+            error = std::current_exception();  // it may be no layer at all
+        }
+        incoming.reset();
+    }
+
+    content::ContentStore::Writer writer;
+    std::unique_ptr<Incoming> incoming;  // ends before the writer's file closes
+    layers::StagedPtr staged;
+    std::exception_ptr error;
+};
+
+Archive::Archive(int input, content::ContentStore& content, layers::LayerStore& layers, const OnProgress& progress)
+    : content_(content), layers_(layers) {
     layers::FdSource raw{input};
     const auto plain = layers::decompress(raw);
     layers::TarReader tar{*plain, {.entries = entry_limit}};
-    std::vector<char> buffer(std::size_t{256} << 10U);
-    std::uint64_t end = 0;
+    std::vector<char> buffer(buffer_size);
     using Type = layers::TarEntry::Type;
     while (const auto entry = tar.next()) {
         const std::string name = clean(entry->name);
@@ -33,16 +101,72 @@ Archive::Archive(int input, Fd spool) : spool_(std::move(spool)) {
             links_[name] = clean(entry->link);
         } else if (entry->type == Type::file) {
             if (entry->sparse) fail(ErrorKind::invalid_argument, "invalid archive: {} is sparse", name);
-            for (std::size_t count = tar.read(buffer); count > 0; count = tar.read(buffer)) write_all(fd(), {buffer.data(), count}, name);
-            files_[name] = {end, entry->size};
-            end += entry->size;
+            EntryReader reader{tar, buffer, [&, size = entry->size](std::uint64_t done) {
+                                   if (progress) progress(name, done, size);
+                               }};
+            add_file(name, entry->size, reader);
         }
     }
     while (plain->read(buffer) > 0) {
     }
 }
 
-std::optional<Archive::Extent> Archive::find(const std::string& path) const {
+Archive::~Archive() = default;
+
+void Archive::make_room() {
+    while (unpacking_.size() >= side_by_side) {
+        unpacking_.front()->settle();
+        unpacking_.erase(unpacking_.begin());
+    }
+}
+
+void Archive::add_file(const std::string& name, std::uint64_t size, EntryReader& reader) {
+    const std::optional<oci::Digest> expected = named_digest(name);
+    const bool is_layer = looks_like_layer(reader.chunk());
+    if (!is_layer && size <= document_limit && reader.chunk().size() <= buffer_size) {
+        document_bytes_ += size;
+        if (document_bytes_ > documents_limit) fail(ErrorKind::invalid_argument, "invalid archive: too many documents");
+        std::string text;
+        text.reserve(size);
+        for (; !reader.chunk().empty(); reader.next()) text += reader.chunk();
+        const oci::Digest digest = content::digest_of(text, expected ? expected->algorithm() : "sha256");
+        if (expected && digest != *expected) {
+            fail(ErrorKind::invalid_argument, "invalid archive: {} has the digest {}", expected->text(), digest.text());
+        }
+        files_.insert_or_assign(name, File{digest, size});
+        documents_.insert_or_assign(digest, std::move(text));
+        return;
+    }
+    if (expected && content_.size(*expected) == size) {
+        // It is here; that the archive is whole is checked all the same.
+        content::Hasher hasher{expected->algorithm()};
+        for (; !reader.chunk().empty(); reader.next()) hasher.update(reader.chunk());
+        if (const oci::Digest actual = hasher.finish(); actual != *expected) {
+            fail(ErrorKind::invalid_argument, "invalid archive: {} has the digest {}", expected->text(), actual.text());
+        }
+        files_.insert_or_assign(name, File{*expected, size});
+        return;
+    }
+    if (blobs_.size() >= blob_limit) fail(ErrorKind::invalid_argument, "invalid archive: too many files");
+    auto blob = std::make_unique<Blob>(expected ? content_.ingest(*expected, size) : content_.receive());
+    if (is_layer) {
+        make_room();
+        blob->incoming = std::make_unique<Incoming>(layers_, blob->writer.fd(), std::nullopt);
+    }
+    for (; !reader.chunk().empty(); reader.next()) {
+        blob->writer.write(reader.chunk());
+        if (blob->incoming) blob->incoming->grew_to(blob->writer.written());
+    }
+    if (blob->incoming) blob->incoming->end();
+    while_doing("invalid archive", [&] { blob->writer.verify(); });
+    const oci::Digest digest = blob->writer.digest();
+    files_.insert_or_assign(name, File{digest, size});
+    if (blobs_.contains(digest)) return;
+    if (blob->incoming) unpacking_.push_back(blob.get());
+    blobs_.emplace(digest, std::move(blob));
+}
+
+std::optional<Archive::File> Archive::find(const std::string& path) const {
     std::string name = clean(path);
     for (int hop = 0; hop < link_limit; ++hop) {
         if (const auto file = files_.find(name); file != files_.end()) return file->second;
@@ -53,19 +177,74 @@ std::optional<Archive::Extent> Archive::find(const std::string& path) const {
     return std::nullopt;
 }
 
-Archive::Extent Archive::get(const std::string& path) const {
+Archive::File Archive::get(const std::string& path) const {
     const auto found = find(path);
     if (!found) fail(ErrorKind::invalid_argument, "invalid archive: {} is missing", path);
     return *found;
 }
 
 std::string Archive::read(const std::string& path, std::size_t limit) const {
-    const Extent extent = get(path);
-    if (extent.size > limit) fail(ErrorKind::invalid_argument, "invalid archive: {} is larger than {} bytes", path, limit);
-    layers::ExtentSource source{fd(), extent.offset, extent.size};
-    std::string out(extent.size, '\0');
-    for (std::size_t have = 0; have < out.size();) have += source.read(std::span(out).subspan(have));
+    const File file = get(path);
+    if (file.size > limit) fail(ErrorKind::invalid_argument, "invalid archive: {} is larger than {} bytes", path, limit);
+    if (const auto document = documents_.find(file.digest); document != documents_.end()) return document->second;
+    if (const auto blob = blobs_.find(file.digest); blob != blobs_.end()) {
+        layers::ExtentSource source{blob->second->writer.fd(), 0, file.size};
+        std::string out(file.size, '\0');
+        for (std::size_t have = 0; have < out.size();) have += source.read(std::span(out).subspan(have));
+        return out;
+    }
+    return content_.read(file.digest, limit);
+}
+
+std::string Archive::first_bytes(const File& file) const {
+    std::string out(4, '\0');
+    const auto document = documents_.find(file.digest);
+    if (document != documents_.end()) return document->second.substr(0, out.size());
+    const auto blob = blobs_.find(file.digest);
+    const Fd stored = blob == blobs_.end() ? content_.open(file.digest) : Fd{};
+    const ssize_t count = ::pread(blob == blobs_.end() ? stored.get() : blob->second->writer.fd(), out.data(), out.size(), 0);
+    if (count < 0) fail_errno("read {}", file.digest.text());
+    out.resize(static_cast<std::size_t>(count));
     return out;
+}
+
+layers::StagedPtr Archive::layer(const File& file, const oci::Digest& diff_id) {
+    const auto found = blobs_.find(file.digest);
+    if (found != blobs_.end()) {
+        Blob& blob = *found->second;
+        std::erase(unpacking_, &blob);
+        blob.settle();
+        if (blob.error) std::rethrow_exception(blob.error);
+        if (blob.staged && blob.staged->diff_id().algorithm() == diff_id.algorithm()) {
+            if (blob.staged->diff_id() != diff_id) {
+                fail(ErrorKind::invalid_argument, "layer has the diff ID {}, expected {}", blob.staged->diff_id().text(), diff_id.text());
+            }
+            return blob.staged;
+        }
+        layers::ExtentSource source{blob.writer.fd(), 0, file.size};
+        return layers_.stage(source, diff_id);
+    }
+    const auto document = documents_.find(file.digest);
+    if (document != documents_.end()) fail(ErrorKind::invalid_argument, "invalid archive: layer {} is no tar", file.digest.text());
+    const Fd stored = content_.open(file.digest);
+    layers::FdSource source{stored.get()};
+    return layers_.stage(source, diff_id);
+}
+
+void Archive::commit(const std::vector<oci::Digest>& wanted) {
+    std::vector<content::ContentStore::Writer> writers;
+    for (const oci::Digest& digest : wanted) {
+        if (const auto document = documents_.find(digest); document != documents_.end()) {
+            if (content_.exists(digest)) continue;
+            auto& writer = writers.emplace_back(content_.ingest(digest, document->second.size()));
+            writer.write(document->second);
+        } else if (const auto blob = blobs_.find(digest); blob != blobs_.end()) {
+            blob->second->settle();
+            writers.push_back(std::move(blob->second->writer));
+            blobs_.erase(blob);
+        }
+    }
+    content_.commit(writers);
 }
 
 }  // namespace grua::images

@@ -1,34 +1,59 @@
-// The files of an image archive, spooled into one unnamed file: an archive may come through a pipe, its index last.
+// The files of an image archive as they come, through a pipe and with the index last: documents are kept in memory, all
+// else goes into blobs, and what looks like a layer is unpacked while it comes, before anything says that it is wanted.
 #pragma once
 
-#include "base/fd.hpp"
+#include "content/content_store.hpp"
+#include "images/incoming.hpp"
+#include "layers/layers.hpp"
 
 #include <cstdint>
+#include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace grua::images {
 
 class Archive {
 public:
-    /// Reads the tar (plain, gzip, zstd) from `input` to its end, its files into `spool`, an empty file.
-    Archive(int input, Fd spool);
+    /// The name of the entry and how much of it is read.
+    using OnProgress = std::function<void(const std::string& path, std::uint64_t done, std::uint64_t size)>;
 
-    struct Extent {
-        std::uint64_t offset = 0;
+    /// Reads the tar (plain, gzip, zstd) from `input` to its end.
+    Archive(int input, content::ContentStore& content, layers::LayerStore& layers, const OnProgress& progress);
+    ~Archive();
+
+    struct File {
+        oci::Digest digest;
         std::uint64_t size = 0;
     };
     /// Links inside the archive are followed, by name only.
-    std::optional<Extent> find(const std::string& path) const;
-    Extent get(const std::string& path) const;  ///< Throws "invalid archive: … is missing".
+    std::optional<File> find(const std::string& path) const;
+    File get(const std::string& path) const;  ///< Throws "invalid archive: … is missing".
     std::string read(const std::string& path, std::size_t limit) const;
-    int fd() const noexcept { return spool_.get(); }
+    std::string first_bytes(const File& file) const;  ///< A few, to see how it is packed.
+
+    /// The layer that is in the file, unpacked; throws where it has another diff ID.
+    layers::StagedPtr layer(const File& file, const oci::Digest& diff_id);
+
+    /// Makes blobs of those of `wanted` that are not.
+    void commit(const std::vector<oci::Digest>& wanted);
 
 private:
-    Fd spool_;
-    std::map<std::string, Extent> files_;
+    struct Blob;
+    void add_file(const std::string& name, std::uint64_t size, class EntryReader& reader);
+    void make_room();
+
+    content::ContentStore& content_;
+    layers::LayerStore& layers_;
+    std::map<std::string, File> files_;
     std::map<std::string, std::string> links_;
+    std::map<oci::Digest, std::string> documents_;
+    std::uint64_t document_bytes_ = 0;
+    std::map<oci::Digest, std::unique_ptr<Blob>> blobs_;
+    std::vector<Blob*> unpacking_;
 };
 
 }  // namespace grua::images

@@ -3,7 +3,9 @@
 #include "base/error.hpp"
 #include "base/files.hpp"
 #include "base/log.hpp"
+#include "images/fetch.hpp"
 #include "images/image_store_impl.hpp"
+#include "layers/source.hpp"
 
 #include <algorithm>
 #include <set>
@@ -13,10 +15,28 @@ namespace {
 
 constexpr std::array migrations{
     "CREATE TABLE images (id TEXT PRIMARY KEY, manifest TEXT, parent TEXT NOT NULL, tagged INTEGER NOT NULL) STRICT;"
+    "CREATE TABLE image_references (name TEXT PRIMARY KEY, image TEXT NOT NULL REFERENCES images (id) ON DELETE CASCADE) STRICT",
+    // Images are known by their manifest or index; those of before kept neither, nor their layers' blobs, and are loaded again.
+    "DROP TABLE image_references;"
+    "DROP TABLE images;"
+    "CREATE TABLE images (id TEXT PRIMARY KEY, media_type TEXT NOT NULL, size INTEGER NOT NULL, parent TEXT NOT NULL, "
+    "tagged INTEGER NOT NULL) STRICT;"
     "CREATE TABLE image_references (name TEXT PRIMARY KEY, image TEXT NOT NULL REFERENCES images (id) ON DELETE CASCADE) STRICT"};
 
 bool is_hex(std::string_view text) {
     return !text.empty() && std::ranges::all_of(text, [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
+}
+
+void set_references(Image& image, std::vector<oci::Reference> references) {
+    image.references = std::move(references);
+    image.repo_tags.clear();
+    image.repo_digests.clear();
+    const oci::Digest target = oci::Digest::from(image.id);
+    for (const oci::Reference& reference : image.references) {
+        if (!reference.digest()) image.repo_tags.push_back(reference.familiar());
+        std::string digest = reference.with_digest(reference.digest().value_or(target)).familiar();
+        if (std::ranges::find(image.repo_digests, digest) == image.repo_digests.end()) image.repo_digests.push_back(std::move(digest));
+    }
 }
 
 }  // namespace
@@ -24,45 +44,66 @@ bool is_hex(std::string_view text) {
 ImageStore::ImageStore(store::Database& database, content::ContentStore& content, layers::LayerStore& layers)
     : database_(database), content_(content), layers_(layers), held_mutex_(std::make_shared<std::mutex>()) {
     database_.migrate("images", migrations);
-    reload();
+    fetches_ = std::make_unique<Fetches>(content_, layers_);
+    reload({});
     collect();
 }
 
 ImageStore::~ImageStore() = default;
+
+ImageStore::Claims::~Claims() {
+    const std::scoped_lock lock{*store_.held_mutex_};
+    for (const oci::Digest& each : blobs_) {
+        if (--store_.claimed_[each] == 0) store_.claimed_.erase(each);
+    }
+}
+
+void ImageStore::Claims::blob(const oci::Digest& digest) {
+    blobs_.push_back(digest);
+    const std::scoped_lock lock{*store_.held_mutex_};
+    ++store_.claimed_[digest];
+}
+
+bool ImageStore::Claims::layer(const oci::Digest& diff_id) {
+    if (auto held = store_.layers_.hold(diff_id)) {
+        held_.push_back(std::move(held));
+        return true;
+    }
+    return false;
+}
 
 std::shared_ptr<const ImageStore::Snapshot> ImageStore::snapshot() const {
     const std::scoped_lock lock{snapshot_mutex_};
     return snapshot_;
 }
 
-void ImageStore::reload() {
+void ImageStore::reload(const std::set<std::string>& changed) {
     std::map<std::string, std::vector<oci::Reference>> names;
     for (const store::Row& row : database_.query("SELECT name, image FROM image_references ORDER BY name")) {
         names[row.text(1)].push_back(oci::Reference::parse(row.text(0)));
     }
+    const auto old = snapshot();
     auto next = std::make_shared<Snapshot>();
-    for (const store::Row& row : database_.query("SELECT id, manifest, parent, tagged FROM images")) {
+    for (const store::Row& row : database_.query("SELECT id, media_type, size, parent, tagged FROM images")) {
+        const std::string& id = row.text(0);
         try {
-            auto image = std::make_shared<Image>();
-            image->id = row.text(0);
-            if (!row.is_null(1)) image->manifest_digest = oci::Digest::from(row.text(1));
-            image->parent = row.text(2);
-            image->last_tagged = Time{std::chrono::nanoseconds{row.integer(3)}};
-            image->raw_config = content_.read(oci::Digest::from(image->id), oci::image_config_size_limit);
-            image->config = oci::parse_image_config(image->raw_config);
-            image->diff_ids = oci::diff_ids(image->config);
-            image->created = parse_time(image->config.created).value_or(Time{});
-            for (const oci::Digest& diff_id : image->diff_ids) {
-                if (const auto layer = layers_.find(diff_id)) image->size += layer->size;
+            const oci::Descriptor target{.media_type = row.text(1), .digest = id, .size = static_cast<std::uint64_t>(row.integer(2))};
+            const Time tagged{std::chrono::nanoseconds{row.integer(4)}};
+            const auto known = old && !changed.contains(id) ? old->images.find(id) : decltype(old->images.end()){};
+            const bool is_known = old && !changed.contains(id) && known != old->images.end();
+            ImagePtr image = is_known ? known->second : nullptr;
+            if (!image || image->references != names[id] || image->last_tagged != tagged) {
+                // What the documents say is the same where only names changed.
+                const auto fresh = image ? std::make_shared<Image>(*image) : read_image(content_, layers_, target);
+                fresh->parent = row.text(3);
+                fresh->last_tagged = tagged;
+                set_references(*fresh, std::move(names[id]));
+                image = fresh;
             }
-            image->references = names[image->id];
-            for (const oci::Reference& reference : image->references) {
-                (reference.digest() ? image->repo_digests : image->repo_tags).push_back(reference.familiar());
-                next->references.emplace(reference, image);
-            }
-            next->images.emplace(image->id, std::move(image));
+            for (const oci::Reference& reference : image->references) next->references.emplace(reference, image);
+            next->images.emplace(id, std::move(image));
         } catch (const Error& error) {
-            log::error("image {}: {}", row.text(0), error.what());
+            log::error("image {}: {}", id, error.what());
         }
     }
     const std::scoped_lock lock{snapshot_mutex_};
@@ -79,6 +120,12 @@ ImagePtr ImageStore::find(std::string_view reference) const {
         const auto named = state->references.find(name);
         if (named != state->references.end()) return named->second;
         if (!is_hex(reference)) return nullptr;
+    }
+    // An index knows its images by their own digests as well.
+    if (const auto asked = oci::Digest::parse(reference)) {
+        for (const auto& [id, image] : state->images) {
+            if (image->manifest_digest == asked || image->config_digest == asked) return image;
+        }
     }
     ImagePtr found;
     for (const auto& [id, image] : state->images) {
@@ -115,71 +162,123 @@ ImageStore::Lease ImageStore::hold(const std::string& image_id) {
 void ImageStore::add(const std::vector<NewImage>& images) {
     const std::scoped_lock lock{changing_};
     const auto time = static_cast<std::int64_t>(now().time_since_epoch().count());
+    std::set<std::string> changed;
     crash_point("images:before-commit");
     database_.transaction([&] {
         for (const NewImage& each : images) {
-            std::optional<std::string> manifest;
-            if (each.manifest) manifest = each.manifest->text();
+            changed.insert(each.target.digest);
             database_.execute(
-                "INSERT INTO images (id, manifest, parent, tagged) VALUES (?1, ?2, '', ?3) ON CONFLICT (id) DO UPDATE SET "
-                "manifest = coalesce(?2, manifest), tagged = ?3",
-                {each.id, manifest, time});
+                "INSERT INTO images (id, media_type, size, parent, tagged) VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
+                "tagged = excluded.tagged",
+                {each.target.digest, each.target.media_type, each.target.size, each.parent, time});
             for (const oci::Reference& reference : each.references) {
                 database_.execute("INSERT INTO image_references (name, image) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET image = ?2",
-                                  {reference.text(), each.id});
+                                  {reference.text(), each.target.digest});
             }
         }
     });
     crash_point("images:committed");
-    reload();
+    reload(changed);
+}
+
+std::vector<std::string> ImageStore::moved_from(const std::vector<oci::Reference>& names, const std::string& image_id) const {
+    const auto state = snapshot();
+    std::vector<std::string> out;
+    for (const oci::Reference& name : names) {
+        const auto old = state->references.find(name);
+        if (old != state->references.end() && old->second->id != image_id) out.push_back(name.familiar() + " " + old->second->id);
+    }
+    return out;
+}
+
+ImagePtr ImageStore::for_platform(const ImagePtr& image, const oci::Platform& platform) const {
+    const auto is_main = [&](const Variant& each) { return each.manifest.digest == image->manifest_digest->text(); };
+    const auto main = std::ranges::find_if(image->variants, is_main);
+    if (image->variants.size() == 1 && main->platform.fitness(platform) == 0) {
+        fail(ErrorKind::not_found, "image {} was found but its platform ({}) does not match the specified platform ({})",
+             image->references.empty() ? image->id : image->references.front().familiar(), main->platform.text(), platform.text());
+    }
+    const auto out = read_image(content_, layers_, image->target, platform);
+    out->parent = image->parent;
+    out->last_tagged = image->last_tagged;
+    set_references(*out, image->references);
+    return out;
+}
+
+void ImageStore::unpack(const Image& image) {
+    Claims claims{*this};
+    std::vector<layers::StagedPtr> staged;
+    for (std::size_t at = 0; at < image.diff_ids.size(); ++at) {
+        if (claims.layer(image.diff_ids[at])) continue;
+        const oci::Digest blob = oci::Digest::from(image.layers[at].digest);
+        const Fd file = content_.open(blob);
+        layers::FdSource source{file.get()};
+        staged.push_back(layers_.stage(source, image.diff_ids[at]));
+    }
+    if (staged.empty()) return;
+    layers_.publish(staged);
+    const std::scoped_lock lock{changing_};
+    reload({image.id});
 }
 
 void ImageStore::tag(std::string_view reference, std::string_view target) {
     const ImagePtr image = get(reference);
     const oci::Reference name = oci::Reference::parse(target).with_default_tag();
     if (name.digest()) fail(ErrorKind::invalid_argument, "refusing to create a tag with a digest reference");
-    add({{image->id, std::nullopt, {name}}});
+    add({{image->target, {name}, image->parent}});
 }
 
-std::vector<HistoryLine> ImageStore::history(std::string_view reference) const {
-    const ImagePtr image = get(reference);
+std::vector<HistoryLine> ImageStore::history(std::string_view reference) const { return history(*get(reference)); }
+
+std::vector<HistoryLine> ImageStore::history(const Image& image) const {
     std::vector<HistoryLine> out;
     std::size_t layer = 0;
-    for (const oci::HistoryEntry& each : image->config.history) {
+    for (const oci::HistoryEntry& each : image.config.history) {
         HistoryLine line{.id = "<missing>",
                          .created = parse_time(each.created).value_or(Time{}),
                          .created_by = each.created_by,
                          .comment = each.comment};
-        if (!each.empty_layer && layer < image->diff_ids.size()) {
-            if (const auto found = layers_.find(image->diff_ids[layer++])) line.size = found->size;
+        if (!each.empty_layer && layer < image.diff_ids.size()) {
+            if (const auto found = layers_.find(image.diff_ids[layer++])) line.size = found->size;
         }
         out.insert(out.begin(), std::move(line));
     }
     if (!out.empty()) {
-        out.front().id = image->id;
-        out.front().tags = image->repo_tags;
+        out.front().id = image.id;
+        out.front().tags = image.repo_tags;
     }
     return out;
 }
 
+std::uint64_t ImageStore::disk_usage() const {
+    std::uint64_t sum = 0;
+    for (const oci::Digest& each : content_.list()) sum += content_.size(each).value_or(0);
+    for (const layers::Layer& each : layers_.list()) sum += each.size;
+    return sum;
+}
+
 void ImageStore::collect() {
     const std::scoped_lock lock{changing_};
-    collect_later_ = loading_ > 0;
-    if (collect_later_) return;
     const auto state = snapshot();
-    std::set<oci::Digest> wanted;
     for (const store::Row& row : database_.query("SELECT id FROM images")) {
-        // An image that cannot be read keeps everything: its layers are not known.
+        // An image that cannot be read keeps everything: what it needs is not known.
         if (!state->images.contains(row.text(0))) return;
     }
-    for (const auto& [id, image] : state->images) wanted.insert(image->diff_ids.begin(), image->diff_ids.end());
+    std::set<oci::Digest> layers;
+    std::set<oci::Digest> blobs;
+    for (const auto& [id, image] : state->images) {
+        layers.insert(image->all_diff_ids.begin(), image->all_diff_ids.end());
+        blobs.insert(image->blobs.begin(), image->blobs.end());
+    }
     std::vector<oci::Digest> unwanted;
     for (const layers::Layer& layer : layers_.list()) {
-        if (!wanted.contains(layer.diff_id)) unwanted.push_back(layer.diff_id);
+        if (!layers.contains(layer.diff_id)) unwanted.push_back(layer.diff_id);
     }
     layers_.remove_layers(unwanted);
     for (const oci::Digest& blob : content_.list()) {
-        if (!state->images.contains(blob.text())) content_.remove(blob);
+        if (blobs.contains(blob)) continue;
+        const std::scoped_lock claims{*held_mutex_};
+        if (!claimed_.contains(blob)) content_.remove(blob);
     }
 }
 

@@ -1,17 +1,18 @@
-// Images by name and by ID: load, import, list, find, tag, remove, history.
+// Images by name and by ID: pull, push, load, save, import, commit, list, find, tag, remove, collect.
 //
-// An image's ID is the digest of its configuration; where it came with an OCI manifest, that digest is kept too.
+// An image's ID is the digest of what it came with, a manifest or an index; documents and layers stay in the content
+// store as they came, so that what is saved or pushed has the digests that it was loaded or pulled with. The layers of
+// the variant for this machine are unpacked.
 // Durable state is in the store's tables `images` and `image_references`; readers get an immutable snapshot of it.
-// Order of a change: layers and config blob complete and synced, then one transaction, then the snapshot. After a crash
-// an image is there whole or not at all; blobs and layers that nothing names are collected at start.
-// Thread-safe; everything but snapshot readers (find, list) blocks, so it is used from the pool.
+// Order of a change: blobs and layers complete and synced, then one transaction, then the snapshot. After a crash an
+// image is there whole or not at all; blobs and layers that nothing names are collected at start.
+// Thread-safe; everything but snapshot readers (find, list) blocks, so it is used from the pool or threads of its own.
 #pragma once
 
-#include "base/text.hpp"
 #include "content/content_store.hpp"
+#include "images/image.hpp"
 #include "layers/layers.hpp"
-#include "oci/image_config.hpp"
-#include "oci/reference.hpp"
+#include "registry/client.hpp"
 #include "store/database.hpp"
 
 #include <cstdint>
@@ -20,28 +21,13 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <vector>
 
 namespace grua::images {
-
-struct Image {
-    std::string id;  ///< "sha256:…", the digest of the configuration
-    std::optional<oci::Digest> manifest_digest;
-    oci::ImageConfig config;
-    std::string raw_config;             ///< The document's bytes.
-    std::vector<oci::Digest> diff_ids;  ///< The lowest first; for LayerStore::prepare.
-    std::vector<oci::Reference> references;
-    std::vector<std::string> repo_tags;     ///< Familiar, sorted: "redis:7".
-    std::vector<std::string> repo_digests;  ///< Familiar: "redis@sha256:…".
-    std::uint64_t size = 0;                 ///< Bytes of all layers' files.
-    Time created{};
-    std::string parent;  ///< ID of the image it was committed or built from here; mostly empty.
-    Time last_tagged{};  ///< Time{} where never.
-};
-
-using ImagePtr = std::shared_ptr<const Image>;
 
 /// A container that was created from an image.
 struct ContainerUse {
@@ -63,13 +49,35 @@ struct Removed {
     std::string image_id;  ///< Of which image; empty for a layer, which is no event.
 };
 
-struct LoadProgress {
-    std::string id;      ///< The first 12 digits of the layer's diff ID.
-    std::string status;  ///< "Loading layer", as Docker writes it.
+/// A step of a transfer, in Docker's words; those without `total` are lines, the others bars.
+struct Progress {
+    std::string id;      ///< The first 12 digits of a layer's digest, or a tag.
+    std::string status;  ///< "Downloading"
     std::uint64_t current = 0;
     std::uint64_t total = 0;
 };
-using OnProgress = std::function<void(const LoadProgress&)>;
+using OnProgress = std::function<void(const Progress&)>;
+
+struct PullRequest {
+    oci::Reference reference;
+    std::optional<oci::Platform> platform;  ///< This machine's where empty.
+    registry::Access access;
+};
+struct PullResult {
+    ImagePtr image;
+    bool changed = false;  ///< The name had no image, or another.
+};
+
+struct PushRequest {
+    oci::Reference reference;  ///< With a tag.
+    std::optional<oci::Platform> platform;
+    registry::Access access;
+};
+struct PushResult {
+    oci::Digest digest;
+    std::uint64_t size = 0;
+    bool reduced = false;  ///< Not all platforms of the index are here; only one was pushed.
+};
 
 struct LoadedImage {
     std::string id;
@@ -83,6 +91,16 @@ struct ImportOptions {
     std::string source = "-";
     std::string architecture;    ///< "arm64", "arm/v7"; this machine's where empty.
     oci::ImageRunConfig config;  ///< See apply_changes().
+};
+
+struct CommitRequest {
+    std::string parent;  ///< The image's ID; may be empty.
+    int layer = -1;      ///< The changes as a tar, read to its end.
+    oci::ImageRunConfig config;
+    std::string created_by;
+    std::string author;
+    std::string comment;
+    std::string reference;  ///< May be empty.
 };
 
 /// A line of `docker history`, the newest first.
@@ -108,6 +126,12 @@ public:
     /// As find, but throws Error(not_found, "No such image: x:latest").
     ImagePtr get(std::string_view reference) const;
 
+    /// The image as it is for `platform`; throws not_found where that variant is not here. Reads files.
+    ImagePtr for_platform(const ImagePtr& image, const oci::Platform& platform) const;
+
+    /// Unpacks those of the image's layers that are not, from their blobs.
+    void unpack(const Image& image);
+
     std::vector<ImagePtr> list() const;  ///< The newest first.
 
     /// While the lease lives remove() and prune() leave the image: taken between find and the container's row.
@@ -129,38 +153,58 @@ public:
     Pruned prune(bool all, const UsedBy& used_by, const std::function<bool(const Image&)>& keep = {});
 
     std::vector<HistoryLine> history(std::string_view reference) const;
+    std::vector<HistoryLine> history(const Image& image) const;
+
+    /// From a registry. Two that want the same share the work; one that stops does not stop the other.
+    PullResult pull(const registry::Client& client, const PullRequest& request, const OnProgress& progress = {});
+
+    PushResult push(const registry::Client& client, const PushRequest& request, const OnProgress& progress = {});
 
     /// docker-archive or OCI layout in one tar (plain, gzip or zstd) from `input` (file, pipe or socket), to its end.
-    std::vector<LoadedImage> load(int input, const OnProgress& progress = {});
+    /// `platforms`: these of an index; where empty, all that the archive has.
+    std::vector<LoadedImage> load(int input, const OnProgress& progress = {}, const std::vector<oci::Platform>& platforms = {});
+
+    /// An OCI layout that is a docker-archive as well, of these images, written to `write` in order.
+    void save(const std::vector<std::string>& references, const std::vector<oci::Platform>& platforms,
+              const std::function<void(std::string_view)>& write) const;
 
     /// A root file system's tar becomes an image of one layer; returns its ID.
     std::string import(int input, const ImportOptions& options, const OnProgress& progress = {});
 
-    /// Deletes layers that neither an image nor a container needs; after the removal of a container whose image is gone.
+    /// A layer on top of an image becomes an image; returns its ID.
+    std::string commit(const CommitRequest& request);
+
+    /// Deletes blobs and layers that neither an image nor a container needs; after the removal of a container whose image is gone.
     void collect();
+
+    /// Bytes on disk: blobs and unpacked layers, each once.
+    std::uint64_t disk_usage() const;
 
 private:
     struct Snapshot;
-    std::shared_ptr<const Snapshot> snapshot() const;
-    void reload();
     struct NewImage;
-    void add(const std::vector<NewImage>& images);
     class Removal;
-    std::vector<LoadedImage> load_docker_archive(class Archive& archive, const OnProgress& progress);
-    std::vector<LoadedImage> load_oci_layout(class Archive& archive, const OnProgress& progress);
+    class Claims;
+    class Load;
+    class Pull;
+    class Push;
+    std::shared_ptr<const Snapshot> snapshot() const;
+    void reload(const std::set<std::string>& changed);
+    void add(const std::vector<NewImage>& images);
+    NewImage make(const oci::ImageConfig& config, std::vector<oci::Descriptor> layers, Claims& claims);
+    void publish(struct NewLayer& layer, Claims& claims);
     std::vector<std::string> moved_from(const std::vector<oci::Reference>& names, const std::string& image_id) const;
-    class Loading;
 
     store::Database& database_;
     content::ContentStore& content_;
     layers::LayerStore& layers_;
     mutable std::mutex snapshot_mutex_;
     std::shared_ptr<const Snapshot> snapshot_;
-    std::mutex changing_;  // one change at a time; unpacking happens outside of it
+    std::mutex changing_;  // one change at a time; transfers happen outside of it
     std::map<std::string, int> held_;
+    std::map<oci::Digest, int> claimed_;
     std::shared_ptr<std::mutex> held_mutex_;
-    int loading_ = 0;  // collect() waits while layers without an image may exist
-    bool collect_later_ = false;
+    std::unique_ptr<class Fetches> fetches_;
 };
 
 /// Applies Dockerfile lines as `docker import --change` and `commit --change` take them: CMD ENTRYPOINT ENV EXPOSE LABEL

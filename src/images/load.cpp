@@ -1,135 +1,20 @@
-// Images from archives and tars: docker-archive, OCI layout, a root file system.
+// Images from archives: docker-archive and OCI layout.
 #include "base/error.hpp"
-#include "base/files.hpp"
-#include "base/log.hpp"
 #include "images/archive.hpp"
 #include "images/image_store_impl.hpp"
-#include "layers/source.hpp"
-#include "oci/manifest.hpp"
+#include "images/make.hpp"
 
 #include <algorithm>
-#include <set>
 
 namespace grua::images {
 namespace {
 
-std::string short_name(const oci::Digest& digest) { return std::string(digest.hex().substr(0, 12)); }
-
-}  // namespace
-
-ImageStore::Loading::~Loading() {
-    bool collect = false;
-    {
-        const std::scoped_lock lock{store_.changing_};
-        --store_.loading_;
-        // A load that failed may have left layers.
-        collect = store_.loading_ == 0 && (store_.collect_later_ || std::uncaught_exceptions() > errors_);
-    }
-    if (!collect) return;
-    try {
-        store_.collect();
-    } catch (const std::exception& error) {
-        log::error("collecting what no image needs: {}", error.what());
-    }
-}
-
-std::vector<std::string> ImageStore::moved_from(const std::vector<oci::Reference>& names, const std::string& image_id) const {
-    const auto state = snapshot();
-    std::vector<std::string> out;
-    for (const oci::Reference& name : names) {
-        const auto old = state->references.find(name);
-        if (old != state->references.end() && old->second->id != image_id) out.push_back(name.familiar() + " " + old->second->id);
-    }
-    return out;
-}
-
-std::vector<LoadedImage> ImageStore::load(int input, const OnProgress& progress) {
-    Archive archive{input, content_.spool()};
-    const Loading loading{*this};
-    if (archive.find("manifest.json")) return load_docker_archive(archive, progress);
-    if (archive.find("index.json")) return load_oci_layout(archive, progress);
-    fail(ErrorKind::invalid_argument, "invalid archive: does not contain a manifest.json");
-}
-
-std::vector<LoadedImage> ImageStore::load_docker_archive(Archive& archive, const OnProgress& progress) {
-    std::vector<LoadedImage> loaded;
-    std::vector<NewImage> added;
-    for (const oci::ArchiveImage& each : oci::parse_archive_manifest(archive.read("manifest.json", oci::manifest_size_limit))) {
-        const std::string raw = archive.read(each.config, oci::image_config_size_limit);
-        const oci::ImageConfig config = oci::parse_image_config(raw);
-        if (!config.os.empty() && config.os != "linux") fail(ErrorKind::invalid_argument, "cannot load {} image on linux", config.os);
-        const std::vector<oci::Digest> diff_ids = oci::diff_ids(config);
-        if (diff_ids.size() != each.layers.size()) {
-            fail(ErrorKind::invalid_argument, "invalid manifest, layers length mismatch: expected {}, got {}", each.layers.size(),
-                 diff_ids.size());
-        }
-        for (std::size_t index = 0; index < diff_ids.size(); ++index) {
-            if (layers_.find(diff_ids[index])) continue;
-            const Archive::Extent extent = archive.get(each.layers[index]);
-            layers::ExtentSource source{archive.fd(), extent.offset, extent.size};
-            const std::string id = short_name(diff_ids[index]);
-            layers_.unpack(source, diff_ids[index], [&](std::uint64_t done) {
-                if (progress) progress({id, "Loading layer", done, extent.size});
-            });
-        }
-        NewImage image{content_.put(raw).text(), std::nullopt, {}};
-        LoadedImage& answer = loaded.emplace_back();
-        answer.id = image.id;
-        for (const std::string& tag : each.repo_tags) {
-            const oci::Reference name = oci::Reference::parse(tag);
-            if (name.tag().empty() || name.digest()) fail(ErrorKind::invalid_argument, "invalid tag \"{}\"", tag);
-            answer.names.push_back(name.familiar());
-            image.references.push_back(name);
-        }
-        answer.moved = moved_from(image.references, image.id);
-        added.push_back(std::move(image));
-    }
-    add(added);
-    return loaded;
-}
-
-namespace {
-
-constexpr int index_depth_limit = 4;
 constexpr std::size_t index_image_limit = 1000;
 constexpr const char* full_name_annotation = "io.containerd.image.name";
 constexpr const char* reference_annotation = "org.opencontainers.image.ref.name";
 
 std::string blob_path(const oci::Digest& digest) { return fmt::format("blobs/{}/{}", digest.algorithm(), digest.hex()); }
-
-/// A document of the layout, checked against what names it.
-std::string read_document(const Archive& archive, const oci::Descriptor& descriptor, std::size_t limit) {
-    const oci::Digest digest = oci::Digest::from(descriptor.digest);
-    std::string text = archive.read(blob_path(digest), limit);
-    if (text.size() != descriptor.size) {
-        fail(ErrorKind::invalid_argument, "invalid archive: {} has {} bytes, expected {}", digest.text(), text.size(), descriptor.size);
-    }
-    if (const oci::Digest actual = content::digest_of(text, digest.algorithm()); actual != digest) {
-        fail(ErrorKind::invalid_argument, "invalid archive: {} has the digest {}", digest.text(), actual.text());
-    }
-    return text;
-}
-
-/// Hashes what passes.
-class HashedSource : public layers::Source {
-public:
-    HashedSource(layers::Source& inner, std::string_view algorithm) : inner_(inner), hasher_(algorithm) {}
-    std::size_t read(std::span<char> out) override {
-        const std::size_t count = inner_.read(out);
-        hasher_.update({out.data(), count});
-        return count;
-    }
-    oci::Digest finish() {
-        std::vector<char> scrap(std::size_t{64} << 10U);
-        while (read(scrap) > 0) {
-        }
-        return hasher_.finish();
-    }
-
-private:
-    layers::Source& inner_;
-    content::Hasher hasher_;
-};
+std::string blob_path(const oci::Descriptor& descriptor) { return blob_path(oci::Digest::from(descriptor.digest)); }
 
 std::optional<oci::Reference> name_of(const oci::Descriptor& descriptor) {
     const auto annotation = [&](const char* key) {
@@ -147,153 +32,232 @@ std::optional<oci::Reference> name_of(const oci::Descriptor& descriptor) {
     return name.tag().empty() ? std::nullopt : std::optional(name.with_tag(name.tag()));
 }
 
-bool is_image_config(std::string_view type) {
-    return type.empty() || type == "application/vnd.oci.image.config.v1+json" || type == "application/vnd.docker.container.image.v1+json";
-}
-
-bool is_layer(std::string_view type) {
-    return type.starts_with("application/vnd.oci.image.layer.") || type.starts_with("application/vnd.docker.image.rootfs.");
-}
-
-/// A manifest to load with the name that its index gave it.
-struct Found {
-    oci::Descriptor manifest;
-    std::optional<oci::Reference> name;
-};
-
-/// The manifest for this machine below `descriptor`; nothing where there is none.
-std::optional<oci::Descriptor> resolve(const Archive& archive, const oci::Descriptor& descriptor, const oci::Platform& wanted, int depth) {
-    if (depth > index_depth_limit) fail(ErrorKind::invalid_argument, "invalid archive: indexes are nested too deeply");
-    if (oci::is_manifest(descriptor.media_type)) return descriptor;
-    if (!oci::is_index(descriptor.media_type)) return std::nullopt;
-    const oci::Index index = oci::parse_index(read_document(archive, descriptor, oci::manifest_size_limit));
-    if (const oci::Descriptor* best = oci::choose(index, wanted)) return *best;
-    for (const oci::Descriptor& each : index.manifests) {
-        if (!oci::is_index(each.media_type)) continue;
-        if (auto below = resolve(archive, each, wanted, depth + 1)) return below;
-    }
-    // The archive has one image only, of another platform: it can be stored, tagged and passed on.
-    const auto is_image = [](const oci::Descriptor& each) {
-        return oci::is_manifest(each.media_type) && !each.annotations.contains("vnd.docker.reference.type");
-    };
-    if (std::ranges::count_if(index.manifests, is_image) == 1) return *std::ranges::find_if(index.manifests, is_image);
-    return std::nullopt;
-}
-
-/// What of the layout is loaded: of images with the same name the one for this machine.
-std::vector<Found> choose_images(const Archive& archive, const oci::Index& index) {
-    const oci::Platform wanted = oci::Platform::host();
-    std::map<std::optional<oci::Reference>, std::vector<oci::Descriptor>> by_name;
-    for (const oci::Descriptor& each : index.manifests) {
-        if (each.annotations.contains("vnd.docker.reference.type")) continue;
-        if (auto manifest = resolve(archive, each, wanted, 0)) by_name[name_of(each)].push_back(std::move(*manifest));
-    }
-    std::vector<Found> out;
-    for (auto& [name, manifests] : by_name) {
-        if (manifests.size() == 1) {
-            out.push_back({manifests.front(), name});
-            continue;
-        }
-        oci::Index same;
-        same.manifests = manifests;
-        const oci::Descriptor* best = oci::choose(same, wanted);
-        if (!best) continue;
-        if (name) {
-            out.push_back({*best, name});
-            continue;
-        }
-        for (const oci::Descriptor& each : manifests) {
-            const int fitness = each.platform ? each.platform->fitness(wanted) : 1;
-            if (fitness > 0) out.push_back({each, name});
-        }
-    }
-    if (out.empty()) fail(ErrorKind::invalid_argument, "invalid archive: it has no image for {}", wanted.text());
-    if (out.size() > index_image_limit) fail(ErrorKind::invalid_argument, "invalid archive: it has {} images", out.size());
-    return out;
+/// Docker's progress names a layer by the digest or the folder in the entry's path.
+std::string progress_id(const std::string& path) {
+    const std::vector<std::string> parts = split(path, '/');
+    return (parts.front() == "blobs" || parts.size() == 1 ? parts.back() : parts.front()).substr(0, 12);
 }
 
 }  // namespace
 
-std::vector<LoadedImage> ImageStore::load_oci_layout(Archive& archive, const OnProgress& progress) {
-    const oci::Index index = oci::parse_index(archive.read("index.json", oci::manifest_size_limit));
-    std::vector<LoadedImage> loaded;
-    std::vector<NewImage> added;
-    for (const Found& each : choose_images(archive, index)) {
-        const oci::Manifest manifest = oci::parse_manifest(read_document(archive, each.manifest, oci::manifest_size_limit));
-        if (!is_image_config(manifest.config.media_type)) {
-            fail(ErrorKind::invalid_argument, "{} is not a container image: its configuration is a {}", each.manifest.digest,
-                 manifest.config.media_type);
+/// One archive on its way into the store.
+class ImageStore::Load {
+public:
+    Load(ImageStore& store, int input, const OnProgress& progress, const std::vector<oci::Platform>& platforms)
+        : store_(store),
+          claims_(store),
+          platforms_(platforms),
+          archive_(input, store.content_, store.layers_, [&](const std::string& path, std::uint64_t done, std::uint64_t size) {
+              if (progress && size > oci::image_config_size_limit / 64) progress({progress_id(path), "Loading layer", done, size});
+          }) {}
+
+    std::vector<LoadedImage> run() {
+        if (archive_.find("index.json")) {
+            load_oci_layout();
+        } else if (archive_.find("manifest.json")) {
+            load_docker_archive();
+        } else {
+            fail(ErrorKind::invalid_argument, "invalid archive: does not contain a manifest.json");
         }
-        const std::string raw = read_document(archive, manifest.config, oci::image_config_size_limit);
-        const oci::ImageConfig config = oci::parse_image_config(raw);
-        if (!config.os.empty() && config.os != "linux") fail(ErrorKind::invalid_argument, "cannot load {} image on linux", config.os);
-        const std::vector<oci::Digest> diff_ids = oci::diff_ids(config);
-        if (diff_ids.size() != manifest.layers.size()) {
-            fail(ErrorKind::invalid_argument, "invalid manifest, layers length mismatch: expected {}, got {}", manifest.layers.size(),
-                 diff_ids.size());
-        }
-        for (std::size_t at = 0; at < diff_ids.size(); ++at) {
-            const oci::Descriptor& layer = manifest.layers[at];
-            if (!is_layer(layer.media_type)) fail(ErrorKind::invalid_argument, "unknown media type of a layer: {}", layer.media_type);
-            if (layers_.find(diff_ids[at])) continue;
-            const oci::Digest digest = oci::Digest::from(layer.digest);
-            const Archive::Extent extent = archive.get(blob_path(digest));
-            if (extent.size != layer.size) {
-                fail(ErrorKind::invalid_argument, "invalid archive: {} has {} bytes, expected {}", digest.text(), extent.size, layer.size);
-            }
-            layers::ExtentSource source{archive.fd(), extent.offset, extent.size};
-            HashedSource hashed{source, digest.algorithm()};
-            const std::string id = short_name(diff_ids[at]);
-            layers_.unpack(hashed, diff_ids[at], [&](std::uint64_t done) {
-                if (progress) progress({id, "Loading layer", done, extent.size});
-            });
-            if (const oci::Digest actual = hashed.finish(); actual != digest) {
-                fail(ErrorKind::invalid_argument, "invalid archive: layer {} has the digest {}", digest.text(), actual.text());
-            }
-        }
-        NewImage image{content_.put(raw).text(), oci::Digest::from(each.manifest.digest), {}};
-        LoadedImage& answer = loaded.emplace_back();
-        answer.id = image.id;
-        if (each.name) {
-            answer.names.push_back(each.name->familiar());
-            image.references.push_back(*each.name);
-        }
-        answer.moved = moved_from(image.references, image.id);
-        added.push_back(std::move(image));
+        store_.layers_.publish(staged_);
+        archive_.commit(blobs_);
+        store_.add(added_);
+        return std::move(loaded_);
     }
-    add(added);
+
+private:
+    void want(const oci::Digest& digest) {
+        claims_.blob(digest);
+        blobs_.push_back(digest);
+    }
+
+    void want_layer(const Archive::File& file, const oci::Digest& diff_id) {
+        const auto is_it = [&](const layers::StagedPtr& each) { return each->diff_id() == diff_id; };
+        if (claims_.layer(diff_id) || std::ranges::any_of(staged_, is_it)) return;
+        staged_.push_back(archive_.layer(file, diff_id));
+    }
+
+    void add(const oci::Descriptor& target, const std::vector<oci::Reference>& names) {
+        LoadedImage& answer = loaded_.emplace_back();
+        answer.id = target.digest;
+        for (const oci::Reference& name : names) answer.names.push_back(name.familiar());
+        answer.moved = store_.moved_from(names, answer.id);
+        added_.push_back({target, names, {}});
+    }
+
+    void load_docker_archive() {
+        for (const oci::ArchiveImage& each : oci::parse_archive_manifest(archive_.read("manifest.json", oci::manifest_size_limit))) {
+            const Archive::File config_file = archive_.get(each.config);
+            oci::Manifest manifest;
+            manifest.config = {.media_type = std::string(config_media_type), .digest = config_file.digest.text(), .size = config_file.size};
+            std::vector<Archive::File> files;
+            for (const std::string& path : each.layers) {
+                const Archive::File& file = files.emplace_back(archive_.get(path));
+                manifest.layers.push_back(
+                    {.media_type = layer_media_type(archive_.first_bytes(file)), .digest = file.digest.text(), .size = file.size});
+            }
+            const ImageDocuments documents =
+                check_image(std::move(manifest), archive_.read(each.config, oci::image_config_size_limit), config_file.digest.text());
+            want(config_file.digest);
+            for (std::size_t at = 0; at < files.size(); ++at) {
+                want(files[at].digest);
+                want_layer(files[at], documents.diff_ids[at]);
+            }
+            std::vector<oci::Reference> names;
+            for (const std::string& tag : each.repo_tags) {
+                const oci::Reference name = oci::Reference::parse(tag);
+                if (name.tag().empty() || name.digest()) fail(ErrorKind::invalid_argument, "invalid tag \"{}\"", tag);
+                names.push_back(name);
+            }
+            const std::string text = manifest_text(documents.manifest);
+            const oci::Digest digest = content::digest_of(text);
+            claims_.blob(digest);
+            store_.content_.put(text);
+            add({.media_type = std::string(oci::media_type::manifest), .digest = digest.text(), .size = text.size()}, names);
+        }
+    }
+
+    std::string read_document(const oci::Descriptor& descriptor, std::size_t limit) const {
+        std::string text = archive_.read(blob_path(descriptor), limit);
+        if (text.size() != descriptor.size) {
+            fail(ErrorKind::invalid_argument, "invalid archive: {} has {} bytes, expected {}", descriptor.digest, text.size(),
+                 descriptor.size);
+        }
+        return text;
+    }
+
+    void load_oci_layout() {
+        const oci::Index index = oci::parse_index(archive_.read("index.json", oci::manifest_size_limit));
+        std::map<std::optional<oci::Reference>, std::vector<oci::Descriptor>> by_name;
+        for (const oci::Descriptor& each : index.manifests) {
+            if (!oci::is_attestation(each) && (oci::is_manifest(each.media_type) || oci::is_index(each.media_type))) {
+                by_name[name_of(each)].push_back(each);
+            }
+        }
+        for (auto& [name, targets] : by_name) {
+            if (name && targets.size() > 1) targets = {best_of(targets)};
+            for (oci::Descriptor& target : targets) {
+                // Annotations and platform are the archive's words about it, not part of the image.
+                const oci::Descriptor plain{.media_type = target.media_type, .digest = target.digest, .size = target.size};
+                if (!take(plain, target.platform)) continue;
+                if (added_.size() >= index_image_limit) fail(ErrorKind::invalid_argument, "invalid archive: it has too many images");
+                add(plain, name ? std::vector{*name} : std::vector<oci::Reference>{});
+            }
+        }
+        if (added_.empty()) fail(ErrorKind::invalid_argument, "invalid archive: it has no image for {}", wanted_text());
+    }
+
+    std::string wanted_text() const {
+        std::string out;
+        for (const oci::Platform& each : platforms_) out += (out.empty() ? "" : ", ") + each.text();
+        return out.empty() ? oci::Platform::host().text() : out;
+    }
+
+    /// Manifests with one name and no index between: the one for this machine.
+    static oci::Descriptor best_of(const std::vector<oci::Descriptor>& targets) {
+        oci::Index same;
+        same.manifests = targets;
+        const oci::Descriptor* best = oci::choose(same, oci::Platform::host());
+        return best ? *best : targets.front();
+    }
+
+    /// What of `target` is in the archive becomes wanted; false where there is no image of it.
+    bool take(const oci::Descriptor& target, const std::optional<oci::Platform>& platform) {
+        std::vector<oci::Descriptor> manifests;
+        gather(target, manifests, 0);
+        if (manifests.size() == 1 && !manifests.front().platform) manifests.front().platform = platform;
+        // The one to unpack: for this machine, or the only one that there is.
+        std::vector<Taken> images;
+        bool attested = false;
+        for (const oci::Descriptor& each : manifests) {
+            if (!is_wanted(each)) continue;
+            if (oci::is_attestation(each)) {
+                attested = take_attestation(each) || attested;
+            } else if (auto image = take_image(each, oci::is_manifest(target.media_type))) {
+                images.push_back(std::move(*image));
+            }
+        }
+        if (images.empty()) return false;
+        const auto fitness = [](const Taken& each) { return each.platform.fitness(oci::Platform::host()); };
+        const Taken& main = *std::ranges::max_element(images, {}, fitness);
+        for (std::size_t at = 0; at < main.files.size(); ++at) want_layer(main.files[at], main.diff_ids[at]);
+        return true;
+    }
+
+    struct Taken {
+        oci::Platform platform;
+        std::vector<Archive::File> files;
+        std::vector<oci::Digest> diff_ids;
+    };
+
+    bool is_wanted(const oci::Descriptor& manifest) const {
+        if (platforms_.empty() || !manifest.platform || oci::is_attestation(manifest)) return true;
+        return std::ranges::any_of(platforms_, [&](const oci::Platform& each) { return manifest.platform->fitness(each) > 0; });
+    }
+
+    /// All manifests below `target` that are in the archive.
+    void gather(const oci::Descriptor& target, std::vector<oci::Descriptor>& out, int depth) {
+        if (depth > index_depth_limit) fail(ErrorKind::invalid_argument, "invalid archive: indexes are nested too deeply");
+        if (!oci::is_index(target.media_type)) {
+            if (oci::is_manifest(target.media_type)) out.push_back(target);
+            return;
+        }
+        if (depth > 0 && !archive_.find(blob_path(target))) return;
+        const oci::Index index = oci::parse_index(read_document(target, oci::manifest_size_limit));
+        want(oci::Digest::from(target.digest));
+        for (const oci::Descriptor& each : index.manifests) gather(each, out, depth + 1);
+    }
+
+    /// `needed`: what is missing is an error, not another platform's.
+    std::optional<Taken> take_image(const oci::Descriptor& descriptor, bool needed) {
+        if (!needed && !archive_.find(blob_path(descriptor))) return std::nullopt;
+        const oci::Manifest manifest = oci::parse_manifest(read_document(descriptor, oci::manifest_size_limit));
+        if (!needed) {
+            const auto is_here = [&](const oci::Descriptor& each) { return archive_.find(blob_path(each)).has_value(); };
+            if (!is_here(manifest.config) || !std::ranges::all_of(manifest.layers, is_here)) return std::nullopt;
+        }
+        check_image_manifest(manifest, descriptor.digest);
+        const ImageDocuments documents =
+            check_image(manifest, read_document(manifest.config, oci::image_config_size_limit), descriptor.digest);
+        Taken out{.platform = {documents.config.architecture, documents.config.os, documents.config.variant, documents.config.os_version},
+                  .files = {},
+                  .diff_ids = documents.diff_ids};
+        for (const oci::Descriptor& layer : manifest.layers) {
+            const Archive::File& file = out.files.emplace_back(archive_.get(blob_path(layer)));
+            if (file.size != layer.size) {
+                fail(ErrorKind::invalid_argument, "invalid archive: {} has {} bytes, expected {}", layer.digest, file.size, layer.size);
+            }
+        }
+        want(oci::Digest::from(descriptor.digest));
+        want(oci::Digest::from(manifest.config.digest));
+        for (const Archive::File& file : out.files) want(file.digest);
+        return out;
+    }
+
+    bool take_attestation(const oci::Descriptor& descriptor) {
+        if (!archive_.find(blob_path(descriptor))) return false;
+        const oci::Manifest manifest = oci::parse_manifest(read_document(descriptor, oci::manifest_size_limit));
+        want(oci::Digest::from(descriptor.digest));
+        for (const oci::Descriptor& each : manifest.layers) {
+            if (archive_.find(blob_path(each))) want(oci::Digest::from(each.digest));
+        }
+        if (archive_.find(blob_path(manifest.config))) want(oci::Digest::from(manifest.config.digest));
+        return true;
+    }
+
+    ImageStore& store_;
+    Claims claims_;
+    const std::vector<oci::Platform>& platforms_;
+    Archive archive_;
+    std::vector<oci::Digest> blobs_;
+    std::vector<layers::StagedPtr> staged_;
+    std::vector<NewImage> added_;
+    std::vector<LoadedImage> loaded_;
+};
+
+std::vector<LoadedImage> ImageStore::load(int input, const OnProgress& progress, const std::vector<oci::Platform>& platforms) {
+    auto loaded = Load{*this, input, progress, platforms}.run();
     return loaded;
-}
-
-std::string ImageStore::import(int input, const ImportOptions& options, const OnProgress& progress) {
-    NewImage image;
-    if (!options.reference.empty()) {
-        const oci::Reference name = oci::Reference::parse(options.reference).with_default_tag();
-        if (name.digest()) fail(ErrorKind::invalid_argument, "cannot import digest reference");
-        image.references.push_back(name);
-    }
-    const oci::Platform platform =
-        options.architecture.empty() ? oci::Platform::host() : oci::Platform::parse("linux/" + options.architecture);
-    const Loading loading{*this};
-    layers::FdSource source{input};
-    const layers::Layer layer = layers_.unpack(source, std::nullopt, [&](std::uint64_t done) {
-        if (progress) progress({"", "Importing", done, 0});
-    });
-
-    oci::ImageConfig config;
-    config.created = format_time(now());
-    config.comment = options.message.empty() ? "Imported from " + options.source : options.message;
-    config.architecture = platform.architecture;
-    config.variant = platform.variant;
-    config.os = platform.os;
-    config.config = options.config;
-    config.rootfs = {.type = "layers", .diff_ids = {layer.diff_id.text()}};
-    config.history.push_back({.created = config.created, .created_by = {}, .author = {}, .comment = config.comment, .empty_layer = false});
-    const std::string raw = json::dump(config, {});
-    static_cast<void>(oci::parse_image_config(raw));
-    image.id = content_.put(raw).text();
-    add({image});
-    return image.id;
 }
 
 }  // namespace grua::images

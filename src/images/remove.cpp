@@ -5,13 +5,10 @@
 #include "images/image_store_impl.hpp"
 
 #include <algorithm>
-#include <numeric>
 #include <set>
 
 namespace grua::images {
 namespace {
-
-std::string short_id(std::string_view id) { return std::string(id.substr(id.find(':') == std::string_view::npos ? 0 : 7, 12)); }
 
 /// At most one tag, and everything in one repository.
 bool is_single(const std::vector<oci::Reference>& references) {
@@ -174,19 +171,14 @@ std::vector<Removed> ImageStore::remove(std::string_view reference, const Remove
             }
         });
         removed = removal.take();
-        reload();
+        reload({});
     }
     collect();
     return removed;
 }
 
 ImageStore::Pruned ImageStore::prune(bool all, const UsedBy& used_by, const std::function<bool(const Image&)>& keep) {
-    const auto bytes = [&] {
-        const std::vector<layers::Layer> all_layers = layers_.list();
-        return std::accumulate(all_layers.begin(), all_layers.end(), std::uint64_t{0},
-                               [](std::uint64_t sum, const layers::Layer& each) { return sum + each.size; });
-    };
-    const std::uint64_t before = bytes();
+    const std::uint64_t before = disk_usage();
     Pruned out;
     for (const ImagePtr& image : list()) {
         if ((!all && !image->references.empty()) || (keep && keep(*image)) || (used_by && !used_by(image->id).empty())) continue;
@@ -197,7 +189,7 @@ ImageStore::Pruned ImageStore::prune(bool all, const UsedBy& used_by, const std:
             if (error.kind() != ErrorKind::conflict && error.kind() != ErrorKind::not_found) throw;
         }
     }
-    const std::uint64_t after = bytes();
+    const std::uint64_t after = disk_usage();
     out.reclaimed = before > after ? before - after : 0;
     return out;
 }

@@ -119,30 +119,16 @@ std::optional<Layer> LayerStore::find(const oci::Digest& diff_id) const {
     return found == layers_.end() ? std::nullopt : std::optional(found->second);
 }
 
-Layer LayerStore::unpack(Source& source, const std::optional<oci::Digest>& expected, const Progress& progress) {
-    if (!expected) return unpack_new(source, expected, progress);
-    {
-        std::unique_lock lock{mutex_};
-        unpacked_.wait(lock, [&] { return !unpacking_.contains(*expected); });
-        if (const auto found = layers_.find(*expected); found != layers_.end()) return found->second;
-        unpacking_.insert(*expected);
-    }
-    const auto done = [&] {
-        const std::scoped_lock lock{mutex_};
-        unpacking_.erase(*expected);
-        unpacked_.notify_all();
-    };
+StagedLayer::~StagedLayer() {
+    if (name_.empty()) return;
     try {
-        Layer layer = unpack_new(source, expected, progress);
-        done();
-        return layer;
-    } catch (...) {
-        done();
-        throw;
+        remove_path(store_->directory_ + "/staging", name_);
+    } catch (const std::exception& error) {
+        log::error("layer {}: {}", diff_id_.text(), error.what());  // swept at the next start
     }
 }
 
-Layer LayerStore::unpack_new(Source& source, const std::optional<oci::Digest>& expected, const Progress& progress) {
+StagedPtr LayerStore::stage(Source& source, const std::optional<oci::Digest>& expected, const Progress& progress) {
     const std::string name = random_hex(16);
     const std::string staging = directory_ + "/staging";
     const std::string staged = staging + "/" + name;
@@ -158,31 +144,62 @@ Layer LayerStore::unpack_new(Source& source, const std::optional<oci::Digest>& e
             fail(ErrorKind::invalid_argument, "layer has the diff ID {}, expected {}", actual.text(), expected->text());
         }
         crash_point("layers:unpacked");
-        store::sync_filesystem(staged);
-        crash_point("layers:synced");
-        Layer layer = publish(staged, actual, size);
-        remove_path(staging, name);  // still there where someone else was first
-        return layer;
+        return StagedPtr(new StagedLayer(*this, name, actual, size, tar.entries() == 0));
     } catch (...) {
         remove_path(staging, name);
         throw;
     }
 }
 
-Layer LayerStore::publish(const std::string& staged, const oci::Digest& diff_id, std::uint64_t size) {
+void LayerStore::publish(const std::vector<StagedPtr>& staged) {
+    const auto is_waiting = [](const StagedPtr& each) { return each && !each->name_.empty(); };
+    if (std::ranges::none_of(staged, is_waiting)) return;
+    store::sync_filesystem(directory_);
+    crash_point("layers:synced");
     const std::scoped_lock lock{mutex_};
-    if (const auto found = layers_.find(diff_id); found != layers_.end()) return found->second;
-    Layer layer{diff_id, 0, size};
-    database_.transaction([&] {
-        database_.execute("INSERT INTO layers (diff_id, size) VALUES (?, ?)", {diff_id.text(), size});
-        layer.number = database_.last_insert_id();
-        if (::rename(staged.c_str(), layer_path(layer.number).c_str()) != 0) fail_errno("rename {}", staged);
+    std::vector<Layer> made;
+    const auto insert = [&] {
+        for (const StagedPtr& each : staged) {
+            if (!is_waiting(each) || layers_.contains(each->diff_id_)) continue;
+            if (std::ranges::find(made, each->diff_id_, &Layer::diff_id) != made.end()) continue;
+            Layer layer{each->diff_id_, 0, each->size_};
+            database_.execute("INSERT INTO layers (diff_id, size) VALUES (?, ?)", {layer.diff_id.text(), layer.size});
+            layer.number = database_.last_insert_id();
+            const std::string from = fmt::format("{}/staging/{}", directory_, each->name_);
+            if (::rename(from.c_str(), layer_path(layer.number).c_str()) != 0) fail_errno("rename {}", from);
+            made.push_back(std::move(layer));
+        }
         store::sync_directory(directory_ + "/l");
         crash_point("layers:renamed");
-    });
+    };
+    try {
+        database_.transaction(insert);
+    } catch (...) {
+        // A folder without a row belongs to nobody, and its number is given again.
+        for (const Layer& layer : made) trash(layer_path(layer.number));
+        throw;
+    }
     crash_point("layers:published");
-    layers_.emplace(diff_id, layer);
-    return layer;
+    for (const Layer& layer : made) layers_.emplace(layer.diff_id, layer);
+    for (const StagedPtr& each : staged) {
+        if (!each) continue;
+        each->held_ = hold_locked(each->diff_id_);
+        // Where another one was first, this one's folder is still in staging.
+        if (std::ranges::find(made, each->diff_id_, &Layer::diff_id) != made.end()) each->name_.clear();
+    }
+}
+
+LayerStore::Hold LayerStore::hold(const oci::Digest& diff_id) {
+    const std::scoped_lock lock{mutex_};
+    return hold_locked(diff_id);
+}
+
+LayerStore::Hold LayerStore::hold_locked(const oci::Digest& diff_id) {
+    if (!layers_.contains(diff_id)) return {};
+    if (Hold held = held_[diff_id].lock()) return held;
+    const auto held = std::make_shared<const int>(0);
+    held_[diff_id] = held;
+    return held;
 }
 
 std::vector<oci::Digest> LayerStore::remove_layers(const std::vector<oci::Digest>& diff_ids) {
@@ -193,7 +210,9 @@ std::vector<oci::Digest> LayerStore::remove_layers(const std::vector<oci::Digest
         if (found == layers_.end()) continue;
         const bool used = std::ranges::any_of(
             containers_, [&](const auto& each) { return std::ranges::find(each.second.diff_ids, diff_id) != each.second.diff_ids.end(); });
-        if (used) continue;
+        const auto held = held_.find(diff_id);
+        if (used || (held != held_.end() && !held->second.expired())) continue;
+        held_.erase(diff_id);
         database_.execute("DELETE FROM layers WHERE number = ?", {found->second.number});
         crash_point("layers:row-removed");
         trash(layer_path(found->second.number));

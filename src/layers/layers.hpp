@@ -15,14 +15,12 @@
 #include "oci/digest.hpp"
 #include "store/database.hpp"
 
-#include <condition_variable>
 #include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -45,6 +43,32 @@ struct Layer {
     std::uint64_t size = 0;   ///< bytes of its files
 };
 
+/// A layer that is unpacked and verified but not visible; destroyed before publish() it leaves nothing. While it lives
+/// nobody removes the layer that it became.
+class StagedLayer {
+public:
+    StagedLayer(const StagedLayer&) = delete;
+    StagedLayer& operator=(const StagedLayer&) = delete;
+    ~StagedLayer();
+
+    const oci::Digest& diff_id() const noexcept { return diff_id_; }
+    std::uint64_t size() const noexcept { return size_; }
+    bool is_empty() const noexcept { return is_empty_; }  ///< The tar had no entry.
+
+private:
+    friend class LayerStore;
+    StagedLayer(class LayerStore& store, std::string name, oci::Digest diff_id, std::uint64_t size, bool is_empty)
+        : store_(&store), name_(std::move(name)), diff_id_(std::move(diff_id)), size_(size), is_empty_(is_empty) {}
+
+    class LayerStore* store_;
+    std::string name_;
+    oci::Digest diff_id_;
+    std::uint64_t size_;
+    bool is_empty_;
+    std::shared_ptr<const void> held_;
+};
+using StagedPtr = std::shared_ptr<StagedLayer>;
+
 class LayerStore {
 public:
     /// Opens or makes the folder, sweeps what belongs to nobody. `database` must outlive this.
@@ -55,12 +79,18 @@ public:
 
     std::optional<Layer> find(const oci::Digest& diff_id) const;
 
-    /// Unpacks a layer tar (plain, gzip or zstd; found out by its content) unless it is there already. With `expected`,
-    /// the digest of the uncompressed tar is checked before the layer becomes visible; two callers with the same one
-    /// unpack it once. Throws Error(invalid_argument) that names the entry or the digests.
-    Layer unpack(Source& source, const std::optional<oci::Digest>& expected, const Progress& progress = {});
+    /// Unpacks a layer tar (plain, gzip or zstd; found out by its content) aside. With `expected` the digest of the
+    /// uncompressed tar must be that one. Throws Error(invalid_argument) that names the entry or the digests.
+    StagedPtr stage(Source& source, const std::optional<oci::Digest>& expected, const Progress& progress = {});
 
-    /// Removes those of `diff_ids` that no container stands on. The caller knows that no image needs them.
+    /// Makes all of them durable and then visible: one syncfs, one transaction. What is there already stays as it is.
+    void publish(const std::vector<StagedPtr>& staged);
+
+    /// While the answer lives remove_layers() leaves the layer; null where there is none.
+    using Hold = std::shared_ptr<const void>;
+    Hold hold(const oci::Digest& diff_id);
+
+    /// Removes those of `diff_ids` that no container stands on and nobody holds. The caller knows that no image needs them.
     std::vector<oci::Digest> remove_layers(const std::vector<oci::Digest>& diff_ids);
 
     std::vector<Layer> list() const;
@@ -111,16 +141,16 @@ private:
     std::vector<std::int64_t> numbers(const std::vector<oci::Digest>& diff_ids) const;
     void load();
     void sweep();
-    Layer unpack_new(Source& source, const std::optional<oci::Digest>& expected, const Progress& progress);
-    Layer publish(const std::string& staged, const oci::Digest& diff_id, std::uint64_t size);
+    Hold hold_locked(const oci::Digest& diff_id);
     void trash(const std::string& path);
+
+    friend class StagedLayer;
 
     const std::string directory_;
     store::Database& database_;
     mutable std::mutex mutex_;
-    std::condition_variable unpacked_;
     std::map<oci::Digest, Layer> layers_;
-    std::set<oci::Digest> unpacking_;
+    std::map<oci::Digest, std::weak_ptr<const void>> held_;
     std::map<std::string, Container, std::less<>> containers_;
     std::mutex purging_;
 };

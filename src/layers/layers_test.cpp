@@ -63,7 +63,9 @@ protected:
     ~LayersTest() override { fs::remove_all(folder_); }
     Layer unpack(const std::string& tar) {
         Text source{tar};
-        return layers_->unpack(source, std::nullopt);
+        const StagedPtr staged = layers_->stage(source, std::nullopt);
+        layers_->publish({staged});
+        return layers_->find(staged->diff_id()).value();
     }
     void refused(const std::string& tar) {
         EXPECT_THROW(unpack(tar), Error);

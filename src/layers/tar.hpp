@@ -52,6 +52,8 @@ public:
     /// The next entry; what is unread of the one before is skipped. Nothing at the end of the archive.
     std::optional<TarEntry> next();
 
+    std::uint64_t entries() const noexcept { return entries_; }  ///< So far.
+
     /// The entry's data (of a sparse file: all segments one after the other); 0 at its end.
     std::size_t read(std::span<char> out);
 

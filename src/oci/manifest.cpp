@@ -14,6 +14,17 @@ void check_size(std::string_view text, std::string_view what) {
     if (text.size() > manifest_size_limit) fail(ErrorKind::invalid_argument, "{} is larger than {} bytes", what, manifest_size_limit);
 }
 
+/// A document of one kind must not have the members of the other.
+void check_members(std::string_view text, std::string_view what, std::initializer_list<const char*> foreign) {
+    boost::system::error_code error;
+    const json::Value value = boost::json::parse(text, error);
+    const boost::json::object* object = error ? nullptr : value.if_object();
+    if (!object) return;  // the codec says why
+    for (const char* name : foreign) {
+        if (object->contains(name)) fail(ErrorKind::invalid_argument, "{}: \"{}\" does not belong there", what, name);
+    }
+}
+
 struct ArchiveManifest {
     std::vector<ArchiveImage> images;
     static constexpr auto fields() { return std::tuple{json::field("images", &ArchiveManifest::images)}; }
@@ -26,6 +37,7 @@ bool is_index(std::string_view type) noexcept { return type == media_type::index
 
 Manifest parse_manifest(std::string_view text) {
     check_size(text, "image manifest");
+    check_members(text, "image manifest", {"manifests", "fsLayers", "history", "signatures"});
     Manifest manifest = json::parse<Manifest>(text);
     if (manifest.schema_version != 2)
         fail(ErrorKind::invalid_argument, "image manifest: schemaVersion {} is not 2", manifest.schema_version);
@@ -38,11 +50,13 @@ Manifest parse_manifest(std::string_view text) {
              layer_count_limit);
     }
     for (const Descriptor& layer : manifest.layers) check(layer, "image manifest: layers");
+    if (manifest.subject) check(*manifest.subject, "image manifest: subject");
     return manifest;
 }
 
 Index parse_index(std::string_view text) {
     check_size(text, "image index");
+    check_members(text, "image index", {"config", "layers", "fsLayers"});
     Index index = json::parse<Index>(text);
     if (index.schema_version != 2) fail(ErrorKind::invalid_argument, "image index: schemaVersion {} is not 2", index.schema_version);
     if (!index.media_type.empty() && !is_index(index.media_type)) {
@@ -64,11 +78,13 @@ std::vector<ArchiveImage> parse_archive_manifest(std::string_view text) {
     return images;
 }
 
+bool is_attestation(const Descriptor& descriptor) { return descriptor.annotations.contains("vnd.docker.reference.type"); }
+
 const Descriptor* choose(const Index& index, const Platform& wanted) {
     const Descriptor* best = nullptr;
     int best_fitness = 0;
     for (const Descriptor& each : index.manifests) {
-        if (!is_manifest(each.media_type) || each.annotations.contains("vnd.docker.reference.type")) continue;
+        if (!is_manifest(each.media_type) || is_attestation(each)) continue;
         // Without a platform it is the only thing that there is; any match that is named wins.
         const int fitness = each.platform ? each.platform->fitness(wanted) : 1;
         if (fitness > best_fitness) {

@@ -31,11 +31,13 @@ struct Descriptor {
     std::uint64_t size = 0;
     std::map<std::string, std::string> annotations;
     std::optional<Platform> platform;
+    std::string artifact_type;
 
     static constexpr auto fields() {
         return std::tuple{json::field("mediaType", &Descriptor::media_type), json::field("digest", &Descriptor::digest),
                           json::field("size", &Descriptor::size), json::field("annotations", &Descriptor::annotations).omitted_when_empty(),
-                          json::field("platform", &Descriptor::platform).omitted_when_empty()};
+                          json::field("platform", &Descriptor::platform).omitted_when_empty(),
+                          json::field("artifactType", &Descriptor::artifact_type).omitted_when_empty()};
     }
     friend bool operator==(const Descriptor&, const Descriptor&) = default;
 };
@@ -46,11 +48,15 @@ struct Manifest {
     Descriptor config;
     std::vector<Descriptor> layers;
     std::map<std::string, std::string> annotations;
+    std::string artifact_type;
+    std::optional<Descriptor> subject;
 
     static constexpr auto fields() {
         return std::tuple{json::field("schemaVersion", &Manifest::schema_version),
-                          json::field("mediaType", &Manifest::media_type).omitted_when_empty(), json::field("config", &Manifest::config),
-                          json::field("layers", &Manifest::layers),
+                          json::field("mediaType", &Manifest::media_type).omitted_when_empty(),
+                          json::field("artifactType", &Manifest::artifact_type).omitted_when_empty(),
+                          json::field("config", &Manifest::config), json::field("layers", &Manifest::layers),
+                          json::field("subject", &Manifest::subject).omitted_when_empty(),
                           json::field("annotations", &Manifest::annotations).omitted_when_empty()};
     }
 };
@@ -85,10 +91,14 @@ inline constexpr std::size_t manifest_size_limit = std::size_t{4} << 20U;
 inline constexpr std::size_t index_entry_limit = 10'000;
 inline constexpr std::size_t archive_image_limit = 10'000;
 
-/// Each throws Error(invalid_argument) for what is not the document: schemaVersion 2, known media types, valid digests.
+/// Each throws Error(invalid_argument) for what is not the document: schemaVersion 2, known media types, valid digests, and
+/// never both a manifest and an index, which two readers would understand differently (CVE-2021-41190).
 Manifest parse_manifest(std::string_view text);
 Index parse_index(std::string_view text);
 std::vector<ArchiveImage> parse_archive_manifest(std::string_view text);
+
+/// "image" is for people and machines to run; an attestation says something about an image of the same index.
+bool is_attestation(const Descriptor& descriptor);
 
 /// The index's entry for `wanted`: the best variant, attestations skipped; null where there is none.
 const Descriptor* choose(const Index& index, const Platform& wanted);

@@ -3,6 +3,7 @@
 
 #include "base/codec.hpp"
 #include "oci/image_config.hpp"
+#include "oci/manifest.hpp"
 
 #include <cstdint>
 #include <map>
@@ -14,6 +15,86 @@ namespace grua::api::wire {
 
 using json::field;
 
+struct ManifestSize {
+    std::int64_t total = 0;    ///< bytes of blobs and unpacked files
+    std::int64_t content = 0;  ///< bytes of blobs
+    static constexpr auto fields() { return std::tuple{field("Total", &ManifestSize::total), field("Content", &ManifestSize::content)}; }
+    bool operator==(const ManifestSize&) const = default;
+};
+
+struct UnpackedSize {
+    std::int64_t unpacked = 0;
+    static constexpr auto fields() { return std::tuple{field("Unpacked", &UnpackedSize::unpacked)}; }
+    bool operator==(const UnpackedSize&) const = default;
+};
+
+struct ManifestImageData {
+    oci::Platform platform;
+    std::vector<std::string> containers;
+    UnpackedSize size;
+    static constexpr auto fields() {
+        return std::tuple{field("Platform", &ManifestImageData::platform), field("Containers", &ManifestImageData::containers),
+                          field("Size", &ManifestImageData::size)};
+    }
+    bool operator==(const ManifestImageData&) const = default;
+};
+
+struct ManifestAttestationData {
+    std::string subject;
+    static constexpr auto fields() { return std::tuple{field("For", &ManifestAttestationData::subject)}; }
+    bool operator==(const ManifestAttestationData&) const = default;
+};
+
+/// One manifest below an image, API 1.47 and later.
+struct ManifestSummary {
+    std::string id;
+    oci::Descriptor descriptor;
+    bool available = false;
+    ManifestSize size;
+    std::string kind;
+    std::optional<ManifestImageData> image_data;
+    std::optional<ManifestAttestationData> attestation_data;
+    static constexpr auto fields() {
+        return std::tuple{field("ID", &ManifestSummary::id),
+                          field("Descriptor", &ManifestSummary::descriptor),
+                          field("Available", &ManifestSummary::available),
+                          field("Size", &ManifestSummary::size),
+                          field("Kind", &ManifestSummary::kind),
+                          field("ImageData", &ManifestSummary::image_data).omitted_when_empty(),
+                          field("AttestationData", &ManifestSummary::attestation_data).omitted_when_empty()};
+    }
+    bool operator==(const ManifestSummary&) const = default;
+};
+
+struct DistributionInspect {
+    oci::Descriptor descriptor;
+    std::vector<oci::Platform> platforms;
+    static constexpr auto fields() {
+        return std::tuple{field("Descriptor", &DistributionInspect::descriptor), field("Platforms", &DistributionInspect::platforms)};
+    }
+};
+
+struct AuthAnswer {
+    std::string status;
+    std::string identity_token;
+    static constexpr auto fields() {
+        return std::tuple{field("Status", &AuthAnswer::status), field("IdentityToken", &AuthAnswer::identity_token)};
+    }
+};
+
+struct SearchLine {
+    std::string name;
+    std::string description;
+    std::int64_t star_count = 0;
+    bool is_official = false;
+    bool is_automated = false;
+    static constexpr auto fields() {
+        return std::tuple{field("description", &SearchLine::description), field("is_official", &SearchLine::is_official),
+                          field("is_automated", &SearchLine::is_automated), field("name", &SearchLine::name),
+                          field("star_count", &SearchLine::star_count)};
+    }
+};
+
 struct ImageSummary {
     std::string id;
     std::string parent_id;
@@ -24,6 +105,8 @@ struct ImageSummary {
     std::int64_t shared_size = -1;
     std::map<std::string, std::string> labels;
     std::int64_t containers = -1;
+    std::optional<oci::Descriptor> descriptor;
+    std::optional<std::vector<ManifestSummary>> manifests;
     static constexpr auto fields() {
         return std::tuple{field("Containers", &ImageSummary::containers),
                           field("Created", &ImageSummary::created),
@@ -33,7 +116,9 @@ struct ImageSummary {
                           field("RepoDigests", &ImageSummary::repo_digests),
                           field("RepoTags", &ImageSummary::repo_tags),
                           field("SharedSize", &ImageSummary::shared_size),
-                          field("Size", &ImageSummary::size)};
+                          field("Size", &ImageSummary::size),
+                          field("Descriptor", &ImageSummary::descriptor).added_in(48).omitted_when_empty(),
+                          field("Manifests", &ImageSummary::manifests).added_in(47).omitted_when_empty()};
     }
     bool operator==(const ImageSummary&) const = default;
 };
@@ -78,6 +163,8 @@ struct ImageInspect {
     ImageGraphDriver graph_driver;
     ImageRootFs root_fs;
     ImageMetadata metadata;
+    std::optional<oci::Descriptor> descriptor;
+    std::optional<std::vector<ManifestSummary>> manifests;
     static constexpr auto fields() {
         return std::tuple{field("Id", &ImageInspect::id),
                           field("RepoTags", &ImageInspect::repo_tags),
@@ -95,7 +182,9 @@ struct ImageInspect {
                           field("Size", &ImageInspect::size),
                           field("GraphDriver", &ImageInspect::graph_driver),
                           field("RootFS", &ImageInspect::root_fs),
-                          field("Metadata", &ImageInspect::metadata)};
+                          field("Metadata", &ImageInspect::metadata),
+                          field("Descriptor", &ImageInspect::descriptor).added_in(48).omitted_when_empty(),
+                          field("Manifests", &ImageInspect::manifests).added_in(48).omitted_when_empty()};
     }
     bool operator==(const ImageInspect&) const = default;
 };

@@ -1,0 +1,199 @@
+#include "api/transfers.hpp"
+
+#include "base/error.hpp"
+
+#include <fcntl.h>
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/experimental/concurrent_channel.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/read.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/json.hpp>
+#include <deque>
+#include <map>
+#include <optional>
+
+namespace grua::api {
+namespace {
+
+using boost::json::object;
+
+constexpr std::size_t transfers_limit = 256;
+constexpr int pipe_size = 1 << 20;
+constexpr std::size_t piece_size = std::size_t{256} << 10U;
+
+constexpr auto quiet = asio::as_tuple(asio::use_awaitable);
+
+std::string line_of(const object& value) { return boost::json::serialize(value) + "\r\n"; }
+
+std::string bar_line(const images::Progress& progress) {
+    object detail;
+    if (progress.total > 0 || progress.current > 0) {
+        detail["current"] = progress.current;
+        if (progress.total > 0) detail["total"] = progress.total;
+    }
+    object out{{"status", progress.status}, {"progressDetail", detail}};
+    if (!progress.id.empty()) out["id"] = progress.id;
+    return line_of(out);
+}
+
+std::string error_line(std::string_view text) { return line_of({{"errorDetail", object{{"message", text}}}, {"error", text}}); }
+
+std::string text_of(const std::exception_ptr& error) {
+    try {
+        std::rethrow_exception(error);
+    } catch (const std::exception& thrown) {
+        return thrown.what();
+    }
+}
+
+}  // namespace
+
+std::string stream_line(const std::string& text) { return line_of({{"stream", text + "\n"}}); }
+
+std::string status_line(const std::string& id, const std::string& status) {
+    object out{{"status", status}};
+    if (!id.empty()) out["id"] = id;
+    return line_of(out);
+}
+
+void Transfers::stop() {
+    std::list<Running> running;
+    {
+        const std::scoped_lock lock{mutex_};
+        running.swap(running_);
+    }
+    for (Running& each : running) each.thread.request_stop();
+}
+
+std::stop_source Transfers::start(Work work) {
+    const std::scoped_lock lock{mutex_};
+    std::erase_if(running_, [](const Running& each) { return *each.done; });
+    if (running_.size() >= transfers_limit) fail(ErrorKind::unavailable, "too many transfers are under way");
+    const auto done = std::make_shared<bool>(false);
+    auto run = [this, done, work = std::move(work)](const std::stop_token& stop) {
+        work(stop);
+        const std::scoped_lock finished{mutex_};
+        *done = true;
+    };
+    Running& running = running_.emplace_back(std::jthread{}, done);
+    running.thread = std::jthread(std::move(run));
+    return running.thread.get_stop_source();
+}
+
+struct ProgressStream::State {
+    explicit State(const asio::any_io_executor& loop) : wake(loop, 1) {}
+
+    std::mutex mutex;
+    std::deque<std::string> lines;
+    std::map<std::string, std::size_t> bars;  // ID → its place in `lines`, while it waits there
+    std::exception_ptr error;
+    bool closed = false;
+    asio::experimental::concurrent_channel<void(boost::system::error_code)> wake;
+};
+
+ProgressStream::ProgressStream(const asio::any_io_executor& loop) : state_(std::make_shared<State>(loop)) {}
+ProgressStream::~ProgressStream() = default;
+
+void ProgressStream::bar(const images::Progress& progress) {
+    {
+        const std::scoped_lock lock{state_->mutex};
+        // A bar that was not sent yet is replaced by the newer one.
+        const auto waiting = state_->bars.find(progress.id);
+        if (progress.total > 0 && waiting != state_->bars.end()) {
+            state_->lines[waiting->second] = bar_line(progress);
+        } else {
+            if (progress.total > 0) {
+                state_->bars[progress.id] = state_->lines.size();
+            } else {
+                state_->bars.erase(progress.id);
+            }
+            state_->lines.push_back(bar_line(progress));
+        }
+    }
+    state_->wake.try_send(boost::system::error_code{});
+}
+
+void ProgressStream::line(std::string text) {
+    {
+        const std::scoped_lock lock{state_->mutex};
+        state_->lines.push_back(std::move(text));
+    }
+    state_->wake.try_send(boost::system::error_code{});
+}
+
+void ProgressStream::aux(const object& value) { line(line_of({{"progressDetail", object{}}, {"aux", value}})); }
+
+void ProgressStream::close(std::exception_ptr error) {
+    {
+        const std::scoped_lock lock{state_->mutex};
+        state_->closed = true;
+        state_->error = std::move(error);
+    }
+    state_->wake.try_send(boost::system::error_code{});
+}
+
+asio::awaitable<void> ProgressStream::write_to(Exchange& exchange) {
+    const auto state = state_;
+    for (;;) {
+        std::deque<std::string> lines;
+        std::exception_ptr error;
+        bool closed = false;
+        {
+            const std::scoped_lock lock{state->mutex};
+            lines.swap(state->lines);
+            state->bars.clear();
+            closed = state->closed;
+            error = state->error;
+        }
+        if (!lines.empty() && !exchange.begun()) co_await exchange.begin(200, "application/json");
+        std::string text;
+        for (const std::string& line : lines) text += line;
+        if (!text.empty()) co_await exchange.write(text);
+        if (closed) {
+            if (!error) co_return;
+            if (!exchange.begun()) std::rethrow_exception(error);
+            co_await exchange.write(error_line(text_of(error)));
+            co_return;
+        }
+        static_cast<void>(co_await state->wake.async_receive(quiet));
+    }
+}
+
+asio::awaitable<void> send_written(const asio::any_io_executor& loop, Transfers& transfers, Exchange& exchange,
+                                   std::string_view content_type, std::function<void(int fd)> work) {
+    int ends[2];
+    if (::pipe2(ends, O_CLOEXEC) != 0) fail_errno("pipe");
+    asio::posix::stream_descriptor out{loop, ends[0]};
+    const auto in = std::make_shared<Fd>(ends[1]);
+    static_cast<void>(::fcntl(ends[1], F_SETPIPE_SZ, pipe_size));  // smaller where the user's share is used up
+    struct Outcome {
+        std::mutex mutex;
+        std::exception_ptr error;
+    };
+    const auto outcome = std::make_shared<Outcome>();
+    transfers.start([in, outcome, work = std::move(work)](const std::stop_token&) {
+        try {
+            work(in->get());
+        } catch (...) {
+            const std::scoped_lock lock{outcome->mutex};
+            outcome->error = std::current_exception();
+        }
+        *in = Fd{};
+    });
+    std::vector<char> piece(piece_size);
+    for (;;) {
+        const auto [end, size] = co_await out.async_read_some(asio::buffer(piece), quiet);
+        if (end) break;
+        if (!exchange.begun()) co_await exchange.begin(200, content_type);
+        co_await exchange.write({piece.data(), size});
+    }
+    {
+        const std::scoped_lock lock{outcome->mutex};
+        if (outcome->error) std::rethrow_exception(outcome->error);
+    }
+    if (!exchange.begun()) co_await exchange.begin(200, content_type);
+    co_await exchange.end();
+}
+
+}  // namespace grua::api

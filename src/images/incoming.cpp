@@ -1,0 +1,85 @@
+#include "images/incoming.hpp"
+
+#include "base/error.hpp"
+#include "layers/source.hpp"
+
+#include <unistd.h>
+#include <algorithm>
+
+namespace grua::images {
+
+/// The file as it grows.
+class Incoming::Reader : public layers::Source {
+public:
+    explicit Reader(Incoming& incoming) : incoming_(incoming) {}
+
+    std::size_t read(std::span<char> out) override {
+        std::uint64_t size = 0;
+        {
+            std::unique_lock lock{incoming_.mutex_};
+            incoming_.changed_.wait(lock, [&] { return incoming_.size_ > at_ || incoming_.ended_ || incoming_.given_up_; });
+            if (incoming_.given_up_) fail(ErrorKind::unavailable, "context canceled");
+            size = incoming_.size_;
+        }
+        const std::size_t wanted = std::min<std::uint64_t>(out.size(), size - at_);
+        if (wanted == 0) return 0;
+        for (;;) {
+            const ssize_t count = ::pread(incoming_.file_, out.data(), wanted, static_cast<off_t>(at_));
+            if (count < 0 && errno == EINTR) continue;
+            if (count < 0) fail_errno("read");
+            at_ += static_cast<std::uint64_t>(count);
+            return static_cast<std::size_t>(count);
+        }
+    }
+
+private:
+    Incoming& incoming_;
+    std::uint64_t at_ = 0;
+};
+
+Incoming::Incoming(layers::LayerStore& layers, int file, std::optional<oci::Digest> diff_id) : layers_(layers), file_(file) {
+    thread_ = std::thread([this, diff_id = std::move(diff_id)] { run(diff_id); });
+}
+
+Incoming::~Incoming() {
+    if (!thread_.joinable()) return;
+    {
+        const std::scoped_lock lock{mutex_};
+        given_up_ = true;
+    }
+    changed_.notify_all();
+    thread_.join();
+}
+
+void Incoming::run(const std::optional<oci::Digest>& diff_id) {
+    try {
+        Reader reader{*this};
+        staged_ = layers_.stage(reader, diff_id, [this](std::uint64_t done) { unpacked_ = done; });
+    } catch (...) {
+        error_ = std::current_exception();
+    }
+}
+
+void Incoming::grew_to(std::uint64_t size) {
+    {
+        const std::scoped_lock lock{mutex_};
+        size_ = size;
+    }
+    changed_.notify_all();
+}
+
+void Incoming::end() {
+    {
+        const std::scoped_lock lock{mutex_};
+        ended_ = true;
+    }
+    changed_.notify_all();
+}
+
+layers::StagedPtr Incoming::finish() {
+    thread_.join();
+    if (error_) std::rethrow_exception(error_);
+    return std::move(staged_);
+}
+
+}  // namespace grua::images

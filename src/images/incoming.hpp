@@ -1,0 +1,50 @@
+// A layer on its way in: while its bytes are written to a blob's file they are read again from there, decompressed and
+// unpacked by a thread of its own. The page cache is the buffer between the two, so neither waits for the other.
+#pragma once
+
+#include "layers/layers.hpp"
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <exception>
+#include <mutex>
+#include <optional>
+#include <thread>
+
+namespace grua::images {
+
+class Incoming {
+public:
+    /// `file` is borrowed and must stay open until finish() or the end of this.
+    Incoming(layers::LayerStore& layers, int file, std::optional<oci::Digest> diff_id);
+    Incoming(const Incoming&) = delete;
+    Incoming& operator=(const Incoming&) = delete;
+    ~Incoming();  ///< What is not finished is given up.
+
+    void grew_to(std::uint64_t size);  ///< So many bytes are in the file.
+    void end();                        ///< There will be no more.
+
+    std::uint64_t unpacked() const noexcept { return unpacked_; }  ///< Bytes of the file that are done.
+
+    /// Waits for the unpacking; throws what it threw.
+    layers::StagedPtr finish();
+
+private:
+    class Reader;
+    void run(const std::optional<oci::Digest>& diff_id);
+
+    layers::LayerStore& layers_;
+    int file_;
+    std::mutex mutex_;
+    std::condition_variable changed_;
+    std::uint64_t size_ = 0;
+    bool ended_ = false;
+    bool given_up_ = false;
+    std::atomic<std::uint64_t> unpacked_ = 0;
+    layers::StagedPtr staged_;
+    std::exception_ptr error_;
+    std::thread thread_;
+};
+
+}  // namespace grua::images

@@ -1,0 +1,37 @@
+// Images that are made here: the documents around a new layer.
+#pragma once
+
+#include "content/content_store.hpp"
+#include "images/incoming.hpp"
+#include "layers/layers.hpp"
+#include "oci/manifest.hpp"
+
+#include <functional>
+#include <string>
+#include <string_view>
+
+namespace grua::images {
+
+inline constexpr std::string_view config_media_type = "application/vnd.oci.image.config.v1+json";
+
+/// The OCI type of a layer that begins with these bytes: a tar, gzip or zstd.
+std::string layer_media_type(std::string_view first_bytes);
+
+/// Docker's older name of a layer's type as OCI's; others as they are.
+std::string oci_layer_type(std::string_view type);
+
+/// The document; the same manifest gives the same bytes.
+std::string manifest_text(oci::Manifest manifest);
+
+/// A layer that was read: not committed, not visible.
+struct NewLayer {
+    oci::Descriptor blob;
+    layers::StagedPtr staged;
+    content::ContentStore::Writer writer;
+};
+
+/// Reads a layer's tar to its end. What comes plain is kept as gzip, what comes packed as it is.
+NewLayer read_layer(int input, content::ContentStore& content, layers::LayerStore& layers,
+                    const std::function<void(std::uint64_t done)>& progress);
+
+}  // namespace grua::images
