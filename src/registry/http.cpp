@@ -101,6 +101,11 @@ private:
     void configure_body(CURL* easy);
     void drive(Line& line);
     void watch(std::chrono::milliseconds waited);
+    struct Reason {
+        std::string text;
+        Retry retry = Retry::again;
+    };
+    Reason reason(CURL* easy, CURLcode result) const;
     [[noreturn]] void fail_transfer(CURL* easy, CURLcode result);
     [[noreturn]] void refuse(ErrorKind kind, std::string why, Retry retry) const;
 
@@ -334,70 +339,57 @@ Response Http::Transfer::run(Line& line) {
     return std::move(response_);
 }
 
-void Http::Transfer::fail_transfer(CURL* easy, CURLcode result) {
-    check_stopped(stop_);
+/// In the words of Go's HTTP client, which people search for.
+Http::Transfer::Reason Http::Transfer::reason(CURL* easy, CURLcode result) const {
     long os_error = 0;
     curl_easy_getinfo(easy, CURLINFO_OS_ERRNO, &os_error);
-    const std::string& host = request_.url.host;
-    const std::string port = !request_.url.port.empty() ? request_.url.port : request_.url.scheme == "http" ? "80" : "443";
-    const std::string os_text = to_lower(std::generic_category().message(static_cast<int>(os_error)));
-    std::string why;
-    Retry retry = Retry::again;
-    bool plain = false;
-    if (stalled_) {
-        why = slow_ >= options_.limits.low_speed ? fmt::format("the host sends less than {} bytes a second for {} s",
-                                                               options_.limits.low_speed_bytes, options_.limits.low_speed.count())
-                                                 : fmt::format("no whole answer within {} s", options_.limits.document.count());
-        retry = sink_ ? Retry::again : Retry::elsewhere;
-    } else {
-        switch (result) {
-            case CURLE_COULDNT_RESOLVE_HOST:
-                why = fmt::format("dial tcp: lookup {}: no such host", host);
-                retry = Retry::elsewhere;
-                break;
-            case CURLE_COULDNT_RESOLVE_PROXY:
-                why = "proxyconnect tcp: lookup of the proxy: no such host";
-                retry = Retry::elsewhere;
-                break;
-            case CURLE_COULDNT_CONNECT:
-                why = fmt::format("dial tcp {}:{}: connect: {}", host, port, os_error ? os_text : "connection refused");
-                retry = Retry::elsewhere;
-                break;
-            case CURLE_OPERATION_TIMEDOUT:
-                why = fmt::format("dial tcp {}:{}: i/o timeout", host, port);
-                retry = Retry::elsewhere;
-                break;
-            case CURLE_PEER_FAILED_VERIFICATION:
-                why = fmt::format("tls: failed to verify certificate: x509: {}", text_.data());
-                retry = Retry::elsewhere;
-                break;
-            case CURLE_SSL_CONNECT_ERROR:
-                plain = std::string_view(text_.data()).contains("wrong version number") ||
-                        std::string_view(text_.data()).contains("packet length too long") ||
-                        std::string_view(text_.data()).contains("http request");
-                why = plain ? "http: server gave HTTP response to HTTPS client" : fmt::format("tls: {}", text_.data());
-                retry = Retry::elsewhere;
-                break;
-            case CURLE_GOT_NOTHING:
-                why = "EOF";
-                break;
-            case CURLE_PARTIAL_FILE:
-                why = "unexpected EOF";
-                break;
-            case CURLE_RECV_ERROR:
-            case CURLE_SEND_ERROR:
-                why = os_error ? os_text : fmt::format("{}", text_.data());
-                break;
-            default:
-                why = text_[0] ? std::string(text_.data()) : std::string(curl_easy_strerror(result));
-                break;
-        }
+    const Url& url = request_.url;
+    const std::string place = fmt::format("{}:{}", url.host, !url.port.empty() ? url.port : url.scheme == "http" ? "80" : "443");
+    const std::string os_text = os_error ? to_lower(std::generic_category().message(static_cast<int>(os_error))) : std::string{};
+    const std::string_view said = text_.data();
+    const auto or_said = [&](std::string_view text) { return text.empty() ? std::string(said) : std::string(text); };
+    switch (result) {
+        case CURLE_COULDNT_RESOLVE_HOST:
+            return {fmt::format("dial tcp: lookup {}: no such host", url.host), Retry::elsewhere};
+        case CURLE_COULDNT_RESOLVE_PROXY:
+            return {"proxyconnect tcp: lookup of the proxy: no such host", Retry::elsewhere};
+        case CURLE_COULDNT_CONNECT:
+            return {fmt::format("dial tcp {}: connect: {}", place, os_text.empty() ? "connection refused" : os_text), Retry::elsewhere};
+        case CURLE_OPERATION_TIMEDOUT:
+            return {fmt::format("dial tcp {}: i/o timeout", place), Retry::elsewhere};
+        case CURLE_PEER_FAILED_VERIFICATION:
+            return {fmt::format("tls: failed to verify certificate: x509: {}", said), Retry::elsewhere};
+        case CURLE_SSL_CONNECT_ERROR:
+            if (said.contains("wrong version number") || said.contains("packet length too long") || said.contains("http request")) {
+                return {"http: server gave HTTP response to HTTPS client", Retry::elsewhere};
+            }
+            return {fmt::format("tls: {}", said), Retry::elsewhere};
+        case CURLE_GOT_NOTHING:
+            return {"EOF", Retry::again};
+        case CURLE_PARTIAL_FILE:
+            return {"unexpected EOF", Retry::again};
+        case CURLE_RECV_ERROR:
+        case CURLE_SEND_ERROR:
+            return {or_said(os_text), Retry::again};
+        default:
+            return {said.empty() ? std::string(curl_easy_strerror(result)) : std::string(said), Retry::again};
     }
-    Failure failure{ErrorKind::unavailable, fmt::format("{} \"{}\": {}", spelled(request_.method), request_.url.text(), why), retry,
-                    response_.status};
+}
+
+void Http::Transfer::fail_transfer(CURL* easy, CURLcode result) {
+    check_stopped(stop_);
+    const Limits& limits = options_.limits;
+    Reason why = reason(easy, result);
+    if (stalled_ && slow_ >= limits.low_speed) {
+        why.text = fmt::format("the host sends less than {} bytes a second for {} s", limits.low_speed_bytes, limits.low_speed.count());
+        why.retry = sink_ ? Retry::again : Retry::elsewhere;
+    } else if (stalled_) {
+        why = {fmt::format("no whole answer within {} s", limits.document.count()), Retry::elsewhere};
+    }
+    Failure failure{ErrorKind::unavailable, fmt::format("{} \"{}\": {}", spelled(request_.method), request_.url.text(), why.text),
+                    why.retry, response_.status};
     failure.unanswered = response_.status == 0;
     failure.stalled = stalled_;
-    failure.speaks_plain = plain;
     throw failure;
 }
 

@@ -40,7 +40,6 @@ public:
     std::string code;           ///< of the registry's error document: "MANIFEST_UNKNOWN"
     bool unanswered = false;    ///< no HTTP answer came at all
     bool stalled = false;       ///< it sent too little for too long; what it sent is no progress
-    bool speaks_plain = false;  ///< there was an answer to TLS's first bytes, but not TLS
 
 private:
     Retry retry_;
