@@ -116,7 +116,7 @@ struct SearchResult {
 class Client {
 public:
     /// Configuration files are read here; throws Error(invalid_argument) that names file and place.
-    explicit Client(Options options);
+    explicit Client(const Options& options);
     Client(const Client&) = delete;
     Client& operator=(const Client&) = delete;
     ~Client();

@@ -7,7 +7,7 @@
 namespace grua::registry {
 
 struct Client::Impl {
-    explicit Impl(Options options) : core(std::move(options)) {}
+    explicit Impl(const Options& options) : core(options) {}
 
     Core core;
 };

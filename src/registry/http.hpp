@@ -36,10 +36,10 @@ public:
     int status() const noexcept { return status_; }  ///< HTTP's, 0 where there was no answer
 
     std::optional<std::chrono::seconds> retry_after;
-    std::string said;           ///< what the registry said, without what was asked
-    std::string code;           ///< of the registry's error document: "MANIFEST_UNKNOWN"
-    bool unanswered = false;    ///< no HTTP answer came at all
-    bool stalled = false;       ///< it sent too little for too long; what it sent is no progress
+    std::string said;         ///< what the registry said, without what was asked
+    std::string code;         ///< of the registry's error document: "MANIFEST_UNKNOWN"
+    bool unanswered = false;  ///< no HTTP answer came at all
+    bool stalled = false;     ///< it sent too little for too long; what it sent is no progress
 
 private:
     Retry retry_;

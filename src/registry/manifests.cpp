@@ -152,7 +152,7 @@ std::string checked_media_type(std::string_view content_type, std::string_view d
     return type;
 }
 
-Client::Client(Options options) : impl_(std::make_unique<Impl>(std::move(options))) {}
+Client::Client(const Options& options) : impl_(std::make_unique<Impl>(options)) {}
 Client::~Client() = default;
 
 void Client::reload() { impl_->core.reload(); }

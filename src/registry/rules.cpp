@@ -133,10 +133,11 @@ Url Endpoint::url(std::string_view tail) const {
     return url;
 }
 
-Rules::Rules(const Options& options) {
+Rules::Rules(const Options& options) : limits_(options.limits) {
     const std::string own = options.config_directory + "/registries.toml";
     if (const auto text = read_if_there(own)) {
-        RuleFile file = parse_registries_toml(*text, own);
+        RuleFile file = parse_registries_toml(*text, own, options.limits);
+        limits_ = file.limits;
         own_ = std::move(file.rules);
         aliases_ = std::move(file.aliases);
     }

@@ -55,10 +55,12 @@ struct Rule {
 struct RuleFile {
     std::vector<Rule> rules;
     std::map<std::string, std::string> aliases;
+    Limits limits;
 };
 
 /// Our registries.toml: what is not known in it is an error. Throws Error(invalid_argument) with file, line and reason.
-RuleFile parse_registries_toml(std::string_view text, const std::string& file);
+/// `otherwise` holds for limits that it does not name.
+RuleFile parse_registries_toml(std::string_view text, const std::string& file, const Limits& otherwise = {});
 
 /// containers' registries.conf (version 2); what is not known is ignored.
 RuleFile parse_registries_conf(std::string_view text, const std::string& file);
@@ -97,6 +99,7 @@ public:
 
     std::optional<std::string> alias(std::string_view name) const;
     bool is_insecure(const std::string& authority) const;
+    const Limits& limits() const noexcept { return limits_; }
 
 private:
     const Rule* find(const std::vector<Rule>& rules, std::string_view name) const;
@@ -109,6 +112,7 @@ private:
     std::vector<Location> docker_mirrors_;
     std::map<std::string, std::string> aliases_;
     std::vector<std::string> insecure_;
+    Limits limits_;
 };
 
 /// The host that speaks for docker.io.

@@ -172,6 +172,16 @@ pull-from-mirror = "tag-only"
     EXPECT_FALSE(Rules{options_}.alias("fedora/x"));
 }
 
+TEST_F(RulesTest, limits) {
+    put("registries.toml", "[limits]\nstall-seconds = 2\nattempts = 3\n");
+    const Rules rules{options_};
+    EXPECT_EQ(rules.limits().low_speed, std::chrono::seconds{2});
+    EXPECT_EQ(rules.limits().attempts, 3U);
+    EXPECT_EQ(rules.limits().connect, Limits{}.connect);
+    put("registries.toml", "[limits]\nattempts = 0\n");
+    EXPECT_EQ(refused("x"), folder_ + "/registries.toml:2: attempts has to be a number from 1 to 100");
+}
+
 TEST_F(RulesTest, errors_say_where) {
     const auto why = [&](const std::string& text) {
         put("registries.toml", text);

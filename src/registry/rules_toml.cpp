@@ -168,7 +168,7 @@ Rule read_rule(const Reader& reader, bool ours) {
 
 RuleFile read_rules(const Reader& reader, bool ours) {
     RuleFile out;
-    if (ours) reader.refuse_unknown({"registry", "aliases"});
+    if (ours) reader.refuse_unknown({"registry", "aliases", "limits"});
     reader.each_table("registry", [&](const Reader& each) {
         if (ours) {
             each.refuse_unknown({"prefix", "location", "blocked", "insecure", "mirrors-only", "mirror-by-digest-only", "mirror", "username",
@@ -178,6 +178,29 @@ RuleFile read_rules(const Reader& reader, bool ours) {
     });
     out.aliases = read_aliases(reader);
     return out;
+}
+
+Limits read_limits(const Reader& reader, Limits limits) {
+    const toml::node* node = reader.table().get("limits");
+    if (!node) return limits;
+    if (!node->is_table()) reader.refuse(*node, "[limits] has to be a table of numbers");
+    const Reader table{*node->as_table(), reader.file()};
+    table.refuse_unknown({"connect-seconds", "stall-seconds", "stall-bytes", "attempts", "retry-after-seconds", "connections"});
+    const auto number = [&](std::string_view key, std::int64_t otherwise, std::int64_t most) {
+        const toml::node* value = table.table().get(key);
+        if (!value) return otherwise;
+        if (!value->is_integer() || value->as_integer()->get() < 1 || value->as_integer()->get() > most) {
+            table.refuse(*value, fmt::format("{} has to be a number from 1 to {}", key, most));
+        }
+        return value->as_integer()->get();
+    };
+    limits.connect = std::chrono::seconds{number("connect-seconds", std::chrono::ceil<std::chrono::seconds>(limits.connect).count(), 3600)};
+    limits.low_speed = std::chrono::seconds{number("stall-seconds", limits.low_speed.count(), 3600)};
+    limits.low_speed_bytes = static_cast<std::uint64_t>(number("stall-bytes", static_cast<std::int64_t>(limits.low_speed_bytes), 1 << 30));
+    limits.attempts = static_cast<unsigned>(number("attempts", limits.attempts, 100));
+    limits.retry_after_limit = std::chrono::seconds{number("retry-after-seconds", limits.retry_after_limit.count(), 86400)};
+    limits.ranges = static_cast<unsigned>(number("connections", limits.ranges, 6));
+    return limits;
 }
 
 std::string beside(const std::string& file, const std::string& path) {
@@ -223,8 +246,12 @@ void read_containerd_host(const Reader& reader, Location& location) {
 
 }  // namespace
 
-RuleFile parse_registries_toml(std::string_view text, const std::string& file) {
-    return read(text, file, [](const Reader& reader) { return read_rules(reader, true); });
+RuleFile parse_registries_toml(std::string_view text, const std::string& file, const Limits& otherwise) {
+    return read(text, file, [&](const Reader& reader) {
+        RuleFile out = read_rules(reader, true);
+        out.limits = read_limits(reader, otherwise);
+        return out;
+    });
 }
 
 RuleFile parse_registries_conf(std::string_view text, const std::string& file) {

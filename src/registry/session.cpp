@@ -37,6 +37,12 @@ Options with_proxies(Options options) {
     return options;
 }
 
+/// The file's limits hold from the start to the end; its rules can be read again.
+Options with_limits(Options options, const Rules& rules) {
+    options.limits = rules.limits();
+    return options;
+}
+
 /// The host of a server address as clients write it: "https://index.docker.io/v1/", "registry.example.com:5000".
 std::string host_of_address(std::string_view address) {
     for (const std::string_view scheme : {"https://", "http://"}) {
@@ -65,7 +71,8 @@ bool is_success(int status) noexcept { return status >= 200 && status < 300; }
 
 }  // namespace
 
-Core::Core(Options given) : options(with_proxies(std::move(given))), http(options), rules_(std::make_shared<const Rules>(options)) {}
+Core::Core(const Options& given)
+    : rules_(std::make_shared<const Rules>(given)), options(with_limits(with_proxies(given), *rules_)), http(options) {}
 
 std::shared_ptr<const Rules> Core::rules() const {
     const std::lock_guard lock{mutex_};

@@ -19,7 +19,7 @@ namespace grua::registry {
 
 /// What all calls of one Client share.
 struct Core {
-    explicit Core(Options given);
+    explicit Core(const Options& given);
 
     std::shared_ptr<const Rules> rules() const;
     void reload();
@@ -33,6 +33,11 @@ struct Core {
     std::string known_scheme(const std::string& authority) const;
     void note_scheme(const Endpoint& endpoint);
 
+private:
+    mutable std::mutex mutex_;
+    std::shared_ptr<const Rules> rules_;
+
+public:
     const Options options;
     Http http;
     mutable TokenCache tokens;
@@ -40,8 +45,6 @@ struct Core {
     mutable std::counting_semaphore<extra_connections> extra{extra_connections};  ///< for parallel ranges, of all blobs together
 
 private:
-    mutable std::mutex mutex_;
-    std::shared_ptr<const Rules> rules_;
     std::map<std::string, std::chrono::steady_clock::time_point> down_;
     std::map<std::string, std::string> schemes_;
 };
