@@ -34,6 +34,13 @@ Answer container_wait(const Services&, Exchange&);
 Answer container_remove(const Services&, Exchange&);
 Answer container_prune(const Services&, Exchange&);
 
+Answer container_archive_head(const Services&, Exchange&);
+Answer container_archive_get(const Services&, Exchange&);
+Answer container_archive_put(const Services&, Exchange&);
+Answer container_export(const Services&, Exchange&);
+Answer container_changes(const Services&, Exchange&);
+Answer container_commit(const Services&, Exchange&);
+
 Answer exec_create(const Services&, Exchange&);
 Answer exec_start(const Services&, Exchange&);
 Answer exec_resize(const Services&, Exchange&);

@@ -30,12 +30,15 @@ std::string find_program(const std::string& given, const char* name) {
     return {};
 }
 
+constexpr std::size_t stream_limit = 64;
+
 Options complete(Options options) {
     options.runtime_path = find_program(options.runtime_path, "grua-runtime");
     options.init_path = find_program(options.init_path, "grua-init");
     make_directories(options.data_root + "/containers", 0710);
     make_directories(options.exec_root + "/containers", 0711);
     make_directories(options.exec_root + "/seccomp", 0700);
+    make_directories(options.exec_root + "/view", 0700);
     return options;
 }
 
@@ -55,7 +58,9 @@ Engine::Impl::Impl(asio::any_io_executor loop_, asio::thread_pool& pool_, Option
       cgroups(linux::CgroupMounts::detect()),
       events(loop_),
       saver(loop_, pool_, migrated(rooms_.database)),
-      launcher(options.runtime_path) {}
+      launcher(options.runtime_path),
+      stream_slots(loop_, stream_limit),
+      stream_ended(loop_) {}
 
 ContainerPtr Engine::Impl::find_container(std::string_view reference) const {
     if (const auto exact = containers.find(reference); exact != containers.end()) return exact->second;
@@ -222,6 +227,22 @@ asio::awaitable<Processes> Engine::top(std::string reference, std::string ps_arg
     return impl_->top(std::move(reference), std::move(ps_args));
 }
 asio::awaitable<Sizes> Engine::sizes(std::string reference) { return impl_->sizes(std::move(reference)); }
+asio::awaitable<PathStat> Engine::stat_path(std::string reference, std::string path) {
+    return impl_->stat_path(std::move(reference), std::move(path));
+}
+asio::awaitable<std::shared_ptr<TarStream>> Engine::archive_path(std::string reference, std::string path) {
+    return impl_->archive_path(std::move(reference), std::move(path));
+}
+asio::awaitable<void> Engine::extract(std::string reference, ExtractRequest request, Fd input) {
+    return impl_->extract(std::move(reference), std::move(request), std::move(input));
+}
+asio::awaitable<std::shared_ptr<TarStream>> Engine::export_files(std::string reference) {
+    return impl_->export_files(std::move(reference));
+}
+asio::awaitable<std::vector<FileChange>> Engine::changes(std::string reference) { return impl_->changes(std::move(reference)); }
+asio::awaitable<std::string> Engine::commit(std::string reference, CommitOptions options) {
+    return impl_->commit(std::move(reference), std::move(options));
+}
 asio::awaitable<std::string> Engine::exec_create(std::string reference, ExecConfig config) {
     return impl_->exec_create(std::move(reference), std::move(config));
 }

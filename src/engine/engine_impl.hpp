@@ -4,9 +4,11 @@
 #include "engine/container.hpp"
 #include "engine/create_request.hpp"
 #include "engine/engine.hpp"
+#include "engine/file_view.hpp"
 #include "engine/launcher.hpp"
 #include "engine/saver.hpp"
 #include "engine/spec.hpp"
+#include "layers/layers.hpp"
 #include "linux/cgroup.hpp"
 #include "network/networks.hpp"
 
@@ -92,6 +94,24 @@ public:
     asio::awaitable<Processes> top(std::string reference, std::string ps_args);
     asio::awaitable<Sizes> sizes(std::string reference);
 
+    // archive.cpp
+    asio::awaitable<PathStat> stat_path(std::string reference, std::string path);
+    asio::awaitable<std::shared_ptr<TarStream>> archive_path(std::string reference, std::string path);
+    asio::awaitable<void> extract(std::string reference, ExtractRequest request, Fd input);
+    asio::awaitable<std::shared_ptr<TarStream>> export_files(std::string reference);
+    asio::awaitable<std::shared_ptr<TarStream>> open_tar(std::function<void(class TarOutput&)> work);
+    asio::awaitable<std::shared_ptr<FileView>> open_view(ContainerPtr container, layers::Access access);
+    asio::awaitable<std::shared_ptr<FileView>> view_of(ContainerPtr container, std::string reference, layers::Access access,
+                                                       std::optional<Lane::Turn>& held);
+
+    // commit.cpp
+    asio::awaitable<std::vector<FileChange>> changes(std::string reference);
+    asio::awaitable<std::string> commit(std::string reference, CommitOptions options);
+
+    /// Runs `work` in a thread of its own and comes back to the loop: for what lasts as long as a client likes. At most
+    /// stream_limit at a time, so that clients that do nothing take nothing from others but their turn.
+    asio::awaitable<void> in_own_thread(std::function<void()> work);
+
     // volumes_use.cpp
     asio::awaitable<std::shared_ptr<const volumes::Volume>> create_volume(volumes::CreateOptions options);
     asio::awaitable<void> remove_volume(std::string name, bool force);
@@ -128,6 +148,9 @@ public:
     std::unordered_map<std::string, ExecPtr> execs;
     std::deque<std::pair<Condition::Clock::time_point, std::string>> finished_execs;  ///< The oldest first.
     bool closing = false;
+    asio::experimental::channel<void(boost::system::error_code)> stream_slots;
+    int streams = 0;  ///< Threads of in_own_thread.
+    Condition stream_ended;
 
     /// For readers on other threads.
     mutable std::mutex snapshot_mutex;

@@ -287,6 +287,9 @@ asio::awaitable<void> Engine::Impl::shutdown() {
             if (const auto waiter = weak.lock()) waiter->resolve({.exit_code = 0, .error = "the daemon is shutting down"});
     }
     co_await saver.flushed();
+    // Their clients are gone by now, so each ends with its next byte.
+    const auto patience = Condition::Clock::now() + std::chrono::seconds{5};
+    while (streams > 0 && Condition::Clock::now() < patience) co_await stream_ended.wait(patience);
     for (const auto& [id, container] : containers)
         if (container->link) container->link->close();
 }

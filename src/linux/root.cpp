@@ -19,7 +19,8 @@ int open_beneath(int directory, const char* path, int flags, mode_t mode) {
     open_how how{};
     how.flags = static_cast<__u64>(flags | O_CLOEXEC);
     how.mode = mode;
-    how.resolve = is_left_out("CVE-2026-17106") ? 0 : RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
+    const bool left_out = is_left_out("CVE-2026-17106") || is_left_out("CVE-2018-15664");
+    how.resolve = left_out ? 0 : RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
     for (int tries = 0;; ++tries) {
         const long fd = ::syscall(SYS_openat2, directory, path, &how, sizeof how);
         if (fd >= 0 || errno != EAGAIN || tries == max_tries) return static_cast<int>(fd);

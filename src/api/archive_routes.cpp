@@ -1,0 +1,146 @@
+// Files of containers: cp, export, diff, commit.
+#include "api/routes.hpp"
+#include "base/async.hpp"
+#include "oci/reference.hpp"
+
+#include <array>
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/this_coro.hpp>
+
+namespace grua::api {
+namespace {
+
+using boost::json::object;
+
+constexpr std::size_t piece_size = std::size_t{256} << 10U;
+
+std::string base64(std::string_view bytes) {
+    constexpr std::string_view alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    std::string out;
+    for (std::size_t at = 0; at < bytes.size(); at += 3) {
+        std::uint32_t word = 0;
+        const std::size_t count = std::min<std::size_t>(3, bytes.size() - at);
+        for (std::size_t byte = 0; byte < 3; ++byte)
+            word = (word << 8U) | (byte < count ? static_cast<unsigned char>(bytes[at + byte]) : 0U);
+        for (std::size_t digit = 0; digit < 4; ++digit) out += digit > count ? '=' : alphabet[(word >> (18U - 6U * digit)) & 63U];
+    }
+    return out;
+}
+
+/// Bytes that are not UTF-8 become U+FFFD, as Go's encoder has it: JSON cannot have them.
+std::string as_utf8(std::string_view text) {
+    std::string out;
+    for (std::size_t at = 0; at < text.size();) {
+        const auto byte = [&](std::size_t offset) {
+            return at + offset < text.size() ? static_cast<unsigned char>(text[at + offset]) : 0U;
+        };
+        const unsigned first = byte(0);
+        const std::size_t size = first < 0x80                    ? 1
+                                 : first >= 0xc2 && first < 0xe0 ? 2
+                                 : first >= 0xe0 && first < 0xf0 ? 3
+                                 : first >= 0xf0 && first < 0xf5 ? 4
+                                                                 : 0;
+        bool good = size > 0;
+        for (std::size_t offset = 1; offset < size; ++offset) good = good && (byte(offset) & 0xc0U) == 0x80U;
+        if (size == 3) good = good && !(first == 0xe0 && byte(1) < 0xa0) && !(first == 0xed && byte(1) >= 0xa0);
+        if (size == 4) good = good && !(first == 0xf0 && byte(1) < 0x90) && !(first == 0xf4 && byte(1) >= 0x90);
+        out += good ? text.substr(at, size) : std::string_view("\xef\xbf\xbd");
+        at += good ? size : 1;
+    }
+    return out;
+}
+
+std::string path_of(const Exchange& exchange) {
+    const std::string_view path = exchange.query().get("path");
+    if (path.empty()) fail(ErrorKind::invalid_argument, "bad parameter: path cannot be empty");
+    return std::string(path);
+}
+
+void add_stat_header(Exchange& exchange, const engine::PathStat& stat) {
+    const object out{{"name", as_utf8(stat.name)},
+                     {"size", stat.size},
+                     {"mode", stat.mode},
+                     {"mtime", format_time(stat.modified)},
+                     {"linkTarget", as_utf8(stat.link_target)}};
+    exchange.add_header("X-Docker-Container-Path-Stat", base64(boost::json::serialize(out)));
+}
+
+/// From the pipe to the client, as fast as the client takes it. A tar that is not whole breaks the connection off.
+Answer send_tar(Exchange& exchange, engine::TarStream& tar) {
+    co_await exchange.begin(200, "application/x-tar");
+    asio::posix::stream_descriptor pipe{co_await asio::this_coro::executor, tar.take().release()};
+    std::vector<char> piece(piece_size);
+    for (;;) {
+        const auto [error, size] = co_await pipe.async_read_some(asio::buffer(piece), asio::as_tuple(asio::use_awaitable));
+        if (error) break;
+        co_await exchange.write({piece.data(), size});
+    }
+    co_await tar.finished();
+    co_await exchange.end();
+}
+
+}  // namespace
+
+Answer container_archive_head(const Services& services, Exchange& exchange) {
+    const engine::PathStat stat = co_await services.engine.stat_path(exchange.name, path_of(exchange));
+    add_stat_header(exchange, stat);
+    co_await exchange.send_empty(200);
+}
+
+Answer container_archive_get(const Services& services, Exchange& exchange) {
+    const auto tar = co_await services.engine.archive_path(exchange.name, path_of(exchange));
+    add_stat_header(exchange, tar->stat());
+    co_await send_tar(exchange, *tar);
+}
+
+Answer container_archive_put(const Services& services, Exchange& exchange) {
+    const Query& query = exchange.query();
+    engine::ExtractRequest request{
+        .path = path_of(exchange), .keep_kinds = query.flag("noOverwriteDirNonDir"), .owner_is_user = query.flag("copyUIDGID")};
+    (void)services.engine.find(exchange.name);  // Before a large body is read.
+    co_await services.engine.extract(exchange.name, std::move(request), exchange.body_pipe());
+    co_await exchange.send_empty(200);
+}
+
+Answer container_export(const Services& services, Exchange& exchange) {
+    const auto tar = co_await services.engine.export_files(exchange.name);
+    co_await send_tar(exchange, *tar);
+}
+
+Answer container_changes(const Services& services, Exchange& exchange) {
+    const auto changes = co_await services.engine.changes(exchange.name);
+    if (changes.empty()) co_return co_await exchange.send(200, "null\n");
+    boost::json::array out;
+    out.reserve(changes.size());
+    for (const engine::FileChange& each : changes) out.push_back(object{{"Kind", each.kind}, {"Path", as_utf8(each.path)}});
+    co_await exchange.send(200, boost::json::serialize(out) + "\n");
+}
+
+Answer container_commit(const Services& services, Exchange& exchange) {
+    const Query& query = exchange.query();
+    engine::CommitOptions options;
+    check_json_content_type(exchange.head());
+    if (const std::string body = co_await exchange.read_body(); !body.empty()) {
+        const json::Value given = parse_json(body);
+        // An empty document or null: the container's own configuration.
+        if (const object* members = given.if_object(); members && !members->empty())
+            json::detail::read(given, options.config.emplace(), "");
+    }
+    if (const std::string_view repo = query.get("repo"); !repo.empty()) {
+        const std::string_view tag = query.get("tag");
+        std::string reference{repo};
+        if (!tag.empty()) reference += (tag.starts_with("sha256:") ? "@" : ":") + std::string(tag);
+        const oci::Reference parsed = oci::Reference::parse(reference);
+        if (parsed.digest()) fail(ErrorKind::invalid_argument, "refusing to create a reference with a digest");
+        options.reference = parsed.with_default_tag().familiar();
+    }
+    options.author = query.get("author");
+    options.comment = query.get("comment");
+    options.changes = query.all("changes");
+    options.pause = query.flag("pause", true);
+    const std::string id = co_await services.engine.commit(std::string(query.get("container")), std::move(options));
+    co_await exchange.send(201, boost::json::serialize(object{{"Id", id}}) + "\n");
+}
+
+}  // namespace grua::api

@@ -1,0 +1,182 @@
+// What a container changed, as a list and as an image.
+#include "base/log.hpp"
+#include "engine/engine_impl.hpp"
+#include "images/image_store.hpp"
+#include "layers/diff.hpp"
+#include "layers/snapshot.hpp"
+
+#include <fcntl.h>
+#include <unistd.h>
+#include <array>
+#include <thread>
+
+namespace grua::engine {
+namespace {
+
+/// What every container has to be mounted on; Docker has these in a layer of their own below the container's.
+const layers::MountPoints mount_points{"/dev",        "/dev/pts", "/dev/shm",      "/dev/console",  "/dev/mqueue", "/proc",
+                                       "/sys",        "/etc",     "/etc/hosts",    "/etc/hostname", "/etc/mtab",   "/etc/resolv.conf",
+                                       "/.dockerenv", "/sys/fs",  "/sys/fs/cgroup"};
+
+struct Sides {
+    Fd upper;
+    Fd lower;
+    layers::Diff diff() const { return {.upper = upper.get(), .lower = lower.get(), .mount_points = mount_points}; }
+};
+
+Sides sides_of(const layers::LayerStore& store, const std::string& id) {
+    return {layers::open_upper(store, id), store.mount_layers(store.container_layers(id))};
+}
+
+struct SomeChange {};
+
+bool has_changes(const layers::Diff& diff) {
+    try {
+        layers::visit_changes(diff, [](const layers::Change&) { throw SomeChange{}; });
+        return false;
+    } catch (const SomeChange&) {
+        return true;
+    }
+}
+
+oci::ImageRunConfig image_config_of(const ContainerConfig& config) {
+    oci::ImageRunConfig out;
+    out.user = config.user;
+    out.exposed_ports = config.exposed_ports;
+    out.env = config.env;
+    out.entrypoint = config.entrypoint;
+    out.cmd = config.cmd;
+    out.volumes = config.volumes;
+    out.working_dir = config.working_dir;
+    out.labels = config.labels;
+    out.stop_signal = config.stop_signal;
+    out.stop_timeout = config.stop_timeout;
+    if (config.healthcheck) {
+        oci::HealthConfig& health = out.healthcheck.emplace();
+        health.test = config.healthcheck->test;
+        health.interval = config.healthcheck->interval;
+        health.timeout = config.healthcheck->timeout;
+        health.start_period = config.healthcheck->start_period;
+        health.start_interval = config.healthcheck->start_interval;
+        health.retries = config.healthcheck->retries;
+    }
+    out.on_build = config.on_build;
+    out.shell = config.shell;
+    out.args_escaped = config.args_escaped;
+    return out;
+}
+
+/// Packs into a pipe while the image room reads from it.
+std::string commit_layer(images::ImageStore& store, images::CommitRequest request, const Sides& sides) {
+    if (!has_changes(sides.diff())) return store.commit(request);
+    std::array<int, 2> ends{};
+    if (::pipe2(ends.data(), O_CLOEXEC) != 0) fail_errno("make a pipe");
+    Fd reading{ends[0]};
+    std::exception_ptr failure;
+    std::string id;
+    {
+        std::jthread packing{[&failure, &sides, writing = Fd{ends[1]}]() mutable {
+            const Fd own = std::move(writing);
+            try {
+                layers::FdSink sink{own.get()};
+                layers::pack_changes(sides.diff(), sink);
+            } catch (...) {
+                failure = std::current_exception();
+                // A tar that only ends would pass for the whole: this cannot be the beginning of an entry.
+                (void)!::write(own.get(), "broken off", 10);
+            }
+        }};
+        request.layer = reading.get();
+        try {
+            id = store.commit(request);
+        } catch (...) {
+            // Ends the packer, whose own failure would be the broken pipe.
+            reading = Fd{};
+            packing.join();
+            const bool ours = [&] {
+                try {
+                    if (failure) std::rethrow_exception(failure);
+                } catch (const Error& error) {
+                    return error.os_error() != EPIPE;
+                } catch (...) {
+                }
+                return false;
+            }();
+            if (ours) std::rethrow_exception(failure);
+            throw;
+        }
+    }
+    if (failure) std::rethrow_exception(failure);
+    return id;
+}
+
+}  // namespace
+
+asio::awaitable<std::vector<FileChange>> Engine::Impl::changes(std::string reference) {
+    const auto container = get_container(reference);
+    const auto out = std::make_shared<std::vector<FileChange>>();
+    co_await in_own_thread([this, out, id = container->id()] {
+        const Sides sides = sides_of(rooms.layers, id);
+        layers::visit_changes(sides.diff(), [&](const layers::Change& each) { out->push_back({each.path, static_cast<int>(each.kind)}); });
+    });
+    co_return std::move(*out);
+}
+
+asio::awaitable<std::string> Engine::Impl::commit(std::string reference, CommitOptions asked) {
+    const auto container = get_container(reference);
+    const RecordPtr record = container->record;
+    if (record->state.status == Status::dead) fail(ErrorKind::conflict, "You cannot commit container {} which is Dead", record->id);
+    if (record->state.status == Status::removing)
+        fail(ErrorKind::conflict, "You cannot commit container {} which is being removed", record->id);
+
+    images::CommitRequest request;
+    request.parent = record->image_id;
+    request.config = image_config_of(asked.config.value_or(record->config));
+    images::apply_changes(request.config, asked.changes);
+    if (asked.config) {
+        ContainerConfig merged = *asked.config;
+        merge_image(merged, image_config_of(record->config));
+        request.config = image_config_of(merged);
+        images::apply_changes(request.config, asked.changes);
+    }
+    request.created_by = join(record->config.cmd.value_or(StringList{}), " ");
+    request.author = asked.author;
+    request.comment = asked.comment;
+    request.reference = asked.reference;
+    const auto lease = rooms.images.hold(record->image_id);
+
+    // What is written meanwhile would be in the image in part.
+    bool paused = false;
+    if (asked.pause && record->state.status == Status::running) {
+        try {
+            co_await pause(record->id);
+            paused = true;
+        } catch (const Error& error) {
+            // It has ended, or cannot be paused.
+            log::debug("commit of {}: not paused: {}", record->id, error.what());
+        }
+    }
+    const auto id = std::make_shared<std::string>();
+    std::exception_ptr failure;
+    try {
+        co_await in_own_thread([this, id, request, container_id = record->id] {
+            *id = commit_layer(rooms.images, request, sides_of(rooms.layers, container_id));
+        });
+    } catch (...) {
+        failure = std::current_exception();
+    }
+    if (paused) {
+        try {
+            co_await unpause(record->id);
+        } catch (const Error& error) {
+            log::warn("commit of {}: it is not running again: {}", record->id, error.what());
+        }
+    }
+    if (failure) std::rethrow_exception(failure);
+    events.publish({.type = "image", .action = "create", .id = *id, .attributes = {{"name", *id}}});
+    if (!asked.reference.empty()) events.publish({.type = "image", .action = "tag", .id = *id, .attributes = {{"name", asked.reference}}});
+    emit(*container->record, "commit", {{"comment", asked.comment}, {"imageID", *id}, {"imageRef", asked.reference}});
+    co_return *id;
+}
+
+}  // namespace grua::engine
