@@ -34,13 +34,24 @@ std::vector<wire::RemovedImage> tell_removed(const Services& services, const std
     return out;
 }
 
-bool name_matches(const images::Image& image, const std::string& pattern) {
-    for (const oci::Reference& reference : image.references) {
+bool name_matches(const oci::Reference& reference, const std::vector<std::string>& patterns) {
+    for (const std::string& pattern : patterns) {
         for (const std::string& text : {reference.familiar(), reference.familiar_name(), reference.text(), reference.name()}) {
             if (::fnmatch(pattern.c_str(), text.c_str(), FNM_PATHNAME) == 0) return true;
         }
     }
     return false;
+}
+
+/// The filter "reference" is about names: an image's others are not listed with it.
+void keep_matching_names(wire::ImageSummary& summary, const std::vector<std::string>& patterns) {
+    const auto repository = [](const std::string& name) { return oci::Reference::parse(name).name(); };
+    std::erase_if(summary.repo_tags, [&](const std::string& tag) { return !name_matches(oci::Reference::parse(tag), patterns); });
+    std::erase_if(summary.repo_digests, [&](const std::string& digest) {
+        const bool of_a_tag =
+            std::ranges::any_of(summary.repo_tags, [&](const std::string& tag) { return repository(tag) == repository(digest); });
+        return !of_a_tag && !name_matches(oci::Reference::parse(digest), patterns);
+    });
 }
 
 }  // namespace
@@ -164,9 +175,10 @@ Answer image_list(const Services& services, Exchange& exchange) {
         if (dangling && *dangling != image->references.empty()) continue;
         if ((before && image->created >= *before) || (since && image->created <= *since)) continue;
         if (!filters.labels("label", image->config.config.labels) || !filters.no_labels("label!", image->config.config.labels)) continue;
-        const auto matches = [&](const std::string& pattern) { return name_matches(*image, pattern); };
-        if (filters.has("reference") && std::ranges::none_of(filters.get("reference"), matches)) continue;
+        const auto matches = [&](const oci::Reference& reference) { return name_matches(reference, filters.get("reference")); };
+        if (filters.has("reference") && std::ranges::none_of(image->references, matches)) continue;
         wire::ImageSummary& one = out.emplace_back(image_summary(*image));
+        if (filters.has("reference")) keep_matching_names(one, filters.get("reference"));
         if (with_manifests) one.manifests = manifests_of(services, *image);
         if (shared) one.shared_size = shared->of(*image);
     }

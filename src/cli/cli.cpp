@@ -125,7 +125,7 @@ int wrong_count(const Found& found) {
         wanted = fmt::format("'grua {}' requires at least {}", found.name, plural(command.least));
     else
         wanted = fmt::format("'grua {}' requires at least {} and at most {}", found.name, command.least, plural(command.most));
-    fmt::print(stderr, "grua: {}\n\n{}\n\nSee 'grua {} --help' for more information\n", wanted, usage_line(command), found.name);
+    fmt::print(stderr, "grua: {}\n\n{}\n\nRun 'grua {} --help' for more information\n", wanted, usage_line(command), found.name);
     return 1;
 }
 
