@@ -27,6 +27,11 @@ int container_logs(Context& context, const Parsed& given);
 int container_stats(Context& context, const Parsed& given);
 int prune_containers(Context& context, const Parsed& given);
 
+int copy_files(Context& context, const Parsed& given);
+int container_changes(Context& context, const Parsed& given);
+int export_container(Context& context, const Parsed& given);
+int commit_container(Context& context, const Parsed& given);
+
 int inspect_objects(Context& context, const Parsed& given);
 int inspect_containers(Context& context, const Parsed& given);
 int inspect_images(Context& context, const Parsed& given);

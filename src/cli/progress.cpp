@@ -114,7 +114,9 @@ std::string ProgressView::take(const Value& message, Clock::time_point now) {
 
     auto row = std::ranges::find(rows_, id, &Row::id);
     if (row == rows_.end()) {
-        if (at(message, "progressDetail").is_null()) return text_line(fmt::format("{}: {}\n", id, status), now);
+        // The head of a pull is about a tag, not a layer; some daemons send it with an empty progress.
+        const bool head = at(message, "progressDetail").is_null() || status.starts_with("Pulling from ");
+        if (head) return text_line(fmt::format("{}: {}\n", id, status), now);
         rows_.push_back({.id = id});
         row = rows_.end() - 1;
     }

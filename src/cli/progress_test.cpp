@@ -176,7 +176,7 @@ TEST(Progress, AnErrorOfTheStreamIsThrownWithItsText) {
 
 TEST(Progress, LinesAreRedrawnInPlace) {
     Show show(painted(24, 100));
-    show.say(R"({"status":"Pulling from library/nginx","id":"latest"})")
+    show.say(R"({"status":"Pulling from library/nginx","id":"latest","progressDetail":{}})")
         .layer("aaaaaaaaaaaa", "Pulling fs layer")
         .layer("bbbbbbbbbbbb", "Pulling fs layer")
         .layer("cccccccccccc", "Waiting");

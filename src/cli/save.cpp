@@ -1,5 +1,6 @@
 // save: a tar from the daemon to a file that appears whole or not at all, or to standard output.
 #include "cli/handlers.hpp"
+#include "cli/output_file.hpp"
 #include "cli/progress.hpp"
 #include "cli/session.hpp"
 #include "cli/terminal.hpp"
@@ -7,11 +8,8 @@
 #include "base/files.hpp"
 #include "base/text.hpp"
 
-#include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 #include <boost/json.hpp>
-#include <cstdlib>
 
 namespace grua::cli {
 
@@ -29,42 +27,6 @@ std::vector<std::string> platforms_of(const Flags& flags) {
     }
     return out;
 }
-
-/// A new file under a name of its own until it is complete; a device or a pipe is written to as it is.
-class OutputFile {
-public:
-    explicit OutputFile(std::string path) : path_(std::move(path)) {
-        struct stat present{};
-        const bool exists = ::stat(path_.c_str(), &present) == 0;
-        if (exists && S_ISDIR(present.st_mode)) fail(ErrorKind::invalid_argument, "failed to save image: {} is a directory", path_);
-        if (exists && !S_ISREG(present.st_mode)) {
-            file_ = Fd(::open(path_.c_str(), O_WRONLY | O_CLOEXEC));
-            if (!file_) fail_errno("failed to save image: open {}", path_);
-            return;
-        }
-        aside_ = path_ + ".XXXXXX";
-        file_ = Fd(::mkostemp(aside_.data(), O_CLOEXEC));
-        if (!file_) fail_errno("failed to save image: open {}", path_);
-    }
-    ~OutputFile() {
-        if (!aside_.empty()) ::unlink(aside_.c_str());
-    }
-    OutputFile(const OutputFile&) = delete;
-    OutputFile& operator=(const OutputFile&) = delete;
-
-    int fd() const noexcept { return file_.get(); }
-
-    void publish() {
-        if (aside_.empty()) return;
-        if (::rename(aside_.c_str(), path_.c_str()) != 0) fail_errno("failed to save image: rename {}", path_);
-        aside_.clear();
-    }
-
-private:
-    std::string path_;
-    std::string aside_;  ///< Empty where there is none to remove.
-    Fd file_;
-};
 
 /// How much there is already, on a terminal.
 class SaveProgress {
@@ -111,7 +73,7 @@ int save_images(Context& context, const Parsed& given) {
     for (const std::string& name : given.arguments) query.add("names", name);
     add_platforms(query, daemon, flags, "platform");
     std::optional<OutputFile> file;
-    if (!path.empty()) file.emplace(path);
+    if (!path.empty()) file.emplace(path, "failed to save image");
     client::Stream stream = daemon.stream({.method = "GET", .target = "/images/get" + query.text()});
 
     const int out = file ? file->fd() : STDOUT_FILENO;
