@@ -233,6 +233,8 @@ Answer image_tag(const Services& services, Exchange& exchange) {
 
 Answer image_remove(const Services& services, Exchange& exchange) {
     images::ImageStore& store = store_of(services);
+    // Who names platforms wants the others to stay.
+    if (!exchange.query().all("platforms").empty()) fail(ErrorKind::not_implemented, "not implemented: removal of single platforms");
     const images::RemoveOptions options{.force = exchange.query().flag("force"), .prune_parents = !exchange.query().flag("noprune")};
     const auto removed = co_await offload(
         services.pool, [&store, name = exchange.name, options, users = used_by(services)] { return store.remove(name, options, users); });

@@ -272,6 +272,10 @@ class Archives(Cli):
         self.grua("load", "-q", "--platform", f"linux/{machine}", "-i", target)
         self.assertRegex(self.refused("save", "--platform", "linux/riscv64", "-o", target, "busybox"), "riscv64|platform")
 
+    def test_removal_of_a_platform_spares_the_others(self):
+        self.assertIn("Error response from daemon: ", self.refused("rmi", "--platform", "linux/riscv64", "busybox"))
+        self.assertIn("busybox", self.grua("images").stdout)
+
     def test_lists_and_trees(self):
         self.grua("tag", "busybox", "tree/one:1")
         tree = self.grua("images", "--tree").stdout
