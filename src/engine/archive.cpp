@@ -120,6 +120,7 @@ auto finding(const std::string& path, const std::string& container, Work&& work)
     try {
         return work();
     } catch (const Error& error) {
+        if (error.os_error() == ENOTDIR) fail(ErrorKind::invalid_argument, "lstat {}: not a directory", path);
         if (error.kind() != ErrorKind::not_found) throw;
         fail(ErrorKind::not_found, "Could not find the file {} in container {}", path, container);
     }

@@ -28,17 +28,6 @@ Sides sides_of(const layers::LayerStore& store, const std::string& id) {
     return {layers::open_upper(store, id), store.mount_layers(store.container_layers(id))};
 }
 
-struct SomeChange {};
-
-bool has_changes(const layers::Diff& diff) {
-    try {
-        layers::visit_changes(diff, [](const layers::Change&) { throw SomeChange{}; });
-        return false;
-    } catch (const SomeChange&) {
-        return true;
-    }
-}
-
 oci::ImageRunConfig image_config_of(const ContainerConfig& config) {
     oci::ImageRunConfig out;
     out.user = config.user;
@@ -68,7 +57,6 @@ oci::ImageRunConfig image_config_of(const ContainerConfig& config) {
 
 /// Packs into a pipe while the image room reads from it.
 std::string commit_layer(images::ImageStore& store, images::CommitRequest request, const Sides& sides) {
-    if (!has_changes(sides.diff())) return store.commit(request);
     std::array<int, 2> ends{};
     if (::pipe2(ends.data(), O_CLOEXEC) != 0) fail_errno("make a pipe");
     Fd reading{ends[0]};
@@ -140,7 +128,8 @@ asio::awaitable<std::string> Engine::Impl::commit(std::string reference, CommitO
         images::apply_changes(request.config, asked.changes);
     }
     request.created_by = join(record->config.cmd.value_or(StringList{}), " ");
-    request.author = asked.author;
+    const images::ImagePtr image = rooms.images.find(record->image_id);
+    request.author = asked.author.empty() && image ? image->config.author : asked.author;
     request.comment = asked.comment;
     request.reference = asked.reference;
     const auto lease = rooms.images.hold(record->image_id);

@@ -66,7 +66,9 @@ public:
     }
 
     void run() {
-        while (const std::optional<TarEntry> entry = tar_.next()) {
+        while (std::optional<TarEntry> entry = tar_.next()) {
+            if (options_.rename) entry->name = options_.rename(entry->name);
+            if (options_.rename && entry->type == Type::hard_link) entry->link = options_.rename(entry->link);
             while_doing(entry->name.substr(0, 200), [&] { add(*entry); });
         }
         // Last, because what is made in a folder changes its time.

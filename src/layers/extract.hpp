@@ -8,6 +8,7 @@
 #include "linux/root.hpp"
 
 #include <sys/types.h>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -23,7 +24,8 @@ enum class Ownership {
 struct ExtractOptions {
     bool keep_kinds = false;  ///< A folder is not replaced by a file nor the other way round (Docker's noOverwriteDirNonDir).
     Ownership ownership = Ownership::as_in_tar;
-    std::optional<std::pair<uid_t, gid_t>> owner;  ///< Of everything, whatever the tar says.
+    std::optional<std::pair<uid_t, gid_t>> owner;           ///< Of everything, whatever the tar says.
+    std::function<std::string(const std::string&)> rename;  ///< Of names and of what hard links name; may be empty.
 };
 
 /// `folder` is a path under `root`; its own attributes stay. Throws Error that names the entry.
