@@ -144,7 +144,8 @@ Answer image_create(const Services& services, Exchange& exchange) {
     const std::string_view from = query.get("fromImage");
     if (!from.empty()) {
         const std::string_view tag = query.get("tag");
-        const std::string text = reference_of(from, tag);
+        // As it was written: "docker.io/library/x" is no short name.
+        const std::string text = reference_of(services.registry.alias(from).value_or(std::string(from)), tag);
         const oci::Reference given = oci::Reference::parse(text);
         co_return co_await pull(services, exchange, text, given.is_name_only());
     }

@@ -76,7 +76,6 @@ void Fetches::receive(Fetch& fetch, const Download& download, const std::stop_to
     std::optional<content::ContentStore::Writer> writer;
     for (bool again = false;; again = true) {
         writer.emplace(content_.resume(digest, fetch.blob_.size));
-        const bool resumed = writer->written() > 0;
         std::optional<Incoming> incoming;
         if (fetch.diff_id_) incoming.emplace(layers_, writer->fd(), fetch.diff_id_);
         const auto show = [&](Fetch::Phase phase) {
@@ -102,8 +101,8 @@ void Fetches::receive(Fetch& fetch, const Download& download, const std::stop_to
             try {
                 writer->verify();
             } catch (const Error&) {
-                // What was left by an attempt before a power cut may be anything.
-                if (!resumed || again) throw;
+                // What an attempt before a power cut left may be anything, and a mirror may lie: once more, from another host.
+                if (again) throw;
                 if (incoming) hide();
                 incoming.reset();
                 continue;

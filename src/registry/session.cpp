@@ -66,6 +66,21 @@ std::string identity_of(const Credentials& credentials) {
     return fmt::format("{:x}", std::hash<std::string>{}(all));
 }
 
+bool wants_only_basic(const std::string& header) {
+    const std::vector<Challenge> challenges = parse_challenges(header);
+    const auto has = [&](std::string_view scheme) { return std::ranges::find(challenges, scheme, &Challenge::scheme) != challenges.end(); };
+    return has("basic") && !has("bearer");
+}
+
+[[noreturn]] void fail_without_credentials(const Request& request) {
+    std::string method = to_lower(request.method);
+    method.front() = static_cast<char>(method.front() - 'a' + 'A');
+    Failure failure{ErrorKind::forbidden, fmt::format("{} \"{}\": no basic auth credentials", method, request.url.text()), Retry::elsewhere,
+                    401};
+    failure.said = "no basic auth credentials";
+    throw failure;
+}
+
 bool is_redirect(int status) noexcept { return status == 301 || status == 302 || status == 303 || status == 307 || status == 308; }
 bool is_success(int status) noexcept { return status >= 200 && status < 300; }
 
@@ -216,7 +231,7 @@ Response Session::send(Request request, const Accept& accept) {
         const std::vector<std::string> plain_headers = request.headers;
         Authorization authorized;
         if (own_host) {
-            authorized = authorization(core_.tokens.challenge(origin_key), request);
+            authorized = authorization(core_.tokens.challenge(origin_key));
             if (!authorized.header.empty()) request.headers.push_back("Authorization: " + authorized.header);
         }
         Response response = perform(request, accept, own_host);
@@ -225,6 +240,8 @@ Response Session::send(Request request, const Accept& accept) {
         if (response.status == 401 && own_host) {
             const std::string challenge{response.header("www-authenticate")};
             core_.tokens.learn(origin_key, challenge);
+            if (authorized.header.empty() && credentials_.username.empty() && wants_only_basic(challenge))
+                fail_without_credentials(request);
             if (!authorized.token_key.empty()) core_.tokens.forget(authorized.token_key);
             // A token may have expired or been revoked; what was just fetched, or a password, is not tried twice.
             const bool stale = authorized.from_cache || authorized.header.empty();
@@ -261,7 +278,7 @@ Response Session::expect(Request request, std::initializer_list<int> wanted, con
     return response;
 }
 
-Session::Authorization Session::authorization(const std::string& header, const Request& request) {
+Session::Authorization Session::authorization(const std::string& header) {
     if (!credentials_.registry_token.empty()) return {"Bearer " + credentials_.registry_token, {}, false};
     if (header.empty()) return {};
     const std::vector<Challenge> challenges = parse_challenges(header);
@@ -279,18 +296,9 @@ Session::Authorization Session::authorization(const std::string& header, const R
         return {"Bearer " + token.text, key, false};
     }
     const auto basic = std::ranges::find(challenges, std::string_view("basic"), &Challenge::scheme);
-    if (basic != challenges.end()) {
-        if (credentials_.username.empty()) {
-            std::string method = to_lower(request.method);
-            method.front() = static_cast<char>(method.front() - 'a' + 'A');
-            Failure failure{ErrorKind::forbidden, fmt::format("{} \"{}\": no basic auth credentials", method, request.url.text()),
-                            Retry::elsewhere, 401};
-            failure.said = "no basic auth credentials";
-            throw failure;
-        }
-        return {"Basic " + base64_encode(credentials_.username + ":" + credentials_.password), {}, false};
-    }
-    return {};
+    // Without credentials it is asked all the same: a registry may close one repository and not the next.
+    if (basic == challenges.end() || credentials_.username.empty()) return {};
+    return {"Basic " + base64_encode(credentials_.username + ":" + credentials_.password), {}, false};
 }
 
 Token Session::fetch_token(std::string_view realm, std::string_view service, std::string_view scope, bool offline) {

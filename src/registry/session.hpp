@@ -75,7 +75,7 @@ private:
         std::string token_key;  ///< empty where it is no token of the cache
         bool from_cache = false;
     };
-    Authorization authorization(const std::string& challenges, const Request& request);
+    Authorization authorization(const std::string& challenges);
     Response perform(Request& request, const Accept& accept, bool own_host);
     const Tls& tls_for(const Url& url);
 
