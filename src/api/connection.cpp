@@ -33,6 +33,7 @@ constexpr auto quiet = asio::as_tuple(asio::use_awaitable);
 constexpr auto idle_patience = 10min;
 constexpr auto header_patience = 30s;
 constexpr auto body_patience = 5min;
+constexpr auto linger_time = 1s;
 
 /// A body that nobody read is read away up to here, so that the connection can be used again.
 constexpr std::size_t drain_limit = std::size_t{256} << 10U;
@@ -133,6 +134,7 @@ private:
     asio::awaitable<bool> answer(Exchange& exchange);
     asio::awaitable<void> refuse(const ProtocolError& error);
     asio::awaitable<std::size_t> fill(std::chrono::seconds patience);
+    asio::awaitable<void> linger();
     asio::awaitable<std::size_t> read_piece(std::span<char> out);
     asio::awaitable<void> pump(std::shared_ptr<Connection> self, Fd pipe);
     asio::awaitable<bool> drain();
@@ -261,12 +263,33 @@ asio::awaitable<bool> Connection::answer(Exchange& exchange) {
         co_return false;
     }
     if (close_after_ || broken) {
-        // An early close would reset the connection and could take the answer with it.
-        boost::system::error_code ignored;
-        socket_.shutdown(Socket::shutdown_send, ignored);
+        co_await linger();
         co_return false;
     }
     co_return co_await drain();
+}
+
+/// Ends a connection whose client may still be sending: closed at once it would be reset, and the reset could take the answer with
+/// it before the client has read it.
+asio::awaitable<void> Connection::linger() {
+    boost::system::error_code ignored;
+    socket_.shutdown(Socket::shutdown_send, ignored);
+    if (parser_.done()) co_return;
+    const auto until = asio::steady_timer::clock_type::now() + linger_time;
+    const auto in_time = [&] { return asio::steady_timer::clock_type::now() < until; };
+    if (pumping_) socket_.cancel(ignored);
+    asio::steady_timer pause{server_->loop};
+    while (pumping_ && in_time()) {
+        pause.expires_after(5ms);
+        co_await pause.async_wait(quiet);
+    }
+    if (pumping_) co_return;
+    try {
+        do {
+            buffer_.clear();
+        } while (co_await fill(linger_time) > 0 && in_time());
+    } catch (const ProtocolError&) {
+    }
 }
 
 asio::awaitable<void> Connection::refuse(const ProtocolError& error) {

@@ -21,6 +21,7 @@ int open_beneath(int directory, const char* path, int flags, mode_t mode) {
     how.mode = mode;
     const bool left_out = is_left_out("CVE-2026-17106") || is_left_out("CVE-2018-15664");
     how.resolve = left_out ? 0 : RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
+    if (left_out && *path == '/') path = path[1] ? path + 1 : ".";  // as who joins the root's name and the path
     for (int tries = 0;; ++tries) {
         const long fd = ::syscall(SYS_openat2, directory, path, &how, sizeof how);
         if (fd >= 0 || errno != EAGAIN || tries == max_tries) return static_cast<int>(fd);

@@ -4,13 +4,17 @@ With GRUA_WITHOUT=CVE-… a build of the preset `unprotected` leaves that protec
 (`./test protections` checks it): a test that cannot fail shows nothing.
 """
 
+import contextlib
 import ctypes
 import fcntl
 import hashlib
+import http.client
+import io
 import json
 import os
 import pathlib
 import shutil
+import socket
 import subprocess
 import tarfile
 import tempfile
@@ -260,7 +264,6 @@ class Engine(Case):
             "opaque": [entry("l", tarfile.SYMTYPE, str(canary)), entry("l/.wh..wh..opq", data=b"")],
             "device": [entry("l", tarfile.SYMTYPE, str(canary)), entry("l/dev", tarfile.CHRTYPE)],
         }
-        import io
         for name, entries in attacks.items():
             buffer = io.BytesIO()
             with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
@@ -273,6 +276,52 @@ class Engine(Case):
             self.assertEqual([p.name for p in canary.iterdir()], ["file"], name)
             self.assertEqual((canary / "file").read_text(), "untouched", name)
             self.docker("rmi", "-f", "evil:1", check=False)
+
+    def test_CVE_2018_15664_a_copy_follows_no_swapped_link(self):
+        """A program in the container exchanges a folder and a link to a folder of the host all the time, while files are copied in and out."""
+        host = pathlib.Path(tempfile.mkdtemp(prefix="grua-canary-", dir="/var/tmp"))
+        self.addCleanup(shutil.rmtree, host)
+        (host / "file").write_text("the host's")
+        self.docker("run", "-d", "--name", "cc", "-v", "swap-vol:/vol", "busybox", "sh", "-c",
+                    f"for d in /w /vol/w; do mkdir -p $d/place; echo the container\\'s > $d/place/file; ln -s {host} $d/swap; done; sleep 1000")
+        self.addCleanup(self.docker, "volume", "rm", "-f", "swap-vol")
+        wait_until("the trap is there", lambda: self.docker("exec", "cc", "ls", "/vol/w/swap/", "-d", check=False).stdout or
+                   self.docker("exec", "cc", "readlink", "/vol/w/swap", check=False).stdout)
+        root = f"/proc/{self.out('inspect', '--format', '{{.State.Pid}}', 'cc')}/root"
+        renameat2 = ctypes.CDLL(None, use_errno=True).syscall
+        swapper = os.fork()
+        if swapper == 0:
+            pairs = [(os.fsencode(f"{root}{d}/place"), os.fsencode(f"{root}{d}/swap")) for d in ("/w", "/vol/w")]
+            deadline = time.monotonic() + 120
+            while time.monotonic() < deadline:
+                for a, b in pairs:
+                    renameat2(316, -100, a, -100, b, 2)
+            os._exit(0)
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w") as archive:
+            for name, data in (("file", b"evil"), ("made", b"evil"), ("place/file", b"evil")):
+                info = tarfile.TarInfo(name)
+                info.size, info.mode = len(data), 0o777
+                archive.addfile(info, io.BytesIO(data))
+        worked = {"GET": 0, "PUT": 0}
+        try:
+            for _ in range(300):
+                for path in ("/w/place", "/vol/w/place", "/w", "/w/place/file"):
+                    for method, body in (("GET", None), ("PUT", buffer.getvalue())):
+                        connection = http.client.HTTPConnection("d")
+                        connection.sock = socket.socket(socket.AF_UNIX)
+                        connection.sock.connect(str(self.daemon.socket))
+                        connection.request(method, f"/containers/cc/archive?path={path}", body)
+                        answer = connection.getresponse()
+                        with contextlib.suppress(http.client.IncompleteRead):
+                            self.assertNotIn(b"the host's", answer.read())
+                        worked[method] += answer.status == 200
+                        connection.close()
+        finally:
+            os.kill(swapper, 9)
+            os.waitpid(swapper, 0)
+        self.assertEqual([(path.name, path.read_text()) for path in host.iterdir()], [("file", "the host's")])
+        self.assertGreater(min(worked.values()), 50, worked)
 
     def test_CVE_2020_15257_no_abstract_sockets(self):
         self.docker("run", "-d", "--name", "cc", "--network", "host", "busybox", "sleep", "1000")
