@@ -131,9 +131,9 @@ private:
         if (image.names.empty()) return coloured("\x1b[2m", left("<untagged>", name_width_));
         std::string out;
         for (std::size_t i = 0; i < image.names.size(); ++i) {
-            out += coloured("\x1b[1;34m", left(image.names[i], name_width_));
             const bool last = i + 1 == image.names.size();
             const bool whole = display_width(image.names[i]) <= name_width_;
+            out += coloured("\x1b[1;34m", last && whole ? left(image.names[i], name_width_) : image.names[i]);
             if (!last || !whole) out += "\n";
             if (last && !whole) out += std::string(name_width_, ' ');
         }

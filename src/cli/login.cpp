@@ -191,7 +191,7 @@ int search_images(Context& context, const Parsed& given) {
         context.daemon().call({.method = "GET", .target = "/images/search" + query.text(), .headers = {{"X-Registry-Auth", auth}}});
     const Value found = boost::json::parse(answer);
     const std::string format = flags.text("format");
-    const bool json = format == "json" || format.find("json .") != std::string::npos;
+    const bool json = format == "json" || format.find("json .}}") != std::string::npos;
     std::vector<Value> rows;
     if (const auto* list = found.if_array()) {
         for (const Value& each : *list) {
