@@ -133,9 +133,12 @@ std::string program_help() {
     }
     out += flag_lines(flags, width);
     out += "\n" + heading("Environment");
-    out += "  GRUA_HOST    Daemon to speak to; DOCKER_HOST where that is not set\n  NO_COLOR     No colours\n";
+    out +=
+        "  GRUA_HOST      Daemon to speak to; DOCKER_HOST where that is not set\n  DOCKER_CONFIG  Folder of config.json, for login; "
+        "~/.docker where that is not set\n  NO_COLOR       No colours\n";
     out += "\n" + heading("A first tour") +
-           "  grua load -i image.tar      an image from a file\n  grua run --rm IMAGE date    a program in a container\n  grua run -it "
+           "  grua pull debian:12         an image from a registry\n  grua load -i image.tar      an image from a file\n  grua run --rm "
+           "IMAGE date    a program in a container\n  grua run -it "
            "--rm IMAGE sh  a shell in one\n";
     return out + "\nRun 'grua COMMAND --help' for more about a command.\n";
 }
