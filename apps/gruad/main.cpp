@@ -133,9 +133,11 @@ void apply(const gruad::Options& options, api::Settings& settings) {
 }
 
 /// SIGHUP: debug, labels and the rules for registries, as the files have them now.
-void reload(const std::vector<std::string>& arguments, api::Settings& settings, registry::Client& registry) {
+void reload(const std::vector<std::string>& arguments, api::Settings& settings, registry::Client& registry,
+            registry::SignaturePolicy& signatures) {
     try {
         registry.reload();
+        signatures.reload();
         const gruad::Options options = gruad::parse_options(arguments);
         apply(options, settings);
         log::configure(settings.debug ? log::Level::debug : gruad::parse_level(options.log_level),
@@ -147,12 +149,13 @@ void reload(const std::vector<std::string>& arguments, api::Settings& settings, 
 }
 
 asio::awaitable<void> serve(api::Server& server, engine::Engine& engine, std::vector<Fd> listeners, api::Settings& settings,
-                            registry::Client& registry, std::vector<std::string> arguments, std::chrono::seconds patience) {
+                            registry::Client& registry, registry::SignaturePolicy& signatures, std::vector<std::string> arguments,
+                            std::chrono::seconds patience) {
     co_await engine.recover();
     for (Fd& listener : listeners) server.accept_from(std::move(listener));
     log::info("gruad {} serves the Engine API", GRUA_VERSION);
     asio::signal_set signals{co_await asio::this_coro::executor, SIGTERM, SIGINT, SIGHUP};
-    while (co_await signals.async_wait(asio::use_awaitable) == SIGHUP) reload(arguments, settings, registry);
+    while (co_await signals.async_wait(asio::use_awaitable) == SIGHUP) reload(arguments, settings, registry, signatures);
     log::info("ending; containers go on running");
     co_await server.stop(patience);
     co_await engine.shutdown();
@@ -204,6 +207,7 @@ int run(const std::vector<std::string>& arguments) {
     volumes::Volumes volumes{options.data_root + "/volumes"};
     network::Networks networks{network_options(options)};
     registry::Client registry{registry_options(options)};
+    registry::SignaturePolicy signatures{registry_options(options).config_directory + "/signatures.toml"};
 
     asio::io_context loop{1};
     asio::thread_pool pool{pool_threads};
@@ -214,15 +218,16 @@ int run(const std::vector<std::string>& arguments) {
                               engine_options(options),
                               {.database = database, .layers = layers, .images = images, .volumes = volumes, .networks = networks}};
         api::Transfers transfers;
-        const api::Services services{.engine = engine, .pool = pool, .settings = settings, .registry = registry, .transfers = transfers};
+        const api::Services services{
+            .engine = engine, .pool = pool, .settings = settings, .registry = registry, .signatures = signatures, .transfers = transfers};
         api::Server server{loop.get_executor(), services};
-        asio::co_spawn(
-            loop,
-            serve(server, engine, std::move(listeners), settings, registry, arguments, std::chrono::seconds{options.shutdown_timeout}),
-            [&](std::exception_ptr error) {
-                failure = error;
-                loop.stop();
-            });
+        asio::co_spawn(loop,
+                       serve(server, engine, std::move(listeners), settings, registry, signatures, arguments,
+                             std::chrono::seconds{options.shutdown_timeout}),
+                       [&](std::exception_ptr error) {
+                           failure = error;
+                           loop.stop();
+                       });
         loop.run();
         transfers.stop();
         pool.join();

@@ -6,6 +6,7 @@
 #include "engine/documents.hpp"
 #include "engine/engine.hpp"
 #include "registry/client.hpp"
+#include "registry/signatures.hpp"
 
 #include <string>
 #include <vector>
@@ -25,6 +26,7 @@ struct Services {
     asio::thread_pool& pool;
     Settings& settings;
     const registry::Client& registry;
+    const registry::SignaturePolicy& signatures;
     Transfers& transfers;
 };
 

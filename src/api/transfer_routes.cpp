@@ -76,8 +76,10 @@ std::optional<oci::Platform> platform_asked(const Exchange& exchange) {
 }
 
 Answer pull(const Services& services, Exchange& exchange, const std::string& text, bool all_tags) {
-    images::PullRequest request{
-        .reference = oci::Reference::parse(text), .platform = platform_asked(exchange), .access = access_of(exchange)};
+    images::PullRequest request{.reference = oci::Reference::parse(text),
+                                .platform = platform_asked(exchange),
+                                .access = access_of(exchange),
+                                .signatures = &services.signatures};
     if (!all_tags) request.reference = request.reference.with_default_tag();
     const auto loop = co_await asio::this_coro::executor;
     auto work = [&services, request, all_tags, loop](const Say& say, const std::stop_token& stop) mutable {

@@ -54,11 +54,10 @@ void Fetches::run(Fetch& fetch, const Download& download, const std::stop_token&
             has_slot = slots_.try_acquire_for(100ms);
             if (!has_slot && stop.stop_requested()) fail(ErrorKind::unavailable, "context canceled");
         }
-        const oci::Digest digest = oci::Digest::from(fetch.blob_.digest);
-        if (content_.exists(digest)) {
-            if (fetch.diff_id_) extract(fetch);
-        } else {
-            receive(fetch, download, stop);
+        while (!take(fetch, download, stop)) {
+            // The same blob is on its way in by another fetch, one that unpacks something else of it.
+            if (stop.stop_requested()) fail(ErrorKind::unavailable, "context canceled");
+            std::this_thread::sleep_for(100ms);
         }
     } catch (...) {
         error = std::current_exception();
@@ -68,6 +67,21 @@ void Fetches::run(Fetch& fetch, const Download& download, const std::stop_token&
     fetch.error_ = error;
     fetch.phase_ = Fetch::Phase::done;
     fetch.ended_.notify_all();
+}
+
+/// From here or from there; false where another has the blob's file.
+bool Fetches::take(Fetch& fetch, const Download& download, const std::stop_token& stop) {
+    if (content_.exists(oci::Digest::from(fetch.blob_.digest))) {
+        if (fetch.diff_id_) extract(fetch);
+        return true;
+    }
+    try {
+        receive(fetch, download, stop);
+        return true;
+    } catch (const Error& error) {
+        if (error.kind() != ErrorKind::conflict) throw;
+        return false;
+    }
 }
 
 /// Downloads and unpacks at once.

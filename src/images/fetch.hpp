@@ -75,6 +75,7 @@ public:
 
 private:
     void run(Fetch& fetch, const Download& download, const std::stop_token& stop);
+    bool take(Fetch& fetch, const Download& download, const std::stop_token& stop);
     void receive(Fetch& fetch, const Download& download, const std::stop_token& stop);
     void extract(Fetch& fetch);
 

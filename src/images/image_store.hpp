@@ -13,6 +13,7 @@
 #include "images/image.hpp"
 #include "layers/layers.hpp"
 #include "registry/client.hpp"
+#include "registry/signatures.hpp"
 #include "store/database.hpp"
 
 #include <cstdint>
@@ -62,6 +63,7 @@ struct PullRequest {
     oci::Reference reference;
     std::optional<oci::Platform> platform;  ///< This machine's where empty.
     registry::Access access;
+    const registry::SignaturePolicy* signatures = nullptr;  ///< Asked before anything but the manifest is fetched.
 };
 struct PullResult {
     ImagePtr image;

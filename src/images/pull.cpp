@@ -28,8 +28,15 @@ public:
         const registry::Manifest root = client_.manifest(request_.reference, request_.access);
         const std::string& tag = request_.reference.digest() ? request_.reference.digest()->text() : request_.reference.tag();
         say(tag, "Pulling from " + request_.reference.path());
+        // Not worth a line while there are plenty.
+        if (const auto& limit = root.rate_limit; limit && limit->remaining * 10 <= limit->limit) {
+            say({}, fmt::format("{}: {}", root.host, registry::describe(*limit)));
+        }
         const oci::Descriptor target{
             .media_type = root.descriptor.media_type, .digest = root.descriptor.digest, .size = root.descriptor.size};
+        if (request_.signatures) {
+            request_.signatures->check(client_, request_.reference, oci::Digest::from(target.digest), request_.access);
+        }
         keep(target, root.bytes);
         if (oci::is_index(target.media_type)) {
             take_index(oci::parse_index(root.bytes), target.digest, 0);
@@ -44,6 +51,12 @@ public:
             documents.back().write(text);
         }
         store_.fetches_->publish(fetches_, std::move(documents));
+        for (const FetchPtr& each : fetches_) {
+            // Whoever shared the fetch could have failed to keep it.
+            if (!store_.content_.exists(oci::Digest::from(each->blob().digest))) {
+                fail(ErrorKind::system, "blob {} could not be stored", each->blob().digest);
+            }
+        }
 
         oci::Reference name = request_.reference;
         if (name.digest()) name = name.with_digest(oci::Digest(*name.digest()));
