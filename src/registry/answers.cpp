@@ -169,13 +169,11 @@ Failure failure_of(const Request& request, const Response& response) {
         if (*code) *complaint = {code, complaint_text(code, complaint->text)};
     }
     const bool again = response.status == 408 || response.status == 429 || (response.status >= 500 && response.status != 501);
-    const std::string text =
+    std::string text =
         complaint ? complaint->text : fmt::format("received unexpected HTTP status: {} {}", response.status, reason(response.status));
-    std::string method = to_lower(request.method);
-    method.front() = static_cast<char>(method.front() - 'a' + 'A');
-    Failure failure{kind_of(response.status, complaint ? complaint->code : std::string{}),
-                    fmt::format("{} \"{}\": {}", method, request.url.text(), text), again ? Retry::again : Retry::elsewhere,
-                    response.status};
+    if (const auto limit = rate_limit_of(response); limit && response.status == 429) text += fmt::format(" ({})", describe(*limit));
+    Failure failure{kind_of(response.status, complaint ? complaint->code : std::string{}), fmt::format("{}: {}", request.text(), text),
+                    again ? Retry::again : Retry::elsewhere, response.status};
     failure.code = complaint ? complaint->code : std::string{};
     failure.said = text;
     if (again) failure.retry_after = parse_retry_after(response.header("retry-after"));
@@ -204,6 +202,13 @@ std::optional<RateLimit> rate_limit_of(const Response& response) {
         out.window = std::chrono::seconds{parse_uint(trim(limit_text.substr(window + 2))).value_or(0)};
     }
     return out;
+}
+
+std::string describe(const RateLimit& limit) {
+    std::string out = fmt::format("{} of {} pulls left", limit.remaining, limit.limit);
+    const auto minutes = std::chrono::ceil<std::chrono::minutes>(limit.window).count();
+    if (minutes >= 120) return out + fmt::format(" in {} hours", minutes / 60);
+    return minutes > 0 ? out + fmt::format(" in {} minutes", minutes) : out;
 }
 
 void rethrow_for_pull(const Failure& failure, const oci::Reference& reference) {

@@ -116,8 +116,8 @@ void Download::attempt(const Endpoint& endpoint, std::uint64_t& from, std::uint6
     });
     if (response.status != 200 && response.status != 206) throw failure_of(request, response);
     if (from < limit) {
-        throw Failure(ErrorKind::unavailable, fmt::format("Get \"{}\": unexpected EOF: {} of {} bytes", request.url.text(), from, size_),
-                      Retry::again, response.status);
+        throw Failure(ErrorKind::unavailable, fmt::format("{}: unexpected EOF: {} of {} bytes", request.text(), from, size_), Retry::again,
+                      response.status);
     }
 }
 

@@ -36,6 +36,8 @@ struct Limits {
     std::uint64_t low_speed_bytes = 512;
     /// A whole request whose answer is a document (manifest, token, list): no answer may take longer.
     std::chrono::seconds document{60};
+    /// After the last byte of an upload: the registry hashes and stores it before it answers.
+    std::chrono::seconds commit{300};
     /// Attempts in a row that bring no byte. Progress starts the count again.
     unsigned attempts = 5;
     std::chrono::milliseconds backoff{500};  ///< Doubled each time, with jitter, up to `backoff_limit`.
@@ -77,6 +79,9 @@ struct RateLimit {
     std::uint64_t remaining = 0;
     std::chrono::seconds window{0};
 };
+
+/// "9 of 100 pulls left in 6 hours"
+std::string describe(const RateLimit& limit);
 
 struct Manifest {
     oci::Descriptor descriptor;  ///< media type as the document says it, digest of `bytes`, size

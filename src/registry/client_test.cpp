@@ -397,6 +397,24 @@ TEST_F(ClientTest, what_is_there_is_not_sent) {
     EXPECT_EQ(server.requests().back().header("content-type"), oci::media_type::manifest);
 }
 
+TEST_F(ClientTest, through_a_proxy_but_for_hosts_without) {
+    const TestServer proxy{[&](const TestRequest&) { return TestAnswer{200, {oci_type}, manifest_text, {}, {}}; }};
+    options_.http_proxy = proxy.url();
+    options_.no_proxy = "inside.invalid";
+    std::ofstream{folder_ + "/registries.toml"} << "[[registry]]\nprefix = \"r.invalid\"\nlocation = \"http://r.invalid:5000\"\n"
+                                                   "[[registry]]\nprefix = \"inside.invalid\"\nlocation = \"http://inside.invalid\"\n";
+    const Client client{options_};
+    EXPECT_EQ(client.manifest(oci::Reference::parse("r.invalid/x"), {}).host, "r.invalid:5000");
+    EXPECT_EQ(proxy.requests().at(0).target, "http://r.invalid:5000/v2/x/manifests/latest");
+    EXPECT_NE(error_of([&] { client.manifest(oci::Reference::parse("inside.invalid/x"), {}); }).find("no such host"), std::string::npos);
+}
+
+TEST_F(ClientTest, a_proxy_is_passed_by_on_loopback) {
+    options_.http_proxy = "http://127.0.0.1:1";
+    const TestServer server{[&](const TestRequest&) { return TestAnswer{200, {oci_type}, manifest_text, {}, {}}; }};
+    Client{options_}.manifest(name(server), {});
+}
+
 TEST_F(ClientTest, search) {
     const TestServer server{[&](const TestRequest& request) -> TestAnswer {
         EXPECT_EQ(request.target, "/v1/search?q=a%20b&n=25");

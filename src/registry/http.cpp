@@ -25,13 +25,6 @@ void initialize() {
     if (done != CURLE_OK) fail(ErrorKind::system, "libcurl does not start: {}", curl_easy_strerror(done));
 }
 
-/// In Go's spelling: "Get", "Head".
-std::string spelled(std::string_view method) {
-    std::string out = to_lower(method);
-    if (!out.empty()) out.front() = static_cast<char>(out.front() - 'a' + 'A');
-    return out;
-}
-
 std::string no_proxy_list(const std::string& configured) {
     return configured.empty() ? "localhost,127.0.0.0/8,::1" : configured + ",localhost,127.0.0.0/8,::1";
 }
@@ -42,6 +35,12 @@ void fail_stopped() { throw Failure(ErrorKind::unavailable, "context canceled", 
 
 void check_stopped(const std::stop_token& stop) {
     if (stop.stop_requested()) fail_stopped();
+}
+
+std::string Request::text() const {
+    std::string spelled = to_lower(method);
+    spelled.front() = static_cast<char>(spelled.front() - 'a' + 'A');
+    return fmt::format("{} \"{}\"", spelled, url.text());
 }
 
 std::string_view Response::header(std::string_view name) const {
@@ -133,8 +132,9 @@ private:
     bool head_done_ = false;
     std::size_t header_bytes_ = 0;
     std::uint64_t source_sent_ = 0;
-    std::uint64_t moved_ = 0;            ///< bytes in either direction since the last look
-    std::chrono::milliseconds slow_{0};  ///< waited with too few of them
+    std::uint64_t moved_ = 0;                  ///< bytes in either direction since the last look
+    std::chrono::milliseconds slow_{0};        ///< waited with too few of them
+    std::chrono::milliseconds committing_{0};  ///< waited for the answer to what was sent
     bool stalled_ = false;
     Clock::time_point begun_ = Clock::now();
     std::exception_ptr thrown_;
@@ -143,7 +143,7 @@ private:
 };
 
 void Http::Transfer::refuse(ErrorKind kind, std::string why, Retry retry) const {
-    throw Failure(kind, fmt::format("{} \"{}\": {}", spelled(request_.method), request_.url.text(), why), retry, response_.status);
+    throw Failure(kind, fmt::format("{}: {}", request_.text(), why), retry, response_.status);
 }
 
 std::size_t Http::Transfer::take_header(std::string_view line) {
@@ -294,6 +294,11 @@ void Http::Transfer::configure(CURL* easy) {
 
 /// Only the time spent waiting for the host counts, not what a sink needs.
 void Http::Transfer::watch(std::chrono::milliseconds waited) {
+    if (request_.source && source_sent_ == request_.source_size && response_.status < 200) {
+        committing_ += waited;
+        stalled_ = committing_ > options_.limits.commit;
+        return;
+    }
     slow_ += waited;
     const auto seconds = static_cast<std::uint64_t>(options_.limits.low_speed.count());
     if (moved_ >= options_.limits.low_speed_bytes * std::max<std::uint64_t>(1, seconds)) {
@@ -382,12 +387,12 @@ void Http::Transfer::fail_transfer(CURL* easy, CURLcode result) {
     Reason why = reason(easy, result);
     if (stalled_ && slow_ >= limits.low_speed) {
         why.text = fmt::format("the host sends less than {} bytes a second for {} s", limits.low_speed_bytes, limits.low_speed.count());
-        why.retry = sink_ ? Retry::again : Retry::elsewhere;
+        why.retry = sink_ || request_.source ? Retry::again : Retry::elsewhere;
     } else if (stalled_) {
-        why = {fmt::format("no whole answer within {} s", limits.document.count()), Retry::elsewhere};
+        const auto limit = committing_ > limits.commit ? limits.commit : limits.document;
+        why = {fmt::format("no whole answer within {} s", limit.count()), Retry::elsewhere};
     }
-    Failure failure{ErrorKind::unavailable, fmt::format("{} \"{}\": {}", spelled(request_.method), request_.url.text(), why.text),
-                    why.retry, response_.status};
+    Failure failure{ErrorKind::unavailable, fmt::format("{}: {}", request_.text(), why.text), why.retry, response_.status};
     failure.unanswered = response_.status == 0;
     failure.stalled = stalled_;
     throw failure;

@@ -60,6 +60,8 @@ struct Request {
     std::function<void(std::uint64_t)> sent;         ///< bytes of the source that went out
     bool probes = false;                             ///< may be TLS to a host that knows only HTTP: it is given less time to connect
     std::size_t body_limit = std::size_t{1} << 20U;  ///< of an answer without a sink
+
+    std::string text() const;  ///< as Go's errors name a request: `Get "https://…"`
 };
 
 struct Response {

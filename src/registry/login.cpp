@@ -77,7 +77,7 @@ LoginResult Client::login(const Credentials& credentials, std::stop_token stop) 
             } catch (const Failure& failure) {
                 // Docker names what was to be reached, not the token service.
                 if (failure.status() != 401 && failure.status() != 403) throw;
-                throw Failure(ErrorKind::forbidden, fmt::format("Get \"{}\": {}", request.url.text(), failure.said), Retry::never, 401);
+                throw Failure(ErrorKind::forbidden, fmt::format("{}: {}", request.text(), failure.said), Retry::never, 401);
             }
         }
         const Response response = session.send(request);

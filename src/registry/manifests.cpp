@@ -79,7 +79,7 @@ Manifest read_manifest(Session& session, const oci::Reference& reference) {
     out.host = session.endpoint().authority();
     out.rate_limit = rate_limit_of(response);
     if (out.rate_limit) {
-        log::info("registry {}: {} of {} pulls left", out.host, out.rate_limit->remaining, out.rate_limit->limit);
+        log::info("registry {}: {}", out.host, describe(*out.rate_limit));
     }
     return out;
 }

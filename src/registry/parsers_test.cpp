@@ -151,6 +151,7 @@ TEST(RateLimit, of_docker_hub) {
     EXPECT_EQ(limit->limit, 100U);
     EXPECT_EQ(limit->remaining, 76U);
     EXPECT_EQ(limit->window, std::chrono::hours{6});
+    EXPECT_EQ(describe(*limit), "76 of 100 pulls left in 6 hours");
     EXPECT_FALSE(rate_limit_of({}));
 }
 

@@ -44,8 +44,8 @@ std::optional<std::uint64_t> received(const Response& response) {
 Url next_location(const Request& request, const Response& response) {
     const std::string_view location = response.header("location");
     if (location.empty()) {
-        throw Failure(ErrorKind::unavailable, fmt::format("Post \"{}\": the registry names no place for the upload", request.url.text()),
-                      Retry::elsewhere, response.status);
+        throw Failure(ErrorKind::unavailable, request.text() + ": the registry names no place for the upload", Retry::elsewhere,
+                      response.status);
     }
     return request.url.resolve(location);
 }

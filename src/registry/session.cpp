@@ -73,10 +73,7 @@ bool wants_only_basic(const std::string& header) {
 }
 
 [[noreturn]] void fail_without_credentials(const Request& request) {
-    std::string method = to_lower(request.method);
-    method.front() = static_cast<char>(method.front() - 'a' + 'A');
-    Failure failure{ErrorKind::forbidden, fmt::format("{} \"{}\": no basic auth credentials", method, request.url.text()), Retry::elsewhere,
-                    401};
+    Failure failure{ErrorKind::forbidden, request.text() + ": no basic auth credentials", Retry::elsewhere, 401};
     failure.said = "no basic auth credentials";
     throw failure;
 }
@@ -254,13 +251,11 @@ Response Session::send(Request request, const Accept& accept) {
         if (!is_redirect(response.status) || response.header("location").empty()) return response;
 
         if (++hops > redirect_limit) {
-            throw Failure(ErrorKind::unavailable, fmt::format("Get \"{}\": stopped after 10 redirects", request.url.text()),
-                          Retry::elsewhere);
+            throw Failure(ErrorKind::unavailable, request.text() + ": stopped after 10 redirects", Retry::elsewhere);
         }
         const Url target = request.url.resolve(response.header("location"));
         if (request.url.scheme == "https" && target.scheme == "http" && !endpoint_.location.insecure) {
-            throw Failure(ErrorKind::forbidden,
-                          fmt::format("Get \"{}\": refused to be redirected from https to {}", request.url.text(), target.text()),
+            throw Failure(ErrorKind::forbidden, fmt::format("{}: refused to be redirected from https to {}", request.text(), target.text()),
                           Retry::elsewhere);
         }
         if (response.status == 303 && request.method != "HEAD") {
