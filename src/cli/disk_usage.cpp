@@ -121,7 +121,7 @@ std::string verbose_text(const Value& usage) {
         const std::int64_t shared = at(image, "SharedSize").is_null() ? -1 : number_at(image, "SharedSize");
         const std::int64_t containers = number_at(image, "Containers");
         images += fmt::format("{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\n", repository, tag, short_id(id), age(image), size(number_at(image, "Size")),
-                              shared == -1 ? "N/A" : size(shared),
+                              shared == -1 ? "N/A" : human_size(static_cast<double>(shared)),
                               shared == -1 ? "N/A" : human_size(static_cast<double>(number_at(image, "Size") - shared)),
                               containers == -1 ? "N/A" : std::to_string(containers));
     }

@@ -49,21 +49,20 @@ Value image_row(const Value& image, const std::string& repository, const std::st
     const std::string id = text_at(image, "Id");
     const std::int64_t created = number_at(image, "Created");
     const std::int64_t containers = at(image, "Containers").is_null() ? -1 : number_at(image, "Containers");
-    const auto size = [](std::int64_t bytes) { return bytes == -1 ? std::string("N/A") : human_size(static_cast<double>(bytes), 3); };
+    const auto size = [](std::int64_t bytes) { return bytes == -1 ? std::string("N/A") : human_size(static_cast<double>(bytes)); };
     const std::int64_t shared = at(image, "SharedSize").is_null() ? -1 : number_at(image, "SharedSize");
     const std::int64_t whole = number_at(image, "Size");
-    return boost::json::object{
-        {"ID", truncate ? short_image_id(id) : id},
-        {"Repository", repository},
-        {"Tag", tag},
-        {"Digest", digest},
-        {"CreatedSince", created > 0 ? human_duration(now().time_since_epoch().count() / 1'000'000'000 - created) + " ago" : std::string()},
-        {"CreatedAt", local_time(created)},
-        {"Size", human_size(static_cast<double>(whole), 3)},
-        {"Containers", containers == -1 ? std::string("N/A") : std::to_string(containers)},
-        {"VirtualSize", human_size(static_cast<double>(whole))},
-        {"SharedSize", size(shared)},
-        {"UniqueSize", shared == -1 ? std::string("N/A") : size(whole - shared)}};
+    return boost::json::object{{"ID", truncate ? short_image_id(id) : id},
+                               {"Repository", repository},
+                               {"Tag", tag},
+                               {"Digest", digest},
+                               {"CreatedSince", human_duration(now().time_since_epoch().count() / 1'000'000'000 - created) + " ago"},
+                               {"CreatedAt", local_time(created)},
+                               {"Size", human_size(static_cast<double>(whole), 3)},
+                               {"Containers", containers == -1 ? std::string("N/A") : std::to_string(containers)},
+                               {"VirtualSize", human_size(static_cast<double>(whole))},
+                               {"SharedSize", size(shared)},
+                               {"UniqueSize", shared == -1 ? std::string("N/A") : size(whole - shared)}};
 }
 
 namespace {
