@@ -21,8 +21,16 @@ constexpr Flag quiet_flag{.name = "quiet", .letter = 'q', .kind = boolean, .help
 constexpr Flag no_trunc_flag{.name = "no-trunc", .kind = boolean, .help = "Do not shorten anything"};
 constexpr Flag detach_keys_flag{.name = "detach-keys", .help = "Key sequence for detaching, as ctrl-p,ctrl-q"};
 constexpr Flag sig_proxy_flag{.name = "sig-proxy", .kind = boolean, .help = "Pass received signals on to the process", .fallback = "true"};
-constexpr Flag platform_flag{.name = "platform", .help = "Platform of the image, as linux/arm64"};
-constexpr Flag platforms_flag{.name = "platform", .kind = list, .help = "Only these platforms, as linux/amd64,linux/arm64"};
+constexpr const char* known_platforms =
+    "linux/386 linux/amd64 linux/arm/v5 linux/arm/v6 linux/arm/v7 linux/arm64 linux/loong64 linux/mips64le linux/ppc64le linux/riscv64 "
+    "linux/s390x";
+constexpr Flag platform_flag{
+    .name = "platform", .help = "Platform of the image, as linux/arm64", .completes = Completes::words, .words = known_platforms};
+constexpr Flag platforms_flag{.name = "platform",
+                              .kind = list,
+                              .help = "Only these platforms, as linux/amd64,linux/arm64",
+                              .completes = Completes::words,
+                              .words = known_platforms};
 
 constexpr std::array start_flags{
     Flag{.name = "attach", .letter = 'a', .kind = boolean, .help = "Attach to its output and pass signals on"},
@@ -169,7 +177,10 @@ constexpr std::array pull_flags{
 };
 constexpr std::array push_flags{
     Flag{.name = "all-tags", .letter = 'a', .kind = boolean, .help = "All tags of the repository"},
-    Flag{.name = "platform", .help = "Only this platform of the image, as linux/arm64, instead of all of it"},
+    Flag{.name = "platform",
+         .help = "Only this platform of the image, as linux/arm64, instead of all of it",
+         .completes = Completes::words,
+         .words = known_platforms},
     Flag{.name = "quiet", .letter = 'q', .kind = boolean, .help = "No progress"},
     no_trust_flag,
 };
@@ -494,11 +505,13 @@ const std::array table{
             .examples = "grua login registry.example:5000\npass show registry | grua login -u me --password-stdin registry.example:5000",
             .flags = {login_flags},
             .most = 1,
+            .completes = Completes::registries,
             .run = log_in},
     Command{.names = {"logout"},
             .usage = "[SERVER]",
             .brief = "Forget a registry's user and password; without SERVER, Docker Hub's",
             .most = 1,
+            .completes = Completes::registries,
             .run = log_out},
     Command{.names = {"search"},
             .usage = "[OPTIONS] TERM",

@@ -361,6 +361,14 @@ TEST_F(Commands, TheTreeHasEachPlatform) {
               "\n");
 }
 
+TEST_F(Commands, CompletionKnowsRegistriesAndPlatforms) {
+    configure(R"({"auths":{"a.example":{},"b.example":{}},"credHelpers":{"c.example":"x"}})");
+    EXPECT_EQ(grua({"__complete", "--", "logout", ""}), 0);
+    EXPECT_EQ(out, "a.example\nb.example\nc.example\n");
+    EXPECT_EQ(grua({"__complete", "--", "pull", "--platform", "linux/arm6"}), 0);
+    EXPECT_EQ(out, "linux/arm64\n");
+}
+
 TEST_F(Commands, PruneTakesTheFiltersOfTheConfiguration) {
     configure(R"({"pruneFilters":["label!=keep","until=1h","label=x"]})");
     daemon->answer("POST /images/prune", 200, R"({"ImagesDeleted":[{"Untagged":"a:1"},{"Deleted":"sha256:a"}],"SpaceReclaimed":5000})");

@@ -1,4 +1,5 @@
 // Shells ask `grua __complete WORD…` what may follow; the scripts only pass the words on, so they never are out of date.
+#include "cli/docker_config.hpp"
 #include "cli/handlers.hpp"
 #include "cli/help.hpp"
 
@@ -155,6 +156,9 @@ private:
                 return;
             case Completes::signals:
                 for (int signal = 1; signal < 32; ++signal) offer(::sigabbrev_np(signal), "");
+                return;
+            case Completes::registries:
+                for (const std::string& server : DockerConfig::load().servers()) offer(server, "");
                 return;
             default:
                 objects(what);

@@ -236,6 +236,16 @@ void DockerConfig::erase(const std::string& server) {
     save();
 }
 
+std::vector<std::string> DockerConfig::servers() const {
+    std::vector<std::string> out;
+    for (const char* member : {"auths", "credHelpers"}) {
+        const Value* servers = document_.if_contains(member);
+        if (!servers || !servers->is_object()) continue;
+        for (const auto& each : servers->get_object()) out.emplace_back(each.key());
+    }
+    return out;
+}
+
 std::vector<std::string> DockerConfig::prune_filters() const {
     std::vector<std::string> out;
     const Value* filters = document_.if_contains("pruneFilters");

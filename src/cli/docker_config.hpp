@@ -41,6 +41,8 @@ public:
     /// Under `credentials.server_address`. Warns where the password is stored as it is.
     void store(const Credentials& credentials);
     void erase(const std::string& server);
+    /// The registries with a login.
+    std::vector<std::string> servers() const;
     /// "label=keep" and the like, for every prune.
     std::vector<std::string> prune_filters() const;
 

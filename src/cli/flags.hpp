@@ -23,7 +23,7 @@ enum class FlagKind {
 };
 
 /// What the shell offers for a flag's value.
-enum class Completes { nothing, files, containers, images, volumes, networks, signals, words };
+enum class Completes { nothing, files, containers, images, volumes, networks, registries, signals, words };
 
 struct Flag {
     const char* name;  ///< Without dashes.
