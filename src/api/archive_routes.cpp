@@ -67,8 +67,8 @@ void add_stat_header(Exchange& exchange, const engine::PathStat& stat) {
 }
 
 /// From the pipe to the client, as fast as the client takes it. A tar that is not whole breaks the connection off.
-Answer send_tar(Exchange& exchange, engine::TarStream& tar) {
-    co_await exchange.begin(200, "application/x-tar");
+Answer send_tar(Exchange& exchange, engine::TarStream& tar, std::string_view content_type) {
+    co_await exchange.begin(200, content_type);
     asio::posix::stream_descriptor pipe{co_await asio::this_coro::executor, tar.take().release()};
     std::vector<char> piece(piece_size);
     for (;;) {
@@ -91,7 +91,7 @@ Answer container_archive_head(const Services& services, Exchange& exchange) {
 Answer container_archive_get(const Services& services, Exchange& exchange) {
     const auto tar = co_await services.engine.archive_path(exchange.name, path_of(exchange));
     add_stat_header(exchange, tar->stat());
-    co_await send_tar(exchange, *tar);
+    co_await send_tar(exchange, *tar, "application/x-tar");
 }
 
 Answer container_archive_put(const Services& services, Exchange& exchange) {
@@ -105,7 +105,7 @@ Answer container_archive_put(const Services& services, Exchange& exchange) {
 
 Answer container_export(const Services& services, Exchange& exchange) {
     const auto tar = co_await services.engine.export_files(exchange.name);
-    co_await send_tar(exchange, *tar);
+    co_await send_tar(exchange, *tar, "application/octet-stream");
 }
 
 Answer container_changes(const Services& services, Exchange& exchange) {
@@ -113,7 +113,7 @@ Answer container_changes(const Services& services, Exchange& exchange) {
     if (changes.empty()) co_return co_await exchange.send(200, "null\n");
     boost::json::array out;
     out.reserve(changes.size());
-    for (const engine::FileChange& each : changes) out.push_back(object{{"Kind", each.kind}, {"Path", as_utf8(each.path)}});
+    for (const engine::FileChange& each : changes) out.push_back(object{{"Path", as_utf8(each.path)}, {"Kind", each.kind}});
     co_await exchange.send(200, boost::json::serialize(out) + "\n");
 }
 

@@ -205,7 +205,7 @@ int copy_from_container(client::Client& daemon, const CopyArgument& from, const 
     const auto first = rename.empty() ? std::function<std::string(const std::string&)>{}
                                       : renaming({.folder = "", .from = split_entry(source).second, .to = rename});
     const auto second = renaming(plan);
-    layers::ExtractOptions options{.keep_kinds = true, .ownership = layers::Ownership::of_caller};
+    layers::ExtractOptions options{.keep_kinds = true, .ownership = layers::Ownership::of_caller, .shown = plan.folder};
     if (first || second) {
         options.rename = [first, second](const std::string& name) {
             const std::string once = first ? first(name) : name;

@@ -7,6 +7,7 @@
 
 #include <fcntl.h>
 #include <unistd.h>
+#include <algorithm>
 #include <array>
 #include <thread>
 
@@ -124,6 +125,11 @@ asio::awaitable<std::string> Engine::Impl::commit(std::string reference, CommitO
     if (asked.config) {
         ContainerConfig merged = *asked.config;
         merge_image(merged, image_config_of(record->config));
+        // In Docker's order: what was asked for, then the container's that is not in it.
+        merged.env = merge_env(asked.config->env, {});
+        const auto name_of = [](const std::string& text) { return text.substr(0, text.find('=')); };
+        for (const std::string& each : record->config.env)
+            if (std::ranges::find(merged.env, name_of(each), name_of) == merged.env.end()) merged.env.push_back(each);
         request.config = image_config_of(merged);
         images::apply_changes(request.config, asked.changes);
     }

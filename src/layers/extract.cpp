@@ -69,13 +69,19 @@ public:
         while (std::optional<TarEntry> entry = tar_.next()) {
             if (options_.rename) entry->name = options_.rename(entry->name);
             if (options_.rename && entry->type == Type::hard_link) entry->link = options_.rename(entry->link);
-            while_doing(entry->name.substr(0, 200), [&] { add(*entry); });
+            try {
+                add(*entry);
+            } catch (Error& error) {
+                if (!says_all_) error.add_context(entry->name.substr(0, 200));
+                throw;
+            }
         }
         // Last, because what is made in a folder changes its time.
         for (auto each = folder_times_.rbegin(); each != folder_times_.rend(); ++each) set_folder_time(each->first, each->second);
     }
 
 private:
+    const std::string& shown() const { return options_.shown.empty() ? folder_ : options_.shown; }
     std::string below(const std::string& path) const { return path.empty() ? folder_ + "/" : folder_ + "/" + path; }
 
     void set_folder_time(const std::string& path, const timespec& time) {
@@ -107,10 +113,10 @@ private:
         bool exists = ::fstatat(directory, leaf.c_str(), &old, AT_SYMLINK_NOFOLLOW) == 0;
         const bool was_folder = exists && S_ISDIR(old.st_mode);
         const bool is_folder = entry.type == Type::directory;
-        if (exists && options_.keep_kinds && was_folder && !is_folder)
-            fail(ErrorKind::invalid_argument, "cannot overwrite directory \"{}\" with non-directory \"{}\"", path, folder_);
-        if (exists && options_.keep_kinds && !was_folder && is_folder)
-            fail(ErrorKind::invalid_argument, "cannot overwrite non-directory \"{}\" with directory \"{}\"", path, folder_);
+        says_all_ = exists && options_.keep_kinds && was_folder != is_folder;
+        if (says_all_ && was_folder)
+            fail(ErrorKind::invalid_argument, "cannot overwrite directory \"{}\" with non-directory \"{}\"", path, shown());
+        if (says_all_) fail(ErrorKind::invalid_argument, "cannot overwrite non-directory \"{}\" with directory \"{}\"", path, shown());
         if (entry.type == Type::hard_link && is_same_file(directory, leaf, entry)) return;
         if (exists && !(was_folder && is_folder)) {
             // Something is mounted on it, as on /etc/hosts: its content is what can be replaced.
@@ -251,6 +257,7 @@ private:
     const ExtractOptions& options_;
     Fd parent_;
     std::string parent_path_;
+    bool says_all_ = false;  // an error's text is complete: it is Docker's
     std::vector<std::pair<std::string, timespec>> folder_times_;
     std::vector<char> buffer_ = std::vector<char>(std::size_t{256} << 10U);
 };

@@ -25,6 +25,7 @@ struct ExtractOptions {
     bool keep_kinds = false;  ///< A folder is not replaced by a file nor the other way round (Docker's noOverwriteDirNonDir).
     Ownership ownership = Ownership::as_in_tar;
     std::optional<std::pair<uid_t, gid_t>> owner;           ///< Of everything, whatever the tar says.
+    std::string shown;                                      ///< The folder's name in errors; its path where this is empty.
     std::function<std::string(const std::string&)> rename;  ///< Of names and of what hard links name; may be empty.
 };
 

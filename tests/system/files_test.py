@@ -1,5 +1,7 @@
 """Files of containers: cp, diff, export, commit, with the docker CLI and with grua's own, on trees with all that a file system can have."""
 
+import base64
+import contextlib
 import hashlib
 import io
 import json
@@ -11,6 +13,7 @@ import stat
 import subprocess
 import tarfile
 import tempfile
+import threading
 import time
 
 from harness import BIN, DOCKER, Case, run, wait_until
@@ -42,8 +45,9 @@ def make_odd_tree(root):
     os.chown(path(b"long-link"), 70000, 3000000, follow_symlinks=False)
     os.chmod(path(b"d/setuid"), 0o6755)
     os.chmod(path(b"d/e"), 0o1777)
-    os.setxattr(path(b"plain"), b"user.some", b"a\0b=\n")
-    os.setxattr(path(b"d"), b"user.folder", b"f")
+    with contextlib.suppress(OSError):  # An old kernel's tmpfs has no user xattrs.
+        os.setxattr(path(b"plain"), b"user.some", b"a\0b=\n")
+        os.setxattr(path(b"d"), b"user.folder", b"f")
     os.setxattr(path(b"capable"), b"security.capability", CAPABILITY)
     times = {b"nanoseconds": 1_700_000_000_123_456_789, b"before-1970": -4_500_000_000, b"d/dangling": 1_600_000_000_000_000_042, b"d/e": 1_500_000_000_000_000_001,
              b"plain": 1_650_000_000_000_000_000, b"d": 1_500_000_001_999_999_999}
@@ -79,7 +83,7 @@ def listing(root, times=True):
 
 class Files(Case):
     def setUp(self):
-        self.work = pathlib.Path(tempfile.mkdtemp(prefix="grua-files-", dir="/var/tmp"))
+        self.work = pathlib.Path(tempfile.mkdtemp(prefix="grua-files-", dir=os.environ.get("GRUA_TEST_DIR", "/var/tmp")))
         self.addCleanup(shutil.rmtree, self.work, ignore_errors=True)
 
     def tree(self, name):
@@ -362,7 +366,6 @@ class Copy(Files):
         self.assertEqual(put, '{"message":"extraction point is not a directory"}\n400')
         head = run("curl", "-sI", "--unix-socket", self.daemon.socket, "http://d/containers/cc/archive?path=/bin/busybox").stdout
         encoded = next(line.split(": ", 1)[1] for line in head.split("\n") if line.lower().startswith("x-docker-container-path-stat"))
-        import base64
         told = json.loads(base64.b64decode(encoded))
         self.assertEqual(sorted(told), ["linkTarget", "mode", "mtime", "name", "size"])
         self.assertEqual((told["name"], told["mode"]), ("busybox", 0o755))
@@ -434,6 +437,45 @@ class Copy(Files):
         uid = self.out("exec", "cc", "id", "-u")
         self.assertEqual(self.out("exec", "cc", "stat", "-c", "%u", "/tmp/put"), uid)
         self.assertEqual(maps(), before)
+
+
+    def test_after_the_daemon_was_killed(self):
+        self.docker("run", "-d", "--name", "cc", "--tmpfs", "/scratch", "busybox", "sh", "-c", "echo t > /scratch/t; echo x > /x; sleep 1000")
+        wait_until("it wrote", lambda: self.docker("exec", "cc", "cat", "/x", check=False).stdout == "x\n")
+        self.daemon.kill()
+        self.daemon.start()
+        self.docker("cp", "cc:/scratch/t", self.work / "t")
+        self.docker("cp", "cc:/x", self.work / "x")
+        self.docker("cp", self.work / "t", "cc:/scratch/back")
+        self.assertEqual(((self.work / "t").read_text(), (self.work / "x").read_text(), self.out("exec", "cc", "cat", "/scratch/back")), ("t\n", "x\n", "t"))
+        self.assertEqual(self.out("diff", "cc"), "A /scratch\nA /x")
+
+    def test_a_container_that_comes_and_goes(self):
+        """Copies and starts side by side: each copy works or says that there is nothing, and the container starts every time."""
+        self.docker("create", "--name", "cc", "busybox", "true")
+        (self.work / "put").write_text("put")
+        ended = threading.Event()
+        failures = []
+
+        def copy():
+            while not ended.is_set():
+                for words in (("cc:/bin/busybox", "/dev/null"), (self.work / "put", "cc:/tmp/put")):
+                    done = self.docker("cp", *words, check=False) if words[1] != "/dev/null" else subprocess.run(
+                        [DOCKER, "cp", words[0], "-"], env=self.daemon.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+                    if done.returncode:
+                        failures.append(done.stderr)
+
+        threads = [threading.Thread(target=copy) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        try:
+            for _ in range(25):
+                self.docker("start", "-a", "cc")
+        finally:
+            ended.set()
+            for thread in threads:
+                thread.join()
+        self.assertEqual(failures, [])
 
 
 class Changes(Files):
