@@ -78,13 +78,14 @@ def debian_tar():
 class Daemon:
     """A gruad and the docker CLI that speaks to it."""
 
-    def __init__(self, *options, image=True):
+    def __init__(self, *options, image=True, before=()):
         self.name = "gt" + uuid.uuid4().hex[:8]
         self.root = pathlib.Path(tempfile.mkdtemp(prefix="grua-test-", dir=os.environ.get("GRUA_TEST_DIR", "/var/tmp")))
         self.exec_root = pathlib.Path(tempfile.mkdtemp(prefix="grua-", dir="/run"))
         self.socket = self.exec_root / "grua.sock"
         self.log = self.root / "gruad.log"
         self.options = list(options)
+        self.before = list(before)  # a command that executes its arguments, between the namespace and gruad
         self.process = None
         # Holds the network namespace, so that it outlives a killed daemon.
         self.holder = subprocess.Popen(["unshare", "-n", "sleep", "infinity"], stdin=subprocess.DEVNULL)
@@ -106,7 +107,7 @@ class Daemon:
     def start(self, env=None):
         log = open(self.log, "ab")
         self.process = subprocess.Popen(
-            ["nsenter", f"--net=/proc/{self.holder.pid}/ns/net", str(BIN / "gruad"), "-H", f"unix://{self.socket}",
+            ["nsenter", f"--net=/proc/{self.holder.pid}/ns/net", *self.before, str(BIN / "gruad"), "-H", f"unix://{self.socket}",
              "--data-root", str(self.root / "data"), "--exec-root", str(self.exec_root / "exec"), "--pidfile", str(self.exec_root / "pid"),
              "--bridge", self.name, "--bip", "10.99.7.1/24", "--cgroup-parent", f"/{self.name}", *self.options],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, **(env or {})})
