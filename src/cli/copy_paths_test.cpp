@@ -7,6 +7,8 @@
 namespace grua::cli {
 namespace {
 
+using Pair = std::pair<std::string, std::string>;
+
 TEST(CopyPaths, arguments) {
     const auto is = [](const std::string& text, const char* container, const char* path) {
         const CopyArgument argument = split_copy_argument(text);
@@ -30,13 +32,13 @@ TEST(CopyPaths, texts) {
     EXPECT_EQ(keep_end("/a", "x/."), "/a/.");
     EXPECT_EQ(keep_end("/a", "x/"), "/a/");
     EXPECT_EQ(keep_end("/", "/."), "/.");
-    EXPECT_EQ(split_entry("/a/b/"), std::pair("/a", "b"));
-    EXPECT_EQ(split_entry("/a/b/."), std::pair("/a/b", "."));
-    EXPECT_EQ(split_entry("/"), std::pair("/", "/"));
-    EXPECT_EQ(split_entry("b"), std::pair(".", "b"));
-    EXPECT_EQ(renamed_by_links("/a/link", "/x/target"), std::pair("/x/target", "link"));
-    EXPECT_EQ(renamed_by_links("/a/link/.", "/x/target"), std::pair("/x/target/.", ""));
-    EXPECT_EQ(renamed_by_links("/a/same/", "/x/same"), std::pair("/x/same/", ""));
+    EXPECT_EQ(split_entry("/a/b/"), Pair("/a", "b"));
+    EXPECT_EQ(split_entry("/a/b/."), Pair("/a/b", "."));
+    EXPECT_EQ(split_entry("/"), Pair("/", "/"));
+    EXPECT_EQ(split_entry("b"), Pair(".", "b"));
+    EXPECT_EQ(renamed_by_links("/a/link", "/x/target"), Pair("/x/target", "link"));
+    EXPECT_EQ(renamed_by_links("/a/link/.", "/x/target"), Pair("/x/target/.", ""));
+    EXPECT_EQ(renamed_by_links("/a/same/", "/x/same"), Pair("/x/same/", ""));
 }
 
 TEST(CopyPaths, plans) {
