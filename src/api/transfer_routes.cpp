@@ -50,8 +50,9 @@ Answer stream(const Services& services, Exchange& exchange, bool leaving_stops,
 
 images::OnProgress bars_of(const Say& say) {
     return [say](const images::Progress& progress) {
-        if (progress.total == 0 && progress.id.empty()) {
-            say->line(status_line({}, progress.status));
+        // What is about the whole and not about a layer has no bar, not even an empty one.
+        if (progress.total == 0 && (progress.id.empty() || progress.status.starts_with("Pulling from"))) {
+            say->line(status_line(progress.id, progress.status));
         } else {
             say->bar(progress);
         }

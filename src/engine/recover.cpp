@@ -217,7 +217,6 @@ asio::awaitable<void> Engine::Impl::recover() {
                     remove_cgroup(cgroups, (options.cgroup_parent == "/" ? "" : options.cgroup_parent) + "/" + id);
                     fs::remove_all(root + "/" + id, ignored);
                 }
-        rooms.layers.purge();
         return all;
     };
     const All all = co_await offload(pool, std::move(look));

@@ -88,15 +88,6 @@ asio::awaitable<void> Engine::Impl::remove_held(ContainerPtr container, bool wit
         events.publish({.type = "volume", .action = "destroy", .id = name, .attributes = {{"driver", "local"}}});
     emit(*container->record, "destroy");
     resolve_waiters(*container, true);
-    // Slow, and nobody waits for it.
-    auto purge = [](std::shared_ptr<Impl> self) -> asio::awaitable<void> {
-        auto work = [self] {
-            self->rooms.layers.purge();
-            return true;
-        };
-        co_await offload(self->pool, std::move(work));
-    };
-    spawn(purge(shared_from_this()), "empty the trash");
 }
 
 asio::awaitable<Pruned> Engine::Impl::prune(std::function<bool(const ContainerRecord&)> keep) {

@@ -24,7 +24,11 @@ protected:
         folder_ = ::mkdtemp(path.data());
         open();
     }
-    ~ImageStoreTest() override { fs::remove_all(folder_); }
+    ~ImageStoreTest() override {
+        images_.reset();
+        layers_.reset();  // it empties its trash meanwhile
+        fs::remove_all(folder_);
+    }
     void open() {
         images_.reset();
         layers_.reset();

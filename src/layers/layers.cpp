@@ -67,6 +67,7 @@ LayerStore::LayerStore(std::string directory, store::Database& database) : direc
         make_directories(fmt::format("{}/{}", directory_, folder), 0755);
     load();
     sweep();
+    purger_ = std::jthread([this](const std::stop_token& stop) { purge(stop); });
 }
 
 LayerStore::~LayerStore() = default;
@@ -104,13 +105,12 @@ void LayerStore::load() {
 }
 
 void LayerStore::sweep() {
-    for (const auto& entry : fs::directory_iterator(directory_ + "/staging")) remove_path(directory_ + "/staging", entry.path().filename());
+    for (const auto& entry : fs::directory_iterator(directory_ + "/staging")) trash(entry.path());
     for (const auto& entry : fs::directory_iterator(directory_ + "/l")) {
         const std::string name = entry.path().filename();
         const bool known = std::ranges::any_of(layers_, [&](const auto& each) { return std::to_string(each.second.number) == name; });
         if (!known) trash(entry.path());
     }
-    purge();
 }
 
 std::optional<Layer> LayerStore::find(const oci::Digest& diff_id) const {
@@ -122,7 +122,8 @@ std::optional<Layer> LayerStore::find(const oci::Digest& diff_id) const {
 StagedLayer::~StagedLayer() {
     if (name_.empty()) return;
     try {
-        remove_path(store_->directory_ + "/staging", name_);
+        const std::scoped_lock lock{store_->mutex_};
+        store_->trash(store_->directory_ + "/staging/" + name_);
     } catch (const std::exception& error) {
         log::error("layer {}: {}", diff_id_.text(), error.what());  // swept at the next start
     }
@@ -146,7 +147,8 @@ StagedPtr LayerStore::stage(Source& source, const std::optional<oci::Digest>& ex
         crash_point("layers:unpacked");
         return StagedPtr(new StagedLayer(*this, name, actual, size, tar.entries() == 0));
     } catch (...) {
-        remove_path(staging, name);
+        const std::scoped_lock lock{mutex_};
+        trash(staged);
         throw;
     }
 }
@@ -286,9 +288,12 @@ Fd LayerStore::mount_layers(const std::vector<oci::Digest>& diff_ids) const {
     return mount_overlay(overlay);
 }
 
+/// Under the lock, but in the constructor.
 void LayerStore::trash(const std::string& path) {
     const std::string target = fmt::format("{}/trash/{}", directory_, random_hex(16));
     if (::rename(path.c_str(), target.c_str()) != 0 && errno != ENOENT) fail_errno("move {} to the trash", path);
+    purged_ = false;
+    trashed_.notify_all();
 }
 
 void LayerStore::remove(std::string_view container_id) {
@@ -298,9 +303,29 @@ void LayerStore::remove(std::string_view container_id) {
     if (const auto found = containers_.find(container_id); found != containers_.end()) containers_.erase(found);
 }
 
-void LayerStore::purge() {
-    const std::scoped_lock lock{purging_};
-    for (const auto& entry : fs::directory_iterator(directory_ + "/trash")) remove_path(directory_ + "/trash", entry.path().filename());
+void LayerStore::purge(const std::stop_token& stop) {
+    std::unique_lock lock{mutex_};
+    while (!stop.stop_requested()) {
+        purged_ = true;
+        lock.unlock();
+        try {
+            const Fd folder{::open((directory_ + "/trash").c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)};
+            if (!folder) fail_errno("open folder {}/trash", directory_);
+            for (const auto& entry : fs::directory_iterator(directory_ + "/trash")) {
+                if (!remove_tree(folder.get(), entry.path().filename(), stop)) return;
+            }
+        } catch (const std::exception& error) {
+            log::error("emptying the trash: {}", error.what());  // tried again with the next that comes
+        }
+        lock.lock();
+        trashed_.notify_all();
+        trashed_.wait(lock, stop, [&] { return !purged_; });
+    }
+}
+
+void LayerStore::wait_for_purge() {
+    std::unique_lock lock{mutex_};
+    trashed_.wait(lock, [&] { return purged_ && fs::is_empty(directory_ + "/trash"); });
 }
 
 bool LayerStore::has_container(std::string_view container_id) const {

@@ -1,9 +1,9 @@
 // Layers of images, unpacked once each, and the writable layers of containers on top of them, by overlayfs.
 //
 //   <directory>/l/<number>              one unpacked layer; has a row in the store's table `layers`, written after syncfs
-//   <directory>/staging/                layers being unpacked; emptied at start
+//   <directory>/staging/                layers being unpacked; what is there at the start is trash
 //   <directory>/containers/<id>/{upper,work}
-//   <directory>/trash/                  what is being removed; emptied at start and by purge()
+//   <directory>/trash/                  what is being removed, by a thread of its own
 //
 // Invariants: a layer with a row is complete, durable and is its diff ID; a folder without one belongs to nobody and is
 // swept at start. A layer is known by its diff ID, so that images that share it share the folder. Nothing in a layer's
@@ -15,6 +15,7 @@
 #include "oci/digest.hpp"
 #include "store/database.hpp"
 
+#include <condition_variable>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -23,6 +24,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 namespace grua::layers {
@@ -107,11 +109,11 @@ public:
     /// The same of layers alone, read only (for `docker create -v` population, image mounts and export).
     Fd mount_layers(const std::vector<oci::Digest>& diff_ids) const;
 
-    /// The container's writable layer goes to the trash by rename; purge() deletes it. Unknown IDs are no error.
+    /// The container's writable layer goes to the trash by rename. Unknown IDs are no error.
     void remove(std::string_view container_id);
 
-    /// Deletes what is in the trash. Slow; run it when nobody waits.
-    void purge();
+    /// Waits until the trash is empty.
+    void wait_for_purge();
 
     bool has_container(std::string_view container_id) const;
     std::vector<std::string> containers() const;  ///< For recovery: which writable layers exist.
@@ -143,6 +145,7 @@ private:
     void sweep();
     Hold hold_locked(const oci::Digest& diff_id);
     void trash(const std::string& path);
+    void purge(const std::stop_token& stop);
 
     friend class StagedLayer;
 
@@ -152,7 +155,9 @@ private:
     std::map<oci::Digest, Layer> layers_;
     std::map<oci::Digest, std::weak_ptr<const void>> held_;
     std::map<std::string, Container, std::less<>> containers_;
-    std::mutex purging_;
+    std::condition_variable_any trashed_;
+    bool purged_ = false;
+    std::jthread purger_;  // last: it uses all of the above
 };
 
 }  // namespace grua::layers

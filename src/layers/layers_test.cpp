@@ -5,6 +5,7 @@
 #include "layers/source.hpp"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <gtest/gtest.h>
 #include <cstring>
 #include <filesystem>
@@ -60,7 +61,10 @@ protected:
         database_ = std::make_unique<store::Database>(folder_ + "/db");
         layers_ = std::make_unique<LayerStore>(folder_ + "/layers", *database_);
     }
-    ~LayersTest() override { fs::remove_all(folder_); }
+    ~LayersTest() override {
+        layers_.reset();  // it empties its trash meanwhile
+        fs::remove_all(folder_);
+    }
     Layer unpack(const std::string& tar) {
         Text source{tar};
         const StagedPtr staged = layers_->stage(source, std::nullopt);
@@ -91,6 +95,20 @@ TEST_F(LayersTest, mounts_130_layers) {
     EXPECT_TRUE(layers_->remove_layers(ids).empty());
     layers_->remove("c1");
     EXPECT_EQ(layers_->remove_layers(ids).size(), 131U);
+}
+
+TEST_F(LayersTest, a_container_cannot_nest_folders_too_deep_to_be_removed) {
+    layers_->prepare("c1", {});
+    Fd folder{::open((folder_ + "/layers/containers/c1/upper").c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+    for (int depth = 0; depth < 3000; ++depth) {
+        ASSERT_EQ(::mkdirat(folder.get(), "d", 0755), 0);
+        ASSERT_TRUE(Fd{::openat(folder.get(), "f", O_WRONLY | O_CREAT | O_CLOEXEC, 0644)});
+        folder = Fd{::openat(folder.get(), "d", O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+    }
+    EXPECT_EQ(layers_->usage("c1"), 0U);
+    layers_->remove("c1");
+    layers_->wait_for_purge();
+    EXPECT_TRUE(fs::is_empty(folder_ + "/layers/trash"));
 }
 
 /// Folders l/1, l/2 … with one file each, highest first, as `directory` names them.
