@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <array>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/experimental/concurrent_channel.hpp>
 #include <boost/asio/post.hpp>
@@ -21,17 +22,11 @@
 
 namespace grua::engine {
 
-/// One tar on its way: what the working thread and the loop share.
-class TarOutput : public TarStream, public std::enable_shared_from_this<TarOutput> {
+/// One tar on its way: what the working thread and the loop share. The reading end belongs to whoever reads: a thread whose
+/// reader is gone must find the pipe broken.
+class TarOutput : public std::enable_shared_from_this<TarOutput> {
 public:
-    explicit TarOutput(const asio::any_io_executor& loop) : loop_(loop), changed_(loop) {
-        std::array<int, 2> ends{};
-        if (::pipe2(ends.data(), O_CLOEXEC) != 0) fail_errno("make a pipe");
-        reading_ = Fd(ends[0]);
-        writing_ = Fd(ends[1]);
-        // As far as the host's limits let it: fewer switches between the two sides.
-        ::fcntl(writing_.get(), F_SETPIPE_SZ, 1 << 20);
-    }
+    TarOutput(const asio::any_io_executor& loop, Fd writing) : loop_(loop), changed_(loop), writing_(std::move(writing)) {}
 
     // the working thread
     int pipe() const { return writing_.get(); }
@@ -54,9 +49,8 @@ public:
         while (!stat_ && !ended_) co_await changed_.wait();
         if (!stat_) co_await finished();
     }
-    const PathStat& stat() const override { return *stat_; }
-    Fd take() override { return std::move(reading_); }
-    asio::awaitable<void> finished() override {
+    const PathStat& stat() const { return *stat_; }
+    asio::awaitable<void> finished() {
         const auto self = shared_from_this();
         while (!ended_) co_await changed_.wait();
         if (failure_) std::rethrow_exception(failure_);
@@ -65,7 +59,6 @@ public:
 private:
     asio::any_io_executor loop_;
     Condition changed_;
-    Fd reading_;
     Fd writing_;
     std::optional<PathStat> stat_;
     std::exception_ptr failure_;
@@ -73,6 +66,18 @@ private:
 };
 
 namespace {
+
+class TarReading : public TarStream {
+public:
+    TarReading(std::shared_ptr<TarOutput> output, Fd reading) : output_(std::move(output)), reading_(std::move(reading)) {}
+    const PathStat& stat() const override { return output_->stat(); }
+    Fd take() override { return std::move(reading_); }
+    asio::awaitable<void> finished() override { return output_->finished(); }
+
+private:
+    std::shared_ptr<TarOutput> output_;
+    Fd reading_;
+};
 
 constexpr int vanish_tries = 50;
 
@@ -270,7 +275,14 @@ asio::awaitable<PathStat> Engine::Impl::stat_path(std::string reference, std::st
 
 /// Starts `work` in a thread of its own and comes back when it has begun to write, or has failed.
 asio::awaitable<std::shared_ptr<TarStream>> Engine::Impl::open_tar(std::function<void(TarOutput&)> work) {
-    const auto output = std::make_shared<TarOutput>(loop);
+    std::array<int, 2> ends{};
+    if (::pipe2(ends.data(), O_CLOEXEC) != 0) fail_errno("make a pipe");
+    Fd reading{ends[0]};
+    Fd writing{ends[1]};
+    // As far as the host's limits let it: fewer switches between the two sides.
+    ::fcntl(writing.get(), F_SETPIPE_SZ, 1 << 20);
+    const auto output = std::make_shared<TarOutput>(loop, std::move(writing));
+    const auto stream = std::make_shared<TarReading>(output, std::move(reading));
     const auto run = [](std::shared_ptr<Impl> self, std::shared_ptr<TarOutput> out,
                         std::function<void(TarOutput&)> pack) -> asio::awaitable<void> {
         std::exception_ptr failure;
@@ -283,7 +295,7 @@ asio::awaitable<std::shared_ptr<TarStream>> Engine::Impl::open_tar(std::function
     };
     spawn(run(shared_from_this(), output, std::move(work)), "tar stream");
     co_await output->begun();
-    co_return output;
+    co_return stream;
 }
 
 asio::awaitable<std::shared_ptr<TarStream>> Engine::Impl::archive_path(std::string reference, std::string path) {

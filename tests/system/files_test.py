@@ -9,6 +9,7 @@ import os
 import pathlib
 import random
 import shutil
+import socket
 import stat
 import subprocess
 import tarfile
@@ -188,6 +189,20 @@ class Export(Files):
         threads = lambda: len(os.listdir(f"/proc/{self.daemon.process.pid}/task"))
         wait_until("the threads are gone", lambda: threads() < 14)
         self.docker("rm", "-f", "cc")
+
+
+    def test_clients_that_leave_at_once(self):
+        """More than there are threads for: none stays behind a pipe that nobody reads."""
+        self.docker("run", "-d", "--name", "cc", "busybox", "sh", "-c", "dd if=/dev/zero of=/big bs=1M count=16; touch /done; sleep 1000")
+        wait_until("it wrote", lambda: self.docker("exec", "cc", "ls", "/done", check=False).returncode == 0)
+        for path in ("/containers/cc/export", "/containers/cc/archive?path=/"):
+            for _ in range(100):
+                client = socket.socket(socket.AF_UNIX)
+                client.connect(str(self.daemon.socket))
+                client.sendall(f"GET {path} HTTP/1.1\r\nHost: d\r\n\r\n".encode())
+                client.close()
+        wait_until("the threads are gone", lambda: len(os.listdir(f"/proc/{self.daemon.process.pid}/task")) < 14)
+        self.docker("export", "-o", self.work / "e.tar", "cc")
 
 
 class Copy(Files):
