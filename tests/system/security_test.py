@@ -239,10 +239,8 @@ class Engine(Case):
         done = self.docker("run", "--rm", "--user", "nobody", "pipe:1", "true", check=False, timeout=20)
         self.assertNotEqual(done.returncode, 0)
 
-    def test_CVE_2026_17106_layer_extraction_stays_inside(self):
-        canary = pathlib.Path(tempfile.mkdtemp(prefix="grua-canary-", dir="/var/tmp"))
-        self.addCleanup(shutil.rmtree, canary)
-        (canary / "file").write_text("untouched")
+    def attacks(self, canary):
+        """Tars that want to get at a folder of the host."""
         up = "../" * 14
 
         def entry(name, kind=tarfile.REGTYPE, link="", data=b"evil"):
@@ -269,13 +267,33 @@ class Engine(Case):
             with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
                 for info, data in entries:
                     archive.addfile(info, io.BytesIO(data) if data is not None else None)
-            with tempfile.NamedTemporaryFile(suffix=".tar") as file:
-                file.write(buffer.getvalue())
-                file.flush()
-                self.docker("import", file.name, "evil:1", check=False)
+            yield name, buffer.getvalue()
             self.assertEqual([p.name for p in canary.iterdir()], ["file"], name)
             self.assertEqual((canary / "file").read_text(), "untouched", name)
+
+    def canary(self):
+        canary = pathlib.Path(tempfile.mkdtemp(prefix="grua-canary-", dir="/var/tmp"))
+        self.addCleanup(shutil.rmtree, canary)
+        (canary / "file").write_text("untouched")
+        return canary
+
+    def test_CVE_2026_17106_layer_extraction_stays_inside(self):
+        for _, tar in self.attacks(self.canary()):
+            with tempfile.NamedTemporaryFile(suffix=".tar") as file:
+                file.write(tar)
+                file.flush()
+                self.docker("import", file.name, "evil:1", check=False)
             self.docker("rmi", "-f", "evil:1", check=False)
+
+    def test_CVE_2026_17106_a_copied_tar_stays_inside(self):
+        self.docker("run", "-d", "--name", "cc", "-v", "evil-vol:/vol", "busybox", "sleep", "1000")
+        self.addCleanup(self.docker, "volume", "rm", "-f", "evil-vol")
+        for _, tar in self.attacks(self.canary()):
+            with tempfile.NamedTemporaryFile(suffix=".tar") as file:
+                file.write(tar)
+                file.flush()
+                for path in ("/tmp", "/vol", "/"):
+                    run("curl", "-s", "-X", "PUT", "--unix-socket", self.daemon.socket, "--data-binary", f"@{file.name}", f"http://d/containers/cc/archive?path={path}")
 
     def test_CVE_2018_15664_a_copy_follows_no_swapped_link(self):
         """A program in the container exchanges a folder and a link to a folder of the host all the time, while files are copied in and out."""
