@@ -39,7 +39,8 @@ constexpr auto linger_time = 1s;
 constexpr std::size_t drain_limit = std::size_t{256} << 10U;
 
 constexpr std::size_t read_size = std::size_t{16} << 10U;
-constexpr std::size_t body_piece = std::size_t{64} << 10U;
+constexpr std::size_t body_piece = std::size_t{256} << 10U;
+constexpr int body_pipe_size = 1 << 20;
 
 std::string_view reason_of(int status) {
     switch (status) {
@@ -338,6 +339,7 @@ Fd Connection::body_pipe() {
     if (::pipe2(ends, O_CLOEXEC) < 0) fail_errno("pipe");
     Fd out{ends[0]};
     Fd in{ends[1]};
+    static_cast<void>(::fcntl(in.get(), F_SETPIPE_SZ, body_pipe_size));  // smaller where the user's share is used up
     pumping_ = true;
     asio::co_spawn(server_->loop, pump(shared_from_this(), std::move(in)), asio::detached);
     return out;

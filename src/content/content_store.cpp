@@ -2,12 +2,16 @@
 
 #include "base/error.hpp"
 #include "base/files.hpp"
+#include "base/id.hpp"
+#include "base/log.hpp"
 
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <array>
+#include <cstring>
+#include <filesystem>
 #include <memory>
 
 namespace grua::content {
@@ -26,6 +30,8 @@ ContentStore::ContentStore(std::string directory) : directory_(std::move(directo
         store::sweep_staged(path);
     }
     make_directories(fmt::format("{}/partial", directory_), 0700);
+    make_directories(fmt::format("{}/trash", directory_), 0700);
+    purger_ = std::jthread([this](const std::stop_token& stop) { purge(stop); });
 }
 
 std::string ContentStore::path(const oci::Digest& digest) const {
@@ -62,7 +68,29 @@ std::optional<std::uint64_t> ContentStore::size(const oci::Digest& digest) const
 }
 
 void ContentStore::remove(const oci::Digest& digest) const {
-    if (::unlink(path(digest).c_str()) != 0 && errno != ENOENT) fail_errno("remove content {}", digest.text());
+    const std::string target = fmt::format("{}/trash/{}", directory_, random_hex(16));
+    if (::rename(path(digest).c_str(), target.c_str()) != 0) {
+        if (errno == ENOENT) return;
+        fail_errno("remove content {}", digest.text());
+    }
+    const std::scoped_lock lock{mutex_};
+    purged_ = false;
+    trashed_.notify_all();
+}
+
+void ContentStore::purge(const std::stop_token& stop) const {
+    std::unique_lock lock{mutex_};
+    while (!stop.stop_requested()) {
+        purged_ = true;
+        lock.unlock();
+        std::error_code error;
+        for (const auto& entry : std::filesystem::directory_iterator(directory_ + "/trash", error)) {
+            if (stop.stop_requested()) return;
+            if (::unlink(entry.path().c_str()) != 0) log::error("remove {}: {}", entry.path().string(), ::strerror(errno));
+        }
+        lock.lock();
+        trashed_.wait(lock, stop, [&] { return !purged_; });
+    }
 }
 
 Fd ContentStore::spool() const {

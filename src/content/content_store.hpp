@@ -15,11 +15,14 @@
 #include "oci/digest.hpp"
 #include "store/durable_file.hpp"
 
+#include <condition_variable>
 #include <cstdint>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 namespace grua::content {
@@ -109,8 +112,13 @@ public:
 private:
     std::string path(const oci::Digest& digest) const;
     std::string partial_path(const oci::Digest& digest) const;
+    void purge(const std::stop_token& stop) const;
 
     std::string directory_;
+    mutable std::mutex mutex_;
+    mutable std::condition_variable_any trashed_;
+    mutable bool purged_ = false;
+    std::jthread purger_;  ///< Deletes what remove() moved to <directory>/trash: large files take their time.
 };
 
 }  // namespace grua::content

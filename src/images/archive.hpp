@@ -38,6 +38,9 @@ public:
     /// The layer that is in the file, unpacked; throws where it has another diff ID.
     layers::StagedPtr layer(const File& file, const oci::Digest& diff_id);
 
+    /// A document that is not in the archive but made from it.
+    void add_document(const oci::Digest& digest, std::string text) { documents_.insert_or_assign(digest, std::move(text)); }
+
     /// Makes blobs of those of `wanted` that are not.
     void commit(const std::vector<oci::Digest>& wanted);
 

@@ -111,8 +111,8 @@ private:
             }
             const std::string text = manifest_text(documents.manifest);
             const oci::Digest digest = content::digest_of(text);
-            claims_.blob(digest);
-            store_.content_.put(text);
+            want(digest);
+            archive_.add_document(digest, text);
             add({.media_type = std::string(oci::media_type::manifest), .digest = digest.text(), .size = text.size()}, names);
         }
     }

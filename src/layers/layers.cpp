@@ -206,20 +206,26 @@ LayerStore::Hold LayerStore::hold_locked(const oci::Digest& diff_id) {
 
 std::vector<oci::Digest> LayerStore::remove_layers(const std::vector<oci::Digest>& diff_ids) {
     const std::scoped_lock lock{mutex_};
+    const auto is_used = [&](const oci::Digest& diff_id) {
+        const auto held = held_.find(diff_id);
+        if (held != held_.end() && !held->second.expired()) return true;
+        return std::ranges::any_of(
+            containers_, [&](const auto& each) { return std::ranges::find(each.second.diff_ids, diff_id) != each.second.diff_ids.end(); });
+    };
     std::vector<oci::Digest> removed;
     for (const oci::Digest& diff_id : diff_ids) {
+        if (layers_.contains(diff_id) && !is_used(diff_id)) removed.push_back(diff_id);
+    }
+    if (removed.empty()) return removed;
+    database_.transaction([&] {
+        for (const oci::Digest& diff_id : removed) database_.execute("DELETE FROM layers WHERE number = ?", {layers_.at(diff_id).number});
+    });
+    crash_point("layers:row-removed");
+    for (const oci::Digest& diff_id : removed) {
         const auto found = layers_.find(diff_id);
-        if (found == layers_.end()) continue;
-        const bool used = std::ranges::any_of(
-            containers_, [&](const auto& each) { return std::ranges::find(each.second.diff_ids, diff_id) != each.second.diff_ids.end(); });
-        const auto held = held_.find(diff_id);
-        if (used || (held != held_.end() && !held->second.expired())) continue;
-        held_.erase(diff_id);
-        database_.execute("DELETE FROM layers WHERE number = ?", {found->second.number});
-        crash_point("layers:row-removed");
         trash(layer_path(found->second.number));
+        held_.erase(diff_id);
         layers_.erase(found);
-        removed.push_back(diff_id);
     }
     return removed;
 }
