@@ -15,9 +15,9 @@
 #include <unistd.h>
 #include <array>
 #include <boost/asio/as_tuple.hpp>
+#include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/experimental/concurrent_channel.hpp>
 #include <boost/asio/post.hpp>
-#include <boost/asio/this_coro.hpp>
 #include <thread>
 
 namespace grua::engine {
@@ -172,8 +172,12 @@ std::string extraction_point(const Root& root, const std::string& path) {
 }  // namespace
 
 asio::awaitable<void> Engine::Impl::in_own_thread(std::function<void()> work) {
-    // It must not be left before the thread is done, whoever has no interest any more.
-    co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
+    // A coroutine of its own without a slot: it must not be left before the thread is done, whoever has no interest any more.
+    co_await asio::co_spawn(loop, wait_for_thread(std::move(work)),
+                            asio::bind_cancellation_slot(asio::cancellation_slot(), asio::use_awaitable));
+}
+
+asio::awaitable<void> Engine::Impl::wait_for_thread(std::function<void()> work) {
     const auto self = shared_from_this();
     co_await stream_slots.async_send(boost::system::error_code{}, asio::use_awaitable);
     ++streams;

@@ -111,6 +111,7 @@ public:
     /// Runs `work` in a thread of its own and comes back to the loop: for what lasts as long as a client likes. At most
     /// stream_limit at a time, so that clients that do nothing take nothing from others but their turn.
     asio::awaitable<void> in_own_thread(std::function<void()> work);
+    asio::awaitable<void> wait_for_thread(std::function<void()> work);
 
     // volumes_use.cpp
     asio::awaitable<std::shared_ptr<const volumes::Volume>> create_volume(volumes::CreateOptions options);

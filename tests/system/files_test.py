@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import hashlib
+import http.client
 import io
 import json
 import os
@@ -17,7 +18,7 @@ import tempfile
 import threading
 import time
 
-from harness import BIN, DOCKER, Case, run, wait_until
+from harness import BIN, DOCKER, PATIENCE, Case, run, wait_until
 
 CAPABILITY = bytes([1, 0, 0, 2, 0, 4]) + bytes(14)
 
@@ -203,6 +204,24 @@ class Export(Files):
                 client.close()
         wait_until("the threads are gone", lambda: len(os.listdir(f"/proc/{self.daemon.process.pid}/task")) < 14)
         self.docker("export", "-o", self.work / "e.tar", "cc")
+
+
+    def test_a_connection_that_goes_on(self):
+        """One that has asked for a file is idle like others: it does not keep the daemon from ending."""
+        self.docker("create", "--name", "cc", "busybox")
+        client = http.client.HTTPConnection("d")
+        client.sock = socket.socket(socket.AF_UNIX)
+        client.sock.connect(str(self.daemon.socket))
+        for method in ("HEAD", "GET"):
+            client.request(method, "/containers/cc/archive?path=/bin/busybox")
+            answer = client.getresponse()
+            answer.read()
+            self.assertEqual(answer.status, 200)
+        started = time.monotonic()
+        self.daemon.stop()
+        self.assertLess(time.monotonic() - started, 10 * PATIENCE)
+        client.close()
+        self.daemon.start()
 
 
 class Copy(Files):
