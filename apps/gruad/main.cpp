@@ -100,6 +100,7 @@ engine::Options engine_options(const gruad::Options& options) {
     out.dns_options = options.dns_options;
     out.default_shm_size = gruad::parse_size(options.default_shm_size);
     out.shutdown_timeout = static_cast<int>(options.shutdown_timeout);
+    out.gc = options.gc;
     return out;
 }
 
@@ -132,14 +133,15 @@ void apply(const gruad::Options& options, api::Settings& settings) {
     settings.labels = options.labels;
 }
 
-/// SIGHUP: debug, labels and the rules for registries, as the files have them now.
+/// SIGHUP: debug, labels, the rules for registries, signatures and collection, as the files have them now.
 void reload(const std::vector<std::string>& arguments, api::Settings& settings, registry::Client& registry,
-            registry::SignaturePolicy& signatures) {
+            registry::SignaturePolicy& signatures, engine::Engine& engine) {
     try {
         registry.reload();
         signatures.reload();
         const gruad::Options options = gruad::parse_options(arguments);
         apply(options, settings);
+        engine.set_gc_policy(options.gc);
         log::configure(settings.debug ? log::Level::debug : gruad::parse_level(options.log_level),
                        options.log_format == "json" ? log::Format::json : log::Format::text);
         log::info("configuration is read again");
@@ -155,7 +157,7 @@ asio::awaitable<void> serve(api::Server& server, engine::Engine& engine, std::ve
     for (Fd& listener : listeners) server.accept_from(std::move(listener));
     log::info("gruad {} serves the Engine API", GRUA_VERSION);
     asio::signal_set signals{co_await asio::this_coro::executor, SIGTERM, SIGINT, SIGHUP};
-    while (co_await signals.async_wait(asio::use_awaitable) == SIGHUP) reload(arguments, settings, registry, signatures);
+    while (co_await signals.async_wait(asio::use_awaitable) == SIGHUP) reload(arguments, settings, registry, signatures, engine);
     log::info("ending; containers go on running");
     co_await server.stop(patience);
     co_await engine.shutdown();

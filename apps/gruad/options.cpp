@@ -201,6 +201,50 @@ void set_from_file(Options& options, const Option& option, const json::Value& va
     }
 }
 
+/// daemon.json's "gc".
+images::GcPolicy gc_policy_of(const json::Value& value) {
+    if (!value.is_object()) refuse("gc: expected an object");
+    images::GcPolicy policy;
+    const auto percent = [](std::string_view key, const json::Value& each) {
+        if (!each.is_int64() || each.get_int64() < 0 || each.get_int64() > 100) refuse(fmt::format("gc.{}: expected a percentage", key));
+        return static_cast<unsigned>(each.get_int64());
+    };
+    const auto text = [](std::string_view key, const json::Value& each) {
+        if (!each.is_string()) refuse(fmt::format("gc.{}: expected a string", key));
+        return std::string(each.get_string());
+    };
+    for (const auto& [key_text, each] : value.get_object()) {
+        const std::string_view key{key_text};
+        if (key == "enabled") {
+            if (!each.is_bool()) refuse("gc.enabled: expected a boolean");
+            policy.enabled = each.get_bool();
+        } else if (key == "high") {
+            policy.high = percent(key, each);
+        } else if (key == "low") {
+            policy.low = percent(key, each);
+        } else if (key == "keep") {
+            policy.keep = parse_duration(text(key, each));
+        } else if (key == "containers") {
+            policy.containers = parse_duration(text(key, each));
+        } else if (key == "partials") {
+            policy.partials = parse_duration(text(key, each));
+        } else if (key == "pin") {
+            policy.pin = text(key, each);
+        } else if (key == "images") {
+            using Images = images::GcPolicy::Images;
+            const std::string which = text(key, each);
+            if (which != "none" && which != "dangling" && which != "unused") {
+                refuse(fmt::format("gc.images: \"{}\" is none of none, dangling, unused", which));
+            }
+            policy.images = which == "none" ? Images::none : which == "dangling" ? Images::dangling : Images::unused;
+        } else {
+            refuse(fmt::format("gc: unknown key \"{}\"", key));
+        }
+    }
+    if (policy.low > policy.high) refuse(fmt::format("gc: low ({}) is above high ({})", policy.low, policy.high));
+    return policy;
+}
+
 void read_config_file(Options& options, const Given& given) {
     std::string text;
     try {
@@ -220,6 +264,10 @@ void read_config_file(Options& options, const Given& given) {
         if (!proxies->is_object()) refuse("proxies: expected an object");
         for (const auto& [name, proxy] : boost::json::object(proxies->get_object())) members.emplace(name, proxy);
         members.erase("proxies");
+    }
+    if (const json::Value* gc = members.if_contains("gc")) {
+        options.gc = gc_policy_of(*gc);
+        members.erase("gc");
     }
     for (const auto& [key_text, each] : members) {
         const std::string_view key{key_text};
@@ -321,6 +369,17 @@ std::int64_t parse_size(const std::string& text) {
     const auto number = parse_int(digits);
     if (!number || *number < 0 || *number > (std::int64_t{1} << 62) / unit) refuse(fmt::format("invalid size: '{}'", text));
     return *number * unit;
+}
+
+std::chrono::seconds parse_duration(const std::string& text) {
+    static constexpr std::string_view units = "smhd";
+    static constexpr std::array<std::int64_t, 4> seconds{1, 60, 3600, 86400};
+    const std::size_t unit = text.empty() ? std::string_view::npos : units.find(text.back());
+    const auto number = unit == std::string_view::npos ? std::nullopt : parse_int(std::string_view(text).substr(0, text.size() - 1));
+    if (!number || *number < 0 || *number > 1'000'000) {
+        refuse(fmt::format("invalid duration \"{}\": a number with s, m, h or d is expected", text));
+    }
+    return std::chrono::seconds{*number * seconds.at(unit)};
 }
 
 engine::Ulimit parse_ulimit(const std::string& text) {

@@ -4,6 +4,7 @@
 #include "api/services.hpp"
 #include "base/error.hpp"
 #include "base/log.hpp"
+#include "images/gc.hpp"
 
 #include <string>
 #include <vector>
@@ -45,6 +46,7 @@ struct Options {
     bool validate = false;
     bool version = false;
     bool help = false;
+    images::GcPolicy gc;  ///< In daemon.json only: "gc".
 };
 
 /// `arguments` without the program's name. Reads the configuration file too. Throws Error(invalid_argument) or not_implemented
@@ -55,6 +57,9 @@ std::string help_text();
 
 /// "64m", "1g", "4096": bytes.
 std::int64_t parse_size(const std::string& text);
+
+/// "90s", "30m", "24h", "7d".
+std::chrono::seconds parse_duration(const std::string& text);
 
 /// "nofile=1024:2048".
 engine::Ulimit parse_ulimit(const std::string& text);

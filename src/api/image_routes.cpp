@@ -57,6 +57,7 @@ void keep_matching_names(wire::ImageSummary& summary, const std::vector<std::str
 }  // namespace
 
 void publish_image(const Services& services, std::string action, std::string id, std::string name) {
+    if (action == "pull" || action == "load" || action == "import") services.engine.images_changed();
     services.engine.events().publish(
         {.type = "image", .action = std::move(action), .id = std::move(id), .attributes = {{"name", std::move(name)}}});
 }

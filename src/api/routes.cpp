@@ -118,6 +118,9 @@ constexpr auto table = std::to_array<Route>({
     {"DELETE", "/configs/{id}"},
     {"POST", "/configs/{id}/update"},
     {"GET", "/distribution/{name*}/json", distribution_inspect, 30},
+    // grua's own
+    {"POST", "/grua/gc", collect_garbage},
+    {"POST", "/grua/check", check_store},
 });
 // clang-format on
 

@@ -61,6 +61,9 @@ Answer image_search(const Services&, Exchange&);
 Answer registry_login(const Services&, Exchange&);
 Answer distribution_inspect(const Services&, Exchange&);
 
+Answer collect_garbage(const Services&, Exchange&);
+Answer check_store(const Services&, Exchange&);
+
 Answer volume_list(const Services&, Exchange&);
 Answer volume_create(const Services&, Exchange&);
 Answer volume_inspect(const Services&, Exchange&);

@@ -135,12 +135,10 @@ asio::awaitable<Created> Engine::Impl::create(CreateRequest request) {
             {.container = get_container(each.substr(0, colon))->record, .read_only = has_mode && each.substr(colon + 1) == "ro"});
     }
 
-    images::ImagePtr image = rooms.images.get(request.config.image);
-    const auto lease = rooms.images.hold(image->id);
+    auto [image, lease] = rooms.images.acquire(request.config.image);
     if (!request.platform.empty()) {
-        image = co_await offload(pool, [this, image, platform = oci::Platform::parse(request.platform)] {
-            return rooms.images.for_platform(image, platform);
-        });
+        image = co_await offload(
+            pool, [this, image, platform = oci::Platform::parse(request.platform)] { return rooms.images.for_platform(image, platform); });
     }
     merge_image(request.config, image->config.config);
     auto planned = plan_mounts(request.config, request.host_config, from);

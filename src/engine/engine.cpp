@@ -59,6 +59,9 @@ Engine::Impl::Impl(asio::any_io_executor loop_, asio::thread_pool& pool_, Option
       events(loop_),
       saver(loop_, pool_, migrated(rooms_.database)),
       launcher(options.runtime_path),
+      gc_policy(options.gc),
+      collecting(loop_),
+      collect_now(loop_),
       stream_slots(loop_, stream_limit),
       stream_ended(loop_) {}
 
@@ -166,6 +169,14 @@ std::vector<RecordPtr> Engine::using_image(std::string_view image_id) const {
     return out;
 }
 
+std::vector<RecordPtr> Engine::standing_on(std::string_view diff_id) const {
+    const std::lock_guard lock(impl_->snapshot_mutex);
+    std::vector<RecordPtr> out;
+    for (const auto& [id, record] : impl_->snapshot)
+        if (std::ranges::find(record->chain, diff_id) != record->chain.end()) out.push_back(record);
+    return out;
+}
+
 std::vector<RecordPtr> Engine::using_volume(std::string_view name) const {
     const std::lock_guard lock(impl_->snapshot_mutex);
     std::vector<RecordPtr> out;
@@ -199,6 +210,13 @@ asio::awaitable<StringList> Engine::update(std::string reference, UpdateConfig u
     co_await impl_->update(std::move(reference), std::move(update), warnings);
     co_return warnings;
 }
+asio::awaitable<Collected> Engine::collect(images::GcMode mode) { return impl_->collect(mode); }
+void Engine::images_changed() {
+    impl_->images_changed = true;
+    impl_->collect_now.notify_all();
+}
+void Engine::set_gc_policy(const images::GcPolicy& policy) { impl_->gc_policy = policy; }
+
 asio::awaitable<Pruned> Engine::prune(std::function<bool(const ContainerRecord&)> keep) { return impl_->prune(std::move(keep)); }
 
 std::shared_ptr<Waiter> Engine::wait(std::string_view reference, WaitCondition condition) {

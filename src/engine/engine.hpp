@@ -22,6 +22,7 @@
 #include "engine/options.hpp"
 #include "engine/record.hpp"
 #include "engine/stats.hpp"
+#include "images/gc.hpp"
 
 #include <functional>
 #include <memory>
@@ -187,6 +188,14 @@ struct Pruned {
     std::uint64_t reclaimed = 0;
 };
 
+/// What a collection did or, dry, would do.
+struct Collected {
+    std::vector<images::Decision> decisions;
+    std::uint64_t reclaimed = 0;
+    std::uint64_t removed = 0;
+    std::uint64_t kept = 0;
+};
+
 class Engine {
 public:
     Engine(asio::any_io_executor loop, asio::thread_pool& pool, Options options, Rooms rooms);
@@ -217,6 +226,8 @@ public:
 
     /// Containers made from this image; callable on any thread (images::UsedBy wants that).
     std::vector<RecordPtr> using_image(std::string_view image_id) const;
+    /// Containers whose image has this layer; callable on any thread.
+    std::vector<RecordPtr> standing_on(std::string_view diff_id) const;
     std::vector<RecordPtr> using_volume(std::string_view name) const;
 
     // --- changing ----------------------------------------------------------------------------------------------
@@ -238,6 +249,14 @@ public:
     asio::awaitable<StringList> update(std::string reference, UpdateConfig update);
     /// Stopped containers that `keep` does not keep.
     asio::awaitable<Pruned> prune(std::function<bool(const ContainerRecord&)> keep);
+
+    // --- garbage: images/gc.hpp has the policy ------------------------------------------------------------------
+
+    /// Runs by itself as well: by a timer, and after images_changed() where the disk is full.
+    asio::awaitable<Collected> collect(images::GcMode mode);
+    /// Images came in.
+    void images_changed();
+    void set_gc_policy(const images::GcPolicy& policy);
 
     // --- waiting, streams --------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@
 #include "engine/launcher.hpp"
 #include "engine/saver.hpp"
 #include "engine/spec.hpp"
+#include "images/image_store.hpp"
 #include "layers/layers.hpp"
 #include "linux/cgroup.hpp"
 #include "network/networks.hpp"
@@ -73,6 +74,13 @@ public:
     asio::awaitable<void> remove(std::string reference, RemoveOptions options);
     asio::awaitable<void> remove_held(ContainerPtr container, bool volumes);
     asio::awaitable<Pruned> prune(std::function<bool(const ContainerRecord&)> keep);
+
+    // collect.cpp
+    asio::awaitable<Collected> collect(images::GcMode mode);
+    asio::awaitable<void> collect_containers(images::GcPolicy policy, images::GcMode mode, std::vector<images::Decision>& decisions,
+                                             images::GcFacts& facts);
+    asio::awaitable<void> collect_in_turns();
+    std::vector<images::ContainerUse> uses_of_image(std::string_view image_id) const;
 
     // streams.cpp
     RecordPtr check_attach(std::string_view reference, const AttachOptions& options) const;
@@ -149,6 +157,12 @@ public:
     std::unordered_map<std::string, ExecPtr> execs;
     std::deque<std::pair<Condition::Clock::time_point, std::string>> finished_execs;  ///< The oldest first.
     bool closing = false;
+
+    images::GcPolicy gc_policy;
+    Lane collecting;
+    Condition collect_now;  ///< Also: the collector ended.
+    bool images_changed = false;
+    bool collector_ended = true;
     asio::experimental::channel<void(boost::system::error_code)> stream_slots;
     int streams = 0;  ///< Threads of in_own_thread.
     Condition stream_ended;

@@ -1,6 +1,8 @@
 // What gruad is told about its host.
 #pragma once
 
+#include "images/gc.hpp"
+
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -22,6 +24,7 @@ struct Options {
     std::string log_max_file = "5";
     std::int64_t default_shm_size = 64 * 1024 * 1024;
     int shutdown_timeout = 15;
+    images::GcPolicy gc;
 };
 
 }  // namespace grua::engine

@@ -246,6 +246,8 @@ asio::awaitable<void> Engine::Impl::recover() {
         };
         spawn(again(shared_from_this(), container), "start a container by its restart policy");
     }
+    collector_ended = false;
+    spawn(collect_in_turns(), "collect garbage");
     // A --rm container that was created and never started, or had ended, when gruad was last there: its client is gone.
     for (const auto& [id, container] : std::map(containers)) {
         if (!container->record->host_config.auto_remove || is_running(container->record->state.status) || container->cleaning) continue;
@@ -285,6 +287,8 @@ asio::awaitable<void> Engine::Impl::shutdown() {
         for (const auto& weak : container->waiters)
             if (const auto waiter = weak.lock()) waiter->resolve({.exit_code = 0, .error = "the daemon is shutting down"});
     }
+    collect_now.notify_all();
+    while (!collector_ended) co_await collect_now.wait();
     co_await saver.flushed();
     // Their clients are gone by now, so each ends with its next byte.
     const auto patience = Condition::Clock::now() + std::chrono::seconds{5};

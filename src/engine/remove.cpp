@@ -81,6 +81,7 @@ asio::awaitable<void> Engine::Impl::remove_held(ContainerPtr container, bool wit
     co_await offload(pool, std::move(forget));
 
     container->gone = true;
+    rooms.images.touch(container->record->image_id, container->record->state.finished_at);
     containers.erase(id);
     names.erase(container->record->name);
     publish(*container);
@@ -99,7 +100,9 @@ asio::awaitable<Pruned> Engine::Impl::prune(std::function<bool(const ContainerRe
     Pruned out;
     for (const auto& container : stopped) {
         const Lane::Turn turn = co_await container->lane.take();
-        if (container->gone || is_running(container->record->state.status)) continue;
+        // Another client may have started it, its policy may be about to.
+        const Status status = container->record->state.status;
+        if (container->gone || is_running(status) || status == Status::restarting || (keep && keep(*container->record))) continue;
         auto measure = [this, id = container->id()] { return rooms.layers.has_container(id) ? rooms.layers.usage(id) : 0; };
         out.reclaimed += co_await offload(pool, std::move(measure));
         co_await remove_held(container, false);

@@ -86,8 +86,8 @@ struct Archive::Blob {
     std::exception_ptr error;
 };
 
-Archive::Archive(int input, content::ContentStore& content, layers::LayerStore& layers, const OnProgress& progress)
-    : content_(content), layers_(layers) {
+Archive::Archive(int input, content::ContentStore& content, layers::LayerStore& layers, OnFound claim, const OnProgress& progress)
+    : content_(content), layers_(layers), claim_(std::move(claim)) {
     layers::FdSource raw{input};
     const auto plain = layers::decompress(raw);
     layers::TarReader tar{*plain, {.entries = entry_limit}};
@@ -137,6 +137,7 @@ void Archive::add_file(const std::string& name, std::uint64_t size, EntryReader&
         documents_.insert_or_assign(digest, std::move(text));
         return;
     }
+    if (expected) claim_(*expected);
     if (expected && content_.size(*expected) == size) {
         // It is here; that the archive is whole is checked all the same.
         content::Hasher hasher{expected->algorithm()};

@@ -21,8 +21,11 @@ public:
     /// The name of the entry and how much of it is read.
     using OnProgress = std::function<void(const std::string& path, std::uint64_t done, std::uint64_t size)>;
 
+    /// Told of a blob before it is looked for in the store, so that what is there stays.
+    using OnFound = std::function<void(const oci::Digest&)>;
+
     /// Reads the tar (plain, gzip, zstd) from `input` to its end.
-    Archive(int input, content::ContentStore& content, layers::LayerStore& layers, const OnProgress& progress);
+    Archive(int input, content::ContentStore& content, layers::LayerStore& layers, OnFound claim, const OnProgress& progress);
     ~Archive();
 
     struct File {
@@ -51,6 +54,7 @@ private:
 
     content::ContentStore& content_;
     layers::LayerStore& layers_;
+    OnFound claim_;
     std::map<std::string, File> files_;
     std::map<std::string, std::string> links_;
     std::map<oci::Digest, std::string> documents_;

@@ -20,7 +20,7 @@ constexpr std::array migrations{
     "DROP TABLE image_references;"
     "DROP TABLE images;"
     "CREATE TABLE images (id TEXT PRIMARY KEY, media_type TEXT NOT NULL, size INTEGER NOT NULL, parent TEXT NOT NULL, "
-    "tagged INTEGER NOT NULL) STRICT;"
+    "tagged INTEGER NOT NULL, used INTEGER NOT NULL) STRICT;"
     "CREATE TABLE image_references (name TEXT PRIMARY KEY, image TEXT NOT NULL REFERENCES images (id) ON DELETE CASCADE) STRICT"};
 
 bool is_hex(std::string_view text) {
@@ -45,6 +45,9 @@ ImageStore::ImageStore(store::Database& database, content::ContentStore& content
     : database_(database), content_(content), layers_(layers), held_mutex_(std::make_shared<std::mutex>()) {
     database_.migrate("images", migrations);
     fetches_ = std::make_unique<Fetches>(content_, layers_);
+    for (const store::Row& row : database_.query("SELECT id, used FROM images")) {
+        used_[row.text(0)] = Time{std::chrono::nanoseconds{row.integer(1)}};
+    }
     reload({});
     collect();
 }
@@ -159,6 +162,23 @@ ImageStore::Lease ImageStore::hold(const std::string& image_id) {
             }};
 }
 
+ImageStore::Acquired ImageStore::acquire(std::string_view reference) {
+    for (;;) {
+        Acquired out;
+        out.image = get(reference);
+        out.lease = hold(out.image->id);
+        {
+            const std::scoped_lock lock{*held_mutex_};
+            if (removing_.contains(out.image->id)) fail(ErrorKind::not_found, "No such image: {}", reference);
+        }
+        // A removal that came before the lease has ended: it is seen by now.
+        const ImagePtr again = find(reference);
+        if (!again || again->id != out.image->id) continue;
+        touch(out.image->id, now());
+        return out;
+    }
+}
+
 void ImageStore::add(const std::vector<NewImage>& images) {
     const std::scoped_lock lock{changing_};
     const auto time = static_cast<std::int64_t>(now().time_since_epoch().count());
@@ -168,17 +188,19 @@ void ImageStore::add(const std::vector<NewImage>& images) {
         for (const NewImage& each : images) {
             changed.insert(each.target.digest);
             database_.execute(
-                "INSERT INTO images (id, media_type, size, parent, tagged) VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
-                "tagged = excluded.tagged",
+                "INSERT INTO images (id, media_type, size, parent, tagged, used) VALUES (?1, ?2, ?3, ?4, ?5, ?5) ON CONFLICT (id) DO "
+                "UPDATE SET tagged = excluded.tagged, used = excluded.used",
                 {each.target.digest, each.target.media_type, each.target.size, each.parent, time});
             for (const oci::Reference& reference : each.references) {
                 database_.execute("INSERT INTO image_references (name, image) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET image = ?2",
                                   {reference.text(), each.target.digest});
             }
         }
+        store_uses();
     });
     crash_point("images:committed");
     reload(changed);
+    for (const std::string& id : changed) touch(id, Time{std::chrono::nanoseconds{time}});
 }
 
 std::vector<std::string> ImageStore::moved_from(const std::vector<oci::Reference>& names, const std::string& image_id) const {
@@ -222,7 +244,8 @@ void ImageStore::unpack(const Image& image) {
 }
 
 void ImageStore::tag(std::string_view reference, std::string_view target) {
-    const ImagePtr image = get(reference);
+    // Held: a row without its blobs would come of tagging what is being removed.
+    const auto [image, lease] = acquire(reference);
     const oci::Reference name = oci::Reference::parse(target).with_default_tag();
     if (name.digest()) fail(ErrorKind::invalid_argument, "refusing to create a tag with a digest reference");
     add({{image->target, {name}, image->parent}});

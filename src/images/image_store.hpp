@@ -10,6 +10,8 @@
 #pragma once
 
 #include "content/content_store.hpp"
+#include "images/check.hpp"
+#include "images/gc.hpp"
 #include "images/image.hpp"
 #include "layers/layers.hpp"
 #include "registry/client.hpp"
@@ -140,6 +142,17 @@ public:
     using Lease = std::shared_ptr<const void>;
     Lease hold(const std::string& image_id);
 
+    /// get() and hold() in one: what comes out is there and stays. A use of the image.
+    struct Acquired {
+        ImagePtr image;
+        Lease lease;
+    };
+    Acquired acquire(std::string_view reference);
+
+    /// A use of the image at `time`; kept in memory until the next change or collection is stored.
+    void touch(const std::string& image_id, Time time);
+    Time last_used(const std::string& image_id) const;  ///< Time{} for an image that is not here.
+
     /// `target` as Docker takes it: a name with or without a tag, no digest.
     void tag(std::string_view reference, std::string_view target);
 
@@ -179,6 +192,16 @@ public:
     /// Deletes blobs and layers that neither an image nor a container needs; after the removal of a container whose image is gone.
     void collect();
 
+    /// By the policy; see images/gc.hpp. The decisions are the same in both modes, unless something changes meanwhile.
+    struct Collected {
+        std::vector<Decision> decisions;
+        std::vector<Removed> removed;
+    };
+    Collected collect(const GcPolicy& policy, const GcFacts& facts, const UsedBy& used_by, GcMode mode);
+
+    /// Reads everything; see images/check.hpp. `found` is called in this thread. Throws unavailable where it is stopped.
+    CheckSums check(const CheckRequest& request, const std::function<void(const Finding&)>& found);
+
     /// Bytes on disk: blobs and unpacked layers, each once.
     std::uint64_t disk_usage() const;
 
@@ -190,6 +213,14 @@ private:
     class Load;
     class Pull;
     class Push;
+    class Collection;
+    class Check;
+    using StillUnwanted = std::function<bool(const Image&)>;
+    std::vector<Removed> take_out(std::string_view reference, const RemoveOptions& options, const UsedBy& used_by,
+                                  const StillUnwanted& still = {});
+    void store_uses();
+    bool is_held(const std::string& image_id) const;
+    bool is_claimed(const oci::Digest& blob) const;
     std::shared_ptr<const Snapshot> snapshot() const;
     void reload(const std::set<std::string>& changed);
     void add(const std::vector<NewImage>& images);
@@ -203,8 +234,12 @@ private:
     mutable std::mutex snapshot_mutex_;
     std::shared_ptr<const Snapshot> snapshot_;
     std::mutex changing_;  // one change at a time; transfers happen outside of it
+    // Under held_mutex_, which is never held for long: the loop takes it.
     std::map<std::string, int> held_;
+    std::set<std::string> removing_;
     std::map<oci::Digest, int> claimed_;
+    std::map<std::string, Time> used_;
+    std::set<std::string> touched_;  // used since that was stored
     std::shared_ptr<std::mutex> held_mutex_;
     std::unique_ptr<class Fetches> fetches_;
 };

@@ -47,9 +47,11 @@ public:
         : store_(store),
           claims_(store),
           platforms_(platforms),
-          archive_(input, store.content_, store.layers_, [&](const std::string& path, std::uint64_t done, std::uint64_t size) {
-              if (progress && size > oci::image_config_size_limit / 64) progress({progress_id(path), "Loading layer", done, size});
-          }) {}
+          archive_(
+              input, store.content_, store.layers_, [this](const oci::Digest& blob) { claims_.blob(blob); },
+              [&](const std::string& path, std::uint64_t done, std::uint64_t size) {
+                  if (progress && size > oci::image_config_size_limit / 64) progress({progress_id(path), "Loading layer", done, size});
+              }) {}
 
     std::vector<LoadedImage> run() {
         if (archive_.find("index.json")) {

@@ -136,8 +136,7 @@ std::string ImageStore::commit(const CommitRequest& request) {
         if (name.digest()) fail(ErrorKind::invalid_argument, "refusing to create a tag with a digest reference");
         names.push_back(name);
     }
-    const Lease lease = request.parent.empty() ? Lease{} : hold(request.parent);
-    const ImagePtr parent = request.parent.empty() ? nullptr : get(request.parent);
+    const auto [parent, lease] = request.parent.empty() ? Acquired{} : acquire(request.parent);
     Claims claims{*this};
     NewLayer layer = read_layer(request.layer, content_, layers_, {});
     oci::ImageConfig config;

@@ -10,6 +10,8 @@
 namespace grua::images {
 namespace {
 
+constexpr const char* being_created = "image is being used by a container that is being created";
+
 /// At most one tag, and everything in one repository.
 bool is_single(const std::vector<oci::Reference>& references) {
     if (references.size() <= 1) return references.size() == 1;
@@ -98,10 +100,7 @@ private:
         const auto running = std::ranges::find(users, true, &ContainerUse::running);
         if (running != users.end())
             return conflict(hard, "image is being used by running container " + short_id(running->container_id), true);
-        {
-            const std::scoped_lock lock{*store_.held_mutex_};
-            if (store_.held_.contains(image.id)) return conflict(hard, "image is being used by a container that is being created", true);
-        }
+        if (store_.is_held(image.id)) return conflict(hard, being_created, true);
         if (force) return std::nullopt;
         const char* soft = "must be forced";
         if (!references.empty()) return conflict(soft, "image is referenced in multiple repositories", false);
@@ -120,6 +119,15 @@ private:
         if (const auto conflict = conflict_of(image, left, force)) {
             if (quiet && (!left.empty() || has_children(image) || conflict->used)) return;
             throw Error(*conflict->error);
+        }
+        {
+            // From here on acquire() refuses it: who took a lease before is seen here, who comes later sees this.
+            const std::scoped_lock lock{*store_.held_mutex_};
+            if (store_.held_.contains(image.id)) {
+                if (quiet) return;
+                fail(ErrorKind::conflict, "conflict: unable to delete {} (cannot be forced) - {}", short_id(image.id), being_created);
+            }
+            store_.removing_.insert(image.id);
         }
         for (const oci::Reference& each : std::vector(left)) untag(image, each, left);
         store_.database_.execute("DELETE FROM images WHERE id = ?", {image.id});
@@ -158,22 +166,39 @@ private:
 };
 
 std::vector<Removed> ImageStore::remove(std::string_view reference, const RemoveOptions& options, const UsedBy& used_by) {
-    std::vector<Removed> removed;
-    {
-        const std::scoped_lock lock{changing_};
-        const ImagePtr image = get(reference);
-        Removal removal{*this, options, used_by};
-        database_.transaction([&] {
-            if (is_id_prefix(image->id, reference)) {
-                removal.by_id(*image);
-            } else {
-                removal.by_name(*image, reference);
-            }
-        });
-        removed = removal.take();
-        reload({});
-    }
+    std::vector<Removed> removed = take_out(reference, options, used_by);
     collect();
+    return removed;
+}
+
+std::vector<Removed> ImageStore::take_out(std::string_view reference, const RemoveOptions& options, const UsedBy& used_by,
+                                          const StillUnwanted& still) {
+    const std::scoped_lock lock{changing_};
+    const ImagePtr image = get(reference);
+    if (still && !still(*image)) fail(ErrorKind::conflict, "image {} came into use meanwhile", short_id(image->id));
+    Removal removal{*this, options, used_by};
+    struct Done {
+        ImageStore& store;
+        ~Done() {
+            const std::scoped_lock held{*store.held_mutex_};
+            store.removing_.clear();
+        }
+    } const done{*this};
+    database_.transaction([&] {
+        if (is_id_prefix(image->id, reference)) {
+            removal.by_id(*image);
+        } else {
+            removal.by_name(*image, reference);
+        }
+    });
+    std::vector<Removed> removed = removal.take();
+    reload({});
+    const std::scoped_lock held{*held_mutex_};
+    for (const Removed& each : removed) {
+        if (each.deleted.empty() || each.image_id.empty()) continue;
+        used_.erase(each.image_id);
+        touched_.erase(each.image_id);
+    }
     return removed;
 }
 
@@ -182,13 +207,15 @@ ImageStore::Pruned ImageStore::prune(bool all, const UsedBy& used_by, const std:
     Pruned out;
     for (const ImagePtr& image : list()) {
         if ((!all && !image->references.empty()) || (keep && keep(*image)) || (used_by && !used_by(image->id).empty())) continue;
+        // Forced because of several names, so what began to use it meanwhile is looked at once more.
+        const auto still = [&](const Image& now) { return now.references == image->references && (!used_by || used_by(now.id).empty()); };
         try {
-            // Not forced where it has no name: what began to use it meanwhile keeps it.
-            std::ranges::move(remove(image->id, {.force = !image->references.empty()}, used_by), std::back_inserter(out.removed));
+            std::ranges::move(take_out(image->id, {.force = !image->references.empty()}, used_by, still), std::back_inserter(out.removed));
         } catch (const Error& error) {
             if (error.kind() != ErrorKind::conflict && error.kind() != ErrorKind::not_found) throw;
         }
     }
+    collect();
     const std::uint64_t after = disk_usage();
     out.reclaimed = before > after ? before - after : 0;
     return out;

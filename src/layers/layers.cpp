@@ -196,6 +196,12 @@ LayerStore::Hold LayerStore::hold(const oci::Digest& diff_id) {
     return hold_locked(diff_id);
 }
 
+bool LayerStore::is_held(const oci::Digest& diff_id) const {
+    const std::scoped_lock lock{mutex_};
+    const auto held = held_.find(diff_id);
+    return held != held_.end() && !held->second.expired();
+}
+
 LayerStore::Hold LayerStore::hold_locked(const oci::Digest& diff_id) {
     if (!layers_.contains(diff_id)) return {};
     if (Hold held = held_[diff_id].lock()) return held;

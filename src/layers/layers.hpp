@@ -91,11 +91,32 @@ public:
     /// While the answer lives remove_layers() leaves the layer; null where there is none.
     using Hold = std::shared_ptr<const void>;
     Hold hold(const oci::Digest& diff_id);
+    bool is_held(const oci::Digest& diff_id) const;
 
     /// Removes those of `diff_ids` that no container stands on and nobody holds. The caller knows that no image needs them.
     std::vector<oci::Digest> remove_layers(const std::vector<oci::Digest>& diff_ids);
 
     std::vector<Layer> list() const;
+
+    // --- is it whole? -----------------------------------------------------------------------------------------
+
+    /// The unpacked layer against its tar: unpacked once more aside and compared to the last file. `each` is called often and may
+    /// throw to end it. Throws as stage().
+    struct Verified {
+        std::optional<std::string> difference;
+        StagedPtr fresh;  ///< For replace(), or publish() where there was no layer.
+    };
+    Verified verify(const oci::Digest& diff_id, Source& source, const std::function<void()>& each);
+
+    /// In the place of the layer's folder, at once. Whoever has the old one mounted keeps what it loses: call it only where nobody has.
+    void replace(const StagedPtr& staged);
+
+    /// Rows without folders, folders without rows, containers without layers.
+    struct Inconsistency {
+        std::string id;  ///< diff ID, container ID or path
+        std::string problem;
+    };
+    std::vector<Inconsistency> inconsistencies() const;
 
     // --- containers -------------------------------------------------------------------------------------------
 

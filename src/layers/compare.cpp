@@ -1,0 +1,151 @@
+#include "layers/compare.hpp"
+
+#include "base/error.hpp"
+#include "base/fd.hpp"
+#include "layers/pack.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+#include <map>
+#include <memory>
+#include <utility>
+#include <vector>
+
+namespace grua::layers {
+namespace {
+
+constexpr std::size_t piece = std::size_t{128} << 10U;
+constexpr std::size_t depth_limit = 4096;
+constexpr std::size_t xattr_names_limit = std::size_t{64} << 10U;
+
+using Inode = std::pair<dev_t, ino_t>;
+
+bool is_before(const timespec& one, const timespec& other) {
+    return one.tv_sec != other.tv_sec ? one.tv_sec < other.tv_sec : one.tv_nsec < other.tv_nsec;
+}
+
+/// All of them, overlayfs' own too.
+std::map<std::string, std::string> xattrs_of(int pinned) {
+    const std::string path = fmt::format("/proc/self/fd/{}", pinned);
+    std::vector<char> names(xattr_names_limit);
+    const ssize_t size = ::listxattr(path.c_str(), names.data(), names.size());
+    if (size < 0) {
+        if (errno == ENOTSUP) return {};
+        fail_errno("list xattrs");
+    }
+    std::map<std::string, std::string> out;
+    for (const char* name = names.data(); name < names.data() + size; name += std::char_traits<char>::length(name) + 1) {
+        std::string value(std::size_t{64} << 10U, '\0');
+        const ssize_t length = ::getxattr(path.c_str(), name, value.data(), value.size());
+        if (length < 0) {
+            if (errno == ENODATA) continue;
+            fail_errno("read xattr {}", name);
+        }
+        value.resize(static_cast<std::size_t>(length));
+        out.emplace(name, std::move(value));
+    }
+    return out;
+}
+
+class Comparison {
+public:
+    explicit Comparison(const CompareOptions& options) : options_(options) {}
+
+    bool folder(int fresh, int present, const std::string& path, std::size_t depth) {
+        if (depth > depth_limit) return differs(path, "it is too deep");
+        const std::vector<std::string> names = sorted_names(fresh);
+        const std::vector<std::string> others = sorted_names(present);
+        auto other = others.begin();
+        for (const std::string& name : names) {
+            const std::string inner = path.empty() ? name : path + "/" + name;
+            if (other != others.end() && *other < name)
+                return differs(path.empty() ? *other : path + "/" + *other, "it is not in the layer");
+            if (other == others.end() || *other != name) return differs(inner, "it is missing");
+            ++other;
+            if (!entry(fresh, present, name, inner, depth)) return false;
+        }
+        if (other != others.end()) return differs(path.empty() ? *other : path + "/" + *other, "it is not in the layer");
+        return true;
+    }
+
+    bool attributes(int fresh, int present, const std::string& path) {
+        struct stat want{};
+        struct stat have{};
+        if (::fstat(fresh, &want) != 0 || ::fstat(present, &have) != 0) fail_errno("stat {}", path);
+        if ((want.st_mode & S_IFMT) != (have.st_mode & S_IFMT)) return differs(path, "it is of another kind");
+        if (want.st_mode != have.st_mode)
+            return differs(path, fmt::format("its mode is {:o}, not {:o}", have.st_mode & 07777U, want.st_mode & 07777U));
+        if (want.st_uid != have.st_uid || want.st_gid != have.st_gid) return differs(path, "its owner differs");
+        if (want.st_rdev != have.st_rdev) return differs(path, "its device number differs");
+        const bool folder = S_ISDIR(want.st_mode);
+        if (!folder && want.st_size != have.st_size)
+            return differs(path, fmt::format("it has {} bytes, not {}", have.st_size, want.st_size));
+        if (!folder && want.st_nlink != have.st_nlink) return differs(path, "it has another number of hard links");
+        const bool by_itself = folder && !is_before(want.st_mtim, options_.made_after);
+        if (!by_itself && (want.st_mtim.tv_sec != have.st_mtim.tv_sec || want.st_mtim.tv_nsec != have.st_mtim.tv_nsec))
+            return differs(path, "its time of modification differs");
+        if (S_ISLNK(want.st_mode)) return link_target(fresh) == link_target(present) || differs(path, "it leads elsewhere");
+        if (xattrs_of(fresh) != xattrs_of(present)) return differs(path, "its xattrs differ");
+        if (folder || want.st_nlink < 2) return contents(fresh, present, want, path);
+        // Hard links: the same names are one file on both sides.
+        const auto [known, is_new] = links_.try_emplace(Inode{want.st_dev, want.st_ino}, Inode{have.st_dev, have.st_ino});
+        if (known->second != Inode{have.st_dev, have.st_ino}) return differs(path, "it is linked with other names");
+        return !is_new || contents(fresh, present, want, path);
+    }
+
+    std::optional<std::string> take() { return std::move(difference_); }
+
+private:
+    bool differs(const std::string& path, const std::string& how) {
+        difference_ = (path.empty() ? "/" : path) + ": " + how;
+        return false;
+    }
+
+    bool entry(int fresh, int present, const std::string& name, const std::string& path, std::size_t depth) {
+        if (options_.each) options_.each();
+        const Fd want{::openat(fresh, name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC)};
+        const Fd have{::openat(present, name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC)};
+        if (!want || !have) fail_errno("open {}", path);
+        if (!attributes(want.get(), have.get(), path)) return false;
+        struct stat status{};
+        if (::fstat(want.get(), &status) != 0) fail_errno("stat {}", path);
+        if (!S_ISDIR(status.st_mode)) return true;
+        return folder(reopen(want.get(), O_RDONLY | O_DIRECTORY).get(), reopen(have.get(), O_RDONLY | O_DIRECTORY).get(), path, depth + 1);
+    }
+
+    bool contents(int fresh, int present, const struct stat& status, const std::string& path) {
+        if (!S_ISREG(status.st_mode) || status.st_size == 0) return true;
+        const Fd want = reopen(fresh, O_RDONLY);
+        const Fd have = reopen(present, O_RDONLY);
+        for (off_t at = 0; at < status.st_size;) {
+            if (options_.each) options_.each();
+            const ssize_t count = ::pread(want.get(), wanted_.get(), piece, at);
+            if (count < 0) fail_errno("read {}", path);
+            const ssize_t other = ::pread(have.get(), found_.get(), piece, at);
+            if (other < 0) return differs(path, fmt::format("it cannot be read: {}", std::generic_category().message(errno)));
+            if (count != other || !std::equal(wanted_.get(), wanted_.get() + count, found_.get()))
+                return differs(path, "its contents differ");
+            if (count == 0) break;
+            at += count;
+        }
+        return true;
+    }
+
+    const CompareOptions& options_;
+    std::map<Inode, Inode> links_;
+    std::unique_ptr<char[]> wanted_ = std::make_unique_for_overwrite<char[]>(piece);
+    std::unique_ptr<char[]> found_ = std::make_unique_for_overwrite<char[]>(piece);
+    std::optional<std::string> difference_;
+};
+
+}  // namespace
+
+std::optional<std::string> first_difference(int fresh, int present, const CompareOptions& options) {
+    Comparison comparison{options};
+    if (comparison.attributes(fresh, present, "")) comparison.folder(fresh, present, "", 0);
+    return comparison.take();
+}
+
+}  // namespace grua::layers
