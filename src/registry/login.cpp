@@ -52,11 +52,12 @@ LoginResult Client::login(const Credentials& credentials, std::stop_token stop) 
     Core& core = impl_->core;
     const oci::Reference repository = any_repository(credentials.server_address);
     const Access access = without_mirrors(credentials, std::move(stop));
-    return from_hosts(core, repository, Operation::push, {}, access, [&](Session& session) -> LoginResult {
+    return from_hosts(core, repository, Operation::account, {}, access, [&](Session& session) -> LoginResult {
         Request request;
         request.url = session.endpoint().base();
         // A challenge of before says nothing about what these credentials are.
-        Session anonymous{core, core.rules(), session.endpoint(), nullptr, {}, Access{{}, access.stop, {}, {}}};
+        const Access nobody{{}, access.stop, {}, {}};
+        Session anonymous{core, core.rules(), session.endpoint(), nullptr, {}, nobody};
         core.tokens.learn(request.url.text(), {});
         Response first;
         try {
@@ -107,7 +108,7 @@ std::vector<SearchResult> Client::search(std::string_view term, std::size_t limi
     if (!names_host && word.starts_with("library/")) word.remove_prefix(std::string_view("library/").size());
 
     const oci::Reference repository = any_repository(names_host ? first : std::string_view{});
-    return from_hosts(impl_->core, repository, Operation::push, {}, access, [&](Session& session) {
+    return from_hosts(impl_->core, repository, Operation::account, {}, access, [&](Session& session) {
         Request request;
         Url base = session.endpoint().base();
         if (base.host == hub_registry) base.host = hub_index;

@@ -93,7 +93,7 @@ void each_page(Session& session, Url url, Take&& take) {
         request.url = url;
         request.body_limit = list_size_limit;
         const Response response = session.expect(request, {200});
-        if (!take(response)) return;
+        if (!while_doing(request.text(), [&] { return take(response); })) return;
         const std::optional<std::string> next = next_link(response.header("link"));
         if (!next) return;
         url = request.url.resolve(*next);

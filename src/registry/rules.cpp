@@ -291,11 +291,14 @@ std::vector<Endpoint> Rules::endpoints(const oci::Reference& reference, Operatio
     const std::vector<Location> none;
     const std::vector<Location>& from_docker = reference.domain() == hub_domain ? docker_mirrors_ : none;
     for (const Location& mirror : rule ? rule->mirrors : from_docker) {
-        const bool able = operation == Operation::push ? mirror.push : operation == Operation::resolve ? mirror.resolve : mirror.pull;
+        const bool able = operation == Operation::push      ? mirror.push
+                          : operation == Operation::resolve ? mirror.resolve
+                                                            : operation == Operation::pull && mirror.pull;
         if (!able || (mirror.by == PullBy::digest && !by_digest) || (mirror.by == PullBy::tag && by_digest)) continue;
         add(mirror, joined(mirror.path, rest), true);
     }
-    if (rule && rule->mirrors_only && operation != Operation::push) return out;
+    const bool reads = operation == Operation::resolve || operation == Operation::pull;
+    if (rule && rule->mirrors_only && reads) return out;
     if (rule && rule->location) {
         add(*rule->location, joined(rule->location->path, rest), false);
     } else {

@@ -85,7 +85,8 @@ struct Endpoint {
     const std::string& authority() const noexcept { return location.authority; }
 };
 
-enum class Operation { resolve, pull, push };
+/// `account` is about users, and of the registry itself: no mirror is asked.
+enum class Operation { resolve, pull, push, account };
 
 class Rules {
 public:

@@ -2,6 +2,7 @@
 
 #include "base/log.hpp"
 #include "base/text.hpp"
+#include "content/hash.hpp"
 #include "registry/challenge.hpp"
 
 #include <algorithm>
@@ -61,9 +62,11 @@ Credentials credentials_for(const Endpoint& endpoint, const oci::Reference* refe
     return host.empty() || host == endpoint.authority() ? given : Credentials{};
 }
 
+/// Whose token it is, without keeping the secret.
 std::string identity_of(const Credentials& credentials) {
+    if (credentials.empty()) return {};
     const std::string all = credentials.username + '\0' + credentials.password + '\0' + credentials.identity_token;
-    return fmt::format("{:x}", std::hash<std::string>{}(all));
+    return content::digest_of(all).text();
 }
 
 bool wants_only_basic(const std::string& header) {
@@ -76,6 +79,16 @@ bool wants_only_basic(const std::string& header) {
     Failure failure{ErrorKind::forbidden, request.text() + ": no basic auth credentials", Retry::elsewhere, 401};
     failure.said = "no basic auth credentials";
     throw failure;
+}
+
+/// Where a Location header leads.
+Url target_of(const Request& request, const Response& response) {
+    try {
+        return request.url.resolve(response.header("location"));
+    } catch (const Error& error) {
+        throw Failure(ErrorKind::unavailable, fmt::format("{}: Location: {}", request.text(), error.what()), Retry::elsewhere,
+                      response.status);
+    }
 }
 
 bool is_redirect(int status) noexcept { return status == 301 || status == 302 || status == 303 || status == 307 || status == 308; }
@@ -123,6 +136,11 @@ std::string Core::known_scheme(const std::string& authority) const {
     return found == schemes_.end() ? std::string{} : found->second;
 }
 
+void Core::forget_scheme(const Endpoint& endpoint) {
+    const std::lock_guard lock{mutex_};
+    if (!schemes_.empty()) schemes_.erase(endpoint.authority());
+}
+
 void Core::note_scheme(const Endpoint& endpoint) {
     if (!endpoint.location.scheme.empty() || !endpoint.location.insecure) return;
     const std::lock_guard lock{mutex_};
@@ -161,7 +179,10 @@ std::size_t next_host(Core& core, const std::vector<Endpoint>& endpoints, std::s
     const Endpoint& endpoint = endpoints.at(index);
     if (failure.retry() == Retry::never) throw failure;
     std::size_t next = index + 1;
-    if (!failure.unanswered) {
+    if (failure.unanswered) {
+        // It may come back with another.
+        core.forget_scheme(endpoint);
+    } else {
         // It answered, so this is the scheme that it speaks.
         core.note_scheme(endpoint);
         while (next < endpoints.size() && endpoints[next].authority() == endpoint.authority() &&
@@ -253,7 +274,7 @@ Response Session::send(Request request, const Accept& accept) {
         if (++hops > redirect_limit) {
             throw Failure(ErrorKind::unavailable, request.text() + ": stopped after 10 redirects", Retry::elsewhere);
         }
-        const Url target = request.url.resolve(response.header("location"));
+        const Url target = target_of(request, response);
         if (request.url.scheme == "https" && target.scheme == "http" && !endpoint_.location.insecure) {
             throw Failure(ErrorKind::forbidden, fmt::format("{}: refused to be redirected from https to {}", request.text(), target.text()),
                           Retry::elsewhere);

@@ -32,6 +32,7 @@ struct Core {
     /// The scheme that an insecure host was found to speak; empty where it is not known.
     std::string known_scheme(const std::string& authority) const;
     void note_scheme(const Endpoint& endpoint);
+    void forget_scheme(const Endpoint& endpoint);
 
 private:
     mutable std::mutex mutex_;
@@ -54,6 +55,7 @@ public:
     /// `scope` is what a token is asked for: "repository:library/redis:pull"; several are separated by a blank.
     Session(Core& core, std::shared_ptr<const Rules> rules, const Endpoint& endpoint, const oci::Reference* reference, std::string scope,
             const Access& access);
+    Session(Core&, std::shared_ptr<const Rules>, const Endpoint&, const oci::Reference*, std::string, Access&&) = delete;  // it is kept
 
     /// Any answer but a redirect and a challenge that could be met. `accept` sees 2xx only. Throws Failure.
     Response send(Request request, const Accept& accept = {});
