@@ -10,10 +10,6 @@ namespace grua::images {
 
 using namespace std::chrono_literals;
 
-namespace {
-constexpr auto writer_patience = 30s;
-}
-
 Fetch::~Fetch() = default;
 
 Fetch::State Fetch::state() const {
@@ -59,9 +55,9 @@ void Fetches::run(Fetch& fetch, const Download& download, const std::stop_token&
             if (!has_slot && stop.stop_requested()) fail(ErrorKind::unavailable, "context canceled");
         }
         while (!take(fetch, download, stop)) {
-            // The same blob is on its way in by another fetch, one that unpacks something else of it.
+            // Another fetch has the blob's file: one that unpacks something else of it, or of a pull that was just left.
             if (stop.stop_requested()) fail(ErrorKind::unavailable, "context canceled");
-            std::this_thread::sleep_for(100ms);
+            std::this_thread::sleep_for(20ms);
         }
     } catch (...) {
         error = std::current_exception();
@@ -88,26 +84,12 @@ bool Fetches::take(Fetch& fetch, const Download& download, const std::stop_token
     }
 }
 
-/// A pull that was just left may still be letting go of what it has of the blob.
-content::ContentStore::Writer Fetches::resume(const oci::Descriptor& blob, const std::stop_token& stop) {
-    const auto deadline = std::chrono::steady_clock::now() + writer_patience;
-    for (;;) {
-        try {
-            return content_.resume(oci::Digest::from(blob.digest), blob.size);
-        } catch (const Error& error) {
-            if (error.kind() != ErrorKind::conflict || std::chrono::steady_clock::now() > deadline) throw;
-        }
-        if (stop.stop_requested()) fail(ErrorKind::unavailable, "context canceled");
-        std::this_thread::sleep_for(20ms);
-    }
-}
-
 /// Downloads and unpacks at once.
 void Fetches::receive(Fetch& fetch, const Download& download, const std::stop_token& stop) {
     const oci::Digest digest = oci::Digest::from(fetch.blob_.digest);
     std::optional<content::ContentStore::Writer> writer;
     for (bool again = false;; again = true) {
-        writer.emplace(resume(fetch.blob_, stop));
+        writer.emplace(content_.resume(digest, fetch.blob_.size));
         std::optional<Incoming> incoming;
         if (fetch.diff_id_) incoming.emplace(layers_, writer->fd(), fetch.diff_id_);
         const auto show = [&](Fetch::Phase phase) {

@@ -77,7 +77,6 @@ private:
     void run(Fetch& fetch, const Download& download, const std::stop_token& stop);
     bool take(Fetch& fetch, const Download& download, const std::stop_token& stop);
     void receive(Fetch& fetch, const Download& download, const std::stop_token& stop);
-    content::ContentStore::Writer resume(const oci::Descriptor& blob, const std::stop_token& stop);
     void extract(Fetch& fetch);
 
     static constexpr std::ptrdiff_t side_by_side = 4;  // what two cores and a disk make use of
