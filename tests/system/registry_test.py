@@ -6,6 +6,7 @@ import os
 import pathlib
 import random
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -518,7 +519,6 @@ class Misbehaving(RegistryCase):
         pull.kill()
         pull.wait()
         line.limit = None
-        time.sleep(0.3)
         self.docker("pull", "-q", name)
         # What was in the buffers of three broken lines is what may be lost.
         self.assertLess(line.down, 1.05 * image.size() + 3 * 512 * KIB)
@@ -533,6 +533,15 @@ class Misbehaving(RegistryCase):
         self.assertGreater(self.registry.connections, 3)
         self.assertLess(self.registry.sent, 1.05 * image.size())
         self.is_intact()
+
+
+class Search(double.Server):
+    """What answers GET /v1/search."""
+
+    def answer(self, handler):
+        self.send(handler, 200, json.dumps({"results": [
+            {"name": "hello", "description": "says hello", "star_count": 7, "is_official": True},
+            {"name": "me/hello", "description": "", "star_count": 1, "is_official": False}]}).encode())
 
 
 class Mirrors(RegistryCase):
@@ -632,6 +641,19 @@ blocked = true
         self.assertNotIn("127.0.0.14", reached)
         self.assertEqual(self.blocked.connections, 0)
 
+    def test_the_file_is_read_again(self):
+        self.addCleanup(self.configure)
+        self.second.add("late", "1", self.image)
+        with open(self.etc / "grua/registries.toml", "a") as rules:
+            rules.write('[[registry]]\nprefix = "late.example"\nlocation = "http://second.example:5000"\n')
+        self.daemon.process.send_signal(signal.SIGHUP)
+        wait_until("the new rule holds", lambda: self.docker("pull", "-q", "late.example/late:1", check=False).returncode == 0)
+        with open(self.etc / "grua/registries.toml", "a") as rules:
+            rules.write("[[nonsense]]\n")
+        self.daemon.process.send_signal(signal.SIGHUP)
+        wait_until("the log names the place", lambda: 'unknown key \\"nonsense\\"' in self.daemon.tail())
+        self.docker("pull", "-q", "late.example/late:1")
+
     def test_files_of_others_and_aliases(self):
         self.docker("pull", "-q", "c8d.example/x:1")
         self.assertTrue(self.first.asked("/v2/x/manifests/1?ns=c8d.example"))
@@ -700,6 +722,13 @@ class DockerHub(RegistryCase):
         # An identity token was given, so the password is not sent again.
         posts = [method for method, path, _ in self.tokens.requests if method == "POST"]
         self.assertTrue(posts)
+
+    def test_search(self):
+        index = self.host(Search, self.names["index.docker.io"], 443, tls=self.context)
+        lines = self.out("search", "--format", "{{.Name}} {{.StarCount}} {{.IsOfficial}}", "hello").splitlines()
+        self.assertEqual(lines, ["hello 7 [OK]", "me/hello 1"])
+        self.assertEqual(index.asked("/v1/search"), ["/v1/search?q=hello&n=25"])
+        self.assertEqual(self.out("search", "--filter", "stars=5", "--format", "{{.Name}}", "hello"), "hello")
 
     def test_rate_limit(self):
         def fault(handler, kind, name):
