@@ -5,8 +5,8 @@
 #include "layers/source.hpp"
 
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <cstring>
 #include <filesystem>
 #include <fstream>

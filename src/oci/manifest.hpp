@@ -34,8 +34,10 @@ struct Descriptor {
     std::string artifact_type;
 
     static constexpr auto fields() {
-        return std::tuple{json::field("mediaType", &Descriptor::media_type), json::field("digest", &Descriptor::digest),
-                          json::field("size", &Descriptor::size), json::field("annotations", &Descriptor::annotations).omitted_when_empty(),
+        return std::tuple{json::field("mediaType", &Descriptor::media_type),
+                          json::field("digest", &Descriptor::digest),
+                          json::field("size", &Descriptor::size),
+                          json::field("annotations", &Descriptor::annotations).omitted_when_empty(),
                           json::field("platform", &Descriptor::platform).omitted_when_empty(),
                           json::field("artifactType", &Descriptor::artifact_type).omitted_when_empty()};
     }
@@ -55,7 +57,8 @@ struct Manifest {
         return std::tuple{json::field("schemaVersion", &Manifest::schema_version),
                           json::field("mediaType", &Manifest::media_type).omitted_when_empty(),
                           json::field("artifactType", &Manifest::artifact_type).omitted_when_empty(),
-                          json::field("config", &Manifest::config), json::field("layers", &Manifest::layers),
+                          json::field("config", &Manifest::config),
+                          json::field("layers", &Manifest::layers),
                           json::field("subject", &Manifest::subject).omitted_when_empty(),
                           json::field("annotations", &Manifest::annotations).omitted_when_empty()};
     }
