@@ -73,7 +73,7 @@ ContentStore::Writer::Writer(const ContentStore& store, oci::Digest expected, st
 
 ContentStore::Writer::Writer(Writer&& other) noexcept
     : store_(other.store_),
-      expected_(other.expected_),
+      expected_(std::move(other.expected_)),
       size_(other.size_),
       hasher_(std::move(other.hasher_)),
       staged_(std::move(other.staged_)),
