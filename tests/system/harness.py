@@ -92,7 +92,13 @@ class Daemon:
         wait_until("the network namespace", lambda: self._netns() != os.stat("/proc/self/ns/net").st_ino)
         self.in_netns("ip", "link", "set", "lo", "up")
         (self.root / "docker-config").mkdir()
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            # Nobody closes what was never made; the holder would keep the runner's output open for ever.
+            self.holder.kill()
+            self.holder.wait()
+            raise
         if image:
             self.docker("load", "-q", "-i", busybox_image())
 
