@@ -6,6 +6,7 @@
 #include "base/error.hpp"
 
 #include <gtest/gtest.h>
+#include <algorithm>
 
 namespace grua::api {
 namespace {
@@ -34,7 +35,9 @@ TEST(Version, IsTakenFromThePath) {
 }
 
 TEST(Router, KnowsEveryOperation) {
-    EXPECT_EQ(routes().size(), 108U);
+    const auto is_own = [](const Route& route) { return route.pattern.starts_with("/grua/"); };
+    EXPECT_EQ(std::ranges::count_if(routes(), is_own), 2);
+    EXPECT_EQ(routes().size() - 2, 108U);  // Docker's
     for (const Route& route : routes()) {
         std::string path{route.pattern};
         const std::size_t open = path.find('{');

@@ -28,7 +28,12 @@ protected:
         open();
         full_ = {.used = 90'000, .total = 100'000};
     }
-    ~StoreTest() override { fs::remove_all(folder_); }
+    ~StoreTest() override {
+        images_.reset();
+        layers_.reset();  // it and the next empty their trash meanwhile
+        blobs_.reset();
+        fs::remove_all(folder_);
+    }
     void open() {
         images_.reset();
         layers_.reset();

@@ -26,7 +26,8 @@ protected:
     }
     ~ImageStoreTest() override {
         images_.reset();
-        layers_.reset();  // it empties its trash meanwhile
+        layers_.reset();  // it and the next empty their trash meanwhile
+        blobs_.reset();
         fs::remove_all(folder_);
     }
     void open() {
