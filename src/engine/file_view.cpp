@@ -58,6 +58,11 @@ bool is_directory(int fd) {
     return ::fstat(fd, &status) == 0 && S_ISDIR(status.st_mode);
 }
 
+bool is_unlinked(int fd) {
+    struct stat status{};
+    return ::fstat(fd, &status) == 0 && status.st_nlink == 0;
+}
+
 Fd find(const Root& root, const std::string& path) {
     try {
         return root.open_at(path, O_PATH);
@@ -173,7 +178,8 @@ void with_file_view(FileView view, const std::function<void(const Root&)>& use) 
                 attach(root, each);
             } catch (const Error& error) {
                 // In a read-only root what is not there cannot be made; the container sees it in another mount of its own.
-                if (error.os_error() != EROFS) throw;
+                // A network file that a start has just written anew cannot be mounted any more; the next view has the new one.
+                if (error.os_error() != EROFS && !(error.os_error() == ENOENT && is_unlinked(each.mount.get()))) throw;
                 log::debug("{}: not in the view: {}", each.destination, error.what());
             }
         }
