@@ -200,6 +200,10 @@ Answer image_load(const Services& services, Exchange& exchange) {
         const Fd own = std::move(*input);
         const auto loaded = store_of(services).load(own.get(), quiet ? images::OnProgress{} : bars_of(say), platforms);
         for (const images::LoadedImage& image : loaded) {
+            for (const auto& [name, id] : image.moved) {
+                say->line(
+                    stream_line(fmt::format("The image {} already exists, renaming the old one with ID {} to empty string", name, id)));
+            }
             for (const std::string& name : image.names) say->line(stream_line("Loaded image: " + name));
             if (image.names.empty()) say->line(stream_line("Loaded image ID: " + image.id));
             later(loop, [&services, id = image.id, name = image.names.empty() ? image.id : image.names.front()] {
@@ -229,22 +233,15 @@ Answer image_search(const Services& services, Exchange& exchange) {
         if (!number) fail(ErrorKind::invalid_argument, "invalid filter 'stars={}'", each);
         stars = std::max(stars, *number);
     }
-    const auto found = co_await services.transfers.call(
+    auto found = co_await services.transfers.call(
         co_await asio::this_coro::executor, [&services, term, limit, access = access_of(exchange)](const std::stop_token& stop) mutable {
             access.stop = stop;
             return services.registry.search(term, static_cast<std::size_t>(*limit == 0 ? 25 : *limit), access);
         });
-    std::vector<wire::SearchLine> out;
-    for (const registry::SearchResult& each : found) {
-        if ((official && *official != each.is_official) || (automated && *automated != each.is_automated) || each.star_count < stars)
-            continue;
-        out.push_back({.name = each.name,
-                       .description = each.description,
-                       .star_count = each.star_count,
-                       .is_official = each.is_official,
-                       .is_automated = each.is_automated});
-    }
-    co_await send_json(exchange, 200, out);
+    std::erase_if(found, [&](const registry::SearchResult& each) {
+        return (official && *official != each.is_official) || (automated && *automated != each.is_automated) || each.star_count < stars;
+    });
+    co_await send_json(exchange, 200, found);
 }
 
 Answer registry_login(const Services& services, Exchange& exchange) {

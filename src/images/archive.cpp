@@ -123,7 +123,7 @@ void Archive::make_room() {
 void Archive::add_file(const std::string& name, std::uint64_t size, EntryReader& reader) {
     const std::optional<oci::Digest> expected = named_digest(name);
     const bool is_layer = looks_like_layer(reader.chunk());
-    if (!is_layer && size <= document_limit && reader.chunk().size() <= buffer_size) {
+    if (!is_layer && size <= document_limit) {
         document_bytes_ += size;
         if (document_bytes_ > documents_limit) fail(ErrorKind::invalid_argument, "invalid archive: too many documents");
         std::string text;

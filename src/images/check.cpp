@@ -149,8 +149,9 @@ private:
             sources_.try_emplace(diff_ids[at], Wanted{manifest.layers[at], image});
         }
         ++complete_;
-        if (const auto known = store_.snapshot()->images.find(image);
-            known != store_.snapshot()->images.end() && known->second->manifest_digest->text() == descriptor.digest) {
+        const auto state = store_.snapshot();
+        if (const auto known = state->images.find(image);
+            known != state->images.end() && known->second->manifest_digest->text() == descriptor.digest) {
             unpacked_.insert(diff_ids.begin(), diff_ids.end());
         }
     }

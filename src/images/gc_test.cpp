@@ -2,7 +2,7 @@
 
 #include "base/error.hpp"
 #include "base/files.hpp"
-#include "images/image_store.hpp"
+#include "images/test_store.hpp"
 
 #include <fcntl.h>
 #include <gmock/gmock.h>
@@ -10,7 +10,6 @@
 #include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
-#include <cstdlib>
 #include <filesystem>
 
 namespace grua::images {
@@ -20,42 +19,17 @@ namespace fs = std::filesystem;
 using namespace std::chrono_literals;
 
 /// A store of its own with images of a given size.
-class StoreTest : public testing::Test {
+class StoreTest : public TestStore {
 protected:
-    StoreTest() {
-        std::string path = fs::temp_directory_path() / "grua-gc-XXXXXX";
-        folder_ = ::mkdtemp(path.data());
-        open();
-        full_ = {.used = 90'000, .total = 100'000};
-    }
-    ~StoreTest() override {
-        images_.reset();
-        layers_.reset();  // it and the next empty their trash meanwhile
-        blobs_.reset();
-        fs::remove_all(folder_);
-    }
-    void open() {
-        images_.reset();
-        layers_.reset();
-        blobs_.reset();
-        database_ = std::make_unique<store::Database>(folder_ + "/db");
-        blobs_ = std::make_unique<content::ContentStore>(folder_ + "/content");
-        layers_ = std::make_unique<layers::LayerStore>(folder_ + "/layers", *database_);
-        images_ = std::make_unique<ImageStore>(*database_, *blobs_, *layers_);
-    }
-    void shell(const std::string& script) const { ASSERT_EQ(std::system(fmt::format("cd {} && {}", folder_, script).c_str()), 0); }
-
     /// Of about `size` bytes packed and the same unpacked; used long ago.
     std::string image(const std::string& name, int size = 20'000, const std::vector<std::string>& changes = {}) {
         shell(
             fmt::format("rm -rf r && mkdir r && head -c {} /dev/urandom >r/f && ln r/f r/g && mkdir r/d && echo x >r/d/x && "
                         "tar -C r -cf r.tar .",
                         size));
-        const Fd input{::open((folder_ + "/r.tar").c_str(), O_RDONLY | O_CLOEXEC)};
         ImportOptions options{.reference = name};
         apply_changes(options.config, changes);
-        const std::string id = images_->import(input.get(), options);
-        return id;
+        return images_->import(input("r.tar").get(), options);
     }
     std::map<std::string, Decision> decide(GcMode mode = GcMode::dry_run) {
         std::map<std::string, Decision> out;
@@ -72,13 +46,8 @@ protected:
     }
     std::string blob_path(const oci::Digest& digest) const { return folder_ + "/content/blobs/sha256/" + std::string(digest.hex()); }
 
-    std::string folder_;
-    std::unique_ptr<store::Database> database_;
-    std::unique_ptr<content::ContentStore> blobs_;
-    std::unique_ptr<layers::LayerStore> layers_;
-    std::unique_ptr<ImageStore> images_;
     GcPolicy policy_{.keep = 0s};
-    Disk full_;
+    Disk full_{.used = 90'000, .total = 100'000};
     std::set<std::string> leaving_;
     UsedBy used_by_;
     CheckSums sums_;

@@ -92,9 +92,10 @@ void ImageStore::reload(const std::set<std::string>& changed) {
         try {
             const oci::Descriptor target{.media_type = row.text(1), .digest = id, .size = static_cast<std::uint64_t>(row.integer(2))};
             const Time tagged{std::chrono::nanoseconds{row.integer(4)}};
-            const auto known = old && !changed.contains(id) ? old->images.find(id) : decltype(old->images.end()){};
-            const bool is_known = old && !changed.contains(id) && known != old->images.end();
-            ImagePtr image = is_known ? known->second : nullptr;
+            ImagePtr image;
+            if (old && !changed.contains(id)) {
+                if (const auto known = old->images.find(id); known != old->images.end()) image = known->second;
+            }
             if (!image || image->references != names[id] || image->last_tagged != tagged) {
                 // What the documents say is the same where only names changed.
                 const auto fresh = image ? std::make_shared<Image>(*image) : read_image(content_, layers_, target);
@@ -203,12 +204,13 @@ void ImageStore::add(const std::vector<NewImage>& images) {
     for (const std::string& id : changed) touch(id, Time{std::chrono::nanoseconds{time}});
 }
 
-std::vector<std::string> ImageStore::moved_from(const std::vector<oci::Reference>& names, const std::string& image_id) const {
+std::vector<std::pair<std::string, std::string>> ImageStore::moved_from(const std::vector<oci::Reference>& names,
+                                                                        const std::string& image_id) const {
     const auto state = snapshot();
-    std::vector<std::string> out;
+    std::vector<std::pair<std::string, std::string>> out;
     for (const oci::Reference& name : names) {
         const auto old = state->references.find(name);
-        if (old != state->references.end() && old->second->id != image_id) out.push_back(name.familiar() + " " + old->second->id);
+        if (old != state->references.end() && old->second->id != image_id) out.emplace_back(name.familiar(), old->second->id);
     }
     return out;
 }

@@ -80,13 +80,12 @@ struct PushRequest {
 struct PushResult {
     oci::Digest digest;
     std::uint64_t size = 0;
-    bool reduced = false;  ///< Not all platforms of the index are here; only one was pushed.
 };
 
 struct LoadedImage {
     std::string id;
     std::vector<std::string> names;  ///< Familiar: print "Loaded image: <name>" each; "Loaded image ID: <id>" where empty.
-    std::vector<std::string> moved;  ///< Names that pointed to another image before, with that image's ID: "x:1 sha256:…".
+    std::vector<std::pair<std::string, std::string>> moved;  ///< Names that were another image's before, with its ID.
 };
 
 struct ImportOptions {
@@ -226,7 +225,8 @@ private:
     void add(const std::vector<NewImage>& images);
     NewImage make(const oci::ImageConfig& config, std::vector<oci::Descriptor> layers, Claims& claims);
     void publish(struct NewLayer& layer, Claims& claims);
-    std::vector<std::string> moved_from(const std::vector<oci::Reference>& names, const std::string& image_id) const;
+    std::vector<std::pair<std::string, std::string>> moved_from(const std::vector<oci::Reference>& names,
+                                                                const std::string& image_id) const;
 
     store::Database& database_;
     content::ContentStore& content_;

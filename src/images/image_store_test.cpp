@@ -2,13 +2,12 @@
 
 #include "base/error.hpp"
 #include "base/files.hpp"
+#include "images/test_store.hpp"
 #include "oci/platform.hpp"
 
-#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <zstd.h>
-#include <cstdlib>
 #include <filesystem>
 
 namespace grua::images {
@@ -17,31 +16,9 @@ namespace {
 namespace fs = std::filesystem;
 
 /// A store of its own below a temporary folder, where `shell` makes archives.
-class ImageStoreTest : public testing::Test {
+class ImageStoreTest : public TestStore {
 protected:
-    ImageStoreTest() {
-        std::string path = fs::temp_directory_path() / "grua-images-XXXXXX";
-        folder_ = ::mkdtemp(path.data());
-        open();
-    }
-    ~ImageStoreTest() override {
-        images_.reset();
-        layers_.reset();  // it and the next empty their trash meanwhile
-        blobs_.reset();
-        fs::remove_all(folder_);
-    }
-    void open() {
-        images_.reset();
-        layers_.reset();
-        blobs_.reset();
-        database_ = std::make_unique<store::Database>(folder_ + "/db");
-        blobs_ = std::make_unique<content::ContentStore>(folder_ + "/content");
-        layers_ = std::make_unique<layers::LayerStore>(folder_ + "/layers", *database_);
-        images_ = std::make_unique<ImageStore>(*database_, *blobs_, *layers_);
-    }
-    void shell(const std::string& script) const { ASSERT_EQ(std::system(fmt::format("cd {} && {}", folder_, script).c_str()), 0); }
     std::string digest(const std::string& name) const { return content::digest_of(read_file(folder_ + "/" + name)).text(); }
-    Fd input(const std::string& name) const { return Fd{::open((folder_ + "/" + name).c_str(), O_RDONLY | O_CLOEXEC)}; }
     std::vector<LoadedImage> load(const std::string& name) const { return images_->load(input(name).get()); }
     void save(const std::string& name, const std::vector<std::string>& references, const std::vector<oci::Platform>& platforms = {}) const {
         std::string bytes;
@@ -84,12 +61,6 @@ protected:
         replace_file(folder_ + "/o/oci-layout", R"({"imageLayoutVersion":"1.0.0"})");
         shell("tar -C o -cf o.tar .");
     }
-
-    std::string folder_;
-    std::unique_ptr<store::Database> database_;
-    std::unique_ptr<content::ContentStore> blobs_;
-    std::unique_ptr<layers::LayerStore> layers_;
-    std::unique_ptr<ImageStore> images_;
 };
 
 std::string text_of(const std::function<void()>& body) {

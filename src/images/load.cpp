@@ -170,11 +170,10 @@ private:
         if (manifests.size() == 1 && !manifests.front().platform) manifests.front().platform = platform;
         // The one to unpack: for this machine, or the only one that there is.
         std::vector<Taken> images;
-        bool attested = false;
         for (const oci::Descriptor& each : manifests) {
             if (!is_wanted(each)) continue;
             if (oci::is_attestation(each)) {
-                attested = take_attestation(each) || attested;
+                take_attestation(each);
             } else if (auto image = take_image(each, oci::is_manifest(target.media_type))) {
                 images.push_back(std::move(*image));
             }
@@ -236,15 +235,14 @@ private:
         return out;
     }
 
-    bool take_attestation(const oci::Descriptor& descriptor) {
-        if (!archive_.find(blob_path(descriptor))) return false;
+    void take_attestation(const oci::Descriptor& descriptor) {
+        if (!archive_.find(blob_path(descriptor))) return;
         const oci::Manifest manifest = oci::parse_manifest(read_document(descriptor, oci::manifest_size_limit));
         want(oci::Digest::from(descriptor.digest));
         for (const oci::Descriptor& each : manifest.layers) {
             if (archive_.find(blob_path(each))) want(oci::Digest::from(each.digest));
         }
         if (archive_.find(blob_path(manifest.config))) want(oci::Digest::from(manifest.config.digest));
-        return true;
     }
 
     ImageStore& store_;
@@ -258,8 +256,7 @@ private:
 };
 
 std::vector<LoadedImage> ImageStore::load(int input, const OnProgress& progress, const std::vector<oci::Platform>& platforms) {
-    auto loaded = Load{*this, input, progress, platforms}.run();
-    return loaded;
+    return Load{*this, input, progress, platforms}.run();
 }
 
 }  // namespace grua::images

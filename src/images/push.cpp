@@ -24,7 +24,7 @@ public:
         const oci::Descriptor target = choose(*image);
         push_tree(target, 0);
         say({}, fmt::format("{}: digest: {} size: {}", request_.reference.tag(), target.digest, target.size));
-        return {oci::Digest::from(target.digest), target.size, target.digest != image->id};
+        return {oci::Digest::from(target.digest), target.size};
     }
 
 private:

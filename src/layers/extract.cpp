@@ -3,6 +3,7 @@
 #include "base/error.hpp"
 #include "base/files.hpp"
 #include "base/text.hpp"
+#include "layers/entry_path.hpp"
 #include "layers/tree.hpp"
 
 #include <fcntl.h>
@@ -18,28 +19,6 @@ namespace {
 using Type = TarEntry::Type;
 
 std::string fd_path(int fd) { return fmt::format("/proc/self/fd/{}", fd); }
-
-/// "/a/./b/" is "a/b"; ".." may not lead above the folder.
-std::string clean(std::string_view name) {
-    std::vector<std::string> parts;
-    for (std::string& part : split(name, '/')) {
-        if (part.empty() || part == ".") continue;
-        if (part != "..") {
-            parts.push_back(std::move(part));
-        } else if (parts.empty()) {
-            fail(ErrorKind::invalid_argument, "path leads out of the folder");
-        } else {
-            parts.pop_back();
-        }
-    }
-    return join(parts, "/");
-}
-
-std::pair<std::string, std::string> split_leaf(const std::string& path) {
-    const std::size_t slash = path.rfind('/');
-    if (slash == std::string::npos) return {"", path};
-    return {path.substr(0, slash), path.substr(slash + 1)};
-}
 
 mode_t kind_of(Type type) {
     switch (type) {
@@ -105,7 +84,7 @@ private:
     void forget_parent() { parent_ = Fd{}; }
 
     void add(const TarEntry& entry) {
-        const std::string path = clean(entry.name);
+        const std::string path = clean_entry(entry.name);
         if (path.empty()) return;
         const auto [folder, leaf] = split_leaf(path);
         const int directory = parent(folder);
@@ -206,7 +185,7 @@ private:
 
     /// The folder that holds a hard link's target, and its name in it.
     std::pair<Fd, std::string> target_of(const TarEntry& entry) const {
-        const auto [folder, name] = split_leaf(clean(entry.link));
+        const auto [folder, name] = split_leaf(clean_entry(entry.link));
         if (name.empty()) fail(ErrorKind::invalid_argument, "hard link to the folder itself");
         return {root_.open_at(below(folder), O_PATH | O_DIRECTORY), name};
     }

@@ -4,6 +4,7 @@
 #include "base/error.hpp"
 #include "base/files.hpp"
 #include "layers/extract.hpp"
+#include "layers/test_streams.hpp"
 #include "layers/unpack.hpp"
 
 #include <fcntl.h>
@@ -20,26 +21,6 @@ namespace grua::layers {
 namespace {
 
 namespace fs = std::filesystem;
-
-class TextSink : public Sink {
-public:
-    void write(std::string_view bytes) override { text += bytes; }
-    std::string text;
-};
-
-class TextSource : public Source {
-public:
-    explicit TextSource(std::string_view text) : text_(text) {}
-    std::size_t read(std::span<char> out) override {
-        const std::size_t count = std::min(out.size(), text_.size());
-        std::memcpy(out.data(), text_.data(), count);
-        text_.remove_prefix(count);
-        return count;
-    }
-
-private:
-    std::string_view text_;
-};
 
 class PackTest : public testing::Test {
 protected:

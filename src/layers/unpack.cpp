@@ -3,6 +3,7 @@
 #include "base/error.hpp"
 #include "base/files.hpp"
 #include "base/text.hpp"
+#include "layers/entry_path.hpp"
 #include "layers/tree.hpp"
 #include "linux/root.hpp"
 
@@ -19,28 +20,6 @@ namespace {
 constexpr std::string_view whiteout_prefix = ".wh.";
 constexpr std::string_view opaque_name = ".wh..wh..opq";
 constexpr const char* opaque_xattr = "trusted.overlay.opaque";
-
-/// "/a/./b/" is "a/b"; ".." may not lead above the root.
-std::string clean(std::string_view name) {
-    std::vector<std::string> parts;
-    for (std::string& part : split(name, '/')) {
-        if (part.empty() || part == ".") continue;
-        if (part != "..") {
-            parts.push_back(std::move(part));
-        } else if (parts.empty()) {
-            fail(ErrorKind::invalid_argument, "path leads out of the layer");
-        } else {
-            parts.pop_back();
-        }
-    }
-    return join(parts, "/");
-}
-
-std::pair<std::string, std::string> split_leaf(const std::string& path) {
-    const std::size_t slash = path.rfind('/');
-    if (slash == std::string::npos) return {"", path};
-    return {path.substr(0, slash), path.substr(slash + 1)};
-}
 
 class Unpacker {
 public:
@@ -71,7 +50,7 @@ private:
     }
 
     void add(const TarEntry& entry) {
-        const std::string path = clean(entry.name);
+        const std::string path = clean_entry(entry.name);
         if (path.empty()) {
             if (entry.type != TarEntry::Type::directory) fail(ErrorKind::invalid_argument, "only a folder can be the root");
             return set_attributes(root_.fd(), ".", path, entry);
@@ -159,7 +138,7 @@ private:
     }
 
     void link(int directory, const std::string& leaf, const TarEntry& entry) {
-        const std::string target = clean(entry.link);
+        const std::string target = clean_entry(entry.link);
         const auto [folder, name] = split_leaf(target);
         if (name.empty()) fail(ErrorKind::invalid_argument, "hard link to the root");
         const Fd from = root_.open_at(folder, O_PATH | O_DIRECTORY);

@@ -13,21 +13,8 @@ constexpr std::size_t default_search_limit = 25;
 constexpr std::size_t search_limit = 100;
 constexpr std::size_t search_size_limit = std::size_t{4} << 20U;
 
-struct ResultWire {
-    std::string name;
-    std::string description;
-    std::int64_t star_count = 0;
-    bool is_official = false;
-    bool is_automated = false;
-    static constexpr auto fields() {
-        return std::tuple{json::field("name", &ResultWire::name), json::field("description", &ResultWire::description),
-                          json::field("star_count", &ResultWire::star_count), json::field("is_official", &ResultWire::is_official),
-                          json::field("is_automated", &ResultWire::is_automated)};
-    }
-};
-
 struct ResultsWire {
-    std::vector<ResultWire> results;
+    std::vector<SearchResult> results;
     static constexpr auto fields() { return std::tuple{json::field("results", &ResultsWire::results)}; }
 };
 
@@ -124,12 +111,9 @@ std::vector<SearchResult> Client::search(std::string_view term, std::size_t limi
             throw Failure(ErrorKind::unavailable, fmt::format("error decoding registry search results: {}", error.what()), Retry::elsewhere,
                           200);
         }
-        std::vector<SearchResult> out;
-        for (ResultWire& each : wire.results) {
-            if (out.size() >= limit) break;
-            out.push_back({std::move(each.name), std::move(each.description), each.star_count, each.is_official, false});
-        }
-        return out;
+        if (wire.results.size() > limit) wire.results.resize(limit);
+        for (SearchResult& each : wire.results) each.is_automated = false;  // Hub's own builds are no more
+        return std::move(wire.results);
     });
 }
 

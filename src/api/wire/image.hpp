@@ -82,19 +82,6 @@ struct AuthAnswer {
     }
 };
 
-struct SearchLine {
-    std::string name;
-    std::string description;
-    std::int64_t star_count = 0;
-    bool is_official = false;
-    bool is_automated = false;
-    static constexpr auto fields() {
-        return std::tuple{field("description", &SearchLine::description), field("is_official", &SearchLine::is_official),
-                          field("is_automated", &SearchLine::is_automated), field("name", &SearchLine::name),
-                          field("star_count", &SearchLine::star_count)};
-    }
-};
-
 struct ImageSummary {
     std::string id;
     std::string parent_id;
