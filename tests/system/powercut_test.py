@@ -199,9 +199,15 @@ class PowerCuts(unittest.TestCase):
         print(f"powercut: GRUA_CUT_SEED={SEED}; {STEPS} steps, {len(cls.entries)} writes and flushes, recorded in {time.monotonic() - started:.0f} s", flush=True)
 
     def setUp(self):
-        self.holder = subprocess.Popen(["unshare", "-n", "sleep", "infinity"], stdin=subprocess.DEVNULL)
+        # Disks are mounted in a namespace of their own: a container that starts elsewhere meanwhile would copy the mount, and the file
+        # system would outlive its umount.
+        self.holder = subprocess.Popen(["unshare", "-n", "-m", "sh", "-c", "echo; exec sleep infinity"], stdin=subprocess.DEVNULL,
+                                       stdout=subprocess.PIPE)
+        self.addCleanup(self.holder.stdout.close)
         self.addCleanup(self.holder.wait)
         self.addCleanup(self.holder.kill)
+        self.holder.stdout.readline()
+        self.inside = ["nsenter", f"--net=/proc/{self.holder.pid}/ns/net", f"--mount=/proc/{self.holder.pid}/ns/mnt"]
         self.at = self.work / "mnt"
         self.at.mkdir(exist_ok=True)
 
@@ -214,15 +220,23 @@ class PowerCuts(unittest.TestCase):
         after = later[0] if is_under_way and later else done
         return done, after
 
+    def make(self, path, base, log, kept):
+        # A new file each time: mount takes a loop device that still has the file, and with it the file system of the cut before.
+        path.unlink(missing_ok=True)
+        run("cp", "--sparse=always", base, path)
+        with open(path, "r+b") as disk:
+            for entry in kept:
+                writelog.apply(log, disk, entry)
+
     def look(self, copy, cut):
         done, after = self.known_at(cut)
-        run("mount", "-o", "loop", copy, self.at)
+        run(*self.inside, "mount", "-o", "loop", copy, self.at)
         try:
             # The name of the run's folder is the machine's.
             root = self.at / pathlib.Path(self.notes[0][1]["root"]).name / "data"
             self.check_store(root, done, after)
         finally:
-            run("umount", self.at)
+            run(*self.inside, "umount", self.at)
 
     def check_store(self, root, done, after):
         run_dir = pathlib.Path(tempfile.mkdtemp(prefix="grua-", dir="/run"))
@@ -231,7 +245,7 @@ class PowerCuts(unittest.TestCase):
         config = run_dir / "daemon.json"
         config.write_text(json.dumps({"gc": {"enabled": False}}))
         with open(gruad_log, "wb") as log:
-            daemon = subprocess.Popen(["nsenter", f"--net=/proc/{self.holder.pid}/ns/net", BIN / "gruad", "-H", f"unix://{sock}", "--config-file", config,
+            daemon = subprocess.Popen([*self.inside, BIN / "gruad", "-H", f"unix://{sock}", "--config-file", config,
                                        "--data-root", root, "--exec-root", run_dir / "exec", "--bridge", "gcut0", "--bip", "10.99.8.1/24",
                                        "--cgroup-parent", "/grua-cut"], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:
@@ -251,9 +265,10 @@ class PowerCuts(unittest.TestCase):
             self.assertEqual(json.loads(checked.splitlines()[-1])["problems"], 0, checked)
             leaked = [line for line in map(json.loads, api.ask("POST", "/grua/gc?dry-run=1").splitlines()) if line.get("kind") in ("blob", "layer")]
             self.assertEqual([line for line in leaked if line["action"] == "remove"], [])
+            seen = pathlib.Path(f"/proc/{self.holder.pid}/root{root}")
             for folder in ("layers/staging", "layers/trash", "content/trash"):
-                wait_until(f"{folder} is empty", lambda where=root / folder: not os.listdir(where))
-            uppers = set(os.listdir(root / "layers/containers"))
+                wait_until(f"{folder} is empty", lambda where=seen / folder: not os.listdir(where))
+            uppers = set(os.listdir(seen / "layers/containers"))
             self.assertEqual(uppers, containers)
         except AssertionError as error:
             raise AssertionError(f"{error}\n{gruad_log.read_text()[-3000:]}") from None
@@ -275,16 +290,15 @@ class PowerCuts(unittest.TestCase):
                     writelog.apply(log, disk, entry)
                 disk.flush()
                 played = max(played, durable)
-                run("cp", "--sparse=always", base, copy)
                 keep = [0, 0.5, 1][number % 3]
-                with open(copy, "r+b") as after:
-                    for entry in writelog.choose(self.entries, cut, choice, keep):
-                        writelog.apply(log, after, entry)
+                kept = writelog.choose(self.entries, cut, choice, keep)
+                self.make(copy, base, log, kept)
                 try:
                     self.look(copy, cut)
                 except AssertionError as error:
-                    failures.append(f"cut {cut} keeping {keep} of what was not flushed: {error}")
-                    shutil.copy(copy, f"/var/tmp/grua-cut-failed-{SEED}-{cut}") if os.environ.get("GRUA_KEEP") else None
+                    failures.append(f"cut {cut} of {len(self.entries)}, {durable} flushed, keeping {keep} of the others: {error}")
+                    if os.environ.get("GRUA_KEEP"):
+                        self.make(pathlib.Path(f"/var/tmp/grua-cut-failed-{SEED}-{cut}"), base, log, kept)
         print(f"powercut: {len(cuts)} cuts, {len(failures)} failed", flush=True)
         self.assertEqual(failures, [], "\n\n".join(failures[:5]))
 
