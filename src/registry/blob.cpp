@@ -231,6 +231,10 @@ std::vector<std::string> Download::run(std::uint64_t offset, const Sink& sink) {
     unsigned extra = 0;
     if (size_ - from >= limits.range_threshold && limits.ranges > 1) {
         while (extra < limits.ranges && core_.extra.try_acquire()) ++extra;
+        if (extra == 1) {  // one more connection brings nothing
+            core_.extra.release();
+            extra = 0;
+        }
     }
     struct Release {
         Core& core;

@@ -152,8 +152,10 @@ std::size_t Http::Transfer::take_header(std::string_view line) {
         refuse(ErrorKind::unavailable, "the headers of the answer are too many or too long", Retry::elsewhere);
     }
     if (line.starts_with("HTTP/")) {
-        // A new answer begins, after a 100 or a proxy's.
+        // A new answer begins, after a 100.
         response_ = {};
+        head_done_ = false;
+        sink_ = {};
         const std::size_t blank = line.find(' ');
         const auto status = blank == std::string_view::npos ? std::nullopt : parse_uint(trim(line.substr(blank + 1, 3)));
         response_.status = static_cast<int>(status.value_or(0));
@@ -268,7 +270,8 @@ void Http::Transfer::configure(CURL* easy) {
     curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(connect.count()));
     curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, 1L);
     const std::string& proxy = request_.url.scheme == "https" ? options_.https_proxy : options_.http_proxy;
-    curl_easy_setopt(easy, CURLOPT_PROXY, proxy.c_str());  // an empty one: none, whatever the environment says
+    curl_easy_setopt(easy, CURLOPT_PROXY, proxy.c_str());          // an empty one: none, whatever the environment says
+    curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);  // what the proxy answers to CONNECT is not the host's answer
     curl_easy_setopt(easy, CURLOPT_NOPROXY, no_proxy_list(options_.no_proxy).c_str());
     configure_tls(easy);
 

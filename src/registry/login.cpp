@@ -43,16 +43,7 @@ LoginResult Client::login(const Credentials& credentials, std::stop_token stop) 
         Request request;
         request.url = session.endpoint().base();
         // A challenge of before says nothing about what these credentials are.
-        const Access nobody{{}, access.stop, {}, {}};
-        Session anonymous{core, core.rules(), session.endpoint(), nullptr, {}, nobody};
-        core.tokens.learn(request.url.text(), {});
-        Response first;
-        try {
-            first = anonymous.send(request);
-        } catch (const Failure& failure) {
-            if (failure.said != "no basic auth credentials") throw;
-            first.status = 401;
-        }
+        const Response first = session.probe(request);
         LoginResult out{"Login Succeeded", {}};
         if (first.status == 200 && core.tokens.challenge(request.url.text()).empty()) return out;
 

@@ -41,13 +41,12 @@ std::optional<std::uint64_t> received(const Response& response) {
     return *last == 0 ? 0 : *last + 1;
 }
 
-Url next_location(const Request& request, const Response& response) {
-    const std::string_view location = response.header("location");
-    if (location.empty()) {
+Url next_location(const Request& request, const Response& response, const Endpoint& endpoint) {
+    if (response.header("location").empty()) {
         throw Failure(ErrorKind::unavailable, request.text() + ": the registry names no place for the upload", Retry::elsewhere,
                       response.status);
     }
-    return request.url.resolve(location);
+    return target_of(request, response, endpoint);
 }
 
 class Upload {
@@ -81,7 +80,7 @@ void Upload::begin() {
     request.method = "POST";
     request.url = target_.endpoint.url("blobs/uploads/");
     const Response response = session_.expect(request, {202});
-    location_ = next_location(request, response);
+    location_ = next_location(request, response, target_.endpoint);
     offset_ = 0;
 }
 
@@ -103,8 +102,15 @@ void Upload::send_chunks() {
             return;
         }
         if (response.status != 202 && response.status != 204) throw failure_of(request, response);
-        location_ = next_location(request, response);
-        offset_ = received(response).value_or(offset_ + chunk);
+        location_ = next_location(request, response, target_.endpoint);
+        const std::uint64_t there = received(response).value_or(offset_ + chunk);
+        if (there <= offset_ || there > size_) {
+            throw Failure(
+                ErrorKind::unavailable,
+                fmt::format("{}: the registry says that it has {} of {} bytes, it had {} before", request.text(), there, size_, offset_),
+                Retry::again, response.status);
+        }
+        offset_ = there;
         best_ = std::max(best_, offset_);
     }
 }
@@ -138,7 +144,7 @@ bool Upload::find_out() {
     const Response response = session_.send(request);
     const std::optional<std::uint64_t> there = received(response);
     if (response.status != 204 || !there || *there > size_) return false;
-    if (!response.header("location").empty()) location_ = next_location(request, response);
+    if (!response.header("location").empty()) location_ = next_location(request, response, target_.endpoint);
     offset_ = *there;
     return true;
 }
@@ -205,11 +211,19 @@ PushResult Client::push_blob(const oci::Reference& repository, const oci::Descri
         request.url = endpoint->url("blobs/uploads/");
         request.url.add_query("mount", digest.text());
         request.url.add_query("from", from.path());
-        const Response response = session.send(request);
+        Response response;
+        try {
+            response = session.send(request);
+        } catch (const Failure& failure) {
+            // No token for the other repository: it may still be uploaded.
+            if (failure.retry() == Retry::never) throw;
+            log::debug("registry {}: no mount of {} from {}: {}", endpoint->authority(), digest.text(), from.path(), failure.what());
+            continue;
+        }
         if (response.status == 201) return {Pushed::mounted, from.path()};
         // What may not be mounted may still be uploaded; a session that was opened instead is used.
         if (response.status == 202) {
-            location = next_location(request, response);
+            location = next_location(request, response, *endpoint);
             break;
         }
         log::debug("registry {}: no mount of {} from {}: {}", endpoint->authority(), digest.text(), from.path(),

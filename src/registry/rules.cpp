@@ -185,17 +185,19 @@ void Rules::load_containers(const std::string& directory) {
     }
     std::ranges::sort(more);
     files.insert(files.end(), more.begin(), more.end());
+    std::map<std::string, std::string> aliases;
     for (const std::string& path : files) {
         const auto text = read_if_there(path);
         if (!text) continue;
         RuleFile file = parse_registries_conf(*text, path);
-        // A later file's rule of the same prefix replaces the earlier one.
+        // A later file's rule of the same prefix, and its alias, replace the earlier one.
         for (Rule& rule : file.rules) {
             std::erase_if(containers_, [&](const Rule& old) { return old.prefix == rule.prefix; });
             containers_.push_back(std::move(rule));
         }
-        aliases_.merge(file.aliases);
+        for (auto& [name, target] : file.aliases) aliases.insert_or_assign(name, std::move(target));
     }
+    aliases_.merge(aliases);  // our own file's stay
 }
 
 const Rule* Rules::find(const std::vector<Rule>& rules, std::string_view name) const {

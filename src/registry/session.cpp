@@ -81,16 +81,6 @@ bool wants_only_basic(const std::string& header) {
     throw failure;
 }
 
-/// Where a Location header leads.
-Url target_of(const Request& request, const Response& response) {
-    try {
-        return request.url.resolve(response.header("location"));
-    } catch (const Error& error) {
-        throw Failure(ErrorKind::unavailable, fmt::format("{}: Location: {}", request.text(), error.what()), Retry::elsewhere,
-                      response.status);
-    }
-}
-
 bool is_redirect(int status) noexcept { return status == 301 || status == 302 || status == 303 || status == 307 || status == 308; }
 bool is_success(int status) noexcept { return status >= 200 && status < 300; }
 
@@ -146,6 +136,21 @@ void Core::note_scheme(const Endpoint& endpoint) {
     const std::lock_guard lock{mutex_};
     if (schemes_.size() >= memory_limit) schemes_.clear();
     schemes_.insert_or_assign(endpoint.authority(), endpoint.scheme);
+}
+
+Url target_of(const Request& request, const Response& response, const Endpoint& endpoint) {
+    Url target;
+    try {
+        target = request.url.resolve(response.header("location"));
+    } catch (const Error& error) {
+        throw Failure(ErrorKind::unavailable, fmt::format("{}: Location: {}", request.text(), error.what()), Retry::elsewhere,
+                      response.status);
+    }
+    if (request.url.scheme == "https" && target.scheme == "http" && !endpoint.location.insecure) {
+        throw Failure(ErrorKind::forbidden, fmt::format("{}: refused to be redirected from https to {}", request.text(), target.text()),
+                      Retry::elsewhere);
+    }
+    return target;
 }
 
 std::string scope_of(const Endpoint& endpoint, std::string_view actions) {
@@ -274,11 +279,7 @@ Response Session::send(Request request, const Accept& accept) {
         if (++hops > redirect_limit) {
             throw Failure(ErrorKind::unavailable, request.text() + ": stopped after 10 redirects", Retry::elsewhere);
         }
-        const Url target = target_of(request, response);
-        if (request.url.scheme == "https" && target.scheme == "http" && !endpoint_.location.insecure) {
-            throw Failure(ErrorKind::forbidden, fmt::format("{}: refused to be redirected from https to {}", request.text(), target.text()),
-                          Retry::elsewhere);
-        }
+        const Url target = target_of(request, response, endpoint_);
         if (response.status == 303 && request.method != "HEAD") {
             request.method = "GET";
             request.body.clear();
@@ -286,6 +287,12 @@ Response Session::send(Request request, const Accept& accept) {
         }
         request.url = target;
     }
+}
+
+Response Session::probe(Request request) {
+    Response response = perform(request, {}, true);
+    core_.tokens.learn(endpoint_.base().text(), response.status == 401 ? std::string(response.header("www-authenticate")) : std::string{});
+    return response;
 }
 
 Response Session::expect(Request request, std::initializer_list<int> wanted, const Accept& accept) {

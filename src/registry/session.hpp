@@ -63,6 +63,9 @@ public:
     /// send() that throws failure_of() where the status is not one of `wanted`.
     Response expect(Request request, std::initializer_list<int> wanted, const Accept& accept = {});
 
+    /// The answer without any credentials. A challenge is learnt, not met.
+    Response probe(Request request);
+
     /// From the token service that a challenge names. Throws Failure.
     Token fetch_token(std::string_view realm, std::string_view service, std::string_view scope, bool offline);
 
@@ -118,6 +121,9 @@ std::size_t next_host(Core& core, const std::vector<Endpoint>& endpoints, std::s
                       bool progressed = false);
 
 std::string scope_of(const Endpoint& endpoint, std::string_view actions);
+
+/// Where a Location header leads. Throws Failure for what is no place, and where it gives up TLS.
+Url target_of(const Request& request, const Response& response, const Endpoint& endpoint);
 
 /// `body(session)` of the first host that answers it: each is asked with retries, mirrors before the registry.
 /// The last one's failure is thrown.

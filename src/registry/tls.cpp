@@ -19,6 +19,16 @@ std::string from_environment(const char* name, const char* otherwise) {
     return value && *value ? value : otherwise;
 }
 
+/// The file's PEM text; empty where there is none.
+std::string system_authorities() {
+    try {
+        return read_file(system_ca_file(), pem_limit);
+    } catch (const Error& error) {
+        if (error.kind() != ErrorKind::not_found) throw;
+        return {};
+    }
+}
+
 void read_directory(const std::string& directory, Tls& tls) {
     std::error_code error;
     std::set<std::string> names;
@@ -55,6 +65,8 @@ Tls tls_of(const std::vector<std::string>& directories, const std::string& autho
     for (const std::string& directory : directories) {
         if (!directory.empty()) read_directory(directory + "/" + authority, tls);
     }
+    // Beside the system's: a private registry may redirect to a public host.
+    if (!tls.authorities.empty()) tls.authorities += system_authorities();
     return tls;
 }
 

@@ -10,7 +10,7 @@
 namespace grua::registry {
 
 struct Tls {
-    std::string authorities;  ///< PEM, beside the system's
+    std::string authorities;  ///< PEM, with the system's; empty where those are all
     std::string certificate;  ///< paths; empty where there is none
     std::string key;
     bool skip_verify = false;

@@ -403,3 +403,49 @@ def make_authority(folder, *names):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "server.crt", folder / "server.key")
     return context
+
+
+class ConnectProxy:
+    """An HTTP proxy on 127.0.0.1:3128 that takes CONNECT only, with headers that are not the host's."""
+
+    address = ("127.0.0.1", 3128)
+
+    def __init__(self, pid):
+        self.asked = []
+        self.refuses = False
+        self.listener = in_netns(pid, lambda: socket.create_server(self.address, backlog=128))
+        threading.Thread(target=self._accept, args=(pid,), daemon=True).start()
+
+    def _accept(self, pid):
+        enter_netns(pid)
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            head = b""
+            while b"\r\n\r\n" not in head and (data := client.recv(4096)):
+                head += data
+            target = head.split()[1].decode()
+            self.asked.append(target)
+            if self.refuses:
+                client.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+                client.close()
+                continue
+            host, _, port = target.rpartition(":")
+            server = socket.create_connection((self.names[host], int(port)))
+            client.sendall(b"HTTP/1.1 200 Connection established\r\nContent-Length: 7\r\nDocker-Content-Digest: of the proxy\r\n\r\n")
+            for one, other in ((client, server), (server, client)):
+                threading.Thread(target=self._pump, args=(one, other), daemon=True).start()
+
+    @staticmethod
+    def _pump(source, target):
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+    def close(self):
+        with contextlib.suppress(OSError):
+            self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()

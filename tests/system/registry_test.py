@@ -663,8 +663,8 @@ blocked = true
         self.assertIn("Downloaded newer image for second.example:5000/hub/tools/tool:2", body)
 
 
-class DockerHub(RegistryCase):
-    """Its flow under its own names: a token service, blobs on a third host, rate limits; all with an authority of the test."""
+class Hub(RegistryCase):
+    """Docker Hub's flow under its own names: a token service, blobs on a third host; all with an authority of the test."""
 
     names = {"registry-1.docker.io": "127.0.0.21", "auth.docker.io": "127.0.0.22", "production.cloudfront.docker.com": "127.0.0.23",
              "index.docker.io": "127.0.0.24"}
@@ -688,6 +688,25 @@ class DockerHub(RegistryCase):
         self.image = double.Image([200 * KIB, 90 * KIB], seed=self.id())
         self.registry.add("library/hello", "latest", self.image)
         self.registry.add("library/hello", "1", self.image, double.Image([10], seed=3, architecture="arm64"))
+
+
+class ThroughAProxy(Hub):
+    options = ("--https-proxy", "http://127.0.0.1:3128")
+
+    def test_what_the_proxy_says_is_not_the_hosts(self):
+        double.ConnectProxy.names = self.names
+        proxy = self.host(double.ConnectProxy)
+        proxy.refuses = True
+        self.assertIn("403", self.fails("pull", "hello"))
+        proxy.refuses = False
+        self.docker("pull", "-q", "hello")
+        # The token service answers, the blobs are redirected, and all of it went through the tunnel.
+        self.assertLessEqual({"registry-1.docker.io:443", "auth.docker.io:443", "production.cloudfront.docker.com:443"}, set(proxy.asked))
+        self.is_intact()
+
+
+class DockerHub(Hub):
+    """What else Docker Hub does: denies, unknown names, rate limits."""
 
     def test_everyday(self):
         said = self.docker("pull", "hello").stdout

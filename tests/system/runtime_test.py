@@ -104,13 +104,17 @@ class Runtime(unittest.TestCase):
         jail = self.work / "jail"
         (jail / "work").mkdir(parents=True)
         (jail / "proc").mkdir()
+        # A build with sanitizers is not static.
+        (jail / "usr").mkdir()
+        for name in ("lib", "lib64"):
+            (jail / name).symlink_to(f"usr/{name}")
         (self.work / "rootfs/marker").write_text("inside")
         self.spec["process"]["args"] = ["sleep", "1000"]
         (self.work / "config.json").write_text(json.dumps(self.spec))
         shutil.copy(RUNTIME, self.work / "runtime")
         name = f"rt-{os.getpid()}"
         runtime = f"chroot {jail} /work/runtime --root /work/state"
-        out = run("unshare", "-m", "sh", "-ec", f"mount --bind {self.work} {jail}/work; mount --bind /proc {jail}/proc; mkdir {jail}/dev {jail}/sys;"
+        out = run("unshare", "-m", "sh", "-ec", f"mount --bind {self.work} {jail}/work; mount --bind /proc {jail}/proc; mount --bind /usr {jail}/usr; mkdir {jail}/dev {jail}/sys;"
                   f"mount --rbind /dev {jail}/dev; mount --rbind /sys {jail}/sys; {runtime} run -d --bundle /work {name} > /dev/null 2>&1 < /dev/null;"
                   f"{runtime} exec {name} cat /marker; {runtime} delete -f {name}", check=False)
         self.assertEqual(out.stdout, "inside", out.stderr)
