@@ -161,7 +161,7 @@ class Driver:
         self.notes.note(done=0, root=str(self.daemon.root), state=self.state())
         for step in range(1, self.steps + 1):
             doing = self.random.choices(list(doings), list(doings.values()))[0]
-            if not json.loads(self.ask("GET", "/images/json")):
+            if not self.state()["tags"]:
                 doing = self.load
             self.step = step
             self.notes.note(begun=step, what=doing.__name__)
