@@ -119,7 +119,7 @@ network::Options network_options(const gruad::Options& options) {
 registry::Options registry_options(const gruad::Options& options) {
     registry::Options out;
     // Beside daemon.json, wherever that is.
-    out.config_directory = std::filesystem::path(options.config_file).parent_path();
+    out.config_directory = std::filesystem::absolute(options.config_file).parent_path();
     out.insecure_registries = options.insecure_registries;
     out.mirrors = options.registry_mirrors;
     out.http_proxy = options.http_proxy;
@@ -137,9 +137,9 @@ void apply(const gruad::Options& options, api::Settings& settings) {
 void reload(const std::vector<std::string>& arguments, api::Settings& settings, registry::Client& registry,
             registry::SignaturePolicy& signatures, engine::Engine& engine) {
     try {
-        registry.reload();
-        signatures.reload();
         const gruad::Options options = gruad::parse_options(arguments);
+        registry.reload(registry_options(options));
+        signatures.reload();
         apply(options, settings);
         engine.set_gc_policy(options.gc);
         log::configure(settings.debug ? log::Level::debug : gruad::parse_level(options.log_level),
@@ -157,6 +157,7 @@ asio::awaitable<void> serve(api::Server& server, engine::Engine& engine, std::ve
     for (Fd& listener : listeners) server.accept_from(std::move(listener));
     log::info("gruad {} serves the Engine API", GRUA_VERSION);
     asio::signal_set signals{co_await asio::this_coro::executor, SIGTERM, SIGINT, SIGHUP};
+    // In this thread, though it reads a few files: settings and policies are the loop's.
     while (co_await signals.async_wait(asio::use_awaitable) == SIGHUP) reload(arguments, settings, registry, signatures, engine);
     log::info("ending; containers go on running");
     co_await server.stop(patience);

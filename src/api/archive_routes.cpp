@@ -1,6 +1,7 @@
 // Files of containers: cp, export, diff, commit.
 #include "api/routes.hpp"
 #include "base/async.hpp"
+#include "base/encoding.hpp"
 #include "oci/reference.hpp"
 
 #include <array>
@@ -14,19 +15,6 @@ namespace {
 using boost::json::object;
 
 constexpr std::size_t piece_size = std::size_t{256} << 10U;
-
-std::string base64(std::string_view bytes) {
-    constexpr std::string_view alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    std::string out;
-    for (std::size_t at = 0; at < bytes.size(); at += 3) {
-        std::uint32_t word = 0;
-        const std::size_t count = std::min<std::size_t>(3, bytes.size() - at);
-        for (std::size_t byte = 0; byte < 3; ++byte)
-            word = (word << 8U) | (byte < count ? static_cast<unsigned char>(bytes[at + byte]) : 0U);
-        for (std::size_t digit = 0; digit < 4; ++digit) out += digit > count ? '=' : alphabet[(word >> (18U - 6U * digit)) & 63U];
-    }
-    return out;
-}
 
 /// Bytes that are not UTF-8 become U+FFFD, as Go's encoder has it: JSON cannot have them.
 std::string as_utf8(std::string_view text) {
@@ -63,7 +51,7 @@ void add_stat_header(Exchange& exchange, const engine::PathStat& stat) {
                      {"mode", stat.mode},
                      {"mtime", format_time(stat.modified)},
                      {"linkTarget", as_utf8(stat.link_target)}};
-    exchange.add_header("X-Docker-Container-Path-Stat", base64(boost::json::serialize(out)));
+    exchange.add_header("X-Docker-Container-Path-Stat", base64_encode(boost::json::serialize(out)));
 }
 
 /// From the pipe to the client, as fast as the client takes it. A tar that is not whole breaks the connection off.

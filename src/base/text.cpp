@@ -125,4 +125,12 @@ std::optional<Time> parse_time(std::string_view text) {
     return Time{sys_days{date}} + hours{*h} + minutes{*mi} + seconds{*s} + fraction - offset;
 }
 
+std::string printable(std::string_view text) {
+    std::string out{text};
+    for (char& c : out) {
+        if (static_cast<unsigned char>(c) < ' ' || c == '\x7f') c = ' ';
+    }
+    return out;
+}
+
 }  // namespace grua

@@ -34,4 +34,7 @@ std::string format_time(Time time);
 /// Accepts any RFC 3339 time with any offset; Go's zero time gives Time{}.
 std::optional<Time> parse_time(std::string_view text);
 
+/// Foreign text for a terminal: control bytes are blanks, so that it moves no cursor.
+std::string printable(std::string_view text);
+
 }  // namespace grua

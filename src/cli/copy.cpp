@@ -6,6 +6,7 @@
 #include "cli/terminal.hpp"
 #include "cli/units.hpp"
 
+#include "base/encoding.hpp"
 #include "base/text.hpp"
 #include "layers/extract.hpp"
 #include "layers/pack.hpp"
@@ -34,30 +35,11 @@ constexpr std::int64_t mode_folder = std::int64_t{1} << 31U;
 constexpr std::int64_t mode_link = std::int64_t{1} << 27U;
 constexpr std::int64_t mode_device = std::int64_t{1} << 26U;
 
-std::string base64_decoded(std::string_view text) {
-    std::string out;
-    std::uint32_t word = 0;
-    int bits = 0;
-    for (const char c : text) {
-        int value = -1;
-        if (c >= 'A' && c <= 'Z') value = c - 'A';
-        if (c >= 'a' && c <= 'z') value = c - 'a' + 26;
-        if (c >= '0' && c <= '9') value = c - '0' + 52;
-        if (c == '+') value = 62;
-        if (c == '/') value = 63;
-        if (value < 0) continue;
-        word = (word << 6U) | static_cast<std::uint32_t>(value);
-        bits += 6;
-        if (bits < 8) continue;
-        bits -= 8;
-        out += static_cast<char>((word >> static_cast<unsigned>(bits)) & 0xffU);
-    }
-    return out;
-}
-
 Value stat_header(const client::Response& response) {
     boost::system::error_code error;
-    Value out = boost::json::parse(base64_decoded(response.header("x-docker-container-path-stat")), error);
+    const auto text = base64_decode(response.header("x-docker-container-path-stat"));
+    if (!text) fail(ErrorKind::unavailable, "the daemon's description of the path is not base64");
+    Value out = boost::json::parse(*text, error);
     if (error) fail(ErrorKind::unavailable, "the daemon's description of the path is not JSON: {}", error.message());
     return out;
 }

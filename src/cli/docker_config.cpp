@@ -1,10 +1,10 @@
 #include "cli/docker_config.hpp"
 
+#include "base/encoding.hpp"
 #include "base/error.hpp"
 #include "base/files.hpp"
 #include "base/text.hpp"
 #include "cli/context.hpp"
-#include "client/base64.hpp"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -30,7 +30,7 @@ std::string config_folder() {
 
 /// "user:password" in base64.
 std::pair<std::string, std::string> decode_auth(const std::string& text) {
-    const auto decoded = client::base64_decode(text);
+    const auto decoded = base64_decode(text);
     const std::size_t colon = decoded ? decoded->find(':') : std::string::npos;
     if (colon == std::string::npos || colon == 0) fail(ErrorKind::invalid_argument, "invalid auth configuration file");
     std::string password = decoded->substr(colon + 1);
@@ -116,7 +116,7 @@ boost::json::object Credentials::to_json() const {
     return out;
 }
 
-std::string Credentials::header() const { return client::base64url_encode(boost::json::serialize(to_json())); }
+std::string Credentials::header() const { return base64url_encode(boost::json::serialize(to_json())); }
 
 std::string registry_host(std::string_view server) {
     if (const std::size_t scheme = server.find("://"); scheme != std::string_view::npos) {
@@ -211,7 +211,7 @@ void DockerConfig::store(const Credentials& credentials) {
         detail::call_credential_helper(helper, "store", boost::json::serialize(told) + "\n");
     } else {
         if (!credentials.username.empty() || !credentials.password.empty())
-            entry["auth"] = client::base64_encode(credentials.username + ":" + credentials.password);
+            entry["auth"] = base64_encode(credentials.username + ":" + credentials.password);
         if (!credentials.identity_token.empty()) entry["identitytoken"] = credentials.identity_token;
         if (!credentials.registry_token.empty()) entry["registrytoken"] = credentials.registry_token;
     }

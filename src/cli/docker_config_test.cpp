@@ -1,8 +1,8 @@
 #include "cli/docker_config.hpp"
 
+#include "base/encoding.hpp"
 #include "base/error.hpp"
 #include "base/files.hpp"
-#include "client/base64.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -130,7 +130,7 @@ TEST_F(DockerConfigFile, HelpersKeepThePasswords) {
     const Credentials special = config.credentials("special:5000");
     EXPECT_EQ(special.identity_token, "tok");
     EXPECT_EQ(special.username, "");
-    EXPECT_EQ(special.header(), client::base64url_encode(R"({"serveraddress":"special:5000","identitytoken":"tok"})"));
+    EXPECT_EQ(special.header(), base64url_encode(R"({"serveraddress":"special:5000","identitytoken":"tok"})"));
 
     config.erase("host");
     EXPECT_EQ(read_file(folder + "/one.erased"), "host");

@@ -3,6 +3,7 @@
 #include "cli/terminal.hpp"
 #include "cli/units.hpp"
 
+#include "base/encoding.hpp"
 #include "base/text.hpp"
 
 #include <unistd.h>
@@ -14,7 +15,7 @@ namespace grua::cli {
 
 std::string image_path(const std::string& reference, std::string_view rest) {
     std::string out;
-    for (const std::string& part : split(reference, '/')) out += "/" + client::percent_encode(part);
+    for (const std::string& part : split(reference, '/')) out += "/" + percent_encode(part);
     return fmt::format("/images{}{}", out, rest);
 }
 

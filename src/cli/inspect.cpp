@@ -1,6 +1,7 @@
 #include "cli/handlers.hpp"
 #include "cli/output.hpp"
 
+#include "base/encoding.hpp"
 #include "base/text.hpp"
 
 #include <algorithm>
@@ -39,9 +40,7 @@ int show(const Parsed& given, const Fetch& fetch) {
 
 std::string container_json(const std::string& name, bool size) { return container_path(name, size ? "/json?size=1" : "/json"); }
 
-std::string named_path(const char* collection, const std::string& name) {
-    return fmt::format("/{}/{}", collection, client::percent_encode(name));
-}
+std::string named_path(const char* collection, const std::string& name) { return fmt::format("/{}/{}", collection, percent_encode(name)); }
 
 }  // namespace
 

@@ -4,6 +4,7 @@
 #include "cli/table.hpp"
 #include "cli/units.hpp"
 
+#include "base/encoding.hpp"
 #include "base/text.hpp"
 
 #include <boost/json.hpp>
@@ -13,7 +14,7 @@ namespace grua::cli {
 std::string container_path(const std::string& name, std::string_view rest) {
     const std::string_view plain = name.starts_with('/') ? std::string_view(name).substr(1) : std::string_view(name);
     if (trim(plain).empty()) fail(ErrorKind::invalid_argument, "invalid container name or ID: value is empty");
-    return fmt::format("/containers/{}{}", client::percent_encode(plain), rest);
+    return fmt::format("/containers/{}{}", percent_encode(plain), rest);
 }
 
 namespace {

@@ -195,11 +195,9 @@ int search_images(Context& context, const Parsed& given) {
     std::vector<Value> rows;
     if (const auto* list = found.if_array()) {
         for (const Value& each : *list) {
-            std::string description = text_at(each, "description");
-            std::ranges::replace(description, '\n', ' ');
-            std::ranges::replace(description, '\r', ' ');
+            const std::string description = printable(text_at(each, "description"));
             const bool official = bool_at(each, "is_official");
-            rows.push_back(boost::json::object{{"Name", text_at(each, "name")},
+            rows.push_back(boost::json::object{{"Name", printable(text_at(each, "name"))},
                                                {"Description", flags.on("no-trunc") ? description : ellipsis(description, 45)},
                                                {"StarCount", std::to_string(number_at(each, "star_count"))},
                                                {"IsOfficial", json ? (official ? "true" : "false") : (official ? "[OK]" : "")}});

@@ -36,14 +36,6 @@ constexpr const char* green = "\x1b[32m";
 constexpr const char* yellow = "\x1b[33m";
 constexpr const char* cyan = "\x1b[36m";
 
-/// A registry's text must not move the cursor.
-std::string harmless(std::string text) {
-    for (char& c : text) {
-        if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = ' ';
-    }
-    return text;
-}
-
 std::string bytes_text(std::int64_t bytes) { return human_size(static_cast<double>(bytes), 3); }
 
 std::string rate_text(double per_second) { return per_second > 0 ? human_size(per_second, 3) + "/s" : std::string(); }
@@ -103,13 +95,16 @@ double TransferRate::per_second(Clock::time_point now) const {
 std::string ProgressView::take(const Value& message, Clock::time_point now) {
     const std::string detail = text_at(at(message, "errorDetail"), "message");
     const std::string failed = detail.empty() ? text_at(message, "error") : detail;
-    if (!failed.empty()) fail(ErrorKind::system, "{}", harmless(failed));
+    if (!failed.empty()) fail(ErrorKind::system, "{}", printable(failed));
     if (!at(message, "aux").is_null()) return {};
 
-    if (std::string text = text_at(message, "stream"); !text.empty()) return text_line(std::move(text), now);
+    if (const std::string text = text_at(message, "stream"); !text.empty()) {
+        const bool ends = text.ends_with('\n');
+        return text_line(printable(text.substr(0, text.size() - (ends ? 1 : 0))) + (ends ? "\n" : ""), now);
+    }
     if (style_.kind == ProgressStyle::Kind::quiet) return {};
-    const std::string status = harmless(text_at(message, "status"));
-    const std::string id = harmless(text_at(message, "id"));
+    const std::string status = printable(text_at(message, "status"));
+    const std::string id = printable(text_at(message, "id"));
     if (id.empty()) return status.empty() ? std::string() : text_line(status + "\n", now);
 
     auto row = std::ranges::find(rows_, id, &Row::id);
@@ -135,7 +130,7 @@ void ProgressView::update(Row& row, const Value& message, const std::string& sta
     row.status = status;
     row.current = std::max<std::int64_t>(number_at(detail, "current"), 0);
     row.total = std::max<std::int64_t>(number_at(detail, "total"), 0);
-    row.units = harmless(text_at(detail, "units"));
+    row.units = printable(text_at(detail, "units"));
     row.counts = !bool_at(detail, "hidecounts");
     if (moves(status)) {
         row.phase = Phase::moving;

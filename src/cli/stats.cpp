@@ -4,6 +4,7 @@
 #include "cli/terminal.hpp"
 #include "cli/units.hpp"
 
+#include "base/encoding.hpp"
 #include "base/id.hpp"
 #include "base/text.hpp"
 
@@ -127,8 +128,8 @@ public:
             for (const std::string& name : names) watch(name);
         } else {
             if (!once_)
-                events_ = daemon_.stream(
-                    {.method = "GET", .target = "/events?filters=" + client::percent_encode(R"({"type":{"container":true}})")});
+                events_ =
+                    daemon_.stream({.method = "GET", .target = "/events?filters=" + percent_encode(R"({"type":{"container":true}})")});
             const Value containers = daemon_.get(flags_.on("all") ? "/containers/json?all=1" : "/containers/json");
             for (const Value& container : containers.as_array()) watch(text_at(container, "Id"));
         }

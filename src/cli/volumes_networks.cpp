@@ -3,6 +3,7 @@
 #include "cli/output.hpp"
 #include "cli/units.hpp"
 
+#include "base/encoding.hpp"
 #include "base/id.hpp"
 #include "base/text.hpp"
 
@@ -110,7 +111,7 @@ int remove_volumes(Context& context, const Parsed& given) {
     client::Client& daemon = context.daemon();
     const char* force = given.flags.on("force") ? "?force=1" : "";
     return for_each_name(given.arguments, [&](const std::string& name) {
-        daemon.remove(fmt::format("/volumes/{}{}", client::percent_encode(name), force));
+        daemon.remove(fmt::format("/volumes/{}{}", percent_encode(name), force));
         print(name + "\n");
     });
 }

@@ -1,5 +1,6 @@
 #include "client/http.hpp"
 
+#include "base/encoding.hpp"
 #include "base/error.hpp"
 #include "base/text.hpp"
 
@@ -9,23 +10,6 @@
 #include <charconv>
 
 namespace grua::client {
-
-std::string percent_encode(std::string_view text) {
-    constexpr std::string_view safe = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.~";
-    constexpr std::string_view digits = "0123456789ABCDEF";
-    std::string out;
-    for (const char c : text) {
-        if (safe.find(c) != std::string_view::npos) {
-            out += c;
-        } else {
-            const auto byte = static_cast<unsigned char>(c);
-            out += '%';
-            out += digits[byte >> 4U];
-            out += digits[byte & 15U];
-        }
-    }
-    return out;
-}
 
 Query& Query::add(std::string_view name, std::string_view value) {
     if (!text_.empty()) text_ += '&';

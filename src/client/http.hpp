@@ -33,8 +33,6 @@ private:
     std::string text_;
 };
 
-std::string percent_encode(std::string_view text);
-
 struct Request {
     std::string method;
     std::string target;

@@ -43,8 +43,8 @@ public:
         std::uint64_t written() const noexcept { return written_; }                    ///< With what an earlier attempt left.
         int fd() const noexcept { return partial_ ? partial_.get() : staged_->fd(); }  ///< Borrowed; for pread(2) of what is written.
 
-        /// Throws invalid_argument where size or digest are not the announced ones; a partial is removed then. Nothing may follow
-        /// but commit().
+        /// Throws invalid_argument where size or digest are not the announced ones; a partial with another digest is removed then.
+        /// Nothing may follow but commit().
         void verify();
 
         /// verify(), and durable under its digest.
@@ -52,14 +52,12 @@ public:
 
         const oci::Digest& digest() const noexcept { return expected_; }  ///< Of receive() after verify() only.
 
-        /// Throws away what was written, also what an earlier attempt left.
-        void restart();
-
     private:
         friend class ContentStore;
         enum class Kind { staged, partial };
         Writer(const ContentStore& store, oci::Digest expected, std::optional<std::uint64_t> size, Kind kind);
         void hash_partial();
+        void restart();
         void publish();
         void discard() noexcept;
 

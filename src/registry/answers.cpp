@@ -53,14 +53,8 @@ std::string_view message_of(std::string_view code) {
     return "unknown error";
 }
 
-/// Foreign text for a terminal: no control bytes, and not too long.
-std::string tame(std::string_view text) {
-    std::string out{text.substr(0, message_limit)};
-    for (char& c : out) {
-        if (static_cast<unsigned char>(c) < ' ' || c == 127) c = ' ';
-    }
-    return out;
-}
+/// Not too long, and for a terminal.
+std::string tame(std::string_view text) { return printable(text.substr(0, message_limit)); }
 
 std::string spelled_code(std::string_view code) {
     std::string out = to_lower(tame(code));

@@ -131,8 +131,9 @@ public:
     Client& operator=(const Client&) = delete;
     ~Client();
 
-    /// Reads the configuration files again (SIGHUP); on an error the former rules stay and it is thrown.
-    void reload();
+    /// Takes these mirrors and insecure registries and reads the configuration files again (SIGHUP); on an error the former rules
+    /// stay and it is thrown. Proxies, limits and folders stay as they were.
+    void reload(const Options& options);
 
     /// The name that a short name ("fedora:41", as the user wrote it) stands for by the alias tables; nothing where there is no alias.
     std::optional<std::string> alias(std::string_view name) const;

@@ -24,8 +24,4 @@ Credentials parse_auth_header(std::string_view header);
 /// The body of POST /auth: the same document, not encoded.
 Credentials parse_auth_body(std::string_view json);
 
-/// Both alphabets, padded or not; nothing where it is neither. Shared with the bearer challenge and `auth` members.
-std::string base64_encode(std::string_view bytes);
-bool base64_decode(std::string_view text, std::string& out);
-
 }  // namespace grua::registry

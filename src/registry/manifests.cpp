@@ -155,7 +155,7 @@ std::string checked_media_type(std::string_view content_type, std::string_view d
 Client::Client(const Options& options) : impl_(std::make_unique<Impl>(options)) {}
 Client::~Client() = default;
 
-void Client::reload() { impl_->core.reload(); }
+void Client::reload(const Options& options) { impl_->core.reload(options); }
 
 std::optional<std::string> Client::alias(std::string_view name) const { return impl_->core.rules()->alias(name); }
 

@@ -1,5 +1,6 @@
 #include "registry/session.hpp"
 
+#include "base/encoding.hpp"
 #include "base/log.hpp"
 #include "base/text.hpp"
 #include "content/hash.hpp"
@@ -94,8 +95,11 @@ std::shared_ptr<const Rules> Core::rules() const {
     return rules_;
 }
 
-void Core::reload() {
-    auto fresh = std::make_shared<const Rules>(options);
+void Core::reload(const Options& given) {
+    Options wanted = options;
+    wanted.mirrors = given.mirrors;
+    wanted.insecure_registries = given.insecure_registries;
+    auto fresh = std::make_shared<const Rules>(wanted);
     const std::lock_guard lock{mutex_};
     rules_ = std::move(fresh);
     down_.clear();

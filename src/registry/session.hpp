@@ -22,7 +22,7 @@ struct Core {
     explicit Core(const Options& given);
 
     std::shared_ptr<const Rules> rules() const;
-    void reload();
+    void reload(const Options& given);
 
     /// A host that could not be reached is not asked again for a while, where there is another.
     bool is_down(const Endpoint& endpoint) const;

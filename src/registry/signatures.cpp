@@ -1,5 +1,6 @@
 #include "registry/signatures.hpp"
 
+#include "base/encoding.hpp"
 #include "base/error.hpp"
 #include "base/files.hpp"
 #include "base/text.hpp"
@@ -98,12 +99,12 @@ void verify_signature(const Client& client, const oci::Reference& repository, co
     std::string why = "it has no signature";
     for (const oci::Descriptor& each : std::span(found).first(std::min(found.size(), signature_limit))) {
         const auto encoded = each.annotations.find(signature_annotation);
-        std::string signature;
         if (each.media_type != payload_type || encoded == each.annotations.end() || each.size > payload_limit) continue;
-        if (!base64_decode(encoded->second, signature)) continue;
+        const auto signature = base64_decode_any(encoded->second);
+        if (!signature) continue;
         std::string payload;
         client.blob(repository, each, 0, [&](std::string_view bytes) { payload += bytes; }, access);
-        const auto signs = [&](const PublicKey& key) { return is_signed_by(key, payload, signature); };
+        const auto signs = [&](const PublicKey& key) { return is_signed_by(key, payload, *signature); };
         if (std::ranges::none_of(keys, signs)) {
             why = "no signature is of a key that is trusted";
             continue;

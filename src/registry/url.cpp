@@ -1,5 +1,6 @@
 #include "registry/url.hpp"
 
+#include "base/encoding.hpp"
 #include "base/error.hpp"
 #include "base/text.hpp"
 
@@ -66,20 +67,7 @@ std::string Url::text() const {
 
 void Url::add_query(std::string_view name, std::string_view value) {
     if (!query.empty()) query += '&';
-    query += fmt::format("{}={}", url_escape(name), url_escape(value));
-}
-
-std::string url_escape(std::string_view text) {
-    std::string out;
-    for (const char c : text) {
-        const bool alnum = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-        if (alnum || c == '-' || c == '.' || c == '_' || c == '~') {
-            out += c;
-        } else {
-            out += fmt::format("%{:02X}", static_cast<unsigned char>(c));
-        }
-    }
-    return out;
+    query += fmt::format("{}={}", percent_encode(name), percent_encode(value));
 }
 
 }  // namespace grua::registry

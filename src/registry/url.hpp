@@ -26,7 +26,4 @@ struct Url {
     bool same_origin(const Url& other) const noexcept { return scheme == other.scheme && host == other.host && port == other.port; }
 };
 
-/// Everything but unreserved characters as %XX.
-std::string url_escape(std::string_view text);
-
 }  // namespace grua::registry

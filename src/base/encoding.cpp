@@ -1,8 +1,9 @@
-#include "client/base64.hpp"
+#include "base/encoding.hpp"
 
+#include <algorithm>
 #include <cstdint>
 
-namespace grua::client {
+namespace grua {
 
 namespace {
 
@@ -48,4 +49,30 @@ std::optional<std::string> base64_decode(std::string_view text) {
     return digits % 4 == 0 ? std::optional(out) : std::nullopt;
 }
 
-}  // namespace grua::client
+std::optional<std::string> base64_decode_any(std::string_view text) {
+    while (text.ends_with('=')) text.remove_suffix(1);
+    std::string plain{text};
+    std::ranges::replace(plain, '-', '+');
+    std::ranges::replace(plain, '_', '/');
+    plain.append((4 - plain.size() % 4) % 4, '=');
+    return base64_decode(plain);
+}
+
+std::string percent_encode(std::string_view text) {
+    constexpr std::string_view safe = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.~";
+    constexpr std::string_view digits = "0123456789ABCDEF";
+    std::string out;
+    for (const char c : text) {
+        if (safe.find(c) != std::string_view::npos) {
+            out += c;
+        } else {
+            const auto byte = static_cast<unsigned char>(c);
+            out += '%';
+            out += digits[byte >> 4U];
+            out += digits[byte & 15U];
+        }
+    }
+    return out;
+}
+
+}  // namespace grua
