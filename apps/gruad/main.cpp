@@ -6,6 +6,7 @@
 #include "base/id.hpp"
 #include "base/log.hpp"
 #include "base/text.hpp"
+#include "base/transfers.hpp"
 #include "content/content_store.hpp"
 #include "engine/engine.hpp"
 #include "images/image_store.hpp"
@@ -37,6 +38,9 @@ using namespace std::chrono_literals;
 
 /// What may block side by side; starts of containers are the most of it.
 constexpr unsigned pool_threads = 8;
+
+/// For transfers to end after they are told to; their clients are gone by then.
+constexpr auto transfers_patience = 5s;
 
 /// Held for as long as this runs: one daemon for one data root.
 Fd lock_data_root(const std::string& data_root) {
@@ -78,6 +82,10 @@ std::string engine_id(const std::string& data_root) {
         fmt::format("{}-{}-{}-{}-{}", hex.substr(0, 8), hex.substr(8, 4), hex.substr(12, 4), hex.substr(16, 4), hex.substr(20));
     replace_file(path, id + "\n", 0600);
     return id;
+}
+
+void remove_socket(const api::Address& address) {
+    if (address.family == api::Address::Family::unix_socket) ::unlink(address.path.c_str());
 }
 
 void raise_descriptor_limit() {
@@ -214,13 +222,13 @@ int run(const std::vector<std::string>& arguments) {
 
     asio::io_context loop{1};
     asio::thread_pool pool{pool_threads};
+    Transfers transfers;
     std::exception_ptr failure;
     {
         engine::Engine engine{loop.get_executor(),
                               pool,
                               engine_options(options),
-                              {.database = database, .layers = layers, .images = images, .volumes = volumes, .networks = networks}};
-        api::Transfers transfers;
+                              {.database = database, .layers = layers, .images = images, .volumes = volumes, .networks = networks, .transfers = transfers}};
         const api::Services services{
             .engine = engine, .pool = pool, .settings = settings, .registry = registry, .signatures = signatures, .transfers = transfers};
         api::Server server{loop.get_executor(), services};
@@ -232,12 +240,16 @@ int run(const std::vector<std::string>& arguments) {
                            loop.stop();
                        });
         loop.run();
-        transfers.stop();
+        if (!transfers.stop(transfers_patience)) {
+            // A disk that does not answer, or one that is slow. What is in the store needs no goodbye.
+            log::warn("ending while transfers are still under way");
+            for (const api::Address& address : addresses) remove_socket(address);
+            if (!options.pidfile.empty()) ::unlink(options.pidfile.c_str());
+            ::_exit(0);
+        }
         pool.join();
     }
-    for (const api::Address& address : addresses) {
-        if (address.family == api::Address::Family::unix_socket) ::unlink(address.path.c_str());
-    }
+    for (const api::Address& address : addresses) remove_socket(address);
     if (failure) std::rethrow_exception(failure);
     return 0;
 }

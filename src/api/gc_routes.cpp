@@ -1,7 +1,7 @@
 // grua's own part of the API: what is collected and why, and whether the store is whole. Both answer one JSON object a line,
 // the sums last.
+#include "api/progress.hpp"
 #include "api/routes.hpp"
-#include "api/transfers.hpp"
 #include "images/image_store.hpp"
 
 #include <boost/asio/this_coro.hpp>
@@ -31,16 +31,6 @@ object line_of(const images::CheckSums& sums) {
     return {{"checked", sums.checked}, {"problems", sums.problems}, {"repaired", sums.repaired}, {"bytes", sums.bytes}};
 }
 
-/// Does a container that runs, or is about to, stand on the layer? Asked on any thread.
-bool is_mounted(const engine::Engine& engine, const oci::Digest& diff_id) {
-    for (const engine::RecordPtr& record : engine.standing_on(diff_id.text())) {
-        using engine::Status;
-        const Status status = record->state.status;
-        if (status != Status::exited && status != Status::created && status != Status::dead) return true;
-    }
-    return false;
-}
-
 }  // namespace
 
 Answer collect_garbage(const Services& services, Exchange& exchange) {
@@ -56,7 +46,6 @@ Answer check_store(const Services& services, Exchange& exchange) {
     images::CheckRequest request;
     if (exchange.query().flag("repair")) request.registry = &services.registry;
     request.access.credentials = registry::parse_auth_header(exchange.head().header("x-registry-auth"));
-    request.is_mounted = [&engine = services.engine](const oci::Digest& diff_id) { return is_mounted(engine, diff_id); };
     const auto say = std::make_shared<ProgressStream>(co_await asio::this_coro::executor);
     auto work = [&store = services.engine.rooms().images, request, say](const std::stop_token& stop) mutable {
         std::exception_ptr error;

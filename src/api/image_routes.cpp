@@ -67,20 +67,23 @@ std::string reference_of(std::string_view repo, std::string_view tag) {
     return fmt::format("{}{}{}", repo, tag.starts_with("sha256:") ? "@" : ":", tag);
 }
 
-SharedSizes::SharedSizes(const std::vector<images::ImagePtr>& images, const layers::LayerStore& layers) : layers_(layers) {
-    for (const images::ImagePtr& image : images) {
-        for (const oci::Digest& each : image->diff_ids) ++users_[each];
-    }
-}
-
-std::int64_t SharedSizes::of(const images::Image& image) const {
-    std::uint64_t sum = 0;
-    for (const oci::Digest& each : image.diff_ids) {
-        const auto users = users_.find(each);
-        if (users == users_.end() || users->second < 2) continue;
-        if (const auto layer = layers_.find(each)) sum += layer->size;
-    }
-    return static_cast<std::int64_t>(sum);
+asio::awaitable<std::map<std::string, std::int64_t>> shared_sizes(const Services& services, std::vector<images::ImagePtr> images) {
+    auto work = [images = std::move(images), &layers = services.engine.rooms().layers] {
+        std::map<oci::Digest, int> users;
+        for (const images::ImagePtr& image : images) {
+            for (const oci::Digest& each : image->diff_ids) ++users[each];
+        }
+        std::map<oci::Digest, std::uint64_t> sizes;
+        for (const layers::Layer& layer : layers.list()) sizes[layer.diff_id] = users[layer.diff_id] > 1 ? layer.size : 0;
+        std::map<std::string, std::int64_t> out;
+        for (const images::ImagePtr& image : images) {
+            std::uint64_t sum = 0;
+            for (const oci::Digest& each : image->diff_ids) sum += sizes[each];
+            out[image->id] = static_cast<std::int64_t>(sum);
+        }
+        return out;
+    };
+    co_return co_await offload(services.pool, std::move(work));
 }
 
 std::vector<oci::Platform> platforms_of(const Exchange& exchange) {
@@ -169,8 +172,8 @@ Answer image_list(const Services& services, Exchange& exchange) {
     }
     const bool with_manifests = exchange.query().flag("manifests");
     const std::vector<images::ImagePtr> images = store.list();
-    std::optional<SharedSizes> shared;
-    if (exchange.query().flag("shared-size")) shared.emplace(images, services.engine.rooms().layers);
+    const bool with_shared = exchange.query().flag("shared-size");
+    const auto shared = with_shared ? co_await shared_sizes(services, images) : std::map<std::string, std::int64_t>{};
     std::vector<wire::ImageSummary> out;
     for (const images::ImagePtr& image : images) {
         if (dangling && *dangling != image->references.empty()) continue;
@@ -181,7 +184,7 @@ Answer image_list(const Services& services, Exchange& exchange) {
         wire::ImageSummary& one = out.emplace_back(image_summary(*image));
         if (filters.has("reference")) keep_matching_names(one, filters.get("reference"));
         if (with_manifests) one.manifests = manifests_of(services, *image);
-        if (shared) one.shared_size = shared->of(*image);
+        if (with_shared) one.shared_size = shared.at(image->id);
     }
     co_await send_json(exchange, 200, out);
 }

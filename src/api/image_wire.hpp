@@ -12,16 +12,8 @@ wire::ImageSummary image_summary(const images::Image& image);
 wire::ImageInspect image_inspect_of(const images::Image& image);
 std::vector<wire::ManifestSummary> manifests_of(const Services& services, const images::Image& image);
 
-/// Bytes of layers that an image has in common with others.
-class SharedSizes {
-public:
-    SharedSizes(const std::vector<images::ImagePtr>& images, const layers::LayerStore& layers);
-    std::int64_t of(const images::Image& image) const;
-
-private:
-    std::map<oci::Digest, int> users_;
-    const layers::LayerStore& layers_;
-};
+/// Bytes of layers that each image has in common with others, by its ID.
+asio::awaitable<std::map<std::string, std::int64_t>> shared_sizes(const Services& services, std::vector<images::ImagePtr> images);
 
 /// An event of type "image".
 void publish_image(const Services& services, std::string action, std::string id, std::string name);

@@ -1,8 +1,8 @@
 // What the routes work on; built by gruad's main and handed down.
 #pragma once
 
-#include "api/transfers.hpp"
 #include "base/text.hpp"
+#include "base/transfers.hpp"
 #include "engine/documents.hpp"
 #include "engine/engine.hpp"
 #include "registry/client.hpp"

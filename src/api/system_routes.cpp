@@ -134,11 +134,11 @@ Answer disk_usage(const Services& services, Exchange& exchange) {
     if (wanted("image")) {
         const engine::Rooms& rooms = services.engine.rooms();
         const std::vector<images::ImagePtr> all = rooms.images.list();
-        const SharedSizes shared{all, rooms.layers};
+        const auto shared = co_await shared_sizes(services, all);
         for (const images::ImagePtr& image : all) {
             wire::ImageSummary summary = image_summary(*image);
             summary.containers = std::ssize(services.engine.using_image(image->id));
-            summary.shared_size = shared.of(*image);
+            summary.shared_size = shared.at(image->id);
             images.push_back(json::detail::write(summary, exchange.version));
         }
         layers_size = static_cast<std::int64_t>(co_await offload(services.pool, [&rooms] { return rooms.images.disk_usage(); }));

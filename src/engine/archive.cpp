@@ -6,7 +6,6 @@
 #include "engine/engine_impl.hpp"
 #include "layers/extract.hpp"
 #include "layers/pack.hpp"
-#include "layers/snapshot.hpp"
 #include "layers/source.hpp"
 #include "runtime/user.hpp"
 
@@ -14,11 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include <array>
-#include <boost/asio/as_tuple.hpp>
-#include <boost/asio/bind_cancellation_slot.hpp>
-#include <boost/asio/experimental/concurrent_channel.hpp>
 #include <boost/asio/post.hpp>
-#include <thread>
 
 namespace grua::engine {
 
@@ -172,38 +167,11 @@ std::string extraction_point(const Root& root, const std::string& path) {
 }  // namespace
 
 asio::awaitable<void> Engine::Impl::in_own_thread(std::function<void()> work) {
-    // A coroutine of its own without a slot: it must not be left before the thread is done, whoever has no interest any more.
-    co_await asio::co_spawn(loop, wait_for_thread(std::move(work)),
-                            asio::bind_cancellation_slot(asio::cancellation_slot(), asio::use_awaitable));
-}
-
-asio::awaitable<void> Engine::Impl::wait_for_thread(std::function<void()> work) {
-    const auto self = shared_from_this();
-    co_await stream_slots.async_send(boost::system::error_code{}, asio::use_awaitable);
-    ++streams;
-    using Done = asio::experimental::concurrent_channel<void(boost::system::error_code, std::exception_ptr)>;
-    const auto done = std::make_shared<Done>(loop, 1);
-    std::exception_ptr failure;
-    try {
-        std::thread{[done, work = std::move(work)]() mutable {
-            std::exception_ptr error;
-            try {
-                work();
-            } catch (...) {
-                error = std::current_exception();
-            }
-            work = {};  // What it holds ends here, not in whoever forgets the thread.
-            done->try_send(boost::system::error_code{}, error);
-        }}.detach();
-        auto [error, thrown] = co_await done->async_receive(asio::as_tuple(asio::use_awaitable));
-        failure = thrown;
-    } catch (...) {
-        failure = std::current_exception();
-    }
-    --streams;
-    stream_slots.try_receive([](auto&&...) {});
-    stream_ended.notify_all();
-    if (failure) std::rethrow_exception(failure);
+    auto call = [work = std::move(work)](const std::stop_token&) {
+        work();
+        return true;
+    };
+    co_await to_its_end(loop, rooms.transfers.call(loop, std::move(call)));
 }
 
 /// The lane is held where the container does not run.
@@ -214,7 +182,8 @@ asio::awaitable<std::shared_ptr<FileView>> Engine::Impl::open_view(ContainerPtr 
     const RecordPtr record = container->record;
     if (is_running(record->state.status)) {
         const auto pidfd = std::make_shared<Fd>(::fcntl(container->pidfd.get(), F_DUPFD_CLOEXEC, 0));
-        auto work = [view, record, pidfd] {
+        auto work = [this, view, record, pidfd] {
+            view->held = rooms.layers.hold_container(record->id);
             RunningMounts mounts = copy_running_mounts(pidfd->get(), tmpfs_destinations(*record));
             view->root = std::move(mounts.root);
             view->mounts = copy_host_mounts(*record);
@@ -224,18 +193,19 @@ asio::awaitable<std::shared_ptr<FileView>> Engine::Impl::open_view(ContainerPtr 
         co_await offload(pool, std::move(work));
     } else {
         auto work = [this, view, record, access] {
+            view->held = rooms.layers.hold_container(record->id);
             view->mounts = copy_host_mounts(*record);
             if (access == layers::Access::read_write) {
                 view->root = rooms.layers.mount(record->id, layers::Access::read_write);
                 return true;
             }
-            view->root = layers::mount_snapshot(rooms.layers, record->id);
+            view->root = rooms.layers.mount_snapshot(record->id);
             const auto root_of = [](const Fd& mount) { return Root::at(Fd{::fcntl(mount.get(), F_DUPFD_CLOEXEC, 0)}); };
             if (has_mount_points(root_of(view->root), view->mounts)) return true;
             // It was never started: its mount points are made now, in its own files, as the start would.
             FileView once{.attach_at = view->attach_at, .root = rooms.layers.mount(record->id), .mounts = copy_host_mounts(*record)};
             with_file_view(std::move(once), [](const Root&) {});
-            view->root = layers::mount_snapshot(rooms.layers, record->id);
+            view->root = rooms.layers.mount_snapshot(record->id);
             return true;
         };
         co_await offload(pool, std::move(work));
@@ -349,14 +319,19 @@ asio::awaitable<std::shared_ptr<TarStream>> Engine::Impl::export_files(std::stri
     const Status status = container->record->state.status;
     if (status == Status::dead) fail(ErrorKind::conflict, "You cannot export container {} which is Dead", container->id());
     if (status == Status::removing) fail(ErrorKind::conflict, "You cannot export container {} which is being removed", container->id());
-    const auto root = std::make_shared<Fd>();
-    for (int tries = 0; !*root; ++tries) {
+    struct Tree {
+        layers::LayerStore::Hold held;  // first: the mount goes before it
+        Fd root;
+    };
+    const auto tree = std::make_shared<Tree>();
+    for (int tries = 0; !tree->root; ++tries) {
         const RecordPtr record = container->record;
         if (container->gone) fail(ErrorKind::not_found, "No such container: {}", reference);
         const bool runs = is_running(record->state.status);
         const auto pidfd = std::make_shared<Fd>(runs ? ::fcntl(container->pidfd.get(), F_DUPFD_CLOEXEC, 0) : -1);
-        auto work = [this, root, record, pidfd] {
-            *root = *pidfd ? copy_running_mounts(pidfd->get(), {}).root : layers::mount_snapshot(rooms.layers, record->id);
+        auto work = [this, tree, record, pidfd] {
+            tree->held = rooms.layers.hold_container(record->id);
+            tree->root = *pidfd ? copy_running_mounts(pidfd->get(), {}).root : rooms.layers.mount_snapshot(record->id);
             return true;
         };
         try {
@@ -367,12 +342,12 @@ asio::awaitable<std::shared_ptr<TarStream>> Engine::Impl::export_files(std::stri
         }
         co_await container->changed.wait(Condition::Clock::now() + std::chrono::milliseconds{20});
     }
-    auto stream = co_await open_tar([root, reference](TarOutput& output) {
+    auto stream = co_await open_tar([tree, reference](TarOutput& output) {
         output.begin({});
         while_doing(fmt::format("Error exporting container {}", reference), [&] {
             layers::FdSink sink{output.pipe()};
             layers::Packer packer{sink};
-            packer.add_contents(root->get(), "");
+            packer.add_contents(tree->root.get(), "");
             packer.finish();
         });
     });

@@ -36,6 +36,29 @@ std::string why_kept(const ContainerRecord& record, const images::GcPolicy& poli
 
 }  // namespace
 
+/// Removes it where the policy still says so. False where there is nothing to say of it.
+asio::awaitable<bool> Engine::Impl::collect_container(ContainerPtr container, images::GcPolicy policy, Decision& decision) {
+    std::string kept;
+    if (const auto turn = container->lane.try_take(); !turn) {
+        kept = "something else is done with it";
+    } else if (container->gone) {
+        co_return false;
+    } else {
+        kept = why_kept(*container->record, policy);
+        try {
+            if (kept.empty()) co_await remove_held(container, false);
+        } catch (const Error& error) {
+            kept = fmt::format("it cannot be removed: {}", error.what());
+            log::error("collection: container {}: {}", container->id(), error.what());
+        }
+    }
+    if (!kept.empty()) {
+        decision.verdict = Verdict::keep;
+        decision.reason = std::move(kept);
+    }
+    co_return true;
+}
+
 /// What is decided about containers; in a real run it is done as well.
 asio::awaitable<void> Engine::Impl::collect_containers(images::GcPolicy policy, GcMode mode, std::vector<Decision>& decisions,
                                                        images::GcFacts& facts) {
@@ -56,17 +79,7 @@ asio::awaitable<void> Engine::Impl::collect_containers(images::GcPolicy policy, 
             }
             // That it ended is the last use of its image, whether it goes now or not.
             rooms.images.touch(record->image_id, ended_at(*record));
-            if (mode == GcMode::real) {
-                const Lane::Turn turn = co_await container->lane.take();
-                if (container->gone) continue;
-                decision.reason = why_kept(*container->record, policy);
-                if (decision.reason.empty()) {
-                    decision.reason = fmt::format("it ended {} ago", images::rough_time(since(ended_at(*record))));
-                    co_await remove_held(container, false);
-                } else {
-                    decision.verdict = Verdict::keep;
-                }
-            }
+            if (mode == GcMode::real && !co_await collect_container(container, policy, decision)) continue;
             if (decision.verdict == Verdict::remove) {
                 facts.freed += decision.size;
                 facts.leaving.insert(record->id);

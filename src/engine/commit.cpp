@@ -1,9 +1,9 @@
 // What a container changed, as a list and as an image.
+#include "base/files.hpp"
 #include "base/log.hpp"
 #include "engine/engine_impl.hpp"
 #include "images/image_store.hpp"
 #include "layers/diff.hpp"
-#include "layers/snapshot.hpp"
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -20,13 +20,15 @@ const layers::MountPoints mount_points{"/dev",        "/dev/pts", "/dev/shm",   
                                        "/.dockerenv", "/sys/fs",  "/sys/fs/cgroup"};
 
 struct Sides {
+    layers::LayerStore::Hold held;  // first: the others go before it
     Fd upper;
     Fd lower;
     layers::Diff diff() const { return {.upper = upper.get(), .lower = lower.get(), .mount_points = mount_points}; }
 };
 
-Sides sides_of(const layers::LayerStore& store, const std::string& id) {
-    return {layers::open_upper(store, id), store.mount_layers(store.container_layers(id))};
+Sides sides_of(layers::LayerStore& store, const std::string& id) {
+    auto held = store.hold_container(id);
+    return {std::move(held), store.open_upper(id), store.mount_layers(store.container_layers(id))};
 }
 
 oci::ImageRunConfig image_config_of(const ContainerConfig& config) {
@@ -111,6 +113,44 @@ asio::awaitable<std::vector<FileChange>> Engine::Impl::changes(std::string refer
     co_return std::move(*out);
 }
 
+/// Paused while it is read: what is written meanwhile would be in the image in part.
+asio::awaitable<std::string> Engine::Impl::commit_paused(RecordPtr record, images::CommitRequest request, bool pause_it) {
+    bool paused = false;
+    const std::string mark = live_directory(record->id) + pause_mark;
+    if (pause_it && record->state.status == Status::running) {
+        try {
+            co_await offload(pool, [mark] {
+                replace_file(mark, "");
+                return true;
+            });
+            co_await pause(record->id);
+            paused = true;
+        } catch (const Error& error) {
+            // It has ended, or cannot be paused.
+            log::debug("commit of {}: not paused: {}", record->id, error.what());
+        }
+    }
+    std::string id;
+    std::exception_ptr failure;
+    try {
+        co_await in_own_thread([this, &id, request, container_id = record->id] {
+            id = commit_layer(rooms.images, request, sides_of(rooms.layers, container_id));
+        });
+    } catch (...) {
+        failure = std::current_exception();
+    }
+    if (paused) {
+        try {
+            co_await unpause(record->id);
+        } catch (const std::exception& error) {
+            log::warn("commit of {}: it is not running again: {}", record->id, error.what());
+        }
+    }
+    ::unlink(mark.c_str());
+    if (failure) std::rethrow_exception(failure);
+    co_return id;
+}
+
 asio::awaitable<std::string> Engine::Impl::commit(std::string reference, CommitOptions asked) {
     const auto container = get_container(reference);
     const RecordPtr record = container->record;
@@ -140,38 +180,11 @@ asio::awaitable<std::string> Engine::Impl::commit(std::string reference, CommitO
     request.reference = asked.reference;
     const auto lease = rooms.images.hold(record->image_id);
 
-    // What is written meanwhile would be in the image in part.
-    bool paused = false;
-    if (asked.pause && record->state.status == Status::running) {
-        try {
-            co_await pause(record->id);
-            paused = true;
-        } catch (const Error& error) {
-            // It has ended, or cannot be paused.
-            log::debug("commit of {}: not paused: {}", record->id, error.what());
-        }
-    }
-    const auto id = std::make_shared<std::string>();
-    std::exception_ptr failure;
-    try {
-        co_await in_own_thread([this, id, request, container_id = record->id] {
-            *id = commit_layer(rooms.images, request, sides_of(rooms.layers, container_id));
-        });
-    } catch (...) {
-        failure = std::current_exception();
-    }
-    if (paused) {
-        try {
-            co_await unpause(record->id);
-        } catch (const Error& error) {
-            log::warn("commit of {}: it is not running again: {}", record->id, error.what());
-        }
-    }
-    if (failure) std::rethrow_exception(failure);
-    events.publish({.type = "image", .action = "create", .id = *id, .attributes = {{"name", *id}}});
-    if (!asked.reference.empty()) events.publish({.type = "image", .action = "tag", .id = *id, .attributes = {{"name", asked.reference}}});
-    emit(*container->record, "commit", {{"comment", asked.comment}, {"imageID", *id}, {"imageRef", asked.reference}});
-    co_return *id;
+    const std::string id = co_await to_its_end(loop, commit_paused(record, std::move(request), asked.pause));
+    events.publish({.type = "image", .action = "create", .id = id, .attributes = {{"name", id}}});
+    if (!asked.reference.empty()) events.publish({.type = "image", .action = "tag", .id = id, .attributes = {{"name", asked.reference}}});
+    emit(*container->record, "commit", {{"comment", asked.comment}, {"imageID", id}, {"imageRef", asked.reference}});
+    co_return id;
 }
 
 }  // namespace grua::engine

@@ -55,12 +55,14 @@ struct Made {
     std::vector<MadeVolume> volumes;
 };
 
-/// On the pool: gives every planned mount its source, fills volumes that are empty, makes the writable layer.
-Made make(const Rooms& rooms, const std::string& id, const images::Image& image, const std::vector<PlannedMount>& planned,
+/// On the pool: gives every planned mount its source, fills volumes that are empty, makes the writable layer. Nothing where a
+/// layer is not unpacked.
+std::optional<Made> make(const Rooms& rooms, const std::string& id, const images::Image& image, const std::vector<PlannedMount>& planned,
           bool auto_remove) {
     Made out;
     Fd image_root;
-    rooms.images.unpack(image);  // a variant for another platform is stored packed
+    const auto is_missing = [&](const oci::Digest& each) { return !rooms.layers.find(each); };
+    if (std::ranges::any_of(image.diff_ids, is_missing)) return std::nullopt;
     for (const PlannedMount& mount : planned) {
         MountPoint point = mount.point;
         if (point.type == "bind") check_source(mount);
@@ -179,7 +181,7 @@ asio::awaitable<Created> Engine::Impl::create(CreateRequest request) {
     if (record.host_config.log_config.type == "json-file") record.log_path = fmt::format("{0}/{1}-json.log", directory, record.id);
 
     std::exception_ptr failure;
-    Made made;
+    std::optional<Made> made;
     try {
         auto work = [this, id = record.id, image, planned, directory, auto_remove = record.host_config.auto_remove,
                      live = live_directory(record.id), anonymous] {
@@ -188,7 +190,12 @@ asio::awaitable<Created> Engine::Impl::create(CreateRequest request) {
             if (!anonymous.empty()) replace_file(live + "/new_volumes", anonymous, 0600);
             return make(rooms, id, *image, planned, auto_remove);
         };
-        made = co_await offload(pool, std::move(work));
+        made = co_await offload(pool, work);
+        // A variant for another platform is stored packed.
+        while (!made) {
+            co_await in_own_thread([this, image] { rooms.images.unpack(*image); });
+            made = co_await offload(pool, work);
+        }
     } catch (...) {
         failure = std::current_exception();
     }
@@ -205,8 +212,8 @@ asio::awaitable<Created> Engine::Impl::create(CreateRequest request) {
         co_await offload(pool, std::move(undo));
         std::rethrow_exception(failure);
     }
-    record.mounts = made.mounts;
-    record.anonymous_volumes = made.anonymous;
+    record.mounts = made->mounts;
+    record.anonymous_volumes = made->anonymous;
 
     if (record.host_config.auto_remove) {
         auto keep = [path = live_directory(record.id) + "/record.json", text = to_json(record)] {
@@ -226,7 +233,7 @@ asio::awaitable<Created> Engine::Impl::create(CreateRequest request) {
     claim.keep();
     const auto container = std::make_shared<Container>(loop, std::move(record));
     add(container);
-    for (const auto& volume : made.volumes)
+    for (const auto& volume : made->volumes)
         if (volume.is_new) events.publish({.type = "volume", .action = "create", .id = volume.name, .attributes = {{"driver", "local"}}});
     emit(*container->record, "create");
     co_return Created{.id = container->id(), .warnings = std::move(warnings)};

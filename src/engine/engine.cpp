@@ -30,7 +30,6 @@ std::string find_program(const std::string& given, const char* name) {
     return {};
 }
 
-constexpr std::size_t stream_limit = 64;
 
 Options complete(Options options) {
     options.runtime_path = find_program(options.runtime_path, "grua-runtime");
@@ -61,9 +60,7 @@ Engine::Impl::Impl(asio::any_io_executor loop_, asio::thread_pool& pool_, Option
       launcher(options.runtime_path),
       gc_policy(options.gc),
       collecting(loop_),
-      collect_now(loop_),
-      stream_slots(loop_, stream_limit),
-      stream_ended(loop_) {}
+      collect_now(loop_) {}
 
 ContainerPtr Engine::Impl::find_container(std::string_view reference) const {
     if (const auto exact = containers.find(reference); exact != containers.end()) return exact->second;

@@ -16,6 +16,7 @@
 
 #include "base/async.hpp"
 #include "base/fd.hpp"
+#include "base/transfers.hpp"
 #include "engine/documents.hpp"
 #include "engine/events.hpp"
 #include "engine/exec.hpp"
@@ -57,6 +58,7 @@ struct Rooms {
     images::ImageStore& images;
     volumes::Volumes& volumes;
     network::Networks& networks;
+    Transfers& transfers;
 };
 
 struct CreateRequest {

@@ -22,6 +22,9 @@
 
 namespace grua::engine {
 
+/// In the live folder of a container that is paused for a commit only: a gruad that finds it lets the container go on.
+constexpr const char* pause_mark = "/paused-for-commit";
+
 /// What became of a container while no gruad was there.
 struct Recovered {
     std::optional<FoundMonitor> monitor;  ///< It runs.
@@ -79,6 +82,7 @@ public:
     asio::awaitable<Collected> collect(images::GcMode mode);
     asio::awaitable<void> collect_containers(images::GcPolicy policy, images::GcMode mode, std::vector<images::Decision>& decisions,
                                              images::GcFacts& facts);
+    asio::awaitable<bool> collect_container(ContainerPtr container, images::GcPolicy policy, images::Decision& decision);
     asio::awaitable<void> collect_in_turns();
     std::vector<images::ContainerUse> uses_of_image(std::string_view image_id) const;
 
@@ -116,10 +120,10 @@ public:
     asio::awaitable<std::vector<FileChange>> changes(std::string reference);
     asio::awaitable<std::string> commit(std::string reference, CommitOptions options);
 
-    /// Runs `work` in a thread of its own and comes back to the loop: for what lasts as long as a client likes. At most
-    /// stream_limit at a time, so that clients that do nothing take nothing from others but their turn.
+    asio::awaitable<std::string> commit_paused(RecordPtr record, images::CommitRequest request, bool pause);
+
+    /// Runs `work` in a thread of its own and comes back to the loop when it has ended.
     asio::awaitable<void> in_own_thread(std::function<void()> work);
-    asio::awaitable<void> wait_for_thread(std::function<void()> work);
 
     // volumes_use.cpp
     asio::awaitable<std::shared_ptr<const volumes::Volume>> create_volume(volumes::CreateOptions options);
@@ -163,9 +167,6 @@ public:
     Condition collect_now;  ///< Also: the collector ended.
     bool images_changed = false;
     bool collector_ended = true;
-    asio::experimental::channel<void(boost::system::error_code)> stream_slots;
-    int streams = 0;  ///< Threads of in_own_thread.
-    Condition stream_ended;
 
     /// For readers on other threads.
     mutable std::mutex snapshot_mutex;

@@ -139,6 +139,7 @@ asio::awaitable<void> Engine::Impl::after_exit(ContainerPtr container) {
     }
     if (container->link) container->link->close();
     container->link.reset();
+    container->layers.reset();
     container->cleaning = false;
     container->changed.notify_all();
     if (!container->record->host_config.auto_remove || container->keep_after_exit || closing) co_return;

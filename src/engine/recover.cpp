@@ -31,6 +31,7 @@ struct Leftover {
     bool start_asked = false;  ///< Since its state was stored.
     bool had_monitor = false;
     bool paused = false;
+    layers::LayerStore::Hold layers{};
     std::map<std::string, EndpointSettings> networks{};  ///< What that start was given.
 };
 
@@ -113,6 +114,21 @@ bool is_frozen(const linux::CgroupMounts& mounts, const std::string& path) {
         log::warn("cgroup {}: {}", path, error.what());
         return false;
     }
+}
+
+/// The gruad that paused the container for a commit is gone. True where the container runs on now.
+bool end_pause_for_commit(const linux::CgroupMounts& mounts, const std::string& path, const std::string& live) {
+    std::error_code ignored;
+    const std::string mark = live + pause_mark;
+    if (!fs::exists(mark, ignored)) return false;
+    try {
+        linux::Cgroup::open(mounts, linux::CgroupPath::parse(path)).thaw();
+    } catch (const Error& error) {
+        log::warn("cgroup {}: {}", path, error.what());
+        return false;
+    }
+    fs::remove(mark, ignored);
+    return true;
 }
 
 std::optional<network::Attachment> attachment_of(const ContainerRecord& record) {
@@ -198,7 +214,8 @@ asio::awaitable<void> Engine::Impl::recover() {
                 if (!each.networks.empty()) each.record.networks = each.networks;
                 if (const auto bridge = each.record.networks.find("bridge"); bridge != each.record.networks.end())
                     each.record.sandbox_id = bridge->second.endpoint_id;
-                each.paused = is_frozen(cgroups, cgroup_path(each.record));
+                each.paused = is_frozen(cgroups, cgroup_path(each.record)) && !end_pause_for_commit(cgroups, cgroup_path(each.record), live_root + "/" + id);
+                each.layers = rooms.layers.hold_container(id);
                 if (auto attachment = attachment_of(each.record)) live.push_back(std::move(*attachment));
             } else {
                 remove_cgroup(cgroups, cgroup_path(each.record));
@@ -232,6 +249,7 @@ asio::awaitable<void> Engine::Impl::recover() {
                                       .started_at = is_running(each.record.state.status) ? each.record.state.started_at : now()};
         if (each.start_asked && !found.monitor) traces.push_back(id);
         const auto container = std::make_shared<Container>(loop, std::move(each.record));
+        container->layers = std::move(each.layers);
         names.insert_or_assign(container->record->name, id);
         containers.insert_or_assign(id, container);
         recover_container(container, std::move(found), to_start);
@@ -290,9 +308,6 @@ asio::awaitable<void> Engine::Impl::shutdown() {
     collect_now.notify_all();
     while (!collector_ended) co_await collect_now.wait();
     co_await saver.flushed();
-    // Their clients are gone by now, so each ends with its next byte.
-    const auto patience = Condition::Clock::now() + std::chrono::seconds{5};
-    while (streams > 0 && Condition::Clock::now() < patience) co_await stream_ended.wait(patience);
     for (const auto& [id, container] : containers)
         if (container->link) container->link->close();
 }

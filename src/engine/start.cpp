@@ -61,6 +61,7 @@ struct Plan {
 
 struct Ready {
     Fd spec;
+    layers::LayerStore::Hold layers;
     Fd rootfs;
     Fd netns;
     Fd ours;
@@ -145,6 +146,7 @@ Ready prepare(const Options& options, const Rooms& rooms, const HostFacts& host,
     const std::string hostname = host_names ? host_name() : record.config.hostname;
     if (!mode.starts_with("container:"))
         write_network_files(options, rooms.networks, record, hostname, out.endpoint ? out.endpoint->ip : std::string());
+    out.layers = rooms.layers.hold_container(record.id);
     out.rootfs = rooms.layers.mount(record.id, layers::Access::read_write);
 
     const SpecInput input{.record = record,
@@ -277,6 +279,7 @@ asio::awaitable<void> Engine::Impl::start_held(ContainerPtr container) {
                 next.sandbox_id = ready.endpoint->endpoint_id;
             });
         }
+        container->layers = std::move(ready.layers);
         container->start_error.reset();
         link = std::make_shared<MonitorLink>(loop, std::move(ready.ours), monitor_events(container));
         container->link = link;
@@ -319,6 +322,7 @@ asio::awaitable<void> Engine::Impl::start_held(ContainerPtr container) {
 
     if (link) link->close();
     if (container->link == link) container->link.reset();
+    container->layers.reset();
     const StartFailure mapped = start_failure(*failure);
     container->attaches.clear();  // Their clients see the end of the stream.
     container->update([&](ContainerRecord& next) {

@@ -298,12 +298,9 @@ private:
             store_.layers_.publish({fresh});
             return true;
         }
-        if (request_.is_mounted && request_.is_mounted(diff_id)) {
-            problem += "; not repaired: containers run on it";
-            return false;
-        }
-        store_.layers_.replace(fresh);
-        return true;
+        const bool replaced = store_.layers_.replace(fresh);
+        if (!replaced) problem += "; not repaired: containers run on it or are read";
+        return replaced;
     }
 
     // --- references --------------------------------------------------------------------------------------------

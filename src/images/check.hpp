@@ -22,8 +22,6 @@ struct Finding {
 struct CheckRequest {
     const registry::Client* registry = nullptr;  ///< To repair from; null: nothing is repaired.
     registry::Access access;                     ///< Its stop ends the check, too.
-    /// Is the layer mounted by a container that runs? It is not replaced then.
-    std::function<bool(const oci::Digest& diff_id)> is_mounted;
 };
 
 struct CheckSums {

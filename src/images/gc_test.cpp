@@ -158,6 +158,7 @@ TEST_F(StoreTest, check_names_each_difference_of_a_layer_and_repairs_it) {
     const std::string id = image("x:1");
     const oci::Digest diff_id = images_->get(id)->diff_ids.at(0);
     const std::string layer = folder_ + "/layers/l/" + std::to_string(layers_->find(diff_id)->number);
+    layers_->prepare("c", {diff_id});
     registry::Options options;
     options.config_directory = folder_;
     const registry::Client client{options};
@@ -183,10 +184,12 @@ TEST_F(StoreTest, check_names_each_difference_of_a_layer_and_repairs_it) {
         EXPECT_EQ(found[0].id, diff_id.text());
         if (!expected.starts_with("d/x: its time")) EXPECT_EQ(found[0].problem, expected);
         EXPECT_FALSE(found[0].repaired);
-        CheckRequest repair{.registry = &client, .access = {}, .is_mounted = [](const oci::Digest&) { return true; }};
+        const CheckRequest repair{.registry = &client, .access = {}};
+        auto hold = layers_->hold_container("c");
         found = check(repair);
         EXPECT_FALSE(found.at(0).repaired);
-        repair.is_mounted = {};
+        EXPECT_TRUE(found.at(0).problem.ends_with("; not repaired: containers run on it or are read")) << found.at(0).problem;
+        hold.reset();
         found = check(repair);
         ASSERT_EQ(found.size(), 1U);
         EXPECT_TRUE(found[0].repaired) << found[0].problem;
@@ -194,7 +197,7 @@ TEST_F(StoreTest, check_names_each_difference_of_a_layer_and_repairs_it) {
     }
     fs::remove_all(layer);
     EXPECT_EQ(check().at(0).problem, "its folder is missing");
-    EXPECT_TRUE(check({.registry = &client, .access = {}, .is_mounted = {}}).at(0).repaired);
+    EXPECT_TRUE(check({.registry = &client, .access = {}}).at(0).repaired);
     EXPECT_TRUE(check().empty());
     EXPECT_TRUE(fs::is_empty(folder_ + "/layers/staging"));
 }

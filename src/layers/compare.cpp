@@ -56,7 +56,9 @@ public:
     bool folder(int fresh, int present, const std::string& path, std::size_t depth) {
         if (depth > depth_limit) return differs(path, "it is too deep");
         const std::vector<std::string> names = sorted_names(fresh);
-        const std::vector<std::string> others = sorted_names(present);
+        const auto listed = of_present(path, [&] { return sorted_names(present); });
+        if (!listed) return false;
+        const std::vector<std::string>& others = *listed;
         auto other = others.begin();
         for (const std::string& name : names) {
             const std::string inner = path.empty() ? name : path + "/" + name;
@@ -73,7 +75,8 @@ public:
     bool attributes(int fresh, int present, const std::string& path) {
         struct stat want{};
         struct stat have{};
-        if (::fstat(fresh, &want) != 0 || ::fstat(present, &have) != 0) fail_errno("stat {}", path);
+        if (::fstat(fresh, &want) != 0) fail_errno("stat {}", path);
+        if (::fstat(present, &have) != 0) return unreadable(path, std::generic_category().message(errno));
         if ((want.st_mode & S_IFMT) != (have.st_mode & S_IFMT)) return differs(path, "it is of another kind");
         if (want.st_mode != have.st_mode)
             return differs(path, fmt::format("its mode is {:o}, not {:o}", have.st_mode & 07777U, want.st_mode & 07777U));
@@ -87,7 +90,9 @@ public:
         if (!by_itself && (want.st_mtim.tv_sec != have.st_mtim.tv_sec || want.st_mtim.tv_nsec != have.st_mtim.tv_nsec))
             return differs(path, "its time of modification differs");
         if (S_ISLNK(want.st_mode)) return link_target(fresh) == link_target(present) || differs(path, "it leads elsewhere");
-        if (xattrs_of(fresh) != xattrs_of(present)) return differs(path, "its xattrs differ");
+        const auto xattrs = of_present(path, [&] { return xattrs_of(present); });
+        if (!xattrs) return false;
+        if (xattrs_of(fresh) != *xattrs) return differs(path, "its xattrs differ");
         if (folder || want.st_nlink < 2) return contents(fresh, present, want, path);
         // Hard links: the same names are one file on both sides.
         const auto [known, is_new] = links_.try_emplace(Inode{want.st_dev, want.st_ino}, Inode{have.st_dev, have.st_ino});
@@ -103,28 +108,44 @@ private:
         return false;
     }
 
+    bool unreadable(const std::string& path, std::string_view why) { return differs(path, fmt::format("it cannot be read: {}", why)); }
+
+    /// What cannot be read of the layer that is there is its difference, not this comparison's error.
+    template <typename Read>
+    auto of_present(const std::string& path, Read read) -> std::optional<decltype(read())> {
+        try {
+            return read();
+        } catch (const Error& error) {
+            unreadable(path, error.what());
+            return std::nullopt;
+        }
+    }
+
     bool entry(int fresh, int present, const std::string& name, const std::string& path, std::size_t depth) {
         if (options_.each) options_.each();
         const Fd want{::openat(fresh, name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC)};
         const Fd have{::openat(present, name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC)};
-        if (!want || !have) fail_errno("open {}", path);
+        if (!want) fail_errno("open {}", path);
+        if (!have) return unreadable(path, std::generic_category().message(errno));
         if (!attributes(want.get(), have.get(), path)) return false;
         struct stat status{};
         if (::fstat(want.get(), &status) != 0) fail_errno("stat {}", path);
         if (!S_ISDIR(status.st_mode)) return true;
-        return folder(reopen(want.get(), O_RDONLY | O_DIRECTORY).get(), reopen(have.get(), O_RDONLY | O_DIRECTORY).get(), path, depth + 1);
+        const auto found = of_present(path, [&] { return reopen(have.get(), O_RDONLY | O_DIRECTORY); });
+        return found && folder(reopen(want.get(), O_RDONLY | O_DIRECTORY).get(), found->get(), path, depth + 1);
     }
 
     bool contents(int fresh, int present, const struct stat& status, const std::string& path) {
         if (!S_ISREG(status.st_mode) || status.st_size == 0) return true;
         const Fd want = reopen(fresh, O_RDONLY);
-        const Fd have = reopen(present, O_RDONLY);
+        const auto have = of_present(path, [&] { return reopen(present, O_RDONLY); });
+        if (!have) return false;
         for (off_t at = 0; at < status.st_size;) {
             if (options_.each) options_.each();
             const ssize_t count = ::pread(want.get(), wanted_.get(), piece, at);
             if (count < 0) fail_errno("read {}", path);
-            const ssize_t other = ::pread(have.get(), found_.get(), piece, at);
-            if (other < 0) return differs(path, fmt::format("it cannot be read: {}", std::generic_category().message(errno)));
+            const ssize_t other = ::pread(have->get(), found_.get(), piece, at);
+            if (other < 0) return unreadable(path, std::generic_category().message(errno));
             if (count != other || !std::equal(wanted_.get(), wanted_.get() + count, found_.get()))
                 return differs(path, "its contents differ");
             if (count == 0) break;

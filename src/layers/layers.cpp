@@ -63,7 +63,7 @@ void remove_path(const std::string& folder, const std::string& name) {
 LayerStore::LayerStore(std::string directory, store::Database& database) : directory_(std::move(directory)), database_(database) {
     database_.migrate("layers", migrations);
     make_directories(directory_, 0700);
-    for (const char* folder : {"l", "staging", "containers", "trash", "empty"})
+    for (const char* folder : {"l", "staging", "containers", "trash", "empty", "blank"})
         make_directories(fmt::format("{}/{}", directory_, folder), 0755);
     load();
     sweep();
@@ -198,8 +198,43 @@ LayerStore::Hold LayerStore::hold(const oci::Digest& diff_id) {
 
 bool LayerStore::is_held(const oci::Digest& diff_id) const {
     const std::scoped_lock lock{mutex_};
+    return is_held_locked(diff_id);
+}
+
+bool LayerStore::is_held_locked(const oci::Digest& diff_id) const {
     const auto held = held_.find(diff_id);
     return held != held_.end() && !held->second.expired();
+}
+
+/// What lives as long as a hold on a container.
+struct LayerStore::HeldContainer {
+    LayerStore& store;
+    std::vector<Hold> layers;
+    ~HeldContainer() {
+        const std::scoped_lock lock{store.mutex_};
+        store.purged_ = false;
+        store.trashed_.notify_all();
+    }
+};
+
+LayerStore::Hold LayerStore::hold_container(std::string_view container_id) {
+    const std::scoped_lock lock{mutex_};
+    const auto found = containers_.find(container_id);
+    if (found == containers_.end()) fail(ErrorKind::not_found, "container {} has no writable layer", container_id);
+    if (Hold held = found->second.held.lock()) return held;
+    std::vector<Hold> below;
+    for (const oci::Digest& each : found->second.diff_ids) below.push_back(hold_locked(each));
+    const auto held = std::shared_ptr<HeldContainer>(new HeldContainer{*this, std::move(below)});
+    found->second.held = held;
+    return held;
+}
+
+bool LayerStore::is_mounted(const oci::Digest& diff_id) const {
+    const auto stands_on_it = [&](const auto& each) {
+        const Container& container = each.second;
+        return !container.held.expired() && std::ranges::find(container.diff_ids, diff_id) != container.diff_ids.end();
+    };
+    return std::ranges::any_of(containers_, stands_on_it) || std::ranges::any_of(kept_, stands_on_it);
 }
 
 LayerStore::Hold LayerStore::hold_locked(const oci::Digest& diff_id) {
@@ -213,8 +248,7 @@ LayerStore::Hold LayerStore::hold_locked(const oci::Digest& diff_id) {
 std::vector<oci::Digest> LayerStore::remove_layers(const std::vector<oci::Digest>& diff_ids) {
     const std::scoped_lock lock{mutex_};
     const auto is_used = [&](const oci::Digest& diff_id) {
-        const auto held = held_.find(diff_id);
-        if (held != held_.end() && !held->second.expired()) return true;
+        if (is_held_locked(diff_id)) return true;
         return std::ranges::any_of(
             containers_, [&](const auto& each) { return std::ranges::find(each.second.diff_ids, diff_id) != each.second.diff_ids.end(); });
     };
@@ -253,6 +287,13 @@ std::vector<std::int64_t> LayerStore::numbers(const std::vector<oci::Digest>& di
     return out;
 }
 
+/// The highest first.
+std::vector<std::string> LayerStore::folders(const std::vector<oci::Digest>& diff_ids) const {
+    std::vector<std::string> out;
+    for (const std::int64_t number : numbers(diff_ids)) out.insert(out.begin(), layer_path(number));
+    return out;
+}
+
 void LayerStore::prepare(std::string_view container_id, const std::vector<oci::Digest>& diff_ids, Durability durability) {
     check_id(container_id);
     const std::scoped_lock lock{mutex_};
@@ -266,7 +307,7 @@ void LayerStore::prepare(std::string_view container_id, const std::vector<oci::D
     make_directories(path + "/upper", 0755);
     make_directories(path + "/work", 0700);
     if (::symlink(target.c_str(), (path + "/" + layers_link).c_str()) != 0) fail_errno("create {}/{}", path, layers_link);
-    containers_.insert_or_assign(std::string(container_id), Container{diff_ids, durability});
+    containers_.insert_or_assign(std::string(container_id), Container{.diff_ids = diff_ids, .durability = durability, .held = {}});
 }
 
 LayerStore::Container LayerStore::container(std::string_view id) const {
@@ -281,7 +322,7 @@ Fd LayerStore::mount(std::string_view container_id, Access access) const {
     Overlay overlay{.read_only = access == Access::read_only, .omit_syncs = entry.durability == Durability::volatile_};
     {
         const std::scoped_lock lock{mutex_};
-        for (const std::int64_t number : numbers(entry.diff_ids)) overlay.lower.insert(overlay.lower.begin(), layer_path(number));
+        overlay.lower = folders(entry.diff_ids);
     }
     if (overlay.lower.empty()) overlay.lower.push_back(directory_ + "/empty");
     overlay.upper = container_path(container_id) + "/upper";
@@ -294,25 +335,53 @@ Fd LayerStore::mount(std::string_view container_id, Access access) const {
 Fd LayerStore::mount_layers(const std::vector<oci::Digest>& diff_ids) const {
     Overlay overlay{.read_only = true};
     const std::scoped_lock lock{mutex_};
-    for (const std::int64_t number : numbers(diff_ids)) overlay.lower.insert(overlay.lower.begin(), layer_path(number));
+    overlay.lower = folders(diff_ids);
     // Without an upper overlayfs wants two.
-    while (overlay.lower.size() < 2) overlay.lower.push_back(overlay.lower.empty() ? directory_ + "/staging" : directory_ + "/empty");
+    for (const char* more : {"/empty", "/blank"})
+        if (overlay.lower.size() < 2) overlay.lower.push_back(directory_ + more);
     return mount_overlay(overlay);
 }
 
+Fd LayerStore::mount_snapshot(std::string_view container_id) const {
+    const Container entry = container(container_id);
+    Overlay overlay{.lower = {container_path(container_id) + "/upper"}, .read_only = true};
+    const std::scoped_lock lock{mutex_};
+    for (std::string& each : folders(entry.diff_ids)) overlay.lower.push_back(std::move(each));
+    if (overlay.lower.size() < 2) overlay.lower.push_back(directory_ + "/empty");
+    return mount_overlay(overlay);
+}
+
+Fd LayerStore::open_upper(std::string_view container_id) const {
+    static_cast<void>(container(container_id));
+    const std::string path = container_path(container_id) + "/upper";
+    Fd folder{::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+    if (!folder) fail_errno("open folder {}", path);
+    return folder;
+}
+
 /// Under the lock, but in the constructor.
-void LayerStore::trash(const std::string& path) {
-    const std::string target = fmt::format("{}/trash/{}", directory_, random_hex(16));
+std::string LayerStore::trash(const std::string& path) {
+    const std::string name = random_hex(16);
+    const std::string target = fmt::format("{}/trash/{}", directory_, name);
     if (::rename(path.c_str(), target.c_str()) != 0 && errno != ENOENT) fail_errno("move {} to the trash", path);
     purged_ = false;
     trashed_.notify_all();
+    return name;
+}
+
+bool LayerStore::is_kept(const std::string& trashed) const {
+    const auto found = kept_.find(trashed);
+    return found != kept_.end() && !found->second.held.expired();
 }
 
 void LayerStore::remove(std::string_view container_id) {
     check_id(container_id);
     const std::scoped_lock lock{mutex_};
-    trash(container_path(container_id));
-    if (const auto found = containers_.find(container_id); found != containers_.end()) containers_.erase(found);
+    const std::string name = trash(container_path(container_id));
+    const auto found = containers_.find(container_id);
+    if (found == containers_.end()) return;
+    if (!found->second.held.expired()) kept_.emplace(name, std::move(found->second));
+    containers_.erase(found);
 }
 
 void LayerStore::purge(const std::stop_token& stop) {
@@ -324,6 +393,11 @@ void LayerStore::purge(const std::stop_token& stop) {
             const Fd folder{::open((directory_ + "/trash").c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)};
             if (!folder) fail_errno("open folder {}/trash", directory_);
             for (const auto& entry : fs::directory_iterator(directory_ + "/trash")) {
+                {
+                    const std::scoped_lock look{mutex_};
+                    if (is_kept(entry.path().filename())) continue;
+                    kept_.erase(entry.path().filename());
+                }
                 if (!remove_tree(folder.get(), entry.path().filename(), stop)) return;
             }
         } catch (const std::exception& error) {
@@ -337,7 +411,8 @@ void LayerStore::purge(const std::stop_token& stop) {
 
 void LayerStore::wait_for_purge() {
     std::unique_lock lock{mutex_};
-    trashed_.wait(lock, [&] { return purged_ && fs::is_empty(directory_ + "/trash"); });
+    const auto is_waiting = [&](const auto& entry) { return !is_kept(entry.path().filename()); };
+    trashed_.wait(lock, [&] { return purged_ && std::ranges::none_of(fs::directory_iterator(directory_ + "/trash"), is_waiting); });
 }
 
 bool LayerStore::has_container(std::string_view container_id) const {
@@ -362,9 +437,7 @@ std::uint64_t LayerStore::usage(std::string_view container_id) const {
 LayerStore::Paths LayerStore::paths(std::string_view container_id) const {
     const Container entry = container(container_id);
     const std::scoped_lock lock{mutex_};
-    std::vector<std::string> lower;
-    for (const std::int64_t number : numbers(entry.diff_ids)) lower.insert(lower.begin(), layer_path(number));
-    return {join(lower, ":"), container_path(container_id) + "/upper", container_path(container_id) + "/work"};
+    return {join(folders(entry.diff_ids), ":"), container_path(container_id) + "/upper", container_path(container_id) + "/work"};
 }
 
 }  // namespace grua::layers

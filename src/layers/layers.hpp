@@ -93,6 +93,10 @@ public:
     Hold hold(const oci::Digest& diff_id);
     bool is_held(const oci::Digest& diff_id) const;
 
+    /// The same for what a container stands on, and for its writable layer, whose files stay even where it is removed meanwhile.
+    /// Throws not_found. Not to outlive this.
+    Hold hold_container(std::string_view container_id);
+
     /// Removes those of `diff_ids` that no container stands on and nobody holds. The caller knows that no image needs them.
     std::vector<oci::Digest> remove_layers(const std::vector<oci::Digest>& diff_ids);
 
@@ -108,8 +112,8 @@ public:
     };
     Verified verify(const oci::Digest& diff_id, Source& source, const std::function<void()>& each);
 
-    /// In the place of the layer's folder, at once. Whoever has the old one mounted keeps what it loses: call it only where nobody has.
-    void replace(const StagedPtr& staged);
+    /// In the place of the layer's folder, at once. False where somebody holds a container on it.
+    bool replace(const StagedPtr& staged);
 
     /// Rows without folders, folders without rows, containers without layers.
     struct Inconsistency {
@@ -127,13 +131,19 @@ public:
     /// The container's root file system as a detached mount: attach it with move_mount(2). Needs prepare() before.
     Fd mount(std::string_view container_id, Access access = Access::read_write) const;
 
+    /// The same, read only and without claiming the writable layer: the container can be started while somebody still reads.
+    Fd mount_snapshot(std::string_view container_id) const;
+
+    /// The writable layer itself, where changes are.
+    Fd open_upper(std::string_view container_id) const;
+
     /// The same of layers alone, read only (for `docker create -v` population, image mounts and export).
     Fd mount_layers(const std::vector<oci::Digest>& diff_ids) const;
 
     /// The container's writable layer goes to the trash by rename. Unknown IDs are no error.
     void remove(std::string_view container_id);
 
-    /// Waits until the trash is empty.
+    /// Waits until nothing is in the trash that nobody reads.
     void wait_for_purge();
 
     bool has_container(std::string_view container_id) const;
@@ -157,18 +167,24 @@ private:
     struct Container {
         std::vector<oci::Digest> diff_ids;
         Durability durability = Durability::normal;
+        std::weak_ptr<const void> held;
     };
     std::string layer_path(std::int64_t number) const;
     std::string container_path(std::string_view id) const;
     Container container(std::string_view id) const;
+    std::vector<std::string> folders(const std::vector<oci::Digest>& diff_ids) const;
     std::vector<std::int64_t> numbers(const std::vector<oci::Digest>& diff_ids) const;
     void load();
     void sweep();
     Hold hold_locked(const oci::Digest& diff_id);
-    void trash(const std::string& path);
+    bool is_held_locked(const oci::Digest& diff_id) const;
+    bool is_mounted(const oci::Digest& diff_id) const;
+    std::string trash(const std::string& path);
+    bool is_kept(const std::string& trashed) const;
     void purge(const std::stop_token& stop);
 
     friend class StagedLayer;
+    struct HeldContainer;
 
     const std::string directory_;
     store::Database& database_;
@@ -176,6 +192,7 @@ private:
     std::map<oci::Digest, Layer> layers_;
     std::map<oci::Digest, std::weak_ptr<const void>> held_;
     std::map<std::string, Container, std::less<>> containers_;
+    std::map<std::string, Container> kept_;  // in the trash by these names, and still read
     std::condition_variable_any trashed_;
     bool purged_ = false;
     std::jthread purger_;  // last: it uses all of the above

@@ -111,6 +111,31 @@ TEST_F(LayersTest, a_container_cannot_nest_folders_too_deep_to_be_removed) {
     EXPECT_TRUE(fs::is_empty(folder_ + "/layers/trash"));
 }
 
+TEST_F(LayersTest, what_is_held_stays_when_its_container_is_removed) {
+    layers_->prepare("c1", {});
+    layers_->prepare("c2", {});
+    const auto path = [&](const char* id) { return fmt::format("{}/layers/containers/{}/upper/f", folder_, id); };
+    for (const char* id : {"c1", "c2"}) ASSERT_TRUE(Fd{::open(path(id).c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644)});
+    auto hold = layers_->hold_container("c1");
+    auto same = layers_->hold_container("c1");
+    const Fd tree = layers_->open_upper("c1");
+    layers_->remove("c1");
+    layers_->remove("c2");
+    layers_->wait_for_purge();
+    EXPECT_EQ(std::distance(fs::directory_iterator(folder_ + "/layers/trash"), fs::directory_iterator()), 1);
+    EXPECT_TRUE(Fd{::openat(tree.get(), "f", O_RDONLY | O_CLOEXEC)});
+    EXPECT_THROW(layers_->hold_container("c1"), Error);
+    // The next of its name has nothing to do with it.
+    layers_->prepare("c1", {});
+    hold.reset();
+    layers_->wait_for_purge();
+    EXPECT_TRUE(Fd{::openat(tree.get(), "f", O_RDONLY | O_CLOEXEC)});
+    same.reset();
+    layers_->wait_for_purge();
+    EXPECT_TRUE(fs::is_empty(folder_ + "/layers/trash"));
+    EXPECT_TRUE(layers_->has_container("c1"));
+}
+
 /// Folders l/1, l/2 … with one file each, highest first, as `directory` names them.
 Overlay overlay_of(const std::string& directory, int layers) {
     Overlay overlay{.upper = directory + "/c/upper", .work = directory + "/c/work"};

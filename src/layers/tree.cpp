@@ -6,7 +6,9 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 #include <functional>
 #include <memory>
@@ -19,6 +21,14 @@ namespace {
 
 constexpr int depth_limit = 256;  // a descriptor for each
 constexpr int open_folder = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+
+/// No link and no mount on the way: what is mounted in a container's files is not theirs.
+Fd open_folder_in(int directory, const std::string& name) {
+    open_how how{};
+    how.flags = open_folder;
+    how.resolve = RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV;
+    return Fd{static_cast<int>(::syscall(SYS_openat2, directory, name.c_str(), &how, sizeof how))};
+}
 
 std::vector<std::string> names_in(int folder) {
     const int copy = ::fcntl(folder, F_DUPFD_CLOEXEC, 0);
@@ -42,7 +52,7 @@ void measure(int folder, std::uint64_t& sum, std::set<std::pair<dev_t, ino_t>>& 
         if (S_ISREG(status.st_mode) && (status.st_nlink == 1 || seen.emplace(status.st_dev, status.st_ino).second)) {
             sum += static_cast<std::uint64_t>(status.st_size);
         } else if (S_ISDIR(status.st_mode) && depth < depth_limit) {
-            if (const Fd below{::openat(folder, name.c_str(), open_folder)}) measure(below.get(), sum, seen, depth + 1);
+            if (const Fd below = open_folder_in(folder, name)) measure(below.get(), sum, seen, depth + 1);
         }
     }
 }
@@ -64,8 +74,9 @@ bool remove_below(const Removal& removal, int directory, const std::string& name
         return true;
     }
     {
-        const Fd folder{::openat(directory, name.c_str(), open_folder)};
-        if (!folder) fail_errno("open {}", name);
+        const Fd folder = open_folder_in(directory, name);
+        if (!folder && errno == EXDEV) errno = EBUSY;
+        if (!folder) fail_errno("remove {}", name);
         for (const std::string& each : names_in(folder.get())) {
             if (!remove_below(removal, folder.get(), each, depth + 1)) return false;
         }

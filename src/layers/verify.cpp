@@ -43,11 +43,12 @@ LayerStore::Verified LayerStore::verify(const oci::Digest& diff_id, Source& sour
     return out;
 }
 
-void LayerStore::replace(const StagedPtr& staged) {
+bool LayerStore::replace(const StagedPtr& staged) {
     store::sync_filesystem(directory_);
     const std::scoped_lock lock{mutex_};
     const auto found = layers_.find(staged->diff_id_);
     if (found == layers_.end()) fail(ErrorKind::not_found, "layer {} does not exist", staged->diff_id_.text());
+    if (is_mounted(staged->diff_id_)) return false;
     const std::string from = fmt::format("{}/staging/{}", directory_, staged->name_);
     const std::string to = layer_path(found->second.number);
     if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_EXCHANGE) == 0) {
@@ -64,6 +65,7 @@ void LayerStore::replace(const StagedPtr& staged) {
         found->second.size = staged->size_;
     }
     staged->held_ = hold_locked(staged->diff_id_);
+    return true;
 }
 
 std::vector<LayerStore::Inconsistency> LayerStore::inconsistencies() const {

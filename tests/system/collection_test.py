@@ -163,7 +163,7 @@ class Collection(unittest.TestCase):
         (unpacked / "new").write_text("x")
         code, lines = self.check(repair=True)
         self.assertEqual(code, 1)
-        self.assertIn("containers run on it", lines[0])
+        self.assertIn("not repaired: containers run on it or are read", lines[0])
         docker("rm", "-f", "runs")
         self.assertEqual(self.check(repair=True)[0], 0)
         self.assertEqual(self.check(), (0, []))

@@ -192,6 +192,21 @@ class Export(Files):
         self.docker("rm", "-f", "cc")
 
 
+    def test_removed_while_it_is_read(self):
+        """Whoever reads gets all of it; its files go when the last reader has left."""
+        trash = pathlib.Path(self.daemon.root) / "data/layers/trash"
+        for stay in (0, 1):
+            self.docker("run", "-d", "-e", f"STAY={stay}", "--name", "cc", "busybox", "sh", "-c", "mkdir /z; for i in 1 2 3 4 5 6; do dd if=/dev/urandom of=/z/$i bs=1M count=8; done; touch /done; [ $STAY = 0 ] || sleep 1000")
+            wait_until("it wrote", lambda: "A /done" in self.out("diff", "cc").split("\n"))
+            with subprocess.Popen(["curl", "-sN", "--unix-socket", str(self.daemon.socket), "http://d/containers/cc/export"], stdout=subprocess.PIPE) as client:
+                begin = client.stdout.read(512)
+                self.docker("rm", "-f", "cc")
+                with tarfile.open(fileobj=io.BytesIO(begin + client.stdout.read())) as tar:
+                    sizes = {member.name: member.size for member in tar if member.name.startswith("z/") and member.isfile()}
+                self.assertEqual(client.wait(), 0)
+            self.assertEqual(sizes, {f"z/{i}": 8 << 20 for i in range(1, 7)})
+            wait_until("its files are gone", lambda: not os.listdir(trash))
+
     def test_clients_that_leave_at_once(self):
         """More than there are threads for: none stays behind a pipe that nobody reads."""
         self.docker("run", "-d", "--name", "cc", "busybox", "sh", "-c", "dd if=/dev/zero of=/big bs=1M count=16; touch /done; sleep 1000")
@@ -441,6 +456,22 @@ class Copy(Files):
         self.docker("cp", self.work / "hosts", "cc:/etc/hosts")
         self.assertEqual(self.out("exec", "cc", "cat", "/etc/hosts"), "127.0.0.1 mine")
 
+    def test_a_folder_with_a_mount_in_it_stays(self):
+        """Replacing it would empty the volume."""
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w") as tar:
+            tar.addfile(tarfile.TarInfo("a"))
+        (self.work / "a.tar").write_bytes(buffer.getvalue())
+        self.docker("run", "--name", "cc", "-v", "kept:/a/b", "busybox", "sh", "-c", "echo data > /a/b/file; [ -e /stay ] && sleep 1000; true")
+        self.addCleanup(self.docker, "volume", "rm", "kept", check=False)
+        for _ in ("stopped", "running"):
+            answer = run("curl", "-s", "--unix-socket", self.daemon.socket, "-T", self.work / "a.tar", "http://d/containers/cc/archive?path=/").stdout
+            self.assertIn("busy", json.loads(answer)["message"])
+            self.assertEqual(self.out("run", "--rm", "-v", "kept:/v", "busybox", "cat", "/v/file"), "data")
+            (self.work / "stay").touch()
+            self.docker("cp", self.work / "stay", "cc:/stay")
+            self.docker("start", "cc")
+
     def test_nothing_stays_mounted(self):
         self.docker("run", "-d", "--name", "cc", "busybox", "sleep", "1000")
         before = pathlib.Path(f"/proc/{self.daemon.process.pid}/mountinfo").read_text()
@@ -605,6 +636,34 @@ class Commit(Files):
         self.assertIn("begins with .wh.", done.stderr)
         self.assertEqual(self.out("images", "-q", "made:4"), "")
         self.assertEqual(self.out("inspect", "--format", "{{.State.Status}}", "cc"), "running")
+
+    def test_the_daemon_ends_in_the_middle(self):
+        """What was paused for the commit goes on when a gruad is there again; what its user paused stays."""
+        self.docker("run", "-d", "--name", "cc", "busybox", "sh", "-c", "for i in 1 2 3 4 5 6 7 8; do dd if=/dev/urandom of=/$i bs=1M count=16; done; touch /done; sleep 1000")
+        self.docker("run", "-d", "--name", "still", "busybox", "sleep", "1000")
+        self.docker("pause", "still")
+        wait_until("it wrote", lambda: self.docker("exec", "cc", "ls", "/done", check=False).returncode == 0)
+        status = lambda: self.out("inspect", "--format", "{{.State.Status}}", "cc")
+        for end in (self.daemon.kill, self.daemon.stop):
+            client = subprocess.Popen([DOCKER, "commit", "cc"], env=self.daemon.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            wait_until("it is paused", lambda: status() == "paused")
+            end()
+            client.wait(20 * PATIENCE)
+            self.daemon.start()
+            self.assertEqual(status(), "running")
+            self.assertEqual(self.docker("exec", "cc", "echo", "on").stdout, "on\n")
+        self.assertEqual(self.out("inspect", "--format", "{{.State.Status}}", "still"), "paused")
+        self.docker("unpause", "still")
+
+    def test_a_client_that_leaves_in_the_middle(self):
+        self.docker("run", "-d", "--name", "cc", "busybox", "sh", "-c", "for i in 1 2 3 4; do dd if=/dev/urandom of=/$i bs=1M count=16; done; touch /done; sleep 1000")
+        wait_until("it wrote", lambda: self.docker("exec", "cc", "ls", "/done", check=False).returncode == 0)
+        status = lambda: self.out("inspect", "--format", "{{.State.Status}}", "cc")
+        client = subprocess.Popen([DOCKER, "commit", "cc"], env=self.daemon.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_until("it is paused", lambda: status() == "paused")
+        client.kill()
+        client.wait()
+        wait_until("it goes on", lambda: status() == "running")
 
     def test_only_the_configuration(self):
         self.docker("create", "--name", "cc", "busybox", "true")

@@ -1,6 +1,6 @@
-#include "api/transfers.hpp"
+#include "api/progress.hpp"
 
-#include "base/error.hpp"
+#include "base/fd.hpp"
 
 #include <fcntl.h>
 #include <boost/asio/as_tuple.hpp>
@@ -11,14 +11,13 @@
 #include <boost/json.hpp>
 #include <deque>
 #include <map>
-#include <optional>
+#include <mutex>
 
 namespace grua::api {
 namespace {
 
 using boost::json::object;
 
-constexpr std::size_t transfers_limit = 256;
 constexpr int pipe_size = 1 << 20;
 constexpr std::size_t piece_size = std::size_t{256} << 10U;
 
@@ -55,30 +54,6 @@ std::string status_line(const std::string& id, const std::string& status) {
     object out{{"status", status}};
     if (!id.empty()) out["id"] = id;
     return line_of(out);
-}
-
-void Transfers::stop() {
-    std::list<Running> running;
-    {
-        const std::scoped_lock lock{mutex_};
-        running.swap(running_);
-    }
-    for (Running& each : running) each.thread.request_stop();
-}
-
-std::stop_source Transfers::start(Work work) {
-    const std::scoped_lock lock{mutex_};
-    std::erase_if(running_, [](const Running& each) { return *each.done; });
-    if (running_.size() >= transfers_limit) fail(ErrorKind::unavailable, "too many transfers are under way");
-    const auto done = std::make_shared<bool>(false);
-    auto run = [this, done, work = std::move(work)](const std::stop_token& stop) {
-        work(stop);
-        const std::scoped_lock finished{mutex_};
-        *done = true;
-    };
-    Running& running = running_.emplace_back(std::jthread{}, done);
-    running.thread = std::jthread(std::move(run));
-    return running.thread.get_stop_source();
 }
 
 struct ProgressStream::State {

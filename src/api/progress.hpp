@@ -1,0 +1,46 @@
+// What a transfer says or writes in its thread, on the way to the client.
+#pragma once
+
+#include "api/exchange.hpp"
+#include "base/transfers.hpp"
+#include "images/image_store.hpp"
+
+#include <boost/json/object.hpp>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <string>
+
+namespace grua::api {
+
+/// Lines from a transfer's thread to its answer. A client that reads slowly gets fewer bars, and every line; it slows nothing.
+class ProgressStream {
+public:
+    explicit ProgressStream(const asio::any_io_executor& loop);
+    ~ProgressStream();
+
+    // From any thread.
+    void bar(const images::Progress& progress);
+    void line(std::string text);
+    void aux(const boost::json::object& value);
+    void close(std::exception_ptr error);
+
+    /// Writes what comes until close(), beginning the answer with the first line; throws the error if nothing was written
+    /// before it, else writes it as the stream's last line.
+    asio::awaitable<void> write_to(Exchange& exchange);
+
+private:
+    struct State;
+    std::shared_ptr<State> state_;
+};
+
+/// {"stream":…}, {"status":…,"id":…}, {"aux":…} and the error's line, as Docker's clients read them.
+std::string stream_line(const std::string& text);
+std::string status_line(const std::string& id, const std::string& status);
+
+/// What `work` writes to the descriptor becomes the answer's body. An error before the first byte is the answer; a later one
+/// breaks the connection, so that the client knows that it has not everything.
+asio::awaitable<void> send_written(const asio::any_io_executor& loop, Transfers& transfers, Exchange& exchange,
+                                   std::string_view content_type, std::function<void(int fd)> work);
+
+}  // namespace grua::api

@@ -1,0 +1,43 @@
+#include "base/transfers.hpp"
+
+#include "base/error.hpp"
+
+#include <algorithm>
+
+namespace grua {
+namespace {
+
+constexpr std::size_t limit = 1000;
+
+}  // namespace
+
+/// Under the lock. A thread that says that it is done waits for nobody any more.
+void Transfers::forget_ended() {
+    std::erase_if(running_, [](const Running& each) { return *each.done; });
+}
+
+bool Transfers::stop(std::chrono::milliseconds patience) {
+    std::unique_lock lock{mutex_};
+    for (Running& each : running_) each.thread.request_stop();
+    const bool all = ended_.wait_for(lock, patience, [&] { return std::ranges::all_of(running_, [](const Running& each) { return *each.done; }); });
+    if (all) forget_ended();
+    return all;
+}
+
+std::stop_source Transfers::start(Work work) {
+    const std::scoped_lock lock{mutex_};
+    forget_ended();
+    if (running_.size() >= limit) fail(ErrorKind::unavailable, "too many transfers are under way");
+    const auto done = std::make_shared<bool>(false);
+    auto run = [this, done, work = std::move(work)](const std::stop_token& stop) mutable {
+        work(stop);
+        work = {};
+        const std::scoped_lock finished{mutex_};
+        *done = true;
+        ended_.notify_all();
+    };
+    std::jthread thread(std::move(run));
+    return running_.emplace_back(std::move(thread), done).thread.get_stop_source();
+}
+
+}  // namespace grua
