@@ -225,10 +225,11 @@ int run(const std::vector<std::string>& arguments) {
     Transfers transfers;
     std::exception_ptr failure;
     {
-        engine::Engine engine{loop.get_executor(),
-                              pool,
-                              engine_options(options),
-                              {.database = database, .layers = layers, .images = images, .volumes = volumes, .networks = networks, .transfers = transfers}};
+        engine::Engine engine{
+            loop.get_executor(),
+            pool,
+            engine_options(options),
+            {.database = database, .layers = layers, .images = images, .volumes = volumes, .networks = networks, .transfers = transfers}};
         const api::Services services{
             .engine = engine, .pool = pool, .settings = settings, .registry = registry, .signatures = signatures, .transfers = transfers};
         api::Server server{loop.get_executor(), services};

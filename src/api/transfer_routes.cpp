@@ -1,7 +1,7 @@
 // Images on their way in and out: pull, push, load, save, import; and what registries are asked besides.
-#include "api/progress.hpp"
 #include "api/filters.hpp"
 #include "api/image_wire.hpp"
+#include "api/progress.hpp"
 #include "api/routes.hpp"
 #include "base/async.hpp"
 #include "base/files.hpp"

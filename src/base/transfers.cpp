@@ -19,7 +19,8 @@ void Transfers::forget_ended() {
 bool Transfers::stop(std::chrono::milliseconds patience) {
     std::unique_lock lock{mutex_};
     for (Running& each : running_) each.thread.request_stop();
-    const bool all = ended_.wait_for(lock, patience, [&] { return std::ranges::all_of(running_, [](const Running& each) { return *each.done; }); });
+    const bool all =
+        ended_.wait_for(lock, patience, [&] { return std::ranges::all_of(running_, [](const Running& each) { return *each.done; }); });
     if (all) forget_ended();
     return all;
 }

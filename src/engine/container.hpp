@@ -51,7 +51,7 @@ struct Container {
 
     std::shared_ptr<MonitorLink> link;  ///< While it runs.
     Fd pidfd;
-    std::shared_ptr<const void> layers;  ///< Its layers stay as they are while it runs.
+    std::shared_ptr<const void> layers;   ///< Its layers stay as they are while it runs.
     std::vector<PendingAttach> attaches;  ///< Clients that came before the start.
     std::list<std::weak_ptr<WaiterState>> waiters;
     RestartDelay delay;

@@ -58,7 +58,7 @@ struct Made {
 /// On the pool: gives every planned mount its source, fills volumes that are empty, makes the writable layer. Nothing where a
 /// layer is not unpacked.
 std::optional<Made> make(const Rooms& rooms, const std::string& id, const images::Image& image, const std::vector<PlannedMount>& planned,
-          bool auto_remove) {
+                         bool auto_remove) {
     Made out;
     Fd image_root;
     const auto is_missing = [&](const oci::Digest& each) { return !rooms.layers.find(each); };

@@ -30,7 +30,6 @@ std::string find_program(const std::string& given, const char* name) {
     return {};
 }
 
-
 Options complete(Options options) {
     options.runtime_path = find_program(options.runtime_path, "grua-runtime");
     options.init_path = find_program(options.init_path, "grua-init");

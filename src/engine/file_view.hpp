@@ -41,8 +41,8 @@ bool has_mount_points(const Root& root, const std::vector<ViewMount>& mounts);
 
 struct FileView {
     std::shared_ptr<const void> held;  ///< What is below the root stays as it is.
-    std::string attach_at;  ///< An empty folder of the host; covered in the view's own namespace only.
-    Fd root;                ///< A detached mount.
+    std::string attach_at;             ///< An empty folder of the host; covered in the view's own namespace only.
+    Fd root;                           ///< A detached mount.
     bool read_only_root = false;
     std::vector<ViewMount> mounts;
 };

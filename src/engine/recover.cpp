@@ -214,7 +214,8 @@ asio::awaitable<void> Engine::Impl::recover() {
                 if (!each.networks.empty()) each.record.networks = each.networks;
                 if (const auto bridge = each.record.networks.find("bridge"); bridge != each.record.networks.end())
                     each.record.sandbox_id = bridge->second.endpoint_id;
-                each.paused = is_frozen(cgroups, cgroup_path(each.record)) && !end_pause_for_commit(cgroups, cgroup_path(each.record), live_root + "/" + id);
+                each.paused = is_frozen(cgroups, cgroup_path(each.record)) &&
+                              !end_pause_for_commit(cgroups, cgroup_path(each.record), live_root + "/" + id);
                 each.layers = rooms.layers.hold_container(id);
                 if (auto attachment = attachment_of(each.record)) live.push_back(std::move(*attachment));
             } else {
