@@ -1,4 +1,5 @@
 // Files of containers: cp, export, diff, commit.
+#include "api/image_wire.hpp"
 #include "api/routes.hpp"
 #include "base/async.hpp"
 #include "base/encoding.hpp"
@@ -116,10 +117,7 @@ Answer container_commit(const Services& services, Exchange& exchange) {
             json::detail::read(given, options.config.emplace(), "");
     }
     if (const std::string_view repo = query.get("repo"); !repo.empty()) {
-        const std::string_view tag = query.get("tag");
-        std::string reference{repo};
-        if (!tag.empty()) reference += (tag.starts_with("sha256:") ? "@" : ":") + std::string(tag);
-        const oci::Reference parsed = oci::Reference::parse(reference);
+        const oci::Reference parsed = oci::Reference::parse(reference_of(repo, query.get("tag")));
         if (parsed.digest()) fail(ErrorKind::invalid_argument, "refusing to create a reference with a digest");
         options.reference = parsed.with_default_tag().familiar();
     }

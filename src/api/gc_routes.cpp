@@ -4,8 +4,6 @@
 #include "api/routes.hpp"
 #include "images/image_store.hpp"
 
-#include <boost/asio/this_coro.hpp>
-
 namespace grua::api {
 
 namespace {
@@ -46,26 +44,13 @@ Answer check_store(const Services& services, Exchange& exchange) {
     images::CheckRequest request;
     if (exchange.query().flag("repair")) request.registry = &services.registry;
     request.access.credentials = registry::parse_auth_header(exchange.head().header("x-registry-auth"));
-    const auto say = std::make_shared<ProgressStream>(co_await asio::this_coro::executor);
-    auto work = [&store = services.engine.rooms().images, request, say](const std::stop_token& stop) mutable {
-        std::exception_ptr error;
-        try {
-            request.access.stop = stop;
-            const images::CheckSums sums =
-                store.check(request, [&](const images::Finding& finding) { say->line(json_line(line_of(finding))); });
-            say->line(json_line(line_of(sums)));
-        } catch (...) {
-            error = std::current_exception();
-        }
-        say->close(error);
+    auto work = [&store = services.engine.rooms().images, request](const Say& say, const std::stop_token& stop) mutable {
+        request.access.stop = stop;
+        const images::CheckSums sums =
+            store.check(request, [&](const images::Finding& finding) { say->line(json_line(line_of(finding))); });
+        say->line(json_line(line_of(sums)));
     };
-    struct StopAtEnd {
-        std::stop_source source;
-        ~StopAtEnd() { source.request_stop(); }
-    } const guard{services.transfers.start(std::move(work))};
-    exchange.cancel_when_client_leaves();
-    co_await say->write_to(exchange);
-    co_await exchange.end();
+    co_await stream(services.transfers, exchange, true, std::move(work));
 }
 
 }  // namespace grua::api

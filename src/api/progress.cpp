@@ -7,6 +7,7 @@
 #include <boost/asio/experimental/concurrent_channel.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/read.hpp>
+#include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/json.hpp>
 #include <deque>
@@ -133,6 +134,28 @@ asio::awaitable<void> ProgressStream::write_to(Exchange& exchange) {
         }
         static_cast<void>(co_await state->wake.async_receive(quiet));
     }
+}
+
+asio::awaitable<void> stream(Transfers& transfers, Exchange& exchange, bool leaving_stops,
+                             std::function<void(const Say&, const std::stop_token&)> work) {
+    const auto say = std::make_shared<ProgressStream>(co_await asio::this_coro::executor);
+    auto run = [say, work = std::move(work)](const std::stop_token& stop) {
+        std::exception_ptr error;
+        try {
+            work(say, stop);
+        } catch (...) {
+            error = std::current_exception();
+        }
+        say->close(error);
+    };
+    struct StopAtEnd {
+        std::stop_source source;
+        ~StopAtEnd() { source.request_stop(); }
+    } const guard{transfers.start(std::move(run))};
+    if (leaving_stops) exchange.cancel_when_client_leaves();
+    co_await say->write_to(exchange);
+    if (!exchange.begun()) co_await exchange.begin(200, "application/json");
+    co_await exchange.end();
 }
 
 asio::awaitable<void> send_written(const asio::any_io_executor& loop, Transfers& transfers, Exchange& exchange,

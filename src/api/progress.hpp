@@ -34,6 +34,12 @@ private:
     std::shared_ptr<State> state_;
 };
 
+using Say = std::shared_ptr<ProgressStream>;
+
+/// Runs `work` on a thread of its own and streams what it says. A client that leaves stops it where `leaving_stops`.
+asio::awaitable<void> stream(Transfers& transfers, Exchange& exchange, bool leaving_stops,
+                             std::function<void(const Say&, const std::stop_token&)> work);
+
 /// {"stream":…}, {"status":…,"id":…}, {"aux":…} and the error's line, as Docker's clients read them.
 std::string stream_line(const std::string& text);
 std::string status_line(const std::string& id, const std::string& status);

@@ -15,39 +15,6 @@ namespace {
 
 images::ImageStore& store_of(const Services& services) { return services.engine.rooms().images; }
 
-/// Stops the transfer when the coroutine that answers for it ends.
-class StopAtEnd {
-public:
-    explicit StopAtEnd(std::stop_source source) : source_(std::move(source)) {}
-    StopAtEnd(const StopAtEnd&) = delete;
-    StopAtEnd& operator=(const StopAtEnd&) = delete;
-    ~StopAtEnd() { source_.request_stop(); }
-
-private:
-    std::stop_source source_;
-};
-
-using Say = std::shared_ptr<ProgressStream>;
-
-/// Runs `work` on a thread of its own and streams what it says. A client that leaves stops it where `leaving_stops`.
-Answer stream(const Services& services, Exchange& exchange, bool leaving_stops,
-              std::function<void(const Say&, const std::stop_token&)> work) {
-    const auto say = std::make_shared<ProgressStream>(co_await asio::this_coro::executor);
-    const StopAtEnd guard{services.transfers.start([say, work = std::move(work)](const std::stop_token& stop) {
-        std::exception_ptr error;
-        try {
-            work(say, stop);
-        } catch (...) {
-            error = std::current_exception();
-        }
-        say->close(error);
-    })};
-    if (leaving_stops) exchange.cancel_when_client_leaves();
-    co_await say->write_to(exchange);
-    if (!exchange.begun()) co_await exchange.begin(200, "application/json");
-    co_await exchange.end();
-}
-
 images::OnProgress bars_of(const Say& say) {
     return [say](const images::Progress& progress) {
         // What is about the whole and not about a layer has no bar, not even an empty one.
@@ -99,7 +66,7 @@ Answer pull(const Services& services, Exchange& exchange, const std::string& tex
             later(loop, [&services, id = result.image->id, name = reference.familiar()] { publish_image(services, "pull", name, id); });
         }
     };
-    co_await stream(services, exchange, true, std::move(work));
+    co_await stream(services.transfers, exchange, true, std::move(work));
 }
 
 Answer import(const Services& services, Exchange& exchange) {
@@ -124,7 +91,7 @@ Answer import(const Services& services, Exchange& exchange) {
         later(loop,
               [&services, id, name = options.reference.empty() ? id : options.reference] { publish_image(services, "import", id, name); });
     };
-    co_await stream(services, exchange, false, std::move(work));
+    co_await stream(services.transfers, exchange, false, std::move(work));
 }
 
 Answer save(const Services& services, Exchange& exchange, std::vector<std::string> names) {
@@ -188,7 +155,7 @@ Answer image_push(const Services& services, Exchange& exchange) {
             });
         }
     };
-    co_await stream(services, exchange, true, std::move(work));
+    co_await stream(services.transfers, exchange, true, std::move(work));
 }
 
 Answer image_load(const Services& services, Exchange& exchange) {
@@ -211,7 +178,7 @@ Answer image_load(const Services& services, Exchange& exchange) {
             });
         }
     };
-    co_await stream(services, exchange, false, std::move(work));
+    co_await stream(services.transfers, exchange, false, std::move(work));
 }
 
 Answer image_save(const Services& services, Exchange& exchange) { return save(services, exchange, {exchange.name}); }

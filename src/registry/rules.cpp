@@ -20,16 +20,6 @@ namespace fs = std::filesystem;
 constexpr std::size_t file_limit = std::size_t{4} << 20U;
 constexpr unsigned byte_bits = 8;
 
-/// The file's text; nothing where there is none.
-std::optional<std::string> read_if_there(const std::string& path) {
-    try {
-        return read_file(path, file_limit);
-    } catch (const Error& error) {
-        if (error.kind() == ErrorKind::not_found) return std::nullopt;
-        throw;
-    }
-}
-
 std::string host_of(std::string_view authority) {
     if (authority.starts_with('[')) {
         const std::size_t close = authority.find(']');
@@ -99,6 +89,15 @@ std::string_view behind(std::string_view name, std::string_view prefix) {
 }
 
 }  // namespace
+
+std::optional<std::string> read_if_there(const std::string& path) {
+    try {
+        return read_file(path, file_limit);
+    } catch (const Error& error) {
+        if (error.kind() == ErrorKind::not_found) return std::nullopt;
+        throw;
+    }
+}
 
 bool has_prefix(std::string_view name, std::string_view prefix) {
     if (prefix.starts_with("*.")) {

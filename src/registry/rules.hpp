@@ -71,6 +71,9 @@ Rule parse_hosts_toml(std::string_view text, const std::string& file, const std:
 /// `text` of a configuration file as a Location. Throws invalid_argument.
 Location parse_location(std::string_view text);
 
+/// A configuration file's text; nothing where there is none.
+std::optional<std::string> read_if_there(const std::string& path);
+
 /// One host that is asked for one repository.
 struct Endpoint {
     Location location;

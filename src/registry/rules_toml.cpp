@@ -1,99 +1,26 @@
-// The three files in TOML. Only this file sees the parser.
+// The three files in TOML.
 #include "base/error.hpp"
 #include "base/files.hpp"
 #include "base/text.hpp"
 #include "registry/rules.hpp"
-
-#define TOML_HEADER_ONLY 1
-#define TOML_ENABLE_FORMATTERS 0
-#include <toml++/toml.h>
+#include "registry/toml_reader.hpp"
 
 #include <algorithm>
-#include <initializer_list>
 
 namespace grua::registry {
 namespace {
 
-constexpr std::size_t rule_limit = 10'000;
 constexpr std::size_t secret_limit = 64 * 1024;
 
-/// A table of a file, for errors that say where.
-class Reader {
-public:
-    Reader(const toml::table& table, const std::string& file) : table_(&table), file_(&file) {}
-
-    [[noreturn]] void refuse(const toml::node& node, const std::string& why) const {
-        fail(ErrorKind::invalid_argument, "{}:{}: {}", *file_, node.source().begin.line, why);
-    }
-    void refuse_unknown(std::initializer_list<std::string_view> known) const {
-        for (const auto& [key, value] : *table_) {
-            if (std::ranges::find(known, key.str()) == known.end()) refuse(value, fmt::format("unknown key \"{}\"", key.str()));
-        }
-    }
-    std::string text(std::string_view key) const {
-        const toml::node* node = table_->get(key);
-        if (!node) return {};
-        if (!node->is_string()) refuse(*node, fmt::format("{} has to be a text", key));
-        return node->as_string()->get();
-    }
-    bool flag(std::string_view key, bool otherwise = false) const {
-        const toml::node* node = table_->get(key);
-        if (!node) return otherwise;
-        if (!node->is_boolean()) refuse(*node, fmt::format("{} has to be true or false", key));
-        return node->as_boolean()->get();
-    }
-    /// A text or a list of texts.
-    std::vector<std::string> texts(std::string_view key) const {
-        const toml::node* node = table_->get(key);
-        std::vector<std::string> out;
-        if (!node) return out;
-        if (node->is_string()) return {node->as_string()->get()};
-        if (!node->is_array()) refuse(*node, fmt::format("{} has to be a list of texts", key));
-        for (const toml::node& each : *node->as_array()) {
-            if (!each.is_string()) refuse(each, fmt::format("{} has to be a list of texts", key));
-            out.push_back(each.as_string()->get());
-        }
-        return out;
-    }
-    template <typename Body>
-    void each_table(std::string_view key, Body&& body) const {
-        const toml::node* node = table_->get(key);
-        if (!node) return;
-        const toml::array* list = node->as_array();
-        if (!list || list->size() > rule_limit) refuse(*node, fmt::format("[[{}]] has to be a list of tables", key));
-        for (const toml::node& each : *list) {
-            if (!each.is_table()) refuse(each, fmt::format("[[{}]] has to be a list of tables", key));
-            body(Reader{*each.as_table(), *file_});
-        }
-    }
-    const toml::table& table() const noexcept { return *table_; }
-    const std::string& file() const noexcept { return *file_; }
-
-    Location location(std::string_view text) const {
-        try {
-            return parse_location(text);
-        } catch (const Error& error) {
-            refuse(*table_, error.what());
-        }
-    }
-
-private:
-    const toml::table* table_;
-    const std::string* file_;
-};
-
-template <typename Body>
-auto read(std::string_view text, const std::string& file, Body&& body) {
-    toml::table table;
+Location location_of(const TomlReader& reader, std::string_view text) {
     try {
-        table = toml::parse(text, file);
-    } catch (const toml::parse_error& error) {
-        fail(ErrorKind::invalid_argument, "{}:{}: {}", file, error.source().begin.line, error.description());
+        return parse_location(text);
+    } catch (const Error& error) {
+        reader.refuse(reader.table(), error.what());
     }
-    return body(Reader{table, file});
 }
 
-std::map<std::string, std::string> read_aliases(const Reader& reader) {
+std::map<std::string, std::string> read_aliases(const TomlReader& reader) {
     std::map<std::string, std::string> out;
     const toml::node* node = reader.table().get("aliases");
     if (!node) return out;
@@ -107,7 +34,7 @@ std::map<std::string, std::string> read_aliases(const Reader& reader) {
     return out;
 }
 
-void read_secrets(const Reader& reader, Location& location) {
+void read_secrets(const TomlReader& reader, Location& location) {
     location.credentials.username = reader.text("username");
     location.credentials.password = reader.text("password");
     location.credentials.identity_token = reader.text("identity-token");
@@ -121,7 +48,7 @@ void read_secrets(const Reader& reader, Location& location) {
     location.headers = reader.texts("headers");
 }
 
-PullBy pull_by(const Reader& reader, std::string_view key) {
+PullBy pull_by(const TomlReader& reader, std::string_view key) {
     const std::string text = reader.text(key);
     if (text.empty() || text == "all") return PullBy::all;
     if (text == "digest-only") return PullBy::digest;
@@ -129,7 +56,7 @@ PullBy pull_by(const Reader& reader, std::string_view key) {
     reader.refuse(reader.table(), fmt::format("{} has to be \"all\", \"digest-only\" or \"tag-only\"", key));
 }
 
-Rule read_rule(const Reader& reader, bool ours) {
+Rule read_rule(const TomlReader& reader, bool ours) {
     Rule rule;
     rule.source = reader.file();
     rule.prefix = reader.text("prefix");
@@ -143,7 +70,7 @@ Rule read_rule(const Reader& reader, bool ours) {
                  reader.table().contains("client-certificate") || reader.table().contains("headers"));
     const bool wildcard = rule.prefix.starts_with("*.");
     if (!rule.blocked && (!location.empty() || (!wildcard && (insecure || has_more)))) {
-        rule.location = reader.location(location.empty() ? rule.prefix : location);
+        rule.location = location_of(reader, location.empty() ? rule.prefix : location);
         rule.location->insecure |= insecure;
     }
     const bool digests_only = reader.flag("mirror-by-digest-only");
@@ -151,12 +78,12 @@ Rule read_rule(const Reader& reader, bool ours) {
         rule.mirrors_only = reader.flag("mirrors-only");
         if (rule.location) read_secrets(reader, *rule.location);
     }
-    reader.each_table("mirror", [&](const Reader& mirror) {
+    reader.each_table("mirror", [&](const TomlReader& mirror) {
         if (ours) {
             mirror.refuse_unknown({"location", "insecure", "pull", "username", "password", "password-file", "identity-token", "ca",
                                    "client-certificate", "client-key", "headers"});
         }
-        Location& to = rule.mirrors.emplace_back(mirror.location(mirror.text("location")));
+        Location& to = rule.mirrors.emplace_back(location_of(mirror, mirror.text("location")));
         to.insecure |= mirror.flag("insecure");
         to.by = pull_by(mirror, ours ? "pull" : "pull-from-mirror");
         if (digests_only) to.by = PullBy::digest;
@@ -166,10 +93,10 @@ Rule read_rule(const Reader& reader, bool ours) {
     return rule;
 }
 
-RuleFile read_rules(const Reader& reader, bool ours) {
+RuleFile read_rules(const TomlReader& reader, bool ours) {
     RuleFile out;
     if (ours) reader.refuse_unknown({"registry", "aliases", "limits"});
-    reader.each_table("registry", [&](const Reader& each) {
+    reader.each_table("registry", [&](const TomlReader& each) {
         if (ours) {
             each.refuse_unknown({"prefix", "location", "blocked", "insecure", "mirrors-only", "mirror-by-digest-only", "mirror", "username",
                                  "password", "password-file", "identity-token", "ca", "client-certificate", "client-key", "headers"});
@@ -180,11 +107,11 @@ RuleFile read_rules(const Reader& reader, bool ours) {
     return out;
 }
 
-Limits read_limits(const Reader& reader, Limits limits) {
+Limits read_limits(const TomlReader& reader, Limits limits) {
     const toml::node* node = reader.table().get("limits");
     if (!node) return limits;
     if (!node->is_table()) reader.refuse(*node, "[limits] has to be a table of numbers");
-    const Reader table{*node->as_table(), reader.file()};
+    const TomlReader table{*node->as_table(), reader.file()};
     table.refuse_unknown({"connect-seconds", "stall-seconds", "stall-bytes", "attempts", "retry-after-seconds", "connections"});
     const auto number = [&](std::string_view key, std::int64_t otherwise, std::int64_t most) {
         const toml::node* value = table.table().get(key);
@@ -208,7 +135,7 @@ std::string beside(const std::string& file, const std::string& path) {
 }
 
 /// What a host of hosts.toml may have; the file's top level has the same for the server.
-void read_containerd_host(const Reader& reader, Location& location) {
+void read_containerd_host(const TomlReader& reader, Location& location) {
     for (const std::string& each : reader.texts("ca")) location.tls.authorities.push_back(beside(reader.file(), each));
     if (const toml::node* client = reader.table().get("client")) {
         if (client->is_string()) {
@@ -237,7 +164,7 @@ void read_containerd_host(const Reader& reader, Location& location) {
         if (!reader.flag("override_path") && !location.api.ends_with("/v2")) location.api += "/v2";
     }
     if (const toml::node* header = reader.table().get("header"); header && header->is_table()) {
-        const Reader headers{*header->as_table(), reader.file()};
+        const TomlReader headers{*header->as_table(), reader.file()};
         for (const auto& [key, value] : headers.table()) {
             for (const std::string& each : headers.texts(key.str())) location.headers.push_back(fmt::format("{}: {}", key.str(), each));
         }
@@ -247,7 +174,7 @@ void read_containerd_host(const Reader& reader, Location& location) {
 }  // namespace
 
 RuleFile parse_registries_toml(std::string_view text, const std::string& file, const Limits& otherwise) {
-    return read(text, file, [&](const Reader& reader) {
+    return read_toml(text, file, [&](const TomlReader& reader) {
         RuleFile out = read_rules(reader, true);
         out.limits = read_limits(reader, otherwise);
         return out;
@@ -255,17 +182,17 @@ RuleFile parse_registries_toml(std::string_view text, const std::string& file, c
 }
 
 RuleFile parse_registries_conf(std::string_view text, const std::string& file) {
-    return read(text, file, [](const Reader& reader) { return read_rules(reader, false); });
+    return read_toml(text, file, [](const TomlReader& reader) { return read_rules(reader, false); });
 }
 
 Rule parse_hosts_toml(std::string_view text, const std::string& file, const std::string& host) {
-    return read(text, file, [&](const Reader& reader) {
+    return read_toml(text, file, [&](const TomlReader& reader) {
         Rule rule;
         rule.prefix = host;
         rule.source = file;
         const std::string server = reader.text("server");
         if (!server.empty() || host != "_default") {
-            rule.location = reader.location(!server.empty() ? server : host == hub_domain ? std::string(hub_registry) : host);
+            rule.location = location_of(reader, !server.empty() ? server : host == hub_domain ? std::string(hub_registry) : host);
             read_containerd_host(reader, *rule.location);
             // Without a server line the registry's own host is asked last, and it needs no ns.
             rule.location->namespace_query = rule.location->authority != host && rule.location->authority != hub_registry;
@@ -277,8 +204,8 @@ Rule parse_hosts_toml(std::string_view text, const std::string& file, const std:
         std::vector<std::pair<unsigned, Location>> ordered;
         for (const auto& [key, value] : *hosts->as_table()) {
             if (!value.is_table()) reader.refuse(value, "a host has to be a table");
-            const Reader each{*value.as_table(), file};
-            Location location = each.location(key.str());
+            const TomlReader each{*value.as_table(), file};
+            Location location = location_of(each, key.str());
             read_containerd_host(each, location);
             location.namespace_query = true;
             ordered.emplace_back(value.source().begin.line, std::move(location));
