@@ -78,7 +78,7 @@ TEST_F(SignaturesTest, a_wrong_file_is_refused_with_its_line) {
     EXPECT_EQ(error_of("[[policy]]\nprefix = \"a\"\nrequire = \"maybe\"\n"),
               "signatures.toml:1: require has to be \"signature\", \"nothing\" or \"refuse\"");
     EXPECT_EQ(error_of("[[policy]]\nprefix = \"a\"\nkey = 1\n"), "signatures.toml:3: unknown key \"key\"");
-    EXPECT_EQ(error_of("[policies]\n"), "signatures.toml:1: only [[policy]] tables are known");
+    EXPECT_EQ(error_of("[policies]\n"), "signatures.toml:1: unknown key \"policies\"");
     EXPECT_NO_THROW(SignaturePolicy{file("none.toml")});
 }
 
