@@ -49,6 +49,8 @@ int status_of(const Error& error) noexcept {
             return 409;
         case ErrorKind::not_modified:
             return 304;
+        case ErrorKind::unauthorized:
+            return 401;
         case ErrorKind::forbidden:
             return 403;
         case ErrorKind::unavailable:

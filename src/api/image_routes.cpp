@@ -19,7 +19,8 @@ images::UsedBy used_by(const Services& services) {
     return [&engine = services.engine](const std::string& id) {
         std::vector<images::ContainerUse> out;
         for (const engine::RecordPtr& record : engine.using_image(id)) {
-            out.push_back({.container_id = record->id, .running = engine::is_running(record->state.status)});
+            out.push_back(
+                {.container_id = record->id, .running = engine::is_running(record->state.status), .manifest = record->image_manifest});
         }
         return out;
     };
@@ -68,21 +69,7 @@ std::string reference_of(std::string_view repo, std::string_view tag) {
 }
 
 asio::awaitable<std::map<std::string, std::int64_t>> shared_sizes(const Services& services, std::vector<images::ImagePtr> images) {
-    auto work = [images = std::move(images), &layers = services.engine.rooms().layers] {
-        std::map<oci::Digest, int> users;
-        for (const images::ImagePtr& image : images) {
-            for (const oci::Digest& each : image->diff_ids) ++users[each];
-        }
-        std::map<oci::Digest, std::uint64_t> sizes;
-        for (const layers::Layer& layer : layers.list()) sizes[layer.diff_id] = users[layer.diff_id] > 1 ? layer.size : 0;
-        std::map<std::string, std::int64_t> out;
-        for (const images::ImagePtr& image : images) {
-            std::uint64_t sum = 0;
-            for (const oci::Digest& each : image->diff_ids) sum += sizes[each];
-            out[image->id] = static_cast<std::int64_t>(sum);
-        }
-        return out;
-    };
+    auto work = [images = std::move(images), &store = store_of(services)] { return store.shared_sizes(images); };
     co_return co_await offload(services.pool, std::move(work));
 }
 
@@ -107,7 +94,7 @@ wire::ImageSummary image_summary(const images::Image& image) {
             .repo_tags = image.repo_tags,
             .repo_digests = image.repo_digests,
             .created = seconds_of(image.created),
-            .size = static_cast<std::int64_t>(image.size),
+            .size = static_cast<std::int64_t>(image.total_size),
             .labels = image.config.config.labels,
             .descriptor = image.target};
 }
@@ -150,7 +137,7 @@ wire::ImageInspect image_inspect_of(const images::Image& image) {
     out.variant = image.config.variant;
     out.os = image.config.os;
     out.os_version = image.config.os_version;
-    out.size = static_cast<std::int64_t>(image.size);
+    out.size = static_cast<std::int64_t>(image.total_size);
     for (const oci::Digest& digest : image.diff_ids) out.root_fs.layers.push_back(digest.text());
     out.metadata.last_tag_time = format_time(image.last_tagged);
     out.descriptor = image.target;
@@ -235,10 +222,22 @@ Answer image_tag(const Services& services, Exchange& exchange) {
     co_await exchange.send_empty(201);
 }
 
+/// Who names platforms wants the others to stay.
+Answer remove_platforms(const Services& services, Exchange& exchange) {
+    if (!exchange.query().flag("force"))
+        fail(ErrorKind::invalid_argument, "Content will be removed from all images referencing this variant. Use --force to force delete.");
+    std::vector<oci::Platform> platforms;
+    for (const std::string& text : exchange.query().all("platforms")) platforms.push_back(platform_of(text));
+    images::ImageStore& store = store_of(services);
+    const auto removed = co_await offload(services.pool, [&store, name = exchange.name, platforms, users = used_by(services)] {
+        return store.remove_platforms(name, platforms, users);
+    });
+    co_await send_json(exchange, 200, tell_removed(services, removed));
+}
+
 Answer image_remove(const Services& services, Exchange& exchange) {
     images::ImageStore& store = store_of(services);
-    // Who names platforms wants the others to stay.
-    if (!exchange.query().all("platforms").empty()) fail(ErrorKind::not_implemented, "not implemented: removal of single platforms");
+    if (!exchange.query().all("platforms").empty()) co_return co_await remove_platforms(services, exchange);
     const images::RemoveOptions options{.force = exchange.query().flag("force"), .prune_parents = !exchange.query().flag("noprune")};
     const auto removed = co_await offload(
         services.pool, [&store, name = exchange.name, options, users = used_by(services)] { return store.remove(name, options, users); });

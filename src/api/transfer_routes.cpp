@@ -5,8 +5,10 @@
 #include "api/routes.hpp"
 #include "base/async.hpp"
 #include "base/files.hpp"
+#include "base/pipe.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <boost/asio/post.hpp>
 #include <boost/asio/this_coro.hpp>
 
@@ -69,10 +71,32 @@ Answer pull(const Services& services, Exchange& exchange, const std::string& tex
     co_await stream(services.transfers, exchange, true, std::move(work));
 }
 
+/// From a URL, while it is downloaded.
+std::string import_from(const Services& services, images::ImportOptions options, const Say& say, const std::stop_token& stop) {
+    say->line(status_line({}, "Downloading from " + options.source));
+    std::atomic<std::uint64_t> total = 0;
+    const auto fetch = [&](int out) {
+        services.registry.download(
+            options.source, [&](std::optional<std::uint64_t> size) { total = size.value_or(0); },
+            [&](std::string_view bytes) { write_all(out, bytes, "download"); }, stop);
+    };
+    return through_pipe(fetch, [&](int in, const std::function<void()>& whole) {
+        options.whole = whole;
+        return store_of(services).import(in, options, [&](const images::Progress& each) {
+            images::Progress bar = each;
+            bar.total = total;
+            if (total > 0) say->bar(bar);
+        });
+    });
+}
+
 Answer import(const Services& services, Exchange& exchange) {
     const Query& query = exchange.query();
-    if (query.get("fromSrc") != "-") fail(ErrorKind::not_implemented, "not implemented: import from a URL");
     images::ImportOptions options;
+    options.source = query.get("fromSrc");
+    // As Docker has it: what is neither a stream nor a URL is a host.
+    const bool remote = options.source != "-";
+    if (remote && !options.source.contains("://")) options.source.insert(0, "http://");
     options.reference = reference_of(query.get("repo"), query.get("tag"));
     options.message = query.get("message");
     images::apply_changes(options.config, query.all("changes"));
@@ -82,16 +106,16 @@ Answer import(const Services& services, Exchange& exchange) {
         }
         options.architecture = platform->architecture + (platform->variant.empty() ? "" : "/" + platform->variant);
     }
-    const auto input = std::make_shared<Fd>(exchange.body_pipe());
+    const auto input = std::make_shared<Fd>(remote ? Fd{} : exchange.body_pipe());
     const auto loop = co_await asio::this_coro::executor;
-    auto work = [&services, input, options, loop](const Say& say, const std::stop_token&) {
+    auto work = [&services, input, options, loop](const Say& say, const std::stop_token& stop) {
         const Fd own = std::move(*input);
-        const std::string id = store_of(services).import(own.get(), options);
+        const std::string id = own ? store_of(services).import(own.get(), options) : import_from(services, options, say, stop);
         say->line(status_line({}, id));
         later(loop,
               [&services, id, name = options.reference.empty() ? id : options.reference] { publish_image(services, "import", id, name); });
     };
-    co_await stream(services.transfers, exchange, false, std::move(work));
+    co_await stream(services.transfers, exchange, remote, std::move(work));
 }
 
 Answer save(const Services& services, Exchange& exchange, std::vector<std::string> names) {

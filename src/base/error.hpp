@@ -14,7 +14,7 @@
 namespace grua {
 
 /// What a failure means to the caller. The API maps it to an HTTP status, the CLI to an exit status.
-enum class ErrorKind { invalid_argument, not_found, conflict, not_modified, forbidden, unavailable, not_implemented, system };
+enum class ErrorKind { invalid_argument, not_found, conflict, not_modified, unauthorized, forbidden, unavailable, not_implemented, system };
 
 class Error : public std::exception {
 public:

@@ -11,7 +11,7 @@
 namespace grua::cli {
 namespace {
 
-std::filesystem::path testdata() { return std::filesystem::path(__FILE__).parent_path() / "testdata"; }
+std::filesystem::path testdata() { return GRUA_TESTDATA; }
 
 /// {cwd} stands for the folder that the docker CLI was started in.
 std::string read_cases() {

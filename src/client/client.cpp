@@ -15,6 +15,8 @@ ErrorKind kind_of(int status) {
             return ErrorKind::not_modified;
         case 400:
             return ErrorKind::invalid_argument;
+        case 401:
+            return ErrorKind::unauthorized;
         case 403:
             return ErrorKind::forbidden;
         case 404:

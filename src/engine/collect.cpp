@@ -123,7 +123,8 @@ std::vector<images::ContainerUse> Engine::Impl::uses_of_image(std::string_view i
     const std::lock_guard lock(snapshot_mutex);
     std::vector<images::ContainerUse> out;
     for (const auto& [id, record] : snapshot)
-        if (record->image_id == image_id) out.push_back({.container_id = id, .running = is_running(record->state.status)});
+        if (record->image_id == image_id)
+            out.push_back({.container_id = id, .running = is_running(record->state.status), .manifest = record->image_manifest});
     return out;
 }
 

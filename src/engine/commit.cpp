@@ -1,15 +1,13 @@
 // What a container changed, as a list and as an image.
 #include "base/files.hpp"
 #include "base/log.hpp"
+#include "base/pipe.hpp"
 #include "engine/engine_impl.hpp"
 #include "images/image_store.hpp"
 #include "layers/diff.hpp"
 
-#include <fcntl.h>
 #include <unistd.h>
 #include <algorithm>
-#include <array>
-#include <thread>
 
 namespace grua::engine {
 namespace {
@@ -58,47 +56,17 @@ oci::ImageRunConfig image_config_of(const ContainerConfig& config) {
     return out;
 }
 
-/// Packs into a pipe while the image room reads from it.
+/// Packed while the image room reads.
 std::string commit_layer(images::ImageStore& store, images::CommitRequest request, const Sides& sides) {
-    std::array<int, 2> ends{};
-    if (::pipe2(ends.data(), O_CLOEXEC) != 0) fail_errno("make a pipe");
-    Fd reading{ends[0]};
-    std::exception_ptr failure;
-    std::string id;
-    {
-        std::jthread packing{[&failure, &sides, writing = Fd{ends[1]}]() mutable {
-            const Fd own = std::move(writing);
-            try {
-                layers::FdSink sink{own.get()};
-                layers::pack_changes(sides.diff(), sink);
-            } catch (...) {
-                failure = std::current_exception();
-                // A tar that only ends would pass for the whole: this cannot be the beginning of an entry.
-                (void)!::write(own.get(), "broken off", 10);
-            }
-        }};
-        request.layer = reading.get();
-        try {
-            id = store.commit(request);
-        } catch (...) {
-            // Ends the packer, whose own failure would be the broken pipe.
-            reading = Fd{};
-            packing.join();
-            const bool ours = [&] {
-                try {
-                    if (failure) std::rethrow_exception(failure);
-                } catch (const Error& error) {
-                    return error.os_error() != EPIPE;
-                } catch (...) {
-                }
-                return false;
-            }();
-            if (ours) std::rethrow_exception(failure);
-            throw;
-        }
-    }
-    if (failure) std::rethrow_exception(failure);
-    return id;
+    const auto pack = [&](int out) {
+        layers::FdSink sink{out};
+        layers::pack_changes(sides.diff(), sink);
+    };
+    return through_pipe(pack, [&](int in, const std::function<void()>& whole) {
+        request.layer = in;
+        request.whole = whole;
+        return store.commit(request);
+    });
 }
 
 }  // namespace
@@ -160,19 +128,17 @@ asio::awaitable<std::string> Engine::Impl::commit(std::string reference, CommitO
 
     images::CommitRequest request;
     request.parent = record->image_id;
-    request.config = image_config_of(asked.config.value_or(record->config));
-    images::apply_changes(request.config, asked.changes);
+    ContainerConfig config = asked.config.value_or(record->config);
     if (asked.config) {
-        ContainerConfig merged = *asked.config;
-        merge_image(merged, image_config_of(record->config));
+        merge_image(config, image_config_of(record->config));
         // In Docker's order: what was asked for, then the container's that is not in it.
-        merged.env = merge_env(asked.config->env, {});
+        config.env = merge_env(asked.config->env, {});
         const auto name_of = [](const std::string& text) { return text.substr(0, text.find('=')); };
         for (const std::string& each : record->config.env)
-            if (std::ranges::find(merged.env, name_of(each), name_of) == merged.env.end()) merged.env.push_back(each);
-        request.config = image_config_of(merged);
-        images::apply_changes(request.config, asked.changes);
+            if (std::ranges::find(config.env, name_of(each), name_of) == config.env.end()) config.env.push_back(each);
     }
+    request.config = image_config_of(config);
+    images::apply_changes(request.config, asked.changes);
     request.created_by = join(record->config.cmd.value_or(StringList{}), " ");
     const images::ImagePtr image = rooms.images.find(record->image_id);
     request.author = asked.author.empty() && image ? image->config.author : asked.author;

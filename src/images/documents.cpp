@@ -31,7 +31,7 @@ public:
     std::vector<Variant> variants;
     std::vector<oci::Digest> blobs;
     std::vector<oci::Digest> diff_ids;
-    std::uint64_t size = 0;
+    std::uint64_t size = 0;  // of blobs and unpacked layers
 
 private:
     std::string text(const oci::Descriptor& descriptor, std::size_t limit) const {
@@ -72,8 +72,12 @@ private:
             const oci::ImageConfig config = oci::parse_image_config(text(manifest.config, oci::image_config_size_limit));
             if (variant.platform.os.empty()) variant.platform = {config.architecture, config.os, config.variant, config.os_version};
             for (const oci::Digest& diff_id : oci::diff_ids(config)) {
-                if (std::ranges::find(diff_ids, diff_id) == diff_ids.end()) diff_ids.push_back(diff_id);
-                if (const auto layer = layers_.find(diff_id)) variant.unpacked_size += layer->size;
+                const bool is_new = std::ranges::find(diff_ids, diff_id) == diff_ids.end();
+                if (is_new) diff_ids.push_back(diff_id);
+                const auto layer = layers_.find(diff_id);
+                if (!layer) continue;
+                variant.unpacked_size += layer->size;
+                if (is_new) size += layer->size;
             }
         }
         for (const oci::Descriptor& layer : manifest.layers) complete = note(layer, &variant) && complete;
@@ -146,7 +150,7 @@ std::shared_ptr<Image> read_image(const content::ContentStore& content, const la
     image->diff_ids = std::move(documents.diff_ids);
     image->layers = manifest.layers;
     image->size = chosen->unpacked_size;
-    image->content_size = reader.size;
+    image->total_size = platform ? chosen->content_size + chosen->unpacked_size : reader.size;
     image->variants = std::move(reader.variants);
     image->blobs = std::move(reader.blobs);
     image->all_diff_ids = std::move(reader.diff_ids);

@@ -40,8 +40,8 @@ struct Image {
     std::string raw_config;             ///< The document's bytes.
     std::vector<oci::Digest> diff_ids;  ///< The lowest first; for LayerStore::prepare.
     std::vector<oci::Descriptor> layers;
-    std::uint64_t size = 0;          ///< Bytes of all layers' files.
-    std::uint64_t content_size = 0;  ///< Bytes of `blobs`.
+    std::uint64_t size = 0;        ///< Bytes of all layers' files.
+    std::uint64_t total_size = 0;  ///< Bytes of `blobs` and of the files of `all_diff_ids`.
 
     /// What keeps the image complete: all of its blobs that are here, and the layers of every variant.
     std::vector<oci::Digest> blobs;

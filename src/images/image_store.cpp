@@ -275,6 +275,28 @@ std::vector<HistoryLine> ImageStore::history(const Image& image) const {
     return out;
 }
 
+std::map<std::string, std::int64_t> ImageStore::shared_sizes(const std::vector<ImagePtr>& images) const {
+    std::map<oci::Digest, int> layer_users;
+    std::map<oci::Digest, int> blob_users;
+    for (const ImagePtr& image : images) {
+        for (const oci::Digest& each : image->all_diff_ids) ++layer_users[each];
+        for (const oci::Digest& each : image->blobs) ++blob_users[each];
+    }
+    std::map<std::string, std::int64_t> out;
+    for (const ImagePtr& image : images) {
+        std::uint64_t sum = 0;
+        for (const oci::Digest& each : image->all_diff_ids) {
+            if (layer_users[each] < 2) continue;
+            if (const auto layer = layers_.find(each)) sum += layer->size;
+        }
+        for (const oci::Digest& each : image->blobs) {
+            if (blob_users[each] > 1) sum += content_.size(each).value_or(0);
+        }
+        out[image->id] = static_cast<std::int64_t>(sum);
+    }
+    return out;
+}
+
 std::uint64_t ImageStore::disk_usage() const {
     std::uint64_t sum = 0;
     for (const oci::Digest& each : content_.list()) sum += content_.size(each).value_or(0);

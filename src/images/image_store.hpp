@@ -36,6 +36,7 @@ namespace grua::images {
 struct ContainerUse {
     std::string container_id;
     bool running = false;
+    std::string manifest;  ///< Of the variant that it was made from; may be empty.
 };
 /// Asked by remove() and prune(); must be callable on the pool.
 using UsedBy = std::function<std::vector<ContainerUse>(const std::string& image_id)>;
@@ -92,13 +93,15 @@ struct ImportOptions {
     std::string reference;  ///< May be empty.
     std::string message;    ///< history comment; "Imported from -" where empty
     std::string source = "-";
-    std::string architecture;    ///< "arm64", "arm/v7"; this machine's where empty.
-    oci::ImageRunConfig config;  ///< See apply_changes().
+    std::function<void()> whole;  ///< See through_pipe(); may be empty.
+    std::string architecture;     ///< "arm64", "arm/v7"; this machine's where empty.
+    oci::ImageRunConfig config;   ///< See apply_changes().
 };
 
 struct CommitRequest {
-    std::string parent;  ///< The image's ID; may be empty.
-    int layer = -1;      ///< The changes as a tar, read to its end.
+    std::string parent;           ///< The image's ID; may be empty.
+    int layer = -1;               ///< The changes as a tar, read to its end.
+    std::function<void()> whole;  ///< See through_pipe(); may be empty.
     oci::ImageRunConfig config;
     std::string created_by;
     std::string author;
@@ -159,12 +162,19 @@ public:
     /// conflict: with running containers and child images always, with more names or stopped containers unless forced.
     std::vector<Removed> remove(std::string_view reference, const RemoveOptions& options, const UsedBy& used_by);
 
+    /// These variants of an index go, others stay. Throws not_found where one is not here, conflict for the last one and for what
+    /// a container or another image uses.
+    std::vector<Removed> remove_platforms(std::string_view reference, const std::vector<oci::Platform>& platforms, const UsedBy& used_by);
+
     /// `all`: every image without a container; else those without a name, too. `keep` says which to leave (filters), may be empty.
     struct Pruned {
         std::vector<Removed> removed;
         std::uint64_t reclaimed = 0;
     };
     Pruned prune(bool all, const UsedBy& used_by, const std::function<bool(const Image&)>& keep = {});
+
+    /// Bytes of layers and blobs that each of `images` has in common with others of them, by its ID. Reads the sizes of files.
+    std::map<std::string, std::int64_t> shared_sizes(const std::vector<ImagePtr>& images) const;
 
     std::vector<HistoryLine> history(std::string_view reference) const;
     std::vector<HistoryLine> history(const Image& image) const;

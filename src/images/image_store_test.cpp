@@ -16,6 +16,9 @@ namespace {
 namespace fs = std::filesystem;
 
 /// A store of its own below a temporary folder, where `shell` makes archives.
+constexpr const char* named =
+    R"(,"annotations":{"io.containerd.image.name":"docker.io/library/two:1","org.opencontainers.image.ref.name":"1"})";
+
 class ImageStoreTest : public TestStore {
 protected:
     std::string digest(const std::string& name) const { return content::digest_of(read_file(folder_ + "/" + name)).text(); }
@@ -60,6 +63,20 @@ protected:
         replace_file(folder_ + "/o/index.json", index(entries));
         replace_file(folder_ + "/o/oci-layout", R"({"imageLayoutVersion":"1.0.0"})");
         shell("tar -C o -cf o.tar .");
+    }
+
+    /// An image for s390x and this machine, "two:1".
+    std::string load_index() {
+        make_docker_archive();
+        shell("mkdir r2 && echo other >r2/f && tar -C r2 -cf a/m.tar . && gzip -k a/m.tar");
+        const std::string platform = R"(,"platform":{{"os":"linux","architecture":"{}"}})";
+        const auto entry = [&](const std::string& architecture, const std::string& layer) {
+            return manifest(config_of({digest("a/" + layer)}, architecture), "a/" + layer + ".gz",
+                            fmt::format(fmt::runtime(platform), architecture));
+        };
+        const std::string host = oci::Platform::host().architecture;
+        write_layout(blob(index(entry("s390x", "m.tar") + "," + entry(host, "l.tar")), "index.v1+json", named));
+        return load("o.tar").at(0).id;
     }
 };
 
@@ -207,9 +224,6 @@ TEST_F(ImageStoreTest, images_that_share_layers_keep_them) {
     EXPECT_TRUE(layers_->list().empty());
 }
 
-constexpr const char* named =
-    R"(,"annotations":{"io.containerd.image.name":"docker.io/library/two:1","org.opencontainers.image.ref.name":"1"})";
-
 TEST_F(ImageStoreTest, loads_the_manifest_for_this_machine_of_a_nested_index) {
     make_docker_archive();
     const std::string diff = digest("a/l.tar");
@@ -234,16 +248,8 @@ TEST_F(ImageStoreTest, loads_the_manifest_for_this_machine_of_a_nested_index) {
 }
 
 TEST_F(ImageStoreTest, an_index_keeps_its_platforms) {
-    make_docker_archive();
-    shell("mkdir r2 && echo other >r2/f && tar -C r2 -cf a/m.tar . && gzip -k a/m.tar");
-    const std::string platform = R"(,"platform":{{"os":"linux","architecture":"{}"}})";
-    const auto entry = [&](const std::string& architecture, const std::string& layer) {
-        return manifest(config_of({digest("a/" + layer)}, architecture), "a/" + layer + ".gz",
-                        fmt::format(fmt::runtime(platform), architecture));
-    };
+    const std::string id = load_index();
     const std::string host = oci::Platform::host().architecture;
-    write_layout(blob(index(entry("s390x", "m.tar") + "," + entry(host, "l.tar")), "index.v1+json", named));
-    const std::string id = load("o.tar").at(0).id;
     const ImagePtr image = images_->get("two:1");
     ASSERT_EQ(image->variants.size(), 2U);
     EXPECT_TRUE(image->variants[0].available);
@@ -273,6 +279,40 @@ TEST_F(ImageStoreTest, an_index_keeps_its_platforms) {
     images_->load(input("all.tar").get(), {}, {oci::Platform::parse("linux/s390x")});
     EXPECT_EQ(images_->get("two:1")->config.architecture, "s390x");
     EXPECT_FALSE(images_->get("two:1")->variants[1].available);
+}
+
+TEST_F(ImageStoreTest, single_platforms_of_an_index_are_removed) {
+    const std::string id = load_index();
+    const oci::Platform other = oci::Platform::parse("linux/s390x");
+    images_->unpack(*images_->for_platform(images_->get(id), other));
+    const std::string manifest = images_->get(id)->variants[0].manifest.digest;
+    const auto error_of = [&](const oci::Platform& platform, const UsedBy& used_by) -> std::string {
+        try {
+            images_->remove_platforms("two:1", {platform}, used_by);
+        } catch (const Error& error) {
+            return error.what();
+        }
+        return "no error";
+    };
+    EXPECT_EQ(error_of(oci::Platform::parse("linux/riscv64"), {}), "image two:1 has no variant for linux/riscv64 here");
+    EXPECT_TRUE(
+        error_of(other, [&](const std::string&) { return std::vector{ContainerUse{"c1", false, manifest}}; }).contains("container c1"));
+    {
+        const auto lease = images_->hold(id);
+        EXPECT_TRUE(error_of(other, {}).contains("being created"));
+    }
+    const auto total = images_->get(id)->total_size;
+    const auto removed = images_->remove_platforms("two:1", {other}, {});
+    ASSERT_EQ(removed.size(), 1U);
+    EXPECT_EQ(removed[0].deleted, manifest);
+    EXPECT_FALSE(images_->get(id)->variants[0].available);
+    EXPECT_LT(images_->get(id)->total_size, total);
+    EXPECT_EQ(images_->get(id)->blobs.size(), 4U);
+    EXPECT_EQ(blobs_->list().size(), 4U);
+    EXPECT_EQ(layers_->list().size(), 1U);
+    EXPECT_TRUE(error_of(oci::Platform::host(), {}).contains("remove the image itself"));
+    open();
+    EXPECT_EQ(images_->get("two:1")->id, id);
 }
 
 TEST_F(ImageStoreTest, a_docker_archive_is_saved_as_it_came) {

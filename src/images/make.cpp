@@ -113,6 +113,7 @@ std::string ImageStore::import(int input, const ImportOptions& options, const On
     NewLayer layer = read_layer(input, content_, layers_, [&](std::uint64_t done) {
         if (progress) progress({"", "Importing", done, 0});
     });
+    if (options.whole) options.whole();
     oci::ImageConfig config;
     config.created = format_time(now());
     config.comment = options.message.empty() ? "Imported from " + options.source : options.message;
@@ -139,6 +140,7 @@ std::string ImageStore::commit(const CommitRequest& request) {
     const auto [parent, lease] = request.parent.empty() ? Acquired{} : acquire(request.parent);
     Claims claims{*this};
     NewLayer layer = read_layer(request.layer, content_, layers_, {});
+    if (request.whole) request.whole();
     oci::ImageConfig config;
     std::vector<oci::Descriptor> layers;
     if (parent) {

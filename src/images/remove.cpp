@@ -202,6 +202,55 @@ std::vector<Removed> ImageStore::take_out(std::string_view reference, const Remo
     return removed;
 }
 
+std::vector<Removed> ImageStore::remove_platforms(std::string_view reference, const std::vector<oci::Platform>& platforms,
+                                                  const UsedBy& used_by) {
+    std::vector<Removed> removed;
+    {
+        const std::scoped_lock lock{changing_};
+        const ImagePtr image = get(reference);
+        const auto is_here = [](const Variant& each) { return each.kind == Variant::Kind::image && each.available; };
+        std::set<std::string> going;
+        for (const oci::Platform& platform : platforms) {
+            // Not one that would merely run there.
+            const auto is_it = [&](const Variant& each) {
+                return is_here(each) && each.platform.fitness(platform) > 0 && platform.fitness(each.platform) > 0;
+            };
+            const auto found = std::ranges::find_if(image->variants, is_it);
+            if (found == image->variants.end())
+                fail(ErrorKind::not_found, "image {} has no variant for {} here", reference, platform.text());
+            going.insert(found->manifest.digest);
+        }
+        const auto stays = [&](const Variant& each) { return is_here(each) && !going.contains(each.manifest.digest); };
+        if (std::ranges::none_of(image->variants, stays))
+            fail(ErrorKind::conflict, "conflict: no other platform of image {} is here: remove the image itself", reference);
+        if (is_held(image->id))
+            fail(ErrorKind::conflict, "conflict: unable to delete {} (cannot be forced) - {}", short_id(image->id), being_created);
+        for (const ContainerUse& use : used_by ? used_by(image->id) : std::vector<ContainerUse>{}) {
+            if (going.contains(use.manifest))
+                fail(ErrorKind::conflict, "conflict: unable to delete {} (cannot be forced) - container {} is using it",
+                     short_id(use.manifest), short_id(use.container_id));
+        }
+        for (const auto& [id, other] : snapshot()->images) {
+            const auto uses = [&](const oci::Digest& each) { return going.contains(each.text()); };
+            if (id != image->id && std::ranges::any_of(other->blobs, uses))
+                fail(ErrorKind::conflict, "conflict: image {} has the same variant",
+                     other->repo_tags.empty() ? short_id(id) : other->repo_tags.front());
+        }
+        // What is said about a variant goes with it. Without the documents nothing holds their layers and configurations.
+        for (const Variant& each : image->variants) {
+            if (each.subject && going.contains(each.subject->text())) going.insert(each.manifest.digest);
+        }
+        for (const std::string& digest : going) {
+            content_.remove(oci::Digest::from(digest));
+            removed.push_back({"", digest, ""});
+        }
+        crash_point("images:variant-removed");
+        reload({image->id});
+    }
+    collect();
+    return removed;
+}
+
 ImageStore::Pruned ImageStore::prune(bool all, const UsedBy& used_by, const std::function<bool(const Image&)>& keep) {
     const std::uint64_t before = disk_usage();
     Pruned out;

@@ -8,10 +8,11 @@
 namespace grua::monitor {
 namespace {
 
-constexpr std::array<std::pair<ErrorKind, std::string_view>, 8> kinds{{{ErrorKind::invalid_argument, "invalid_argument"},
+constexpr std::array<std::pair<ErrorKind, std::string_view>, 9> kinds{{{ErrorKind::invalid_argument, "invalid_argument"},
                                                                        {ErrorKind::not_found, "not_found"},
                                                                        {ErrorKind::conflict, "conflict"},
                                                                        {ErrorKind::not_modified, "not_modified"},
+                                                                       {ErrorKind::unauthorized, "unauthorized"},
                                                                        {ErrorKind::forbidden, "forbidden"},
                                                                        {ErrorKind::unavailable, "unavailable"},
                                                                        {ErrorKind::not_implemented, "not_implemented"},

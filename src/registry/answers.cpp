@@ -113,7 +113,8 @@ std::optional<Complaint> complaint_of_challenge(const Response& response) {
 }
 
 ErrorKind kind_of(int status, std::string_view code) {
-    if (code == "DENIED" || code == "UNAUTHORIZED" || status == 401 || status == 403) return ErrorKind::forbidden;
+    if (code == "DENIED" || status == 403) return ErrorKind::forbidden;
+    if (code == "UNAUTHORIZED" || status == 401) return ErrorKind::unauthorized;
     if (status == 404 || code.ends_with("_UNKNOWN")) return ErrorKind::not_found;
     return ErrorKind::unavailable;
 }

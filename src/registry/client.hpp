@@ -149,6 +149,10 @@ public:
     std::vector<std::string> blob(const oci::Reference& repository, const oci::Descriptor& descriptor, std::uint64_t offset,
                                   const Sink& sink, const Access& access) const;
 
+    /// The file at an http or https URL; `begin` is told its size, where the host says it, before the first byte.
+    void download(std::string_view url, const std::function<void(std::optional<std::uint64_t> size)>& begin, const Sink& sink,
+                  const std::stop_token& stop) const;
+
     /// All tags, sorted as the registry sorts them; bounded.
     std::vector<std::string> tags(const oci::Reference& repository, const Access& access) const;
 

@@ -323,6 +323,27 @@ TEST_F(ClientTest, a_redirect_to_a_blocked_host_is_refused) {
     EXPECT_EQ(bad.connections(), 0U);
 }
 
+TEST_F(ClientTest, a_file_by_its_url) {
+    const TestServer files{[&](const TestRequest& request) {
+        return request.target == "/f" ? TestAnswer{200, {}, "text", {}, {}} : TestAnswer{404, {}, "no\n\x1b", {}, {}};
+    }};
+    const TestServer server{[&](const TestRequest& request) {
+        return TestAnswer{302, {"Location: " + (request.target == "/loop" ? "/loop" : files.url() + request.target)}, "", {}, {}};
+    }};
+    const Client client{options_};
+    std::string out;
+    std::optional<std::uint64_t> size;
+    const auto download = [&](const std::string& url) {
+        client.download(url, [&](std::optional<std::uint64_t> each) { size = each; }, [&](std::string_view bytes) { out += bytes; }, {});
+    };
+    download(server.url() + "/f");
+    EXPECT_EQ(out, "text");
+    EXPECT_EQ(size, 4U);
+    EXPECT_TRUE(error_of([&] { download(server.url() + "/g"); }).starts_with(fmt::format("failed to GET {}/g with status 404: no", files.url())));
+    EXPECT_TRUE(error_of([&] { download(server.url() + "/loop"); }).ends_with("stopped after 10 redirects"));
+    EXPECT_NE(error_of([&] { download("ftp://127.0.0.1/x"); }), "no error");
+}
+
 TEST_F(ClientTest, tags_in_pages_and_referrers_by_tag) {
     const oci::Digest digest = content::digest_of("subject");
     const std::string index =

@@ -56,12 +56,12 @@ LoginResult Client::login(const Credentials& credentials, std::stop_token stop) 
             } catch (const Failure& failure) {
                 // Docker names what was to be reached, not the token service.
                 if (failure.status() != 401 && failure.status() != 403) throw;
-                throw Failure(ErrorKind::forbidden, fmt::format("{}: {}", request.text(), failure.said), Retry::never, 401);
+                throw Failure(ErrorKind::unauthorized, fmt::format("{}: {}", request.text(), failure.said), Retry::never, 401);
             }
         }
         const Response response = session.send(request);
         if (response.status != 200) {
-            throw Failure(response.status == 401 || response.status == 403 ? ErrorKind::forbidden : ErrorKind::unavailable,
+            throw Failure(response.status == 401 || response.status == 403 ? ErrorKind::unauthorized : ErrorKind::unavailable,
                           fmt::format("login attempt to {} failed with status: {} {}", request.url.text(), response.status,
                                       response.status == 401   ? "Unauthorized"
                                       : response.status == 403 ? "Forbidden"

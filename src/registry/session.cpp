@@ -16,7 +16,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr unsigned redirect_limit = 10;
 constexpr std::chrono::seconds down_time{30};
 constexpr std::size_t memory_limit = 1000;        // hosts that are remembered
 constexpr std::string_view client_id = "docker";  // token services know this one
@@ -77,13 +76,10 @@ bool wants_only_basic(const std::string& header) {
 }
 
 [[noreturn]] void fail_without_credentials(const Request& request) {
-    Failure failure{ErrorKind::forbidden, request.text() + ": no basic auth credentials", Retry::elsewhere, 401};
+    Failure failure{ErrorKind::unauthorized, request.text() + ": no basic auth credentials", Retry::elsewhere, 401};
     failure.said = "no basic auth credentials";
     throw failure;
 }
-
-bool is_redirect(int status) noexcept { return status == 301 || status == 302 || status == 303 || status == 307 || status == 308; }
-bool is_success(int status) noexcept { return status >= 200 && status < 300; }
 
 }  // namespace
 
@@ -141,6 +137,9 @@ void Core::note_scheme(const Endpoint& endpoint) {
     if (schemes_.size() >= memory_limit) schemes_.clear();
     schemes_.insert_or_assign(endpoint.authority(), endpoint.scheme);
 }
+
+bool is_redirect(int status) noexcept { return status == 301 || status == 302 || status == 303 || status == 307 || status == 308; }
+bool is_success(int status) noexcept { return status >= 200 && status < 300; }
 
 Url target_of(const Request& request, const Response& response, const Endpoint& endpoint) {
     Url target;

@@ -123,6 +123,9 @@ std::size_t next_host(Core& core, const std::vector<Endpoint>& endpoints, std::s
 std::string scope_of(const Endpoint& endpoint, std::string_view actions);
 
 /// Where a Location header leads. Throws Failure for what is no place, and where it gives up TLS.
+inline constexpr unsigned redirect_limit = 10;
+bool is_redirect(int status) noexcept;
+bool is_success(int status) noexcept;
 Url target_of(const Request& request, const Response& response, const Endpoint& endpoint);
 
 /// `body(session)` of the first host that answers it: each is asked with retries, mirrors before the registry.

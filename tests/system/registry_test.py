@@ -164,6 +164,24 @@ class Packaged(RegistryCase):
         tags = json.loads(self.skopeo("list-tags", "--tls-verify=false", f"docker://{self.address}/again").stdout)["Tags"]
         self.assertEqual(sorted(tags), ["a", "b", "c"])
 
+    def test_single_platforms_are_removed(self):
+        name = f"{self.address}/multi:1"
+        for platform in ("linux/arm64", "linux/amd64"):
+            self.docker("pull", "-q", "--platform", platform, name)
+        available = lambda: sorted(each["ImageData"]["Platform"]["architecture"] for each in json.loads(self.daemon.api(
+            "GET", f"/v1.50/images/{name}/json?manifests=1")[1])["Manifests"] if each["Available"])
+        self.assertEqual(available(), ["amd64", "arm64"])
+        self.assertIn("Use --force", self.fails("image", "rm", "--platform", "linux/arm64", name))
+        self.assertIn("no variant for linux/s390x here", self.docker("image", "rm", "-f", "--platform", "linux/s390x", name, check=False).stderr)
+        self.docker("create", "--name", "user", "--platform", "linux/arm64", name)
+        self.assertIn("container", self.fails("image", "rm", "-f", "--platform", "linux/arm64", name))
+        self.docker("rm", "user")
+        self.assertIn(self.other.digest, self.docker("image", "rm", "-f", "--platform", "linux/arm64", name).stdout)
+        self.assertEqual(available(), ["amd64"])
+        self.assertFalse([digest for digest in self.other.blobs if (self.daemon.root / "data/content/blobs/sha256" / digest[7:]).exists()])
+        self.assertIn("remove the image itself", self.fails("image", "rm", "-f", "--platform", "linux/amd64", name))
+        self.is_intact()
+
     def test_what_is_not_there(self):
         self.assertIn(f"manifest for {self.address}/multi:none not found: manifest unknown: manifest unknown",
                       self.fails("pull", f"{self.address}/multi:none"))
@@ -331,6 +349,37 @@ class Misbehaving(RegistryCase):
 
     def last_layer(self, answer):
         digest = self.image.layers[-1]["digest"]
+        return lambda handler, kind, name: name == digest and (answer(handler, self.image.blobs[digest]), True)[1]
+
+    def test_import_from_a_url(self):
+        """A blob of the registry is a file at a URL like another."""
+        digest = self.image.layers[0]["digest"]
+        url = f"http://{self.registry.authority}/v2/x/blobs/{digest}"
+        said = self.docker("import", "-c", "CMD sh", url, "made:1").stdout
+        self.assertIn(f"Downloading from {url}", said)
+        image = json.loads(self.out("image", "inspect", "made:1"))[0]
+        self.assertEqual((image["Comment"], image["Config"]["Cmd"]), (f"Imported from {url}", ["/bin/sh", "-c", "sh"]))
+        self.daemon.grua("import", url, "made:2")
+        self.assertEqual(json.loads(self.out("image", "inspect", "made:2"))[0]["RootFS"], image["RootFS"])
+        self.docker("rmi", "made:1", "made:2")
+        self.registry.fault = self.first_layer(lambda handler, _: self.registry.complain(handler, 404, "BLOB_UNKNOWN", "blob unknown to registry"))
+        self.assertIn(f"failed to GET {url} with status 404", self.fails("import", url, "made:1"))
+
+        def breaks(handler, data):
+            handler.send_response(200)
+            handler.send_header("Content-Length", str(len(data)))
+            handler.end_headers()
+            handler.wfile.write(data[:-100])
+            double.end(handler)
+
+        self.registry.fault = self.first_layer(breaks)
+        self.assertIn(url, self.fails("import", url, "made:1"))
+        self.assertIn("connection refused", self.fails("import", "http://127.0.0.1:1/x.tar", "made:1"))
+        self.assertEqual(self.out("images", "-qa"), "")
+        self.is_intact()
+
+    def first_layer(self, answer):
+        digest = self.image.layers[0]["digest"]
         return lambda handler, kind, name: name == digest and (answer(handler, self.image.blobs[digest]), True)[1]
 
     def test_missing_layer(self):
