@@ -339,7 +339,8 @@ TEST_F(ClientTest, a_file_by_its_url) {
     download(server.url() + "/f");
     EXPECT_EQ(out, "text");
     EXPECT_EQ(size, 4U);
-    EXPECT_TRUE(error_of([&] { download(server.url() + "/g"); }).starts_with(fmt::format("failed to GET {}/g with status 404: no", files.url())));
+    EXPECT_TRUE(
+        error_of([&] { download(server.url() + "/g"); }).starts_with(fmt::format("failed to GET {}/g with status 404: no", files.url())));
     EXPECT_TRUE(error_of([&] { download(server.url() + "/loop"); }).ends_with("stopped after 10 redirects"));
     EXPECT_NE(error_of([&] { download("ftp://127.0.0.1/x"); }), "no error");
 }
