@@ -45,11 +45,12 @@ Fd Root::open_at(std::string_view path, int flags, mode_t mode) const {
 }
 
 Fd Root::make_directories(std::string_view path) const {
+    if (Fd whole{open_beneath(directory_.get(), path.empty() ? "." : std::string(path).c_str(), O_PATH | O_DIRECTORY, 0)}) return whole;
     Fd parent{open_beneath(directory_.get(), ".", O_PATH | O_DIRECTORY, 0)};
     if (!parent) fail_errno("open {}", path);
 
-    // Each step is resolved from the root again, so that a link in the middle is followed as the owner sees it; the
-    // folder itself is made in the fd of its parent.
+    // A folder that is no link is opened in the fd of its parent, at the same cost however deep it is. Only for a link, and for
+    // "..", the step is resolved from the root again, as the owner sees it.
     for (std::size_t end = 0; end < path.size();) {
         const std::size_t begin = path.find_first_not_of('/', end);
         if (begin == std::string_view::npos) break;
@@ -57,7 +58,9 @@ Fd Root::make_directories(std::string_view path) const {
         const std::string step{path.substr(begin, end - begin)};
 
         if (::mkdirat(parent.get(), step.c_str(), 0755) != 0 && errno != EEXIST) fail_errno("create folder {}", path.substr(0, end));
-        parent = open_at(path.substr(0, end), O_PATH | O_DIRECTORY);
+        Fd next;
+        if (step != "..") next = Fd{::openat(parent.get(), step.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)};
+        parent = next ? std::move(next) : open_at(path.substr(0, end), O_PATH | O_DIRECTORY);
     }
     return parent;
 }
