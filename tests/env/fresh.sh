@@ -16,6 +16,7 @@ if [ ! -e "$root/grua/.git" ]; then
   "$here/rootfs.sh" --sources "$root" ca-certificates
   git clone -q "$here/../.." "$root/grua"
   cp /etc/resolv.conf "$root/etc/resolv.conf"
+  printf '127.0.0.1 localhost\n::1 localhost ip6-localhost\n' > "$root/etc/hosts" # as an installed system has it
   # What the machine's own apt is told (proxies, certificates) the fresh one is told, too.
   cp -rL /etc/apt/apt.conf.d/. "$root/etc/apt/apt.conf.d/" 2>/dev/null || true
   cp -rL /etc/ssl/certs/. "$root/etc/ssl/certs/" 2>/dev/null || true
