@@ -18,6 +18,8 @@ namespace {
 
 using Type = TarEntry::Type;
 
+constexpr int create_tries = 8;
+
 std::string fd_path(int fd) { return fmt::format("/proc/self/fd/{}", fd); }
 
 mode_t kind_of(Type type) {
@@ -121,11 +123,20 @@ private:
         }
     }
 
+    /// Who makes the same file at this moment, another copy or the container, is replaced like what was there before.
+    static Fd create(int directory, const std::string& leaf) {
+        for (int tries = 0;; ++tries) {
+            Fd file{::openat(directory, leaf.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600)};
+            if (file) return file;
+            const bool again = errno == EEXIST && tries < create_tries;
+            if (!again || (::unlinkat(directory, leaf.c_str(), 0) != 0 && errno != ENOENT)) fail_errno("create");
+        }
+    }
+
     void make(int directory, const std::string& leaf, const std::string& path, const TarEntry& entry, bool exists) {
         switch (entry.type) {
             case Type::file: {
-                const Fd file{::openat(directory, leaf.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600)};
-                if (!file) fail_errno("create");
+                const Fd file = create(directory, leaf);
                 write(file.get(), entry);
                 return set_attributes(file.get(), entry);
             }
