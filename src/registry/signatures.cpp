@@ -19,6 +19,7 @@ namespace {
 constexpr std::size_t key_limit = std::size_t{64} << 10U;
 constexpr std::size_t payload_limit = std::size_t{256} << 10U;
 constexpr std::size_t signature_limit = 100;  // of one image
+constexpr std::size_t reference_limit = 1024;
 constexpr const char* signature_annotation = "dev.cosignproject.cosign/signature";
 constexpr std::string_view payload_type = "application/vnd.dev.cosign.simplesigning.v1+json";
 
@@ -26,10 +27,18 @@ struct Image {
     std::string digest;
     static constexpr auto fields() { return std::tuple{json::field("docker-manifest-digest", &Image::digest)}; }
 };
+struct Identity {
+    std::string reference;
+    static constexpr auto fields() { return std::tuple{json::field("docker-reference", &Identity::reference)}; }
+};
 struct Critical {
+    Identity identity;
     Image image;
     std::string type;
-    static constexpr auto fields() { return std::tuple{json::field("image", &Critical::image), json::field("type", &Critical::type)}; }
+    static constexpr auto fields() {
+        return std::tuple{json::field("identity", &Critical::identity), json::field("image", &Critical::image),
+                          json::field("type", &Critical::type)};
+    }
 };
 struct Payload {
     Critical critical;
@@ -83,13 +92,19 @@ bool is_signed_by(const PublicKey& key, std::string_view payload, std::string_vi
                             payload.size()) == 1;
 }
 
-void check_payload(std::string_view payload, const oci::Digest& digest) {
+void check_payload(std::string_view payload, const oci::Reference& repository, const oci::Digest& digest) {
     const Payload parsed = json::parse<Payload>(payload);
     if (parsed.critical.type != "cosign container image signature") {
         fail(ErrorKind::forbidden, "signature of {}: it is about a \"{}\"", digest.text(), parsed.critical.type);
     }
     if (parsed.critical.image.digest != digest.text()) {
         fail(ErrorKind::forbidden, "signature of {}: it is about {}", digest.text(), parsed.critical.image.digest);
+    }
+    // Whoever may write to one repository cannot pass its images off as those of another that has the same key.
+    const std::string& reference = parsed.critical.identity.reference;
+    const bool is_valid = !reference.empty() && reference.size() <= reference_limit;
+    if (!is_valid || oci::Reference::parse(reference).name() != repository.name()) {
+        fail(ErrorKind::forbidden, "signature of {}: it is about the repository \"{}\"", digest.text(), reference.substr(0, reference_limit));
     }
 }
 
@@ -99,18 +114,27 @@ void verify_signature(const Client& client, const oci::Reference& repository, co
     std::string why = "it has no signature";
     for (const oci::Descriptor& each : std::span(found).first(std::min(found.size(), signature_limit))) {
         const auto encoded = each.annotations.find(signature_annotation);
-        if (each.media_type != payload_type || encoded == each.annotations.end() || each.size > payload_limit) continue;
+        if (each.media_type != payload_type || encoded == each.annotations.end()) continue;
         const auto signature = base64_decode_any(encoded->second);
-        if (!signature) continue;
+        if (!signature || each.size > payload_limit) {
+            why = signature ? fmt::format("what is signed is larger than {} bytes", payload_limit) : "its signature is not base64";
+            continue;
+        }
         std::string payload;
-        client.blob(repository, each, 0, [&](std::string_view bytes) { payload += bytes; }, access);
+        try {
+            client.blob(repository, each, 0, [&](std::string_view bytes) { payload += bytes; }, access);
+        } catch (const Error& error) {
+            if (access.stop.stop_requested()) throw;
+            why = error.what();  // another one may be there
+            continue;
+        }
         const auto signs = [&](const PublicKey& key) { return is_signed_by(key, payload, *signature); };
         if (std::ranges::none_of(keys, signs)) {
             why = "no signature is of a key that is trusted";
             continue;
         }
         try {
-            return check_payload(payload, digest);
+            return check_payload(payload, repository, digest);
         } catch (const Error& error) {
             why = error.what();
         }

@@ -24,8 +24,8 @@ PublicKey read_public_key(const std::string& file);
 /// `signature` is the raw signature of `payload`'s bytes.
 bool is_signed_by(const PublicKey& key, std::string_view payload, std::string_view signature);
 
-/// What cosign signs ("simple signing"): throws where it is not about `digest`.
-void check_payload(std::string_view payload, const oci::Digest& digest);
+/// What cosign signs ("simple signing"): throws where it is not about `digest` in this repository.
+void check_payload(std::string_view payload, const oci::Reference& repository, const oci::Digest& digest);
 
 /// Throws Error(forbidden) with what was looked for and where where no signature of one of `keys` is there for `digest`.
 void verify_signature(const Client& client, const oci::Reference& repository, const oci::Digest& digest, const std::vector<PublicKey>& keys,

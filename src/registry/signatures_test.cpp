@@ -60,14 +60,24 @@ TEST_F(SignaturesTest, keys_of_each_kind_verify_what_they_signed) {
 
 TEST_F(SignaturesTest, a_payload_is_about_one_digest) {
     const oci::Digest digest = oci::Digest::from("sha256:" + std::string(64, 'a'));
-    const auto payload = [](const std::string& of, const std::string& type) {
-        return fmt::format(R"({{"critical":{{"image":{{"docker-manifest-digest":"{}"}},"type":"{}"}}}})", of, type);
+    const auto payload = [](const std::string& of, const std::string& type, const std::string& in) {
+        return fmt::format(
+            R"({{"critical":{{"identity":{{"docker-reference":"{}"}},"image":{{"docker-manifest-digest":"{}"}},"type":"{}"}}}})", in, of,
+            type);
     };
     const std::string type = "cosign container image signature";
-    EXPECT_NO_THROW(check_payload(payload(digest.text(), type), digest));
-    EXPECT_THROW(check_payload(payload("sha256:" + std::string(64, 'b'), type), digest), Error);
-    EXPECT_THROW(check_payload(payload(digest.text(), "other"), digest), Error);
-    EXPECT_THROW(check_payload("no json", digest), Error);
+    const oci::Reference redis = oci::Reference::parse("redis:7");
+    // cosign calls Docker Hub by its old name; a tag says nothing about the repository.
+    for (const char* name : {"index.docker.io/library/redis", "docker.io/library/redis", "redis", "redis:6"}) {
+        EXPECT_NO_THROW(check_payload(payload(digest.text(), type, name), redis, digest)) << name;
+    }
+    for (const char* name : {"", "docker.io/library/redis2", "docker.io/me/redis", "a.example/library/redis", "../redis", "REDIS"}) {
+        EXPECT_THROW(check_payload(payload(digest.text(), type, name), redis, digest), Error) << name;
+    }
+    EXPECT_THROW(check_payload(payload(digest.text(), type, std::string(100'000, 'x')), redis, digest), Error);
+    EXPECT_THROW(check_payload(payload("sha256:" + std::string(64, 'b'), type, "redis"), redis, digest), Error);
+    EXPECT_THROW(check_payload(payload(digest.text(), "other", "redis"), redis, digest), Error);
+    EXPECT_THROW(check_payload("no json", redis, digest), Error);
 }
 
 TEST_F(SignaturesTest, a_wrong_file_is_refused_with_its_line) {

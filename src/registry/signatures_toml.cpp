@@ -47,13 +47,19 @@ void SignaturePolicy::check(const Client& client, const oci::Reference& referenc
         rules = rules_;
     }
     const Rule* best = nullptr;
+    const std::string any_port = reference.domain().substr(0, reference.domain().rfind(':')) + "/" + reference.path();
     for (const Rule& rule : *rules) {
-        const bool matches = rule.prefix == "*" || has_prefix(reference.name(), rule.prefix);
+        // What is asked of a host is asked of it on every port; what is free is free on the one that is named.
+        const bool is_free = !rule.refused && rule.keys.empty();
+        const bool matches =
+            rule.prefix == "*" || has_prefix(reference.name(), rule.prefix) || (!is_free && has_prefix(any_port, rule.prefix));
         if (matches && (!best || rule.prefix.size() > best->prefix.size())) best = &rule;
     }
     if (!best) return;
     if (best->refused) fail(ErrorKind::forbidden, "{} is refused by {} (prefix {})", reference.familiar(), file_, best->prefix);
-    if (!best->keys.empty()) verify_signature(client, reference, digest, best->keys, access);
+    if (best->keys.empty()) return;
+    while_doing(fmt::format("{} needs a signature by {} (prefix {})", reference.familiar(), file_, best->prefix),
+                [&] { verify_signature(client, reference, digest, best->keys, access); });
 }
 
 }  // namespace grua::registry
