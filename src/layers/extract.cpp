@@ -4,6 +4,7 @@
 #include "base/files.hpp"
 #include "base/text.hpp"
 #include "layers/entry_path.hpp"
+#include "layers/folder_times.hpp"
 #include "layers/tree.hpp"
 
 #include <fcntl.h>
@@ -57,8 +58,8 @@ public:
                 throw;
             }
         }
-        // Last, because what is made in a folder changes its time.
-        for (auto each = folder_times_.rbegin(); each != folder_times_.rend(); ++each) set_folder_time(each->first, each->second);
+        folder_times_.leave(parent_.get());
+        folder_times_.apply();
     }
 
 private:
@@ -78,8 +79,10 @@ private:
     /// Kept open for the next entry, which is mostly a neighbour. Links on the way are followed as the tree's owner sees them.
     int parent(const std::string& path) {
         if (!parent_ || parent_path_ != path) {
+            folder_times_.leave(parent_.get());
             parent_ = root_.make_directories(below(path));
             parent_path_ = path;
+            folder_times_.enter(parent_.get());
         }
         return parent_.get();
     }
@@ -145,7 +148,7 @@ private:
                 const Fd folder{::openat(directory, leaf.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)};
                 if (!folder) fail_errno("open");
                 set_attributes(folder.get(), entry);
-                folder_times_.emplace_back(path, entry.mtime);
+                if (folder_times_.add(path, entry.mtime)) folder_times_.enter(parent_.get());
                 return;
             }
             case Type::hard_link:
@@ -248,7 +251,7 @@ private:
     Fd parent_;
     std::string parent_path_;
     bool says_all_ = false;  // an error's text is complete: it is Docker's
-    std::vector<std::pair<std::string, timespec>> folder_times_;
+    FolderTimes folder_times_{[this](const std::string& path, const timespec& time) { set_folder_time(path, time); }};
     std::vector<char> buffer_ = std::vector<char>(std::size_t{256} << 10U);
 };
 

@@ -116,6 +116,12 @@ timespec pax_time(std::string_view value) {
     return time;
 }
 
+/// Comments and what only other programs read are not kept.
+bool means_something(std::string_view key) {
+    constexpr std::array<std::string_view, 6> keys{"path", "linkpath", "uid", "gid", "mtime", "size"};
+    return std::ranges::find(keys, key) != keys.end() || key.starts_with(xattr_prefix) || key.starts_with("GNU.sparse.");
+}
+
 /// A '=' in the name is written "%3D", because a record's key ends at its first one.
 std::string xattr_name(std::string_view key) {
     std::string name{key.substr(xattr_prefix.size())};
@@ -206,7 +212,7 @@ std::string TarReader::read_header_data(std::uint64_t size, std::string_view wha
     return data;
 }
 
-void TarReader::parse_pax(const std::string& data, Records& records, std::vector<TarEntry::Segment>* map) {
+void TarReader::parse_pax(const std::string& data, Records& records, std::size_t limit, std::vector<TarEntry::Segment>* map) {
     std::string_view rest = data;
     while (!rest.empty() && rest.front() != '\0') {
         const std::size_t space = rest.find(' ');
@@ -226,11 +232,15 @@ void TarReader::parse_pax(const std::string& data, Records& records, std::vector
             map->back().size = pax_number(value, key);
         } else if (value.empty() && !key.starts_with(xattr_prefix)) {
             records.erase(key);
-        } else {
+        } else if (means_something(key)) {
             records[key] = value;
         }
         rest.remove_prefix(*length);
     }
+    // One header has a bound; any number of them may come before an entry.
+    std::size_t sum = 0;
+    for (const auto& [key, value] : records) sum += key.size() + value.size();
+    if (sum > limit) fail(ErrorKind::invalid_argument, "not a valid tar: pax records of {} bytes", sum);
 }
 
 void TarReader::apply_pax(const Records& records, TarEntry& entry) {
@@ -352,9 +362,9 @@ std::optional<TarEntry> TarReader::next() {
         } else if (flag == 'K') {
             long_link = until_nul(read_header_data(size, "long link"));
         } else if (flag == 'x') {
-            parse_pax(read_header_data(size, "pax header"), records, &map);
+            parse_pax(read_header_data(size, "pax header"), records, limits_.header + limits_.global, &map);
         } else if (flag == 'g') {
-            parse_pax(read_header_data(size, "global pax header"), global_, nullptr);
+            parse_pax(read_header_data(size, "global pax header"), global_, limits_.global, nullptr);
             for (const auto& [key, value] : global_) records.try_emplace(key, value);
         } else {
             TarEntry entry;

@@ -17,7 +17,8 @@ namespace grua::layers {
 struct TarLimits {
     std::uint64_t entries = 4'000'000;
     std::size_t name = 4096;                            ///< bytes of a name or link target
-    std::size_t header = std::size_t{1} << 20U;         ///< bytes of one pax or GNU long name header
+    std::size_t header = std::size_t{1} << 20U;         ///< bytes of one pax or GNU long name header, and of all before one entry
+    std::size_t global = std::size_t{64} << 10U;        ///< bytes of all records of global headers: each entry has them
     std::size_t sparse_segments = 262'144;              ///< CVE-2025-58183: a map without a bound
     std::size_t sparse_map = std::size_t{8} << 20U;     ///< bytes of a pax 1.0 map
     std::uint64_t file_size = std::uint64_t{1} << 40U;  ///< bytes of one file, holes included
@@ -64,7 +65,7 @@ private:
     void read_exactly(std::span<char> out);
     void skip_rest();
     std::string read_header_data(std::uint64_t size, std::string_view what);
-    void parse_pax(const std::string& data, Records& records, std::vector<TarEntry::Segment>* map);
+    void parse_pax(const std::string& data, Records& records, std::size_t limit, std::vector<TarEntry::Segment>* map);
     void apply_pax(const Records& records, TarEntry& entry);
     void read_old_sparse(std::span<const char> header, TarEntry& entry);
     void read_sparse_map(TarEntry& entry);

@@ -4,6 +4,7 @@
 #include "base/files.hpp"
 #include "base/text.hpp"
 #include "layers/entry_path.hpp"
+#include "layers/folder_times.hpp"
 #include "layers/tree.hpp"
 #include "linux/root.hpp"
 
@@ -27,24 +28,27 @@ public:
 
     std::uint64_t run() {
         while (const std::optional<TarEntry> entry = tar_.next()) {
-            while_doing(entry->name.substr(0, 200), [&] { add(*entry); });
+            while_doing(entry->name.empty() ? "entry without a name" : entry->name.substr(0, 200), [&] { add(*entry); });
         }
-        // Last, because what is made in a folder changes its time.
-        for (auto each = folder_times_.rbegin(); each != folder_times_.rend(); ++each) {
-            const Fd folder{
-                ::openat(root_.fd(), each->first.empty() ? "." : each->first.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)};
-            const std::array times{each->second, each->second};
-            if (folder) ::futimens(folder.get(), times.data());
-        }
+        folder_times_.leave(parent_.get());
+        folder_times_.apply();
         return size_;
     }
 
 private:
+    void set_folder_time(const std::string& path, const timespec& time) const {
+        const Fd folder{::openat(root_.fd(), path.empty() ? "." : path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)};
+        const std::array times{time, time};
+        if (folder) ::futimens(folder.get(), times.data());
+    }
+
     /// Links in the way stay inside the layer; kept open for the next entry, which is mostly a neighbour.
     int parent(const std::string& path) {
         if (!parent_ || parent_path_ != path) {
+            folder_times_.leave(parent_.get());
             parent_ = root_.make_directories(path);
             parent_path_ = path;
+            folder_times_.enter(parent_.get());
         }
         return parent_.get();
     }
@@ -169,7 +173,7 @@ private:
             }
         }
         if (entry.type == TarEntry::Type::directory) {
-            folder_times_.emplace_back(path, entry.mtime);
+            if (folder_times_.add(path, entry.mtime) && parent_) folder_times_.enter(parent_.get());
         } else {
             const std::array times{entry.mtime, entry.mtime};
             if (::utimensat(directory, leaf.c_str(), times.data(), AT_SYMLINK_NOFOLLOW) != 0) fail_errno("set time");
@@ -181,7 +185,7 @@ private:
     Fd parent_;
     std::string parent_path_;
     std::uint64_t size_ = 0;
-    std::vector<std::pair<std::string, timespec>> folder_times_;
+    FolderTimes folder_times_{[this](const std::string& path, const timespec& time) { set_folder_time(path, time); }};
     std::vector<char> buffer_ = std::vector<char>(std::size_t{256} << 10U);
 };
 

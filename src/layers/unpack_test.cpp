@@ -4,6 +4,7 @@
 #include "base/error.hpp"
 #include "base/files.hpp"
 #include "base/text.hpp"
+#include "layers/folder_times.hpp"
 #include "layers/source.hpp"
 #include "layers/tree.hpp"
 
@@ -328,6 +329,46 @@ TEST_F(UnpackTest, cve_2025_58183_sparse_maps_are_bounded) {
     refused({pax({{"GNU.sparse.size", "9223372036854775807"}, {"GNU.sparse.map", "0,1"}}), {"f", '0', "x"}}, "larger than");
 }
 
+// Each header has a bound; without one on their sum a stream of headers takes all memory.
+TEST_F(UnpackTest, pax_records_of_many_headers_are_bounded) {
+    for (const char type : {'x', 'g'}) {
+        std::vector<Entry> many;
+        for (int n = 0; n < 3; ++n) {
+            Entry header = pax({{fmt::format("SCHILY.xattr.user.{}", n), std::string(500'000, 'v')}});
+            header.type = type;
+            many.push_back(header);
+        }
+        many.push_back({"f", '0'});
+        refused(many, "pax records of");
+    }
+    // Comments are not kept, so that they may be long.
+    Entry comment = pax({{"comment", std::string(500'000, 'c')}});
+    comment.type = 'g';
+    unpack({comment, comment, comment, {"f", '0', "x"}});
+    EXPECT_EQ(read_file(root_ + "/f"), "x");
+}
+
+TEST_F(UnpackTest, times_of_any_number_of_folders) {
+    std::string deep;
+    for (int n = 0; n < 14; ++n) deep += std::string(250, 'd') + "/";
+    const auto folder = [](const std::string& name, const std::string& time) {
+        return std::vector<Entry>{pax({{"path", name}, {"mtime", time}}), {"x", '5', "", "", "0000755"}};
+    };
+    std::vector<Entry> entries = folder("first", "1000");
+    const auto add = [&](const std::vector<Entry>& more) { entries.insert(entries.end(), more.begin(), more.end()); };
+    for (std::size_t held = 0; held < 2 * FolderTimes::held_limit + deep.size(); held += deep.size()) {
+        add(folder(deep + std::to_string(held), "3000"));
+    }
+    // These come after times were set, and change the folders once more.
+    add({{"first/late", '0', "x"}, {"other/f", '0', "y"}});
+    add(folder("other", "2000"));
+    add({{"other/late", '0', "x"}});
+    unpack(entries);
+    EXPECT_EQ(status("first").st_mtim.tv_sec, 1000);
+    EXPECT_EQ(status("other").st_mtim.tv_sec, 2000);
+    EXPECT_EQ(status(deep + "0").st_mtim.tv_sec, 3000);
+}
+
 std::string zeros_gzip(std::size_t size) {
     const std::string plain(size, '\0');
     std::string out(size / 50 + 4096, '\0');
@@ -382,6 +423,7 @@ TEST_F(UnpackTest, damaged_tars) {
     refused({{"x", 'x', "99 path=a\n"}, {"f", '0'}}, "pax record");
     refused({{"x", 'x', "5 a=\n3 \n"}, {"f", '0'}}, "pax record");
     refused({{".", '0', "x"}}, "only a folder");
+    refused({{"", '0', "x"}}, "entry without a name: only a folder");
 }
 
 }  // namespace
