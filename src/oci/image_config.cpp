@@ -1,11 +1,14 @@
 #include "oci/image_config.hpp"
 
+#include "oci/manifest.hpp"
+
 namespace grua::oci {
 
 ImageConfig parse_image_config(std::string_view json_text) {
     if (json_text.size() > image_config_size_limit) {
         fail(ErrorKind::invalid_argument, "image config is larger than {} bytes", image_config_size_limit);
     }
+    check_value_count(json_text, "image config");
     ImageConfig config = while_doing("image config", [&] { return json::parse<ImageConfig>(json_text); });
     // An image without layers may leave the type out, as very old ones do.
     if (config.rootfs.type != "layers" && !(config.rootfs.type.empty() && config.rootfs.diff_ids.empty())) {

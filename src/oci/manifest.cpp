@@ -12,16 +12,17 @@ void check(const Descriptor& descriptor, std::string_view what) {
 
 void check_size(std::string_view text, std::string_view what) {
     if (text.size() > manifest_size_limit) fail(ErrorKind::invalid_argument, "{} is larger than {} bytes", what, manifest_size_limit);
+    check_value_count(text, what);
 }
 
-/// A document of one kind must not have the members of the other.
+/// A document of one kind must not have the members of the other (CVE-2021-41190), in no spelling that the codec would read.
 void check_members(std::string_view text, std::string_view what, std::initializer_list<const char*> foreign) {
     boost::system::error_code error;
     const json::Value value = boost::json::parse(text, error);
     const boost::json::object* object = error ? nullptr : value.if_object();
     if (!object) return;  // the codec says why
     for (const char* name : foreign) {
-        if (object->contains(name)) fail(ErrorKind::invalid_argument, "{}: \"{}\" does not belong there", what, name);
+        if (json::detail::find_member(*object, name)) fail(ErrorKind::invalid_argument, "{}: \"{}\" does not belong there", what, name);
     }
 }
 
@@ -31,6 +32,22 @@ struct ArchiveManifest {
 };
 
 }  // namespace
+
+void check_value_count(std::string_view json_text, std::string_view what) {
+    std::size_t count = 1;
+    bool in_string = false;
+    for (std::size_t at = 0; at < json_text.size(); ++at) {
+        const char c = json_text[at];
+        if (in_string && c == '\\') {
+            ++at;
+        } else if (c == '"') {
+            in_string = !in_string;
+        } else if (!in_string && (c == ',' || c == '{' || c == '[')) {
+            ++count;
+        }
+    }
+    if (count > value_count_limit) fail(ErrorKind::invalid_argument, "{}: more than {} values", what, value_count_limit);
+}
 
 bool is_manifest(std::string_view type) noexcept { return type == media_type::manifest || type == media_type::docker_manifest; }
 bool is_index(std::string_view type) noexcept { return type == media_type::index || type == media_type::docker_index; }

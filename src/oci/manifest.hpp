@@ -92,6 +92,8 @@ struct ArchiveImage {
 /// Bounds of these documents.
 inline constexpr std::size_t manifest_size_limit = std::size_t{4} << 20U;
 inline constexpr std::size_t index_entry_limit = 10'000;
+/// Of one document: "{}," is 3 bytes of JSON and hundreds when it is read.
+inline constexpr std::size_t value_count_limit = 200'000;
 inline constexpr std::size_t archive_image_limit = 10'000;
 
 /// Each throws Error(invalid_argument) for what is not the document: schemaVersion 2, known media types, valid digests, and
@@ -99,6 +101,9 @@ inline constexpr std::size_t archive_image_limit = 10'000;
 Manifest parse_manifest(std::string_view text);
 Index parse_index(std::string_view text);
 std::vector<ArchiveImage> parse_archive_manifest(std::string_view text);
+
+/// Throws Error(invalid_argument) where there are more than value_count_limit; before the document takes memory.
+void check_value_count(std::string_view json_text, std::string_view what);
 
 /// "image" is for people and machines to run; an attestation says something about an image of the same index.
 bool is_attestation(const Descriptor& descriptor);

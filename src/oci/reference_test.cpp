@@ -1,6 +1,7 @@
 #include "oci/reference.hpp"
 
 #include "base/error.hpp"
+#include "oci/image_config.hpp"
 #include "oci/manifest.hpp"
 #include "oci/platform.hpp"
 
@@ -99,6 +100,14 @@ TEST(Platform, chooses_the_best_variant) {
     EXPECT_FALSE(choose(index, Platform::parse("linux/amd64")));
 }
 
+TEST(Manifest, a_document_has_so_many_values) {
+    EXPECT_NO_THROW(check_value_count(R"({"a":[1,"{,[\",{",{"b":2}]})", "x"));
+    std::string list = R"({"history":[{})";
+    for (std::size_t n = 0; n < value_count_limit / 2; ++n) list += ",{}";
+    EXPECT_THROW(parse_image_config(list + "]}"), Error);
+    EXPECT_NO_THROW(check_value_count('"' + std::string(value_count_limit * 2, ',') + '"', "x"));
+}
+
 TEST(Manifest, is_checked) {
     const std::string digest = "sha256:" + hex;
     const std::string config = R"({"mediaType":"x","digest":")" + digest + R"(","size":1})";
@@ -106,6 +115,9 @@ TEST(Manifest, is_checked) {
     EXPECT_THROW(parse_manifest(R"({"schemaVersion":1,"config":)" + config + R"(,"layers":[]})"), Error);
     EXPECT_THROW(parse_manifest(R"({"schemaVersion":2,"config":{"digest":"sha256:../x"},"layers":[]})"), Error);
     EXPECT_THROW(parse_manifest(R"({"schemaVersion":2,"layers":[]})"), Error);
+    // In the spelling of another reader too.
+    EXPECT_THROW(parse_manifest(R"({"schemaVersion":2,"config":)" + config + R"(,"layers":[],"Manifests":[]})"), Error);
+    EXPECT_THROW(parse_index(R"({"schemaVersion":2,"manifests":[],"LAYERS":[]})"), Error);
     EXPECT_THROW(parse_index(R"({"schemaVersion":2,"mediaType":"text/plain","manifests":[]})"), Error);
     EXPECT_EQ(parse_archive_manifest(R"([{"Config":"a.json","RepoTags":null,"Layers":["x/layer.tar"]}])").at(0).layers.at(0),
               "x/layer.tar");

@@ -116,6 +116,11 @@ std::string checked_media_type(std::string_view content_type, std::string_view d
     const std::string announced = media_type_of(content_type);
     if (std::ranges::find(schema1_types, announced) != schema1_types.end()) refuse_schema1(reference);
 
+    try {
+        oci::check_value_count(document, "it");
+    } catch (const Error& error) {
+        refuse(reference, error.what());
+    }
     boost::json::parse_options options;
     options.max_depth = json::depth_limit;
     boost::system::error_code error;
@@ -199,6 +204,7 @@ std::vector<std::string> Client::tags(const oci::Reference& repository, const Ac
         Url url = session.endpoint().url("tags/list");
         url.add_query("n", std::to_string(page_size));
         each_page(session, std::move(url), [&](const Response& response) {
+            oci::check_value_count(response.body, "tags");
             for (std::string& tag : json::parse<Tags>(response.body).tags) {
                 if (out.size() >= tag_count_limit) fail(ErrorKind::invalid_argument, "{}: too many tags", repository.familiar_name());
                 // What is no tag cannot be pulled by it.
