@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <exception>
 #include <filesystem>
+#include <set>
 
 namespace grua::images {
 namespace {
@@ -16,7 +17,8 @@ namespace {
 constexpr std::uint64_t entry_limit = 100'000;
 constexpr int link_limit = 8;
 constexpr std::uint64_t document_limit = std::uint64_t{8} << 20U;
-constexpr std::uint64_t documents_limit = std::uint64_t{128} << 20U;
+constexpr std::uint64_t documents_limit = std::uint64_t{16} << 20U;  // in memory; what is more goes to the disk like a layer
+constexpr std::size_t names_limit = std::size_t{16} << 20U;
 constexpr std::size_t blob_limit = 20'000;  // each has a descriptor until the end
 constexpr std::size_t side_by_side = 2;
 constexpr std::size_t buffer_size = std::size_t{256} << 10U;
@@ -93,8 +95,11 @@ Archive::Archive(int input, content::ContentStore& content, layers::LayerStore& 
     layers::TarReader tar{*plain, {.entries = entry_limit}};
     std::vector<char> buffer(buffer_size);
     using Type = layers::TarEntry::Type;
+    std::size_t names = 0;
     while (const auto entry = tar.next()) {
         const std::string name = clean(entry->name);
+        names += name.size() + entry->link.size();
+        if (names > names_limit) fail(ErrorKind::invalid_argument, "invalid archive: its names are larger than {} bytes", names_limit);
         if (entry->type == Type::symlink) {
             links_[name] = clean((std::filesystem::path(name).parent_path() / entry->link).string());
         } else if (entry->type == Type::hard_link) {
@@ -123,9 +128,8 @@ void Archive::make_room() {
 void Archive::add_file(const std::string& name, std::uint64_t size, EntryReader& reader) {
     const std::optional<oci::Digest> expected = named_digest(name);
     const bool is_layer = looks_like_layer(reader.chunk());
-    if (!is_layer && size <= document_limit) {
+    if (!is_layer && size <= document_limit && document_bytes_ + size <= documents_limit) {
         document_bytes_ += size;
-        if (document_bytes_ > documents_limit) fail(ErrorKind::invalid_argument, "invalid archive: too many documents");
         std::string text;
         text.reserve(size);
         for (; !reader.chunk().empty(); reader.next()) text += reader.chunk();
@@ -215,7 +219,7 @@ layers::StagedPtr Archive::layer(const File& file, const oci::Digest& diff_id) {
         Blob& blob = *found->second;
         std::erase(unpacking_, &blob);
         blob.settle();
-        if (blob.error) std::rethrow_exception(blob.error);
+        if (blob.error) while_doing("layer " + file.digest.text(), [&] { std::rethrow_exception(blob.error); });
         if (blob.staged && blob.staged->diff_id().algorithm() == diff_id.algorithm()) {
             if (blob.staged->diff_id() != diff_id) {
                 fail(ErrorKind::invalid_argument, "layer has the diff ID {}, expected {}", blob.staged->diff_id().text(), diff_id.text());
@@ -223,7 +227,7 @@ layers::StagedPtr Archive::layer(const File& file, const oci::Digest& diff_id) {
             return blob.staged;
         }
         layers::ExtentSource source{blob.writer.fd(), 0, file.size};
-        return layers_.stage(source, diff_id);
+        return while_doing("layer " + file.digest.text(), [&] { return layers_.stage(source, diff_id); });
     }
     const auto document = documents_.find(file.digest);
     if (document != documents_.end()) fail(ErrorKind::invalid_argument, "invalid archive: layer {} is no tar", file.digest.text());
@@ -234,7 +238,8 @@ layers::StagedPtr Archive::layer(const File& file, const oci::Digest& diff_id) {
 
 void Archive::commit(const std::vector<oci::Digest>& wanted) {
     std::vector<content::ContentStore::Writer> writers;
-    for (const oci::Digest& digest : wanted) {
+    // An archive may name one image ten thousand times; each writer has a descriptor.
+    for (const oci::Digest& digest : std::set(wanted.begin(), wanted.end())) {
         if (const auto document = documents_.find(digest); document != documents_.end()) {
             if (content_.exists(digest)) continue;
             auto& writer = writers.emplace_back(content_.ingest(digest, document->second.size()));

@@ -88,6 +88,7 @@ bool Fetches::take(Fetch& fetch, const Download& download, const std::stop_token
 void Fetches::receive(Fetch& fetch, const Download& download, const std::stop_token& stop) {
     const oci::Digest digest = oci::Digest::from(fetch.blob_.digest);
     std::optional<content::ContentStore::Writer> writer;
+    bool is_whole = false;
     for (bool again = false;; again = true) {
         writer.emplace(content_.resume(digest, fetch.blob_.size));
         std::optional<Incoming> incoming;
@@ -121,16 +122,23 @@ void Fetches::receive(Fetch& fetch, const Download& download, const std::stop_to
                 incoming.reset();
                 continue;
             }
+            is_whole = true;
             show(Fetch::Phase::extracting);
             if (incoming) {
                 incoming->end();
-                layers::StagedPtr staged = incoming->finish();
+                layers::StagedPtr staged = while_doing("layer " + digest.text(), [&] { return incoming->finish(); });
                 hide();
                 const std::scoped_lock lock{fetch.mutex_};
                 fetch.staged_ = std::move(staged);
             }
         } catch (...) {
             hide();
+            // Where all of it is here and it is no layer, or has no room, there is nothing to go on with.
+            if (is_whole) {
+                incoming.reset();
+                writer.reset();
+                content_.remove_partial(digest);
+            }
             throw;
         }
         const std::scoped_lock lock{fetch.mutex_};
@@ -150,7 +158,7 @@ void Fetches::extract(Fetch& fetch) {
     }
     incoming.grew_to(fetch.blob_.size);
     incoming.end();
-    layers::StagedPtr staged = incoming.finish();
+    layers::StagedPtr staged = while_doing("layer " + fetch.blob_.digest, [&] { return incoming.finish(); });
     const std::scoped_lock lock{fetch.mutex_};
     fetch.staged_ = std::move(staged);
 }

@@ -7,6 +7,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <zstd.h>
 #include <filesystem>
 
@@ -356,6 +357,36 @@ TEST_F(ImageStoreTest, a_commit_adds_a_layer) {
     images_->commit(request);
     EXPECT_EQ(images_->get("z:1")->diff_ids, images_->get("x")->diff_ids);
     EXPECT_TRUE(images_->get("z:1")->config.history.back().empty_layer);
+}
+
+TEST_F(ImageStoreTest, an_archive_has_bounds) {
+    make_docker_archive();
+    // One image named often costs what it costs once, in descriptors too.
+    std::string often = R"([{"Config":"c.json","RepoTags":["x:latest"],"Layers":["l.tar.gz"]})";
+    for (int n = 0; n < 2000; ++n) often += R"(,{"Config":"c.json","RepoTags":null,"Layers":["l.tar.gz"]})";
+    replace_file(folder_ + "/a/manifest.json", often + "]");
+    shell("cd a && tar -cf ../often.tar *");
+    rlimit before{};
+    ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+    const rlimit few{200, before.rlim_max};
+    ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &few), 0);
+    EXPECT_EQ(text_of([&] { load("often.tar"); }), "no error");
+    ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
+    EXPECT_EQ(images_->list().size(), 1U);
+    // More documents than are kept in memory: the last ones are read from the disk.
+    shell("cd a && for i in $(seq 9); do head -c 3000000 /dev/zero | tr '\\0' $i >a$i.json; done && tar -cf ../docs.tar a?.json [c-m]*");
+    EXPECT_EQ(text_of([&] { load("docs.tar"); }), "no error");
+    // A name is 4 KiB at most, and there may be a hundred thousand.
+    shell(
+        "python3 -c 'import tarfile; t = tarfile.open(\"names.tar\", \"w\"); "
+        "[t.addfile(tarfile.TarInfo((\"d\" * 250 + \"/\") * 15 + str(n))) for n in range(5000)]'");
+    EXPECT_THAT(text_of([&] { load("names.tar"); }), testing::HasSubstr("its names are larger than"));
+}
+
+TEST_F(ImageStoreTest, a_layer_that_is_wrong_is_named) {
+    make_docker_archive();
+    shell("cd a && printf broken | gzip >l.tar.gz && tar -cf ../broken.tar *");
+    EXPECT_THAT(text_of([&] { load("broken.tar"); }), testing::StartsWith("layer " + digest("a/l.tar.gz") + ": not a valid tar"));
 }
 
 TEST_F(ImageStoreTest, a_layout_that_is_damaged_is_refused) {

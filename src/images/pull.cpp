@@ -152,7 +152,12 @@ private:
         if (std::ranges::any_of(fetches_, same)) return;
         claims_.blob(digest);
         const bool unpacked = claims_.layer(diff_id);
-        if (unpacked && store_.content_.exists(digest)) return say(id, "Already exists");
+        if (const auto size = store_.content_.size(digest)) {
+            if (*size != layer.size) {
+                fail(ErrorKind::invalid_argument, "layer {} has {} bytes, {} were announced", layer.digest, *size, layer.size);
+            }
+            if (unpacked) return say(id, "Already exists");
+        }
         say(id, "Pulling fs layer");
         fetches_.push_back(start(layer, unpacked ? std::nullopt : std::optional(diff_id)));
         shown_.emplace_back();
