@@ -291,6 +291,19 @@ bool ImageStore::is_held(const std::string& image_id) const {
     return held_.contains(image_id);
 }
 
+/// An image has them together, so it was checked that the one is in the other. A layer that is merely here says nothing about the
+/// blob: an image that names it gets another image's files.
+bool ImageStore::is_layer(const std::string& blob, const oci::Digest& diff_id) const {
+    const auto has = [&](const auto& entry) {
+        const Image& image = *entry.second;
+        for (std::size_t at = 0; at < std::min(image.layers.size(), image.diff_ids.size()); ++at) {
+            if (image.layers[at].digest == blob && image.diff_ids[at] == diff_id) return true;
+        }
+        return false;
+    };
+    return std::ranges::any_of(snapshot()->images, has);
+}
+
 bool ImageStore::is_claimed(const oci::Digest& blob) const {
     const std::scoped_lock lock{*held_mutex_};
     return claimed_.contains(blob);

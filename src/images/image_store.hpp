@@ -230,6 +230,7 @@ private:
     void store_uses();
     bool is_held(const std::string& image_id) const;
     bool is_claimed(const oci::Digest& blob) const;
+    bool is_layer(const std::string& blob, const oci::Digest& diff_id) const;
     std::shared_ptr<const Snapshot> snapshot() const;
     void reload(const std::set<std::string>& changed);
     void add(const std::vector<NewImage>& images);

@@ -383,6 +383,29 @@ TEST_F(ImageStoreTest, an_archive_has_bounds) {
     EXPECT_THAT(text_of([&] { load("names.tar"); }), testing::HasSubstr("its names are larger than"));
 }
 
+// What is unpacked already is of those who have its blob.
+TEST_F(ImageStoreTest, a_diff_id_gives_no_other_images_files) {
+    make_docker_archive();
+    load("i.tar");
+    shell("mkdir b r2 && echo junk >r2/f && tar -C r2 -cf b/l.tar . && cp a/c.json b");
+    const auto archive = [&](const std::string& layers, const std::vector<std::string>& diff_ids) {
+        replace_file(folder_ + "/b/c.json", config_of(diff_ids));
+        replace_file(folder_ + "/b/manifest.json", R"([{"Config":"c.json","RepoTags":["evil:1"],"Layers":)" + layers + "}]");
+        shell("cd b && tar -cf ../b.tar *");
+        return text_of([&] { load("b.tar"); });
+    };
+    const std::string other = digest("a/l.tar");
+    const std::string own = digest("b/l.tar");
+    EXPECT_THAT(archive(R"(["l.tar"])", {other}), testing::HasSubstr("has the diff ID " + own));
+    EXPECT_THAT(archive(R"(["c.json"])", {other}), testing::HasSubstr("is no tar"));
+    EXPECT_THAT(archive(R"(["l.tar","l.tar"])", {own, other}), testing::HasSubstr("has the diff ID " + own));
+    EXPECT_EQ(images_->list().size(), 1U);
+    // The same layer, packed otherwise or once more, is taken.
+    shell("gzip -c1 a/l.tar >b/l.gz");
+    EXPECT_EQ(archive(R"(["l.gz","l.tar","l.gz"])", {other, own, other}), "no error");
+    EXPECT_EQ(layers_->list().size(), 2U);
+}
+
 TEST_F(ImageStoreTest, a_layer_that_is_wrong_is_named) {
     make_docker_archive();
     shell("cd a && printf broken | gzip >l.tar.gz && tar -cf ../broken.tar *");

@@ -5,6 +5,7 @@
 #include "images/make.hpp"
 
 #include <algorithm>
+#include <set>
 
 namespace grua::images {
 namespace {
@@ -74,8 +75,8 @@ private:
     }
 
     void want_layer(const Archive::File& file, const oci::Digest& diff_id) {
-        const auto is_it = [&](const layers::StagedPtr& each) { return each->diff_id() == diff_id; };
-        if (claims_.layer(diff_id) || std::ranges::any_of(staged_, is_it)) return;
+        const bool is_here = claims_.layer(diff_id) && store_.is_layer(file.digest.text(), diff_id);
+        if (is_here || !checked_.emplace(file.digest, diff_id).second) return;
         staged_.push_back(archive_.layer(file, diff_id));
     }
 
@@ -251,6 +252,7 @@ private:
     Archive archive_;
     std::vector<oci::Digest> blobs_;
     std::vector<layers::StagedPtr> staged_;
+    std::set<std::pair<oci::Digest, oci::Digest>> checked_;  // file and diff ID
     std::vector<NewImage> added_;
     std::vector<LoadedImage> loaded_;
 };

@@ -148,10 +148,13 @@ private:
     void take_layer(const oci::Descriptor& layer, const oci::Digest& diff_id) {
         const oci::Digest digest = oci::Digest::from(layer.digest);
         const std::string id = short_id(layer.digest);
-        const auto same = [&](const FetchPtr& each) { return each->blob().digest == layer.digest; };
-        if (std::ranges::any_of(fetches_, same)) return;
+        const auto [seen, is_new] = diff_ids_.emplace(layer.digest, diff_id);
+        if (seen->second != diff_id) {
+            fail(ErrorKind::invalid_argument, "layer {} has the diff IDs {} and {}", layer.digest, seen->second.text(), diff_id.text());
+        }
+        if (!is_new) return;
         claims_.blob(digest);
-        const bool unpacked = claims_.layer(diff_id);
+        const bool unpacked = claims_.layer(diff_id) && store_.is_layer(layer.digest, diff_id);
         if (const auto size = store_.content_.size(digest)) {
             if (*size != layer.size) {
                 fail(ErrorKind::invalid_argument, "layer {} has {} bytes, {} were announced", layer.digest, *size, layer.size);
@@ -241,6 +244,7 @@ private:
     std::vector<FetchPtr> fetches_;
     std::vector<Fetch::State> shown_;
     std::set<std::string> joined_;
+    std::map<std::string, oci::Digest> diff_ids_;  // of the layers that were taken
 };
 
 PullResult ImageStore::pull(const registry::Client& client, const PullRequest& request, const OnProgress& progress) {

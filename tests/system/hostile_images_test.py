@@ -12,12 +12,13 @@ import random
 import shutil
 import socket
 import subprocess
+import tarfile
 import tempfile
 import threading
 import time
 
 import registry_double as double
-from harness import PATIENCE, Case, Daemon, busybox_image, run, wait_until
+from harness import DOCKER, PATIENCE, Case, Daemon, busybox_image, run, wait_until
 
 MIB = 1 << 20
 SECONDS = 10
@@ -128,7 +129,7 @@ def layers(canary):
         "link replaced by a folder": (symlink("l", canary) + folder("l") + entry("l/new", b"x") + END, None),
         "hard link outside": (hard_link("h", up + b"/file") + entry("h", b"evil") + END, ""),
         "hard link to an absolute name": (hard_link("h", f"{canary}/file") + END, ""),
-        "hard link through a link": (symlink("l", canary) + hard_link("h", "l/file") + END, ""),
+        "CVE-2014-6407 hard link through a link": (symlink("l", canary) + hard_link("h", "l/file") + END, ""),
         "hard link to a later entry": (hard_link("h", "later") + entry("later", b"x") + END, ""),
         "hard link to itself": (hard_link("h", "h") + END, ""),
         "hard link to a folder": (folder("d") + hard_link("h", "d") + END, ""),
@@ -590,6 +591,76 @@ class Hostile(Case):
         self.is_clean()
 
 
+    def test_a_diff_id_gives_no_other_images_files(self):
+        """Who names a layer that is unpacked here brings its blob, too, or gets nothing of it."""
+        secret, junk = entry("secret", b"private") + END, entry("junk", b"x") + END
+        self.send("POST", "/images/create?fromSrc=-&repo=private", secret)
+        diff = double.digest_of(secret)
+        config = json.dumps({"architecture": "amd64", "os": "linux", "config": {"Cmd": ["x"]}, "rootfs": {"type": "layers", "diff_ids": [diff]}}).encode()
+        why = f"layer has the diff ID {double.digest_of(junk)}, expected {diff}"
+        for place, name in (("layer.tar", why), ("config.json", "is no tar")):
+            manifest = json.dumps([{"Config": "config.json", "RepoTags": ["evil:1"], "Layers": [place]}]).encode()
+            self.attack(place, name, "POST", "/images/load", entry("layer.tar", junk) + entry("config.json", config) + entry("manifest.json", manifest) + END)
+        registry = double.Double(self.daemon.holder.pid)
+        self.addCleanup(registry.close)
+        # The second blob is stored when it is named: by an image of its own.
+        own = json.dumps({"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": [double.digest_of(junk)]}}).encode()
+        twice = json.dumps({"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": [double.digest_of(junk), diff]}}).encode()
+        blob = gzip.compress(junk, mtime=0)
+        registry.blobs.update({double.digest_of(data): data for data in (blob, config, own, twice)})
+        for name, document, count, say in (("evil", config, 1, double.digest_of(junk)), ("own", own, 1, None), ("evil", config, 1, double.digest_of(junk)), ("twice", twice, 2, "has the diff IDs")):
+            manifest = json.dumps({"schemaVersion": 2, "mediaType": double.OCI_MANIFEST, "config": described(document, "application/vnd.oci.image.config.v1+json"),
+                                   "layers": [described(blob, "application/vnd.oci.image.layer.v1.tar+gzip")] * count}).encode()
+            registry.manifests[name, "1"] = (double.OCI_MANIFEST, manifest)
+            self.attack(name, say, "POST", f"/images/create?fromImage={registry.authority}/{name}&tag=1")
+        self.is_clean()
+
+
+class FullDisk(Case):
+    """A layer is bounded by the disk: where there is no room it is refused, and the room is there again."""
+
+    room = 192 * MIB
+
+    @classmethod
+    def setUpClass(cls):
+        find = 'for word; do [ "$last" != --data-root ] || data=$word; last=$word; done; '
+        small = f'{find} mkdir -p "$data" && mount -t tmpfs -o size={cls.room} none "$data" && exec "$@"'
+        cls.daemon = Daemon(before=["unshare", "-m", "sh", "-c", small, "sh"])
+        cls.addClassCleanup(cls.daemon.close)
+
+    def free(self):
+        place = os.statvfs(f"/proc/{self.daemon.process.pid}/root{self.daemon.root}/data")
+        return place.f_bavail * place.f_frsize
+
+    def test_a_bomb(self):
+        registry = double.Double(self.daemon.holder.pid)
+        self.addCleanup(registry.close)
+        image = double.Image([])
+        layer = image._blob("application/vnd.oci.image.layer.v1.tar+gzip", bomb(1 << 30))
+        config = image._blob("application/vnd.oci.image.config.v1+json", json.dumps(
+            {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": ["sha256:" + "0" * 64]}}).encode())
+        image.manifest = json.dumps({"schemaVersion": 2, "mediaType": double.OCI_MANIFEST, "config": config, "layers": [layer]}).encode()
+        image.digest = double.digest_of(image.manifest)
+        registry.add("bomb", "1", image)
+        before = self.free()
+        with tempfile.NamedTemporaryFile(dir="/var/tmp") as tar, tempfile.NamedTemporaryFile(dir="/var/tmp") as archive:
+            tar.write(image.blobs[layer["digest"]])
+            tar.flush()
+            archive.write(entry("layer.tar", image.blobs[layer["digest"]]) + entry("config.json", image.blobs[config["digest"]]) +
+                          entry("manifest.json", json.dumps([{"Config": "config.json", "RepoTags": ["bomb:1"], "Layers": ["layer.tar"]}]).encode()) + END)
+            archive.flush()
+            self.docker("create", "--name", "cc", "busybox", "true")
+            copy = ("sh", "-c", f"gzip -dc {tar.name} | {DOCKER} cp - cc:/tmp")
+            for words in (("import", tar.name, "bomb:2"), ("load", "-i", archive.name), ("pull", f"{registry.authority}/bomb:1"), copy):
+                done = run(*words, check=False, env=self.daemon.environment()) if words is copy else self.docker(*words, check=False)
+                self.assertNotEqual(done.returncode, 0, words)
+                self.assertIn("zeros: write file: No space left on device", done.stderr)
+                if words is copy:
+                    self.docker("rm", "cc")
+                wait_until("the room is there again", lambda: self.free() > before - 2 * MIB)
+                self.assertEqual(self.out("run", "--rm", "busybox", "echo", "works"), "works")
+
+
 class Configurations(Case):
     """What an image's configuration asks for is data: it never names a file of the host, and no command of the host runs by it."""
 
@@ -611,6 +682,46 @@ class Configurations(Case):
             self.image("evil:1", f'VOLUME ["{place}"]')
             done = self.docker("run", "--rm", "evil:1", "sh", "-c", "stat -f -c %t /proc; cat /proc/sys/kernel/ostype", check=False)
             self.assertTrue(done.returncode != 0 or done.stdout.startswith("9fa0\nLinux"), (place, done.stdout, done.stderr))
+
+    def root(self, changed):
+        """Imports busybox with what `changed` does to its entries as evil:1."""
+        self.docker("create", "--name", "maker", "busybox", "true")
+        with tempfile.NamedTemporaryFile(suffix=".tar") as plain, tempfile.NamedTemporaryFile(suffix=".tar") as evil:
+            self.docker("export", "-o", plain.name, "maker")
+            self.docker("rm", "maker")
+            with tarfile.open(plain.name) as source, tarfile.open(evil.name, "w") as target:
+                for member in changed(source.getmembers()):
+                    target.addfile(member, source.extractfile(member) if member.isreg() and member.size else None)
+            self.docker("import", evil.name, "evil:1")
+        self.addCleanup(self.docker, "rmi", "-f", "evil:1", check=False)
+
+    def test_CVE_2019_19921_proc_is_a_link_to_a_volume(self):
+        def changed(members):
+            yield from (member for member in members if member.name.strip("/").split("/")[0] != "proc")
+            link = tarfile.TarInfo("proc")
+            link.type, link.linkname = tarfile.SYMTYPE, "evil"
+            yield link
+
+        self.root(changed)
+        self.docker("run", "--rm", "-v", "fake:/v", "busybox", "sh", "-c", "mkdir -p /v/self/attr /v/sys/kernel; echo fake > /v/sys/kernel/ostype")
+        self.addCleanup(self.docker, "volume", "rm", "-f", "fake")
+        for where in ("/evil", "/proc", "/evil/self/attr"):
+            done = self.docker("run", "--rm", "-v", f"fake:{where}", "evil:1", "sh", "-c", "stat -f -c %t /proc; cat /proc/sys/kernel/ostype", check=False)
+            self.assertTrue(done.returncode != 0 or done.stdout.startswith("9fa0\nLinux"), (where, done.stdout, done.stderr))
+
+    def test_CVE_2025_24965_no_configuration_is_in_the_image(self):
+        """Files that other runtimes would take for theirs are files like others."""
+        def changed(members):
+            yield from members
+            for name in (".krun_config.json", ".krun_vm.json", "config.json", ".dockerenv", ".containerenv", "run/.containerenv", "etc/grua/daemon.json"):
+                link = tarfile.TarInfo(name)
+                link.type, link.linkname = tarfile.SYMTYPE, str(self.marker / "made")
+                yield link
+
+        self.root(changed)
+        done = self.docker("run", "--rm", "evil:1", "echo", "asked for", check=False)
+        self.assertTrue(done.returncode != 0 or done.stdout == "asked for\n", done.stderr)
+        self.assertFalse((self.marker / "made").exists())
 
     def test_CVE_2022_23648_a_volume_that_climbs(self):
         """The files that fill a new volume are the image's, whatever its path says."""
