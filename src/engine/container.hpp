@@ -59,6 +59,7 @@ struct Container {
     bool cleaning = false;             ///< After an exit, until network and cgroup are free again.
     bool keep_after_exit = false;      ///< A restart is under way: --rm does not apply.
     bool gone = false;                 ///< Removed; only references are left.
+    bool removal_failed = false;       ///< It is still there, and may be removed again.
 };
 
 using ContainerPtr = std::shared_ptr<Container>;

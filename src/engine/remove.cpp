@@ -19,7 +19,7 @@ asio::awaitable<void> Engine::Impl::remove(std::string reference, RemoveOptions 
         fail(ErrorKind::conflict, "cannot remove container \"{}\": container is {}: stop the container before removing or force remove",
              container->record->name, to_string(status));
     };
-    if (container->record->state.status == Status::removing)
+    if (container->record->state.status == Status::removing && !container->removal_failed)
         fail(ErrorKind::conflict, "removal of container {} is already in progress", reference);
     refuse_running();
     if (is_running(container->record->state.status)) {
@@ -34,7 +34,14 @@ asio::awaitable<void> Engine::Impl::remove(std::string reference, RemoveOptions 
         container->update([](ContainerRecord& next) { next.stopped_by_user = true; });
         co_await stop_held(container, {.timeout = 0, .signal = "SIGKILL"});
     }
-    co_await remove_held(container, remove_options.volumes);
+    container->removal_failed = false;
+    try {
+        co_await remove_held(container, remove_options.volumes);
+    } catch (...) {
+        // As where the disk is full: who made room asks again.
+        container->removal_failed = true;
+        throw;
+    }
 }
 
 asio::awaitable<void> Engine::Impl::remove_held(ContainerPtr container, bool with_volumes) {

@@ -140,8 +140,19 @@ private:
         switch (entry.type) {
             case Type::file: {
                 const Fd file = create(directory, leaf);
-                write(file.get(), entry);
-                return set_attributes(file.get(), entry);
+                try {
+                    write(file.get(), entry);
+                    return set_attributes(file.get(), entry);
+                } catch (const Error&) {
+                    // A half would fill the disk that was too small for the whole; what took its place meanwhile stays.
+                    struct stat ours{};
+                    struct stat now{};
+                    const bool is_ours = ::fstat(file.get(), &ours) == 0 &&
+                                         ::fstatat(directory, leaf.c_str(), &now, AT_SYMLINK_NOFOLLOW) == 0 && ours.st_ino == now.st_ino &&
+                                         ours.st_dev == now.st_dev;
+                    if (is_ours) ::unlinkat(directory, leaf.c_str(), 0);
+                    throw;
+                }
             }
             case Type::directory: {
                 if (!exists && ::mkdirat(directory, leaf.c_str(), 0700) != 0 && errno != EEXIST) fail_errno("create");

@@ -104,7 +104,8 @@ void check_payload(std::string_view payload, const oci::Reference& repository, c
     const std::string& reference = parsed.critical.identity.reference;
     const bool is_valid = !reference.empty() && reference.size() <= reference_limit;
     if (!is_valid || oci::Reference::parse(reference).name() != repository.name()) {
-        fail(ErrorKind::forbidden, "signature of {}: it is about the repository \"{}\"", digest.text(), reference.substr(0, reference_limit));
+        fail(ErrorKind::forbidden, "signature of {}: it is about the repository \"{}\"", digest.text(),
+             reference.substr(0, reference_limit));
     }
 }
 

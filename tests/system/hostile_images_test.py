@@ -655,10 +655,32 @@ class FullDisk(Case):
                 done = run(*words, check=False, env=self.daemon.environment()) if words is copy else self.docker(*words, check=False)
                 self.assertNotEqual(done.returncode, 0, words)
                 self.assertIn("zeros: write file: No space left on device", done.stderr)
-                if words is copy:
-                    self.docker("rm", "cc")
                 wait_until("the room is there again", lambda: self.free() > before - 2 * MIB)
                 self.assertEqual(self.out("run", "--rm", "busybox", "echo", "works"), "works")
+
+
+    def test_a_removal_that_failed(self):
+        """Where the disk is too full to note that a container is gone, it can be removed when there is room."""
+        place = pathlib.Path(f"/proc/{self.daemon.process.pid}/root{self.daemon.root}/data/filler")
+        self.docker("create", "--name", "cc", "busybox", "true")
+        with open(place, "wb") as filler:
+            try:
+                while filler.write(bytes(65536)):
+                    filler.flush()
+            except OSError:
+                pass
+            try:
+                while os.write(filler.fileno(), b"x"):
+                    pass
+            except OSError:
+                pass
+        done = self.docker("rm", "cc", check=False)
+        place.unlink()
+        if done.returncode != 0:  # what the database had in reserve may have been enough
+            self.assertIn("database or disk is full", done.stderr)
+            self.docker("rm", "cc")
+        self.assertEqual(self.out("ps", "-aq"), "")
+        self.docker("create", "--name", "cc", "busybox", "true")
 
 
 class Configurations(Case):
