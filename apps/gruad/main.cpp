@@ -213,7 +213,9 @@ int run(const std::vector<std::string>& arguments) {
 
     store::Database database{options.data_root + "/grua.db"};
     content::ContentStore content{options.data_root + "/content"};
-    layers::LayerStore layers{options.data_root + "/layers", database};
+    const auto layer_format = layers::parse_layer_format(options.layer_format);
+    if (!layer_format) fail(ErrorKind::invalid_argument, "--layer-format {}: tree or erofs", options.layer_format);
+    layers::LayerStore layers{options.data_root + "/layers", database, *layer_format};
     images::ImageStore images{database, content, layers};
     volumes::Volumes volumes{options.data_root + "/volumes"};
     network::Networks networks{network_options(options)};

@@ -53,6 +53,8 @@ const std::array table = {
     Option{"ip-forward", 0, "ip-forward", &Options::ip_forward, "Switch IP forwarding on"},
     Option{"ip-masq", 0, "ip-masq", &Options::ip_masq, "Masquerade what leaves the default bridge"},
     Option{"label", 0, "labels", &Options::labels, "Label of this daemon, key=value"},
+    Option{"layer-format", 0, "layer-format", &Options::layer_format,
+           "How layers are stored that come: tree (folders) or erofs (a file each, which the kernel mounts)"},
     Option{"log-format", 0, "log-format", &Options::log_format, "text or json"},
     Option{"log-level", 'l', "log-level", &Options::log_level, "debug, info, warn or error"},
     Option{"mtu", 0, "mtu", &Options::mtu, "MTU of the default bridge"},

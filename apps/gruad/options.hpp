@@ -41,6 +41,7 @@ struct Options {
     bool ip_forward = true;
     bool ip_masq = true;
     bool icc = true;
+    std::string layer_format = "tree";  ///< Of layers that come: tree or erofs.
     bool init = false;
     bool no_new_privileges = false;
     bool validate = false;

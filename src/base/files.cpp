@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <array>
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
@@ -12,19 +13,15 @@
 namespace grua {
 
 std::string read_all(int fd, std::string_view what, std::size_t limit) {
+    // By way of a buffer: a small file's text, which may be kept, takes no more than it is long.
+    std::array<char, 16384> buffer;
     std::string bytes;
     for (;;) {
-        constexpr std::size_t step = 16384;
-        const std::size_t had = bytes.size();
-        bytes.resize(had + step);
-        const ssize_t got = ::read(fd, bytes.data() + had, step);
-        if (got < 0 && errno == EINTR) {
-            bytes.resize(had);
-            continue;
-        }
+        const ssize_t got = ::read(fd, buffer.data(), buffer.size());
+        if (got < 0 && errno == EINTR) continue;
         if (got < 0) fail_errno("read {}", what);
-        bytes.resize(had + static_cast<std::size_t>(got));
         if (got == 0) return bytes;
+        bytes.append(buffer.data(), static_cast<std::size_t>(got));
         if (bytes.size() > limit) fail(ErrorKind::invalid_argument, "{}: larger than {} bytes", what, limit);
     }
 }

@@ -2,6 +2,7 @@
 
 #include "base/error.hpp"
 
+#include <malloc.h>
 #include <algorithm>
 
 namespace grua {
@@ -33,6 +34,7 @@ std::stop_source Transfers::start(Work work) {
     auto run = [this, done, work = std::move(work)](const std::stop_token& stop) mutable {
         work(stop);
         work = {};
+        ::malloc_trim(0);  // it had much for long, and the next to need that may be another thread
         const std::scoped_lock finished{mutex_};
         *done = true;
         ended_.notify_all();

@@ -133,7 +133,7 @@ void Archive::add_file(const std::string& name, std::uint64_t size, EntryReader&
         std::string text;
         text.reserve(size);
         for (; !reader.chunk().empty(); reader.next()) text += reader.chunk();
-        const oci::Digest digest = content::digest_of(text, expected ? expected->algorithm() : "sha256");
+        const oci::Digest digest = content::digest_of(text, std::string(expected ? expected->algorithm() : "sha256"));
         if (expected && digest != *expected) {
             fail(ErrorKind::invalid_argument, "invalid archive: {} has the digest {}", expected->text(), digest.text());
         }
@@ -156,15 +156,16 @@ void Archive::add_file(const std::string& name, std::uint64_t size, EntryReader&
     auto blob = std::make_unique<Blob>(expected ? content_.ingest(*expected, size) : content_.receive());
     if (is_layer) {
         make_room();
-        blob->incoming = std::make_unique<Incoming>(layers_, blob->writer.fd(), std::nullopt);
+        blob->incoming =
+            std::make_unique<Incoming>(layers_, blob->writer.fd(), std::nullopt, std::string(expected ? expected->algorithm() : "sha256"));
     }
     for (; !reader.chunk().empty(); reader.next()) {
         blob->writer.write(reader.chunk());
         if (blob->incoming) blob->incoming->grew_to(blob->writer.written());
     }
-    if (blob->incoming) blob->incoming->end();
     while_doing("invalid archive", [&] { blob->writer.verify(); });
     const oci::Digest digest = blob->writer.digest();
+    if (blob->incoming) blob->incoming->end(digest);
     files_.insert_or_assign(name, File{digest, size});
     if (blobs_.contains(digest)) return;
     if (blob->incoming) unpacking_.push_back(blob.get());

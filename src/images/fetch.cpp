@@ -92,7 +92,7 @@ void Fetches::receive(Fetch& fetch, const Download& download, const std::stop_to
     for (bool again = false;; again = true) {
         writer.emplace(content_.resume(digest, fetch.blob_.size));
         std::optional<Incoming> incoming;
-        if (fetch.diff_id_) incoming.emplace(layers_, writer->fd(), fetch.diff_id_);
+        if (fetch.diff_id_) incoming.emplace(layers_, writer->fd(), fetch.diff_id_, std::string(digest.algorithm()));
         const auto show = [&](Fetch::Phase phase) {
             if (incoming) incoming->grew_to(writer->written());
             const std::scoped_lock lock{fetch.mutex_};
@@ -125,7 +125,7 @@ void Fetches::receive(Fetch& fetch, const Download& download, const std::stop_to
             is_whole = true;
             show(Fetch::Phase::extracting);
             if (incoming) {
-                incoming->end();
+                incoming->end(digest);
                 layers::StagedPtr staged = while_doing("layer " + digest.text(), [&] { return incoming->finish(); });
                 hide();
                 const std::scoped_lock lock{fetch.mutex_};

@@ -37,8 +37,9 @@ private:
     std::uint64_t at_ = 0;
 };
 
-Incoming::Incoming(layers::LayerStore& layers, int file, std::optional<oci::Digest> diff_id) : layers_(layers), file_(file) {
-    thread_ = std::thread([this, diff_id = std::move(diff_id)] { run(diff_id); });
+Incoming::Incoming(layers::LayerStore& layers, int file, std::optional<oci::Digest> diff_id, std::string algorithm)
+    : layers_(layers), file_(file) {
+    thread_ = std::thread([this, diff_id = std::move(diff_id), algorithm = std::move(algorithm)] { run(diff_id, algorithm); });
 }
 
 Incoming::~Incoming() {
@@ -51,10 +52,11 @@ Incoming::~Incoming() {
     thread_.join();
 }
 
-void Incoming::run(const std::optional<oci::Digest>& diff_id) {
+void Incoming::run(const std::optional<oci::Digest>& diff_id, const std::string& algorithm) {
     try {
         Reader reader{*this};
-        staged_ = layers_.stage(reader, diff_id, [this](std::uint64_t done) { unpacked_ = done; });
+        staged_ = layers_.stage(reader, diff_id, [this](std::uint64_t done) { unpacked_ = done; },
+                                {.algorithm = algorithm, .digest = [this] { return wait_for_digest(); }});
     } catch (...) {
         error_ = std::current_exception();
     }
@@ -68,9 +70,17 @@ void Incoming::grew_to(std::uint64_t size) {
     changed_.notify_all();
 }
 
-void Incoming::end() {
+oci::Digest Incoming::wait_for_digest() {
+    std::unique_lock lock{mutex_};
+    changed_.wait(lock, [&] { return ended_ || given_up_; });
+    if (!digest_) fail(ErrorKind::unavailable, "context canceled");
+    return *digest_;
+}
+
+void Incoming::end(std::optional<oci::Digest> digest) {
     {
         const std::scoped_lock lock{mutex_};
+        digest_ = std::move(digest);
         ended_ = true;
     }
     changed_.notify_all();

@@ -16,14 +16,15 @@ namespace grua::images {
 
 class Incoming {
 public:
-    /// `file` is borrowed and must stay open until finish() or the end of this.
-    Incoming(layers::LayerStore& layers, int file, std::optional<oci::Digest> diff_id);
+    /// `file` is borrowed and must stay open until finish() or the end of this. end() will say its digest by `algorithm`, where
+    /// that is not empty.
+    Incoming(layers::LayerStore& layers, int file, std::optional<oci::Digest> diff_id, std::string algorithm = {});
     Incoming(const Incoming&) = delete;
     Incoming& operator=(const Incoming&) = delete;
     ~Incoming();  ///< What is not finished is given up.
 
-    void grew_to(std::uint64_t size);  ///< So many bytes are in the file.
-    void end();                        ///< There will be no more.
+    void grew_to(std::uint64_t size);                  ///< So many bytes are in the file.
+    void end(std::optional<oci::Digest> digest = {});  ///< There will be no more; the digest of the file, which is proven.
 
     std::uint64_t unpacked() const noexcept { return unpacked_; }  ///< Bytes of the file that are done.
 
@@ -32,7 +33,8 @@ public:
 
 private:
     class Reader;
-    void run(const std::optional<oci::Digest>& diff_id);
+    void run(const std::optional<oci::Digest>& diff_id, const std::string& algorithm);
+    oci::Digest wait_for_digest();
 
     layers::LayerStore& layers_;
     int file_;
@@ -40,6 +42,7 @@ private:
     std::condition_variable changed_;
     std::uint64_t size_ = 0;
     bool ended_ = false;
+    std::optional<oci::Digest> digest_;
     bool given_up_ = false;
     std::atomic<std::uint64_t> unpacked_ = 0;
     layers::StagedPtr staged_;

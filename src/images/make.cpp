@@ -50,7 +50,7 @@ NewLayer read_layer(int input, content::ContentStore& content, layers::LayerStor
     std::string_view bytes = fill();
     const std::string type = layer_media_type(bytes);
     const bool is_packed = type != layer_media_type({});
-    Incoming incoming{layers, writer.fd(), std::nullopt};
+    Incoming incoming{layers, writer.fd(), std::nullopt, "sha256"};
     const auto write = [&](std::string_view out) {
         writer.write(out);
         incoming.grew_to(writer.written());
@@ -67,8 +67,8 @@ NewLayer read_layer(int input, content::ContentStore& content, layers::LayerStor
         if (progress) progress(done);
     }
     if (!is_packed) gzip.finish();
-    incoming.end();
     writer.verify();
+    incoming.end(writer.digest());
     layers::StagedPtr staged = incoming.finish();
     oci::Descriptor blob{
         .media_type = is_packed ? type : layer_media_type("\x1f\x8b"), .digest = writer.digest().text(), .size = writer.written()};

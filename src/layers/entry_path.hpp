@@ -1,4 +1,4 @@
-// Names of tar entries as paths below a root.
+// Names of tar entries as paths below a root, and what a layer's names mean beyond.
 #pragma once
 
 #include "base/error.hpp"
@@ -10,6 +10,13 @@
 #include <vector>
 
 namespace grua::layers {
+
+inline constexpr std::string_view whiteout_prefix = ".wh.";
+inline constexpr std::string_view opaque_name = ".wh..wh..opq";
+inline constexpr const char* opaque_xattr = "trusted.overlay.opaque";
+
+/// overlayfs' own would let an image redirect its files (and mean nothing elsewhere).
+inline bool is_overlay_xattr(std::string_view key) { return key.starts_with("trusted.overlay.") || key.starts_with("user.overlay."); }
 
 /// "/a/./b/" is "a/b"; ".." may not lead above the root.
 inline std::string clean_entry(std::string_view name) {

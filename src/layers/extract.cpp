@@ -242,7 +242,7 @@ private:
         if (!symlink && ::chmod(name.c_str(), entry.mode) != 0) fail_errno("change mode");
         if (!symlink) {
             for (const auto& [key, value] : entry.xattrs) {
-                if (key.starts_with("trusted.overlay.") || key.starts_with("user.overlay.")) continue;
+                if (is_overlay_xattr(key)) continue;
                 const bool set = ::setxattr(name.c_str(), key.c_str(), value.data(), value.size(), 0) == 0;
                 if (!set && errno != ENOTSUP && errno != EPERM) fail_errno("set xattr {}", key);
             }

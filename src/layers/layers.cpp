@@ -5,6 +5,7 @@
 #include "base/id.hpp"
 #include "base/log.hpp"
 #include "base/text.hpp"
+#include "layers/erofs.hpp"
 #include "layers/overlay.hpp"
 #include "layers/source.hpp"
 #include "layers/tree.hpp"
@@ -44,6 +45,13 @@ private:
     std::uint64_t done_ = 0;
 };
 
+/// What is behind an archive's end.
+void skip_all(Source& source) {
+    std::vector<char> rest(std::size_t{64} << 10U);
+    while (source.read(rest) > 0) {
+    }
+}
+
 void check_id(std::string_view id) {
     const auto plain = [](char c) {
         return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
@@ -60,11 +68,19 @@ void remove_path(const std::string& folder, const std::string& name) {
 
 }  // namespace
 
-LayerStore::LayerStore(std::string directory, store::Database& database) : directory_(std::move(directory)), database_(database) {
+std::optional<LayerFormat> parse_layer_format(std::string_view text) noexcept {
+    if (text == "tree") return LayerFormat::tree;
+    if (text == "erofs") return LayerFormat::erofs;
+    return std::nullopt;
+}
+
+LayerStore::LayerStore(std::string directory, store::Database& database, LayerFormat format)
+    : directory_(std::move(directory)), format_(format), database_(database) {
     database_.migrate("layers", migrations);
     make_directories(directory_, 0700);
     for (const char* folder : {"l", "staging", "containers", "trash", "empty", "blank"})
         make_directories(fmt::format("{}/{}", directory_, folder), 0755);
+    if (format_ == LayerFormat::erofs) while_doing("layers as erofs images", [&] { check_erofs(directory_ + "/staging"); });
     load();
     sweep();
     purger_ = std::jthread([this](const std::stop_token& stop) { purge(stop); });
@@ -129,18 +145,23 @@ StagedLayer::~StagedLayer() {
     }
 }
 
-StagedPtr LayerStore::stage(Source& source, const std::optional<oci::Digest>& expected, const Progress& progress) {
+StagedPtr LayerStore::stage(Source& source, const std::optional<oci::Digest>& expected, const Progress& progress,
+                            const SourceDigest& source_digest) {
     const std::string name = random_hex(16);
     const std::string staging = directory_ + "/staging";
     const std::string staged = staging + "/" + name;
-    if (::mkdir(staged.c_str(), 0755) != 0) fail_errno("create folder {}", staged);
+    if (format_ == LayerFormat::tree && ::mkdir(staged.c_str(), 0755) != 0) fail_errno("create folder {}", staged);
     try {
         ProgressSource counted{source, progress};
-        const std::unique_ptr<Source> plain = decompress(counted);
-        HashingReader hashed{*plain, expected ? expected->algorithm() : "sha256"};
-        TarReader tar{hashed};
-        const std::uint64_t size = unpack_tar(tar, staged);
-        const oci::Digest actual = hashed.finish();
+        bool was_packed = false;
+        const std::unique_ptr<Source> plain = decompress(counted, decompressed_limit, &was_packed);
+        const std::string algorithm{expected ? expected->algorithm() : "sha256"};
+        std::optional<HashingReader> hashed;
+        if (was_packed || source_digest.algorithm != algorithm) hashed.emplace(*plain, algorithm);
+        TarReader tar{hashed ? *hashed : *plain};
+        const std::uint64_t size = format_ == LayerFormat::tree ? unpack_tar(tar, staged) : write_erofs(tar, staged);
+        if (!hashed) skip_all(*plain);
+        const oci::Digest actual = hashed ? hashed->finish() : source_digest.digest();
         if (expected && actual != *expected) {
             fail(ErrorKind::invalid_argument, "layer has the diff ID {}, expected {}", actual.text(), expected->text());
         }
@@ -263,6 +284,7 @@ std::vector<oci::Digest> LayerStore::remove_layers(const std::vector<oci::Digest
     crash_point("layers:row-removed");
     for (const oci::Digest& diff_id : removed) {
         const auto found = layers_.find(diff_id);
+        images_.erase(found->second.number);
         trash(layer_path(found->second.number));
         held_.erase(diff_id);
         layers_.erase(found);
@@ -287,11 +309,31 @@ std::vector<std::int64_t> LayerStore::numbers(const std::vector<oci::Digest>& di
     return out;
 }
 
-/// The highest first.
-std::vector<std::string> LayerStore::folders(const std::vector<oci::Digest>& diff_ids) const {
-    std::vector<std::string> out;
-    for (const std::int64_t number : numbers(diff_ids)) out.insert(out.begin(), layer_path(number));
+/// With `mutex_` held.
+LayerStore::Folders LayerStore::folders(const std::vector<oci::Digest>& diff_ids) const {
+    Folders out;
+    for (const std::int64_t number : numbers(diff_ids)) {
+        std::string path = layer_path(number);
+        auto known = images_.find(number);
+        if (known == images_.end() && fs::is_regular_file(path))
+            known = images_.emplace(number, std::make_shared<const Fd>(mount_erofs(path))).first;
+        if (known != images_.end()) {
+            path = fmt::format("/proc/self/fd/{}", known->second->get());
+            out.images.push_back(known->second);
+        }
+        out.paths.insert(out.paths.begin(), std::move(path));
+    }
     return out;
+}
+
+/// The root of a layer of either format.
+Fd LayerStore::open_layer(const std::string& path) const {
+    Fd mount;
+    std::error_code error;
+    if (fs::is_regular_file(path, error)) mount = mount_erofs(path);
+    Fd folder{::openat(mount ? mount.get() : AT_FDCWD, mount ? "." : path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)};
+    if (!folder) fail_errno("open layer {}", path);
+    return folder;
 }
 
 void LayerStore::prepare(std::string_view container_id, const std::vector<oci::Digest>& diff_ids, Durability durability) {
@@ -320,10 +362,12 @@ LayerStore::Container LayerStore::container(std::string_view id) const {
 Fd LayerStore::mount(std::string_view container_id, Access access) const {
     const Container entry = container(container_id);
     Overlay overlay{.read_only = access == Access::read_only, .omit_syncs = entry.durability == Durability::volatile_};
+    Folders below;
     {
         const std::scoped_lock lock{mutex_};
-        overlay.lower = folders(entry.diff_ids);
+        below = folders(entry.diff_ids);
     }
+    overlay.lower = std::move(below.paths);
     if (overlay.lower.empty()) overlay.lower.push_back(directory_ + "/empty");
     overlay.upper = container_path(container_id) + "/upper";
     overlay.work = container_path(container_id) + "/work";
@@ -335,7 +379,7 @@ Fd LayerStore::mount(std::string_view container_id, Access access) const {
 Fd LayerStore::mount_layers(const std::vector<oci::Digest>& diff_ids) const {
     Overlay overlay{.read_only = true};
     const std::scoped_lock lock{mutex_};
-    overlay.lower = folders(diff_ids);
+    overlay.lower = folders(diff_ids).paths;  // locked until it is mounted
     // Without an upper overlayfs wants two.
     for (const char* more : {"/empty", "/blank"})
         if (overlay.lower.size() < 2) overlay.lower.push_back(directory_ + more);
@@ -346,7 +390,7 @@ Fd LayerStore::mount_snapshot(std::string_view container_id) const {
     const Container entry = container(container_id);
     Overlay overlay{.lower = {container_path(container_id) + "/upper"}, .read_only = true};
     const std::scoped_lock lock{mutex_};
-    for (std::string& each : folders(entry.diff_ids)) overlay.lower.push_back(std::move(each));
+    for (std::string& each : folders(entry.diff_ids).paths) overlay.lower.push_back(std::move(each));  // locked until it is mounted
     if (overlay.lower.size() < 2) overlay.lower.push_back(directory_ + "/empty");
     return mount_overlay(overlay);
 }
@@ -437,7 +481,9 @@ std::uint64_t LayerStore::usage(std::string_view container_id) const {
 LayerStore::Paths LayerStore::paths(std::string_view container_id) const {
     const Container entry = container(container_id);
     const std::scoped_lock lock{mutex_};
-    return {join(folders(entry.diff_ids), ":"), container_path(container_id) + "/upper", container_path(container_id) + "/work"};
+    std::vector<std::string> lower;
+    for (const std::int64_t number : numbers(entry.diff_ids)) lower.insert(lower.begin(), layer_path(number));
+    return {join(lower, ":"), container_path(container_id) + "/upper", container_path(container_id) + "/work"};
 }
 
 }  // namespace grua::layers

@@ -1,6 +1,7 @@
 // Layers of images, unpacked once each, and the writable layers of containers on top of them, by overlayfs.
 //
-//   <directory>/l/<number>              one unpacked layer; has a row in the store's table `layers`, written after syncfs
+//   <directory>/l/<number>              one unpacked layer, a folder or an erofs image; has a row in the store's table `layers`,
+//                                       written after syncfs
 //   <directory>/staging/                layers being unpacked; what is there at the start is trash
 //   <directory>/containers/<id>/{upper,work}
 //   <directory>/trash/                  what is being removed, by a thread of its own
@@ -35,6 +36,19 @@ enum class Access { read_write, read_only };
 
 /// `volatile_`: overlayfs omits all syncs of this container's data; for containers that are removed on exit.
 enum class Durability { normal, volatile_ };
+
+/// Of layers that come; those that are there stay what they are.
+enum class LayerFormat {
+    tree,   ///< A folder.
+    erofs,  ///< One file, which the kernel mounts.
+};
+std::optional<LayerFormat> parse_layer_format(std::string_view text) noexcept;
+
+/// Whoever feeds a source hashes its bytes anyway: `digest` waits for its end and tells. What is not packed is not hashed again.
+struct SourceDigest {
+    std::string algorithm;
+    std::function<oci::Digest()> digest;
+};
 
 /// Progress of an unpack: bytes of the (compressed) source that are done.
 using Progress = std::function<void(std::uint64_t done)>;
@@ -73,8 +87,9 @@ using StagedPtr = std::shared_ptr<StagedLayer>;
 
 class LayerStore {
 public:
-    /// Opens or makes the folder, sweeps what belongs to nobody. `database` must outlive this.
-    LayerStore(std::string directory, store::Database& database);
+    /// Opens or makes the folder, sweeps what belongs to nobody. `database` must outlive this. Throws where this kernel does not
+    /// take layers of `format`.
+    LayerStore(std::string directory, store::Database& database, LayerFormat format = LayerFormat::tree);
     ~LayerStore();
 
     // --- layers of images -------------------------------------------------------------------------------------
@@ -83,7 +98,8 @@ public:
 
     /// Unpacks a layer tar (plain, gzip or zstd; found out by its content) aside. With `expected` the digest of the
     /// uncompressed tar must be that one. Throws Error(invalid_argument) that names the entry or the digests.
-    StagedPtr stage(Source& source, const std::optional<oci::Digest>& expected, const Progress& progress = {});
+    StagedPtr stage(Source& source, const std::optional<oci::Digest>& expected, const Progress& progress = {},
+                    const SourceDigest& source_digest = {});
 
     /// Makes all of them durable and then visible: one syncfs, one transaction. What is there already stays as it is.
     void publish(const std::vector<StagedPtr>& staged);
@@ -172,7 +188,13 @@ private:
     std::string layer_path(std::int64_t number) const;
     std::string container_path(std::string_view id) const;
     Container container(std::string_view id) const;
-    std::vector<std::string> folders(const std::vector<oci::Digest>& diff_ids) const;
+    /// What an overlay is mounted from, while this lives.
+    struct Folders {
+        std::vector<std::string> paths;  ///< The highest first.
+        std::vector<std::shared_ptr<const Fd>> images;
+    };
+    Folders folders(const std::vector<oci::Digest>& diff_ids) const;
+    Fd open_layer(const std::string& path) const;
     std::vector<std::int64_t> numbers(const std::vector<oci::Digest>& diff_ids) const;
     void load();
     void sweep();
@@ -187,9 +209,11 @@ private:
     struct HeldContainer;
 
     const std::string directory_;
+    const LayerFormat format_;
     store::Database& database_;
     mutable std::mutex mutex_;
     std::map<oci::Digest, Layer> layers_;
+    mutable std::map<std::int64_t, std::shared_ptr<const Fd>> images_;  // mounted once: what is read of them is in memory once
     std::map<oci::Digest, std::weak_ptr<const void>> held_;
     std::map<std::string, Container, std::less<>> containers_;
     std::map<std::string, Container> kept_;  // in the trash by these names, and still read

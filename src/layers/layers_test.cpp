@@ -53,15 +53,20 @@ private:
     std::size_t at_ = 0;
 };
 
-class LayersTest : public testing::Test {
+class LayersTest : public testing::TestWithParam<LayerFormat> {
 protected:
-    LayersTest() {
+    void SetUp() override {
         std::string path = fs::temp_directory_path() / "grua-layers-XXXXXX";
         folder_ = ::mkdtemp(path.data());
         database_ = std::make_unique<store::Database>(folder_ + "/db");
-        layers_ = std::make_unique<LayerStore>(folder_ + "/layers", *database_);
+        try {
+            layers_ = std::make_unique<LayerStore>(folder_ + "/layers", *database_, GetParam());
+        } catch (const Error& error) {
+            if (GetParam() == LayerFormat::tree) throw;
+            GTEST_SKIP() << error.what();
+        }
     }
-    ~LayersTest() override {
+    void TearDown() override {
         layers_.reset();  // it empties its trash meanwhile
         fs::remove_all(folder_);
     }
@@ -82,7 +87,7 @@ protected:
     std::unique_ptr<LayerStore> layers_;
 };
 
-TEST_F(LayersTest, mounts_130_layers) {
+TEST_P(LayersTest, mounts_130_layers) {
     std::vector<oci::Digest> ids;
     for (int n = 0; n < 130; ++n) ids.push_back(unpack(tar_entry(fmt::format("f{}", n), '0', "", std::to_string(n))).diff_id);
     ids.push_back(unpack(tar_entry(".wh.f7", '0', "", "")).diff_id);
@@ -97,7 +102,7 @@ TEST_F(LayersTest, mounts_130_layers) {
     EXPECT_EQ(layers_->remove_layers(ids).size(), 131U);
 }
 
-TEST_F(LayersTest, a_container_cannot_nest_folders_too_deep_to_be_removed) {
+TEST_P(LayersTest, a_container_cannot_nest_folders_too_deep_to_be_removed) {
     layers_->prepare("c1", {});
     Fd folder{::open((folder_ + "/layers/containers/c1/upper").c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
     for (int depth = 0; depth < 3000; ++depth) {
@@ -111,7 +116,7 @@ TEST_F(LayersTest, a_container_cannot_nest_folders_too_deep_to_be_removed) {
     EXPECT_TRUE(fs::is_empty(folder_ + "/layers/trash"));
 }
 
-TEST_F(LayersTest, what_is_held_stays_when_its_container_is_removed) {
+TEST_P(LayersTest, what_is_held_stays_when_its_container_is_removed) {
     layers_->prepare("c1", {});
     layers_->prepare("c2", {});
     const auto path = [&](const char* id) { return fmt::format("{}/layers/containers/{}/upper/f", folder_, id); };
@@ -154,7 +159,7 @@ void expect_files(const Fd& root, int layers) {
     for (int n = 1; n <= layers; ++n) EXPECT_EQ(::faccessat(root.get(), fmt::format("f{}", n).c_str(), F_OK, 0), 0) << n;
 }
 
-TEST_F(LayersTest, kernels_without_lowerdir_plus_mount_many_layers) {
+TEST_P(LayersTest, kernels_without_lowerdir_plus_mount_many_layers) {
     Overlay overlay = overlay_of(folder_ + "/with:colon,comma", 300);
     {
         const Fd root = mount_overlay_by_text(overlay);
@@ -174,14 +179,14 @@ TEST_F(LayersTest, kernels_without_lowerdir_plus_mount_many_layers) {
     EXPECT_THROW(mount_overlay_by_text(overlay_of(folder_ + "/many", 900)), Error);
 }
 
-TEST_F(LayersTest, long_paths_are_mounted) {
+TEST_P(LayersTest, long_paths_are_mounted) {
     const std::string part = "/" + std::string(200, 'd');
     const Overlay overlay = overlay_of(folder_ + part + part, 3);
     expect_files(mount_overlay(overlay), 3);
     expect_files(mount_overlay_by_text(overlay), 3);
 }
 
-TEST_F(LayersTest, names_stay_inside) {
+TEST_P(LayersTest, names_stay_inside) {
     refused(tar_entry("../canary", '0', "", "x"));
     refused(tar_entry("a", '1', "../canary", ""));
     refused(tar_entry("a", '1', "/etc/passwd", ""));
@@ -191,6 +196,40 @@ TEST_F(LayersTest, names_stay_inside) {
     refused(tar_entry("l", '2', folder_, "") + tar_entry("l/canary", '0', "", "x"));
     EXPECT_FALSE(fs::exists(folder_ + "/canary"));
 }
+
+TEST_P(LayersTest, verify) {
+    const std::string tar = tar_entry("made/by/itself", '0', "", "x") + tar_entry("d/.wh.gone", '0', "", "") +
+                            tar_entry("big", '0', "", std::string(100'000, 'b'));
+    const Layer layer = unpack(tar);
+    ::usleep(20'000);  // more than a tick of the file systems' clock
+    const auto verified = [&] {
+        Text source{tar};
+        return layers_->verify(layer.diff_id, source, [] {}).difference.value_or("whole");
+    };
+    EXPECT_EQ(verified(), "whole");
+    const std::string path = folder_ + "/layers/l/" + std::to_string(layer.number);
+    if (GetParam() == LayerFormat::tree) {
+        std::ofstream{path + "/big"} << std::string(100'000, 'c');
+        EXPECT_EQ(verified(), "big: its time of modification differs");
+    } else {
+        std::fstream image{path, std::ios::in | std::ios::out | std::ios::binary};
+        image.seekp(4096 * 4);
+        image << "damage";
+        image.close();
+        EXPECT_EQ(verified(), "big: its contents differ");
+        fs::resize_file(path, 100);
+        EXPECT_NE(verified().find("erofs: mount"), std::string::npos) << verified();
+    }
+    fs::remove_all(path);
+    EXPECT_EQ(verified(), "its folder is missing");
+    Text source{tar};
+    const auto again = layers_->verify(layer.diff_id, source, [] {});
+    EXPECT_TRUE(layers_->replace(again.fresh));
+    EXPECT_EQ(verified(), "whole");
+}
+
+INSTANTIATE_TEST_SUITE_P(Formats, LayersTest, testing::Values(LayerFormat::tree, LayerFormat::erofs),
+                         [](const auto& each) { return each.param == LayerFormat::tree ? "tree" : "erofs"; });
 
 }  // namespace
 }  // namespace grua::layers

@@ -181,7 +181,7 @@ std::size_t ExtentSource::read(std::span<char> out) {
     }
 }
 
-std::unique_ptr<Source> decompress(Source& inner, std::uint64_t limit) {
+std::unique_ptr<Source> decompress(Source& inner, std::uint64_t limit, bool* was_packed) {
     constexpr std::size_t magic_size = 4;
     std::vector<char> first(input_size);
     std::size_t have = 0;
@@ -193,9 +193,11 @@ std::unique_ptr<Source> decompress(Source& inner, std::uint64_t limit) {
     first.resize(have);
     const std::string_view magic{first.data(), std::min(have, magic_size)};
     Input input{inner, std::move(first)};
+    if (was_packed) *was_packed = true;
     if (magic.starts_with("\x1f\x8b")) return std::make_unique<GzipSource>(std::move(input), limit);
     if (magic == "\x28\xb5\x2f\xfd") return std::make_unique<ZstdSource>(std::move(input), limit);
     if (magic == "\xfd\x37zX") fail(ErrorKind::not_implemented, "not implemented: archives compressed with xz");
+    if (was_packed) *was_packed = false;
     return std::make_unique<PlainSource>(std::move(input), limit);
 }
 

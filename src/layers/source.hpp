@@ -44,7 +44,7 @@ inline constexpr std::uint64_t decompressed_limit = std::uint64_t{1} << 40U;
 
 /// gzip (also of several members), zstd (also of several frames) or the bytes as they are: found out by the first bytes.
 /// `inner` must outlive it. Throws Error(invalid_argument) for damaged data and past `limit` bytes.
-std::unique_ptr<Source> decompress(Source& inner, std::uint64_t limit = decompressed_limit);
+std::unique_ptr<Source> decompress(Source& inner, std::uint64_t limit = decompressed_limit, bool* was_packed = nullptr);
 
 /// Reads `inner` ahead in a thread of its own and hashes there, so that inflating and hashing run beside the file system.
 class HashingReader : public Source {

@@ -18,10 +18,6 @@
 namespace grua::layers {
 namespace {
 
-constexpr std::string_view whiteout_prefix = ".wh.";
-constexpr std::string_view opaque_name = ".wh..wh..opq";
-constexpr const char* opaque_xattr = "trusted.overlay.opaque";
-
 class Unpacker {
 public:
     Unpacker(TarReader& tar, const std::string& directory) : tar_(tar), root_(Root::open(directory.c_str())) {}
@@ -165,8 +161,7 @@ private:
         const std::string name = through(directory, leaf);
         if (!symlink && ::fchmodat(directory, leaf.c_str(), entry.mode, 0) != 0) fail_errno("change mode");
         for (const auto& [key, value] : entry.xattrs) {
-            // overlayfs' own would let an image redirect its files (and mean nothing elsewhere).
-            if (key.starts_with("trusted.overlay.") || key.starts_with("user.overlay.")) continue;
+            if (is_overlay_xattr(key)) continue;
             if (::lsetxattr(name.c_str(), key.c_str(), value.data(), value.size(), 0) != 0 && errno != ENOTSUP &&
                 !(errno == EPERM && key.starts_with("user."))) {
                 fail_errno("set xattr {}", key);

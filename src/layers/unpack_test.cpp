@@ -1,9 +1,11 @@
-// What a layer's tar may do and what not, with the attacks that other unpackers fell to.
+// What a layer's tar may do and what not, with the attacks that other unpackers fell to. The same as a tree and as an erofs image.
 #include "layers/unpack.hpp"
 
 #include "base/error.hpp"
 #include "base/files.hpp"
 #include "base/text.hpp"
+#include "layers/compare.hpp"
+#include "layers/erofs.hpp"
 #include "layers/folder_times.hpp"
 #include "layers/source.hpp"
 #include "layers/tree.hpp"
@@ -113,10 +115,50 @@ protected:
 
     std::uint64_t unpack(const std::vector<Entry>& entries) const { return unpack_bytes(tar(entries)); }
     std::uint64_t unpack_bytes(std::string bytes) const {
+        Text source{bytes};
+        const auto plain = decompress(source);
+        TarReader reader{*plain};
+        const bool is_fresh = fs::is_empty(root_);
+        timespec began{};
+        ::clock_gettime(CLOCK_REALTIME_COARSE, &began);
+        std::string tree_error;
+        std::uint64_t size = 0;
+        try {
+            size = unpack_tar(reader, root_);
+        } catch (const Error& error) {
+            tree_error = error.what();
+        }
+        if (is_fresh) compare_with_image(std::move(bytes), began, tree_error, size);
+        if (!tree_error.empty()) fail(ErrorKind::invalid_argument, "{}", tree_error);
+        return size;
+    }
+    /// Both refuse, with the same words, or both have the same files.
+    void compare_with_image(std::string bytes, const timespec& began, const std::string& tree_error, std::uint64_t size) const {
+        static const bool can_mount = [&] {
+            try {
+                check_erofs(folder_);
+                return true;
+            } catch (const Error&) {
+                return false;
+            }
+        }();
+        const std::string path = folder_ + "/image";
         Text source{std::move(bytes)};
         const auto plain = decompress(source);
         TarReader reader{*plain};
-        return unpack_tar(reader, root_);
+        try {
+            EXPECT_EQ(write_erofs(reader, path), size);
+            EXPECT_EQ(tree_error, "");
+            if (can_mount && tree_error.empty()) {
+                const Fd mount = mount_erofs(path);
+                const Fd image{::openat(mount.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+                const Fd tree{::open(root_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+                EXPECT_EQ(first_difference(tree.get(), image.get(), {.made_after = began}).value_or("none"), "none");
+            }
+        } catch (const Error& error) {
+            EXPECT_EQ(error.what(), tree_error);
+        }
+        fs::remove(path);
     }
     void refused(const std::vector<Entry>& entries, const std::string& why) const { refused_bytes(tar(entries), why); }
     void refused_bytes(std::string bytes, const std::string& why) const {

@@ -29,14 +29,14 @@ LayerStore::Verified LayerStore::verify(const oci::Digest& diff_id, Source& sour
         return out;
     }
     const std::string path = layer_path(layer->number);
-    const Fd present{::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)};
-    if (!present) {
-        out.difference = "its folder is missing";
+    Fd present;
+    try {
+        present = open_layer(path);
+    } catch (const Error& error) {
+        out.difference = error.os_error() == ENOENT ? "its folder is missing" : error.what();
         return out;
     }
-    const std::string staged = fmt::format("{}/staging/{}", directory_, out.fresh->name_);
-    const Fd fresh{::open(staged.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)};
-    if (!fresh) fail_errno("open folder {}", staged);
+    const Fd fresh = open_layer(fmt::format("{}/staging/{}", directory_, out.fresh->name_));
     out.difference = first_difference(fresh.get(), present.get(), {.made_after = began, .each = each});
     if (!out.difference && layer->size != out.fresh->size())
         out.difference = fmt::format("its size is noted as {}, it is {}", layer->size, out.fresh->size());
@@ -59,6 +59,7 @@ bool LayerStore::replace(const StagedPtr& staged) {
     } else {
         fail_errno("exchange {} and {}", from, to);
     }
+    images_.erase(found->second.number);
     store::sync_directory(directory_ + "/l");
     if (found->second.size != staged->size_) {
         database_.execute("UPDATE layers SET size = ?2 WHERE number = ?1", {found->second.number, staged->size_});

@@ -86,11 +86,6 @@ class Run(Case):
         done = self.docker("run", "--rm", "--mount", "type=bind,src=/no/such/path,dst=/x", "busybox", "true", check=False)
         self.assertIn("bind source path does not exist: /no/such/path", done.stderr)
 
-    def test_published_ports_say_that_they_are_not_there(self):
-        done = self.docker("run", "--rm", "-p", "8080:80", "busybox", "true", check=False)
-        self.assertEqual(done.returncode, 125)
-        self.assertIn("not implemented", done.stderr)
-
     def test_proc_and_sys_are_masked(self):
         """Masked files are empty, masked folders have nothing in them, and what sets the host cannot be written."""
         masked = ["acpi", "interrupts", "kcore", "keys", "latency_stats", "sched_debug", "scsi", "timer_list"]

@@ -12,9 +12,11 @@ POINTS = ["layers:unpacked", "layers:synced", "layers:renamed", "layers:publishe
 
 
 class Crashes(unittest.TestCase):
+    options = ()
+
     @classmethod
     def setUpClass(cls):
-        cls.daemon = Daemon()
+        cls.daemon = Daemon(*cls.options)
         cls.addClassCleanup(cls.daemon.close)
 
     def tags(self):
