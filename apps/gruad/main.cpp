@@ -120,7 +120,16 @@ network::Options network_options(const gruad::Options& options) {
     out.ip_forward = options.ip_forward;
     out.ip_masq = options.ip_masq;
     out.icc = options.icc;
-    out.data_directory = options.data_root + "/network";
+    if (!options.ip.empty()) {
+        out.port_address = linux::Ip::parse(options.ip);
+        if (!out.port_address) fail(ErrorKind::invalid_argument, "--ip {}: no address", options.ip);
+    }
+    if (!options.publish_policy.empty()) {
+        const auto policy = network::parse_publish_policy(options.publish_policy);
+        if (!policy) fail(ErrorKind::invalid_argument, "--publish-policy {}: docker or host-input", options.publish_policy);
+        out.publish_policy = *policy;
+    }
+    for (const std::string& each : options.default_address_pools) out.pools.push_back(network::parse_default_pool(each));
     return out;
 }
 
@@ -218,7 +227,7 @@ int run(const std::vector<std::string>& arguments) {
     layers::LayerStore layers{options.data_root + "/layers", database, *layer_format};
     images::ImageStore images{database, content, layers};
     volumes::Volumes volumes{options.data_root + "/volumes"};
-    network::Networks networks{network_options(options)};
+    network::Networks networks{network_options(options), database};
     registry::Client registry{registry_options(options)};
     registry::SignaturePolicy signatures{registry_options(options).config_directory + "/signatures.toml"};
 

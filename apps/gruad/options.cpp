@@ -34,6 +34,8 @@ const std::array table = {
     Option{"config-file", 0, "", &Options::config_file, "Configuration file"},
     Option{"data-root", 0, "data-root", &Options::data_root, "Root folder of what lasts"},
     Option{"debug", 'D', "debug", &Options::debug, "Log what happens in detail"},
+    Option{"default-address-pool", 0, "default-address-pools", &Options::default_address_pools,
+           "Subnets for networks that ask for none: base=10.99.0.0/16,size=24"},
     Option{"default-shm-size", 0, "default-shm-size", &Options::default_shm_size, "Size of /dev/shm"},
     Option{"default-ulimit", 0, "default-ulimits", &Options::default_ulimits, "Resource limits of containers that set none"},
     Option{"dns", 0, "dns", &Options::dns, "Name server of containers"},
@@ -50,6 +52,7 @@ const std::array table = {
     Option{"init-path", 0, "init-path", &Options::init_path, "Path of grua-init"},
     Option{"insecure-registry", 0, "insecure-registries", &Options::insecure_registries,
            "Registry (host:port or CIDR) without TLS or with a certificate that nobody signed"},
+    Option{"ip", 0, "ip", &Options::ip, "Address on which ports are published that name none"},
     Option{"ip-forward", 0, "ip-forward", &Options::ip_forward, "Switch IP forwarding on"},
     Option{"ip-masq", 0, "ip-masq", &Options::ip_masq, "Masquerade what leaves the default bridge"},
     Option{"label", 0, "labels", &Options::labels, "Label of this daemon, key=value"},
@@ -61,6 +64,8 @@ const std::array table = {
     Option{"no-new-privileges", 0, "no-new-privileges", &Options::no_new_privileges, "no-new-privileges for all containers"},
     Option{"no-proxy", 0, "no-proxy", &Options::no_proxy, "Hosts that are reached without a proxy"},
     Option{"pidfile", 'p', "pidfile", &Options::pidfile, "File for this daemon's process ID"},
+    Option{"publish-policy", 0, "publish-policy", &Options::publish_policy,
+           "Who decides about connections to published ports: docker (nobody) or host-input (the host's input rules)"},
     Option{"registry-mirror", 0, "registry-mirrors", &Options::registry_mirrors, "Mirror of Docker Hub; registries.toml has more"},
     Option{"shutdown-timeout", 0, "shutdown-timeout", &Options::shutdown_timeout, "Seconds that a shutdown may take"},
     Option{"validate", 0, "", &Options::validate, "Check the configuration and end"},
@@ -80,7 +85,6 @@ constexpr auto unbuilt = std::to_array<std::string_view>({"add-runtime",
                                                           "cpu-rt-period",
                                                           "cpu-rt-runtime",
                                                           "cri-containerd",
-                                                          "default-address-pool",
                                                           "default-cgroupns-mode",
                                                           "default-gateway",
                                                           "default-gateway-v6",
@@ -95,7 +99,6 @@ constexpr auto unbuilt = std::to_array<std::string_view>({"add-runtime",
                                                           "fixed-cidr",
                                                           "fixed-cidr-v6",
                                                           "host-gateway-ip",
-                                                          "ip",
                                                           "ip-forward-no-drop",
                                                           "ip6tables",
                                                           "iptables",
@@ -129,9 +132,9 @@ constexpr auto unbuilt = std::to_array<std::string_view>({"add-runtime",
                                                           "userns-remap"});
 
 /// dockerd's other keys where they are not the flag's name.
-constexpr auto unbuilt_keys = std::to_array<std::string_view>({"authorization-plugins", "builder", "cdi-spec-dirs", "default-address-pools",
-                                                               "default-network-opts", "exec-opts", "features", "host-gateway-ips",
-                                                               "log-opts", "node-generic-resources", "runtimes", "storage-opts"});
+constexpr auto unbuilt_keys =
+    std::to_array<std::string_view>({"authorization-plugins", "builder", "cdi-spec-dirs", "default-network-opts", "exec-opts", "features",
+                                     "host-gateway-ips", "log-opts", "node-generic-resources", "runtimes", "storage-opts"});
 
 [[noreturn]] void refuse(std::string text) { throw Error(ErrorKind::invalid_argument, std::move(text)); }
 
@@ -190,6 +193,16 @@ void set_from_file(Options& options, const Option& option, const json::Value& va
             return;
         }
         if (!value.is_array()) wrong("an array");
+        if (option.name == "default-address-pool") {
+            // As dockerd keeps them: [{"base": "10.99.0.0/16", "size": 24}].
+            for (const json::Value& one : value.get_array()) {
+                const json::Value* base = one.is_object() ? one.get_object().if_contains("base") : nullptr;
+                const json::Value* size = one.is_object() ? one.get_object().if_contains("size") : nullptr;
+                if (!base || !base->is_string() || !size || !size->is_int64()) wrong("objects with a base and a size");
+                (options.**list).push_back(fmt::format("base={},size={}", std::string_view(base->get_string()), size->get_int64()));
+            }
+            return;
+        }
         for (const json::Value& one : value.get_array()) {
             if (!one.is_string()) wrong("an array of strings");
             (options.**list).emplace_back(one.get_string());
@@ -201,6 +214,13 @@ void set_from_file(Options& options, const Option& option, const json::Value& va
         if (!value.is_int64()) wrong("a number");
         options.*std::get<Number>(option.member) = value.get_int64();
     }
+}
+
+/// What gruad does whether it is asked for or not.
+bool is_always_so(std::string_view key, const json::Value& value) {
+    if (!value.is_bool()) return false;
+    if (key == "userland-proxy") return !value.get_bool();
+    return (key == "live-restore" || key == "iptables" || key == "ip6tables") && value.get_bool();
 }
 
 /// daemon.json's "gc".
@@ -275,8 +295,7 @@ void read_config_file(Options& options, const Given& given) {
         const std::string_view key{key_text};
         const auto found = std::ranges::find(table, key, &Option::key);
         if (found == table.end() || key.empty()) {
-            // gruad does always what this asks for.
-            if (key == "live-restore" && each.is_bool() && each.get_bool()) continue;
+            if (is_always_so(key, each)) continue;
             const bool known =
                 std::ranges::find(unbuilt, key) != unbuilt.end() || std::ranges::find(unbuilt_keys, key) != unbuilt_keys.end();
             if (known) throw Error(ErrorKind::not_implemented, fmt::format("not implemented: {}", key));

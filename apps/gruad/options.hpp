@@ -42,6 +42,9 @@ struct Options {
     bool ip_masq = true;
     bool icc = true;
     std::string layer_format = "tree";  ///< Of layers that come: tree or erofs.
+    std::string ip;                     ///< Where ports are published that name no address.
+    std::string publish_policy;         ///< docker or host-input.
+    std::vector<std::string> default_address_pools;
     bool init = false;
     bool no_new_privileges = false;
     bool validate = false;

@@ -1,6 +1,7 @@
 #include "api/container_wire.hpp"
 
 #include "base/id.hpp"
+#include "engine/networking.hpp"
 
 namespace grua::api {
 
@@ -11,6 +12,7 @@ std::map<std::string, std::optional<std::vector<engine::PortBinding>>> ports_of(
     std::map<std::string, std::optional<std::vector<engine::PortBinding>>> out;
     if (!engine::is_running(record.state.status)) return out;
     for (const auto& [port, unused] : record.config.exposed_ports) out[port];
+    for (const auto& [port, bindings] : record.ports) out[port] = bindings;
     return out;
 }
 
@@ -65,18 +67,20 @@ wire::ContainerInspect inspect_of(const engine::ContainerRecord& record, json::V
     out.config = record.config;
     wire::NetworkSettings& network = out.network_settings;
     network.sandbox_id = record.sandbox_id;
+    if (record.state.pid > 0) network.sandbox_key = fmt::format("/proc/{}/ns/net", record.state.pid);
     network.ports = ports_of(record);
     network.networks = record.networks;
-    const auto bridge = record.networks.find("bridge");
-    if (bridge != record.networks.end()) {
+    if (const auto bridge = record.networks.find("bridge"); bridge != record.networks.end()) {
         network.endpoint_id = bridge->second.endpoint_id;
         network.gateway = bridge->second.gateway;
         network.ip_address = bridge->second.ip_address;
         network.ip_prefix_len = bridge->second.ip_prefix_len;
         network.mac_address = bridge->second.mac_address;
-        // API before 1.44 shows the address here.
-        if (version < json::Version{1, 44}) out.config.mac_address = bridge->second.mac_address;
     }
+    // API before 1.44 shows the address here.
+    if (const auto mode = record.networks.find(engine::network_of_mode(record.host_config.network_mode));
+        mode != record.networks.end() && version < json::Version{1, 44})
+        out.config.mac_address = mode->second.mac_address;
     return out;
 }
 
@@ -88,12 +92,17 @@ wire::ContainerSummary summary_of(const engine::ContainerRecord& record, Time no
     out.image_id = record.image_id;
     out.command = quoted_command(record);
     out.created = std::chrono::duration_cast<std::chrono::seconds>(record.created.time_since_epoch()).count();
-    for (const auto& [text, unused] : ports_of(record)) {
+    for (const auto& [text, bindings] : ports_of(record)) {
         const std::size_t slash = text.find('/');
         const auto number = parse_uint(text.substr(0, slash));
         if (!number || *number > 65535) continue;
-        out.ports.push_back(
-            {.private_port = static_cast<std::uint16_t>(*number), .type = slash == text.npos ? "tcp" : text.substr(slash + 1)});
+        wire::Port port{.private_port = static_cast<std::uint16_t>(*number), .type = slash == text.npos ? "tcp" : text.substr(slash + 1)};
+        if (!bindings) out.ports.push_back(port);
+        for (const engine::PortBinding& each : bindings.value_or(std::vector<engine::PortBinding>{})) {
+            port.ip = each.host_ip;
+            port.public_port = static_cast<std::uint16_t>(parse_uint(each.host_port).value_or(0));
+            out.ports.push_back(port);
+        }
     }
     out.labels = record.config.labels;
     out.state = to_string(record.state.status);

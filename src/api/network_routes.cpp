@@ -6,44 +6,70 @@ namespace grua::api {
 
 namespace {
 
-json::Value network_object(const network::Network& network, bool with_containers, const Services& services) {
-    boost::json::object out{{"Name", network.name},
-                            {"Id", network.id},
-                            {"Created", format_time(network.created)},
-                            {"Scope", network.scope},
-                            {"Driver", network.driver},
-                            {"EnableIPv4", network.enable_ipv4},
-                            {"EnableIPv6", network.enable_ipv6}};
-    boost::json::array subnets;
-    for (const auto& subnet : network.subnets) {
-        boost::json::object one{{"Subnet", subnet.subnet}};
-        if (!subnet.gateway.empty()) one["Gateway"] = subnet.gateway;
-        subnets.push_back(std::move(one));
+struct CreateBody : network::NetworkConfig {
+    static constexpr auto fields() { return network::NetworkConfig::fields(); }
+};
+
+struct ConnectBody {
+    std::string container;
+    std::optional<engine::EndpointSettings> endpoint_config;
+    bool force = false;
+
+    static constexpr auto fields() {
+        return std::tuple{json::field("Container", &ConnectBody::container), json::field("EndpointConfig", &ConnectBody::endpoint_config),
+                          json::field("Force", &ConnectBody::force)};
     }
-    out["IPAM"] = boost::json::object{{"Driver", network.ipam_driver}, {"Options", nullptr}, {"Config", std::move(subnets)}};
-    out["Internal"] = network.internal;
-    out["Attachable"] = network.attachable;
-    out["Ingress"] = network.ingress;
-    out["ConfigFrom"] = boost::json::object{{"Network", ""}};
-    out["ConfigOnly"] = false;
+};
+
+struct UpdateBody {
+    network::StringMap options;
+
+    static constexpr auto fields() { return std::tuple{json::field("Options", &UpdateBody::options)}; }
+};
+
+/// Containers that will be on the network, whether they run or not.
+std::vector<engine::RecordPtr> containers_of(const network::Network& network, const Services& services) {
+    std::vector<engine::RecordPtr> out;
+    for (const engine::RecordPtr& record : services.engine.list())
+        if (record->networks.contains(network.name)) out.push_back(record);
+    return out;
+}
+
+std::string with_prefix(const std::string& address, std::int64_t length) {
+    return address.empty() ? "" : fmt::format("{}/{}", address, length);
+}
+
+json::Value network_object(const network::Network& network, bool with_containers, const Services& services, json::Version version) {
     boost::json::object containers;
     if (with_containers) {
-        for (const engine::RecordPtr& record : services.engine.list()) {
-            const auto found = record->networks.find(network.name);
-            if (found == record->networks.end() || !engine::is_running(record->state.status)) continue;
-            const engine::EndpointSettings& endpoint = found->second;
-            containers[record->id] = boost::json::object{
-                {"Name", record->name},
-                {"EndpointID", endpoint.endpoint_id},
-                {"MacAddress", endpoint.mac_address},
-                {"IPv4Address", endpoint.ip_address.empty() ? "" : fmt::format("{}/{}", endpoint.ip_address, endpoint.ip_prefix_len)},
-                {"IPv6Address", ""}};
+        for (const engine::RecordPtr& record : containers_of(network, services)) {
+            if (!engine::is_running(record->state.status)) continue;
+            const engine::EndpointSettings& endpoint = record->networks.at(network.name);
+            containers[record->id] =
+                boost::json::object{{"Name", record->name},
+                                    {"EndpointID", endpoint.endpoint_id},
+                                    {"MacAddress", endpoint.mac_address},
+                                    {"IPv4Address", with_prefix(endpoint.ip_address, endpoint.ip_prefix_len)},
+                                    {"IPv6Address", with_prefix(endpoint.global_ipv6_address, endpoint.global_ipv6_prefix_len)}};
         }
     }
-    out["Containers"] = std::move(containers);
-    out["Options"] = json::detail::write(network.options, {});
-    out["Labels"] = json::detail::write(network.labels, {});
+    // Docker's order of members, and its null where nobody has addresses.
+    boost::json::object out;
+    for (auto& [name, value] : json::detail::write(static_cast<const network::NetworkConfig&>(network), version).as_object()) {
+        if (name == "Options") out["Containers"] = std::move(containers);
+        if (name == "IPAM" && network.ipam.config.empty()) value.as_object()["Config"] = nullptr;
+        out[name] = std::move(value);
+    }
     return out;
+}
+
+std::optional<Time> until_of(const Filters& filters) {
+    std::optional<Time> until;
+    for (const std::string& value : filters.get("until")) {
+        until = parse_timestamp(value, now());
+        if (!until) fail(ErrorKind::invalid_argument, "invalid filter 'until={}'", value);
+    }
+    return until;
 }
 
 }  // namespace
@@ -51,21 +77,91 @@ json::Value network_object(const network::Network& network, bool with_containers
 Answer network_list(const Services& services, Exchange& exchange) {
     const Filters filters = Filters::parse(exchange.query().get("filters"), {"dangling", "driver", "id", "label", "name", "scope", "type"});
     const auto dangling = filters.flag("dangling");
+    for (const std::string& type : filters.get("type"))
+        if (type != "builtin" && type != "custom") fail(ErrorKind::invalid_argument, "invalid filter: 'type'='{}'", type);
     boost::json::array out;
     for (const network::Network& network : services.engine.rooms().networks.list()) {
         if (!filters.exact("driver", network.driver) || !filters.pattern("id", network.id) || !filters.pattern("name", network.name))
             continue;
         if (!filters.exact("scope", network.scope) || !filters.labels("label", network.labels)) continue;
-        // The three that are there by themselves are "builtin" and never dangling.
-        if (!filters.exact("type", "builtin") || dangling.value_or(false)) continue;
-        out.push_back(network_object(network, exchange.version < json::Version{1, 28}, services));
+        const bool builtin = network::is_predefined(network.name);
+        if (!filters.exact("type", builtin ? "builtin" : "custom")) continue;
+        // The predefined ones are never dangling.
+        if (dangling && *dangling != (!builtin && network.containers.empty())) continue;
+        out.push_back(network_object(network, exchange.version < json::Version{1, 28}, services, exchange.version));
     }
     co_await exchange.send(200, boost::json::serialize(out) + "\n");
 }
 
 Answer network_inspect(const Services& services, Exchange& exchange) {
+    if (const std::string_view scope = exchange.query().get("scope"); !scope.empty() && scope != "local")
+        fail(ErrorKind::not_found, "network {} not found", exchange.name);
     const network::Network network = services.engine.rooms().networks.find(exchange.name);
-    co_await exchange.send(200, boost::json::serialize(network_object(network, true, services)) + "\n");
+    co_await exchange.send(200, boost::json::serialize(network_object(network, true, services, exchange.version)) + "\n");
+}
+
+Answer network_create(const Services& services, Exchange& exchange) {
+    auto body = co_await read_json<CreateBody>(exchange);
+    network::NetworkConfig request = std::move(static_cast<network::NetworkConfig&>(body));
+    if (exchange.version < json::Version{1, 48}) request.enable_ipv4.reset();
+    const network::Network made = co_await services.engine.create_network(std::move(request));
+    co_await exchange.send(201, boost::json::serialize(boost::json::object{{"Id", made.id}, {"Warning", ""}}) + "\n");
+}
+
+Answer network_update(const Services& services, Exchange& exchange) {
+    auto body = co_await read_json<UpdateBody>(exchange);
+    const network::Network changed = co_await services.engine.update_network(exchange.name, std::move(body.options));
+    co_await exchange.send(200, boost::json::serialize(network_object(changed, true, services, exchange.version)) + "\n");
+}
+
+Answer network_reach(const Services& services, Exchange& exchange) {
+    boost::json::array out;
+    for (const engine::Reached& each : co_await services.engine.reach(exchange.query().flag("probe"))) {
+        boost::json::array ports;
+        if (each.all) ports.emplace_back("all");
+        for (const std::string& port : each.ports) ports.emplace_back(port);
+        boost::json::object one{
+            {"From", each.from}, {"To", each.to}, {"By", each.by}, {"Address", each.address}, {"Ports", std::move(ports)}};
+        boost::json::array probed;
+        for (const auto& probe : each.probed)
+            probed.push_back(boost::json::object{{"Port", probe.port}, {"Open", probe.open}, {"Expected", probe.expected}});
+        if (!probed.empty()) one["Probed"] = std::move(probed);
+        out.push_back(std::move(one));
+    }
+    co_await exchange.send(200, boost::json::serialize(out) + "\n");
+}
+
+Answer network_remove(const Services& services, Exchange& exchange) {
+    co_await services.engine.remove_network(exchange.name);
+    co_await exchange.send_empty(204);
+}
+
+Answer network_prune(const Services& services, Exchange& exchange) {
+    const Filters filters = Filters::parse(exchange.query().get("filters"), {"label", "label!", "until"});
+    const auto until = until_of(filters);
+    const auto keep = [filters, until](const network::Network& network) {
+        const auto created = parse_time(network.created);
+        return (until && created && *created >= *until) || !filters.labels("label", network.labels) ||
+               !filters.no_labels("label!", network.labels);
+    };
+    const engine::Pruned pruned = co_await services.engine.prune_networks(keep);
+    co_await exchange.send(
+        200,
+        boost::json::serialize(boost::json::object{{"NetworksDeleted", json::detail::write(pruned.deleted, exchange.version)}}) + "\n");
+}
+
+Answer network_connect(const Services& services, Exchange& exchange) {
+    auto body = co_await read_json<ConnectBody>(exchange);
+    engine::EndpointSettings settings = body.endpoint_config.value_or(engine::EndpointSettings{});
+    if (exchange.version < json::Version{1, 54}) settings.mac_address.clear();
+    co_await services.engine.connect_network(body.container, exchange.name, std::move(settings));
+    co_await exchange.send_empty(200);
+}
+
+Answer network_disconnect(const Services& services, Exchange& exchange) {
+    auto body = co_await read_json<ConnectBody>(exchange);
+    co_await services.engine.disconnect_network(body.container, exchange.name, body.force);
+    co_await exchange.send_empty(200);
 }
 
 }  // namespace grua::api

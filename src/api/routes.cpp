@@ -33,8 +33,8 @@ constexpr auto table = std::to_array<Route>({
     {"POST", "/volumes/create", volume_create},
     {"POST", "/volumes/prune", volume_prune, 25},
     {"GET", "/networks", network_list},
-    {"POST", "/networks/create"},
-    {"POST", "/networks/prune", nullptr, 25},
+    {"POST", "/networks/create", network_create},
+    {"POST", "/networks/prune", network_prune, 25},
     {"GET", "/plugins"},
     {"GET", "/plugins/privileges"},
     {"POST", "/plugins/pull"},
@@ -92,9 +92,9 @@ constexpr auto table = std::to_array<Route>({
     {"PUT", "/volumes/{name}"},
     {"DELETE", "/volumes/{name}", volume_remove},
     {"GET", "/networks/{id}", network_inspect},
-    {"DELETE", "/networks/{id}"},
-    {"POST", "/networks/{id}/connect"},
-    {"POST", "/networks/{id}/disconnect"},
+    {"DELETE", "/networks/{id}", network_remove},
+    {"POST", "/networks/{id}/connect", network_connect},
+    {"POST", "/networks/{id}/disconnect", network_disconnect},
     {"GET", "/plugins/{name*}/json"},
     {"DELETE", "/plugins/{name*}"},
     {"POST", "/plugins/{name*}/enable"},
@@ -121,6 +121,8 @@ constexpr auto table = std::to_array<Route>({
     // grua's own
     {"POST", "/grua/gc", collect_garbage},
     {"POST", "/grua/check", check_store},
+    {"GET", "/grua/reach", network_reach},
+    {"POST", "/grua/networks/{id}/update", network_update},
 });
 // clang-format on
 

@@ -72,5 +72,12 @@ Answer volume_prune(const Services&, Exchange&);
 
 Answer network_list(const Services&, Exchange&);
 Answer network_inspect(const Services&, Exchange&);
+Answer network_create(const Services&, Exchange&);
+Answer network_update(const Services&, Exchange&);
+Answer network_reach(const Services&, Exchange&);
+Answer network_remove(const Services&, Exchange&);
+Answer network_prune(const Services&, Exchange&);
+Answer network_connect(const Services&, Exchange&);
+Answer network_disconnect(const Services&, Exchange&);
 
 }  // namespace grua::api

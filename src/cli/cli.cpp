@@ -41,18 +41,9 @@ const Group* find_group(std::string_view name) {
 }
 
 /// What docker has and grua does not yet: said as such, so that nobody looks for a typing error.
-constexpr std::array not_built{"build",          "builder",
-                               "buildx",         "compose",
-                               "plugin",         "port",
-                               "service",        "stack",
-                               "swarm",          "node",
-                               "secret",         "config",
-                               "context",        "manifest",
-                               "checkpoint",     "container port",
-                               "image build",    "network connect",
-                               "network create", "network disconnect",
-                               "network prune",  "network rm",
-                               "volume update",  "system dial-stdio"};
+constexpr std::array not_built{"build",    "builder",    "buildx",      "compose",       "plugin",           "service",
+                               "stack",    "swarm",      "node",        "secret",        "config",           "context",
+                               "manifest", "checkpoint", "image build", "volume update", "system dial-stdio"};
 
 int unknown_command(std::span<const std::string> words, std::size_t known) {
     const std::string given = join({words.begin(), words.begin() + static_cast<std::ptrdiff_t>(known + 1)}, " ");

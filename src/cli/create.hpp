@@ -4,6 +4,7 @@
 
 #include "cli/flags.hpp"
 
+#include <array>
 #include <boost/json/value.hpp>
 #include <span>
 #include <string>
@@ -73,6 +74,10 @@ std::vector<std::string> split_csv(const std::string& text);
 
 object pairs_to_map(std::span<const std::string> pairs);
 array to_array(std::span<const std::string> texts);
+
+/// Flags of a container's rates, and the members that carry them.
+constexpr std::array network_limits{std::pair{"net-rate-in", "NetRateIn"}, std::pair{"net-rate-out", "NetRateOut"},
+                                    std::pair{"net-burst", "NetBurst"}};
 /// Null instead of an empty list.
 value list_or_null(std::span<const std::string> texts);
 /// "ALL" first, then CAP_… in order, each once.

@@ -264,6 +264,9 @@ void add_resources(object& host, const Flags& flags) {
     host["MemorySwappiness"] = swappiness;
     host["OomKillDisable"] = flags.on("oom-kill-disable");
     host["PidsLimit"] = flags.integer("pids-limit");
+    for (const auto& [flag, member] : network_limits)
+        if (flags.given(flag)) host[member] = flags.text(flag);
+    if (flags.given("network-allow")) host["NetworkAllow"] = to_array(flags.list("network-allow"));
     host["Ulimits"] = parse_ulimits(flags.list("ulimit"));
     host["CpuCount"] = 0;
     host["CpuPercent"] = 0;

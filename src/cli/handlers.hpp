@@ -65,6 +65,14 @@ int create_volume(Context& context, const Parsed& given);
 int remove_volumes(Context& context, const Parsed& given);
 int prune_volumes(Context& context, const Parsed& given);
 int list_networks(Context& context, const Parsed& given);
+int create_network(Context& context, const Parsed& given);
+int update_network(Context& context, const Parsed& given);
+int reach_network(Context& context, const Parsed& given);
+int remove_networks(Context& context, const Parsed& given);
+int connect_network(Context& context, const Parsed& given);
+int disconnect_network(Context& context, const Parsed& given);
+int prune_networks(Context& context, const Parsed& given);
+int show_ports(Context& context, const Parsed& given);
 
 int print_completion(Context& context, const Parsed& given);
 int print_completion_words(Context& context, const Parsed& given);

@@ -112,6 +112,11 @@ int update_containers(Context& context, const Parsed& given) {
     text("cpuset-mems", "CpusetMems");
     if (flags.given("cpus")) body["NanoCpus"] = parse_cpus(flags.text("cpus"));
     if (flags.given("restart")) body["RestartPolicy"] = detail::restart_policy(flags.text("restart"));
+    text("publish-from", "PublishFrom");
+    for (const auto& [flag, member] : detail::network_limits) text(flag, member);
+    if (flags.given("network-allow")) body["NetworkAllow"] = detail::to_array(flags.list("network-allow"));
+    for (const auto& [flag, member] : {std::pair{"publish-add", "PublishAdd"}, std::pair{"publish-rm", "PublishRemove"}})
+        if (flags.given(flag)) body[member] = detail::parse_ports(flags.list(flag), {}).bindings;
     if (body.empty()) throw UsageError("you must provide one or more flags when using this command", 1);
     const Value document = body;
     client::Client& daemon = context.daemon();

@@ -96,6 +96,13 @@ int prune_volumes(Context& context, const Parsed& given) {
     return 0;
 }
 
+int prune_networks(Context& context, const Parsed& given) {
+    if (!given.flags.on("force") && !confirmed("This will remove all custom networks not used by at least one container."))
+        return cancelled;
+    prune(context.daemon(), "networks", prune_filters(given.flags), "Deleted Networks", "NetworksDeleted");
+    return 0;
+}
+
 int prune_system(Context& context, const Parsed& given) {
     const Flags& flags = given.flags;
     const bool all = flags.on("all");
@@ -116,7 +123,7 @@ int prune_system(Context& context, const Parsed& given) {
     if (!flags.on("force") && !confirmed(warning)) return cancelled;
     client::Client& daemon = context.daemon();
     std::int64_t bytes = prune(daemon, "containers", filters, "Deleted Containers", "ContainersDeleted");
-    prune_if_there(daemon, "networks", filters, "Deleted Networks", "NetworksDeleted");
+    prune(daemon, "networks", filters, "Deleted Networks", "NetworksDeleted");
     if (volumes) bytes += prune(daemon, "volumes", filters, "Deleted Volumes", "VolumesDeleted");
     bytes += prune(daemon, "images", with(filters, all ? "dangling=false" : "dangling=true"), "Deleted Images", "ImagesDeleted");
     bytes +=

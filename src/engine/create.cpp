@@ -5,6 +5,7 @@
 #include "base/text.hpp"
 #include "engine/engine_impl.hpp"
 #include "engine/names.hpp"
+#include "engine/networking.hpp"
 #include "images/image_store.hpp"
 #include "layers/layers.hpp"
 #include "volumes/volumes.hpp"
@@ -112,6 +113,41 @@ std::string Engine::Impl::reserve_name(const std::string& asked, const std::stri
     return name;
 }
 
+namespace {
+
+std::optional<network::Network> find_network(const network::Networks& networks, const std::string& reference) {
+    try {
+        return networks.find(reference);
+    } catch (const Error&) {
+        return std::nullopt;  // The container's start says that it is not there.
+    }
+}
+
+/// The networks that the container will be on, by their names.
+void set_networks(const network::Networks& networks, const NetworkingConfig& asked, ContainerRecord& record) {
+    const auto name_of = [&](const std::string& reference) {
+        const auto found = find_network(networks, reference);
+        return found ? found->name : reference;
+    };
+    const std::string mode = network_of_mode(record.host_config.network_mode);
+    if (mode.empty()) return;
+    const std::string first = is_user_defined(mode) ? name_of(mode) : mode;
+    for (const auto& [key, settings] : asked.endpoints_config) {
+        // Docker's clients say "default" for bridge, as the mode does.
+        const std::string name = is_user_defined(key) ? name_of(key) : network_of_mode(key);
+        record.networks[name] = settings;
+    }
+    if (record.networks.empty() || !is_user_defined(mode)) record.networks.try_emplace(first);
+    for (auto& [name, settings] : record.networks) {
+        // Before API 1.44 the container's own field says it, for the mode's network.
+        if (settings.mac_address.empty() && name == first) settings.mac_address = record.config.mac_address;
+        if (!settings.mac_address.empty()) record.desired_macs[name] = settings.mac_address;
+        if (name == first && !settings.mac_address.empty()) record.config.mac_address = settings.mac_address;
+    }
+}
+
+}  // namespace
+
 asio::awaitable<Created> Engine::Impl::create(CreateRequest request) {
     if (request.host_config.shm_size == 0) request.host_config.shm_size = options.default_shm_size;
     if (request.config.network_disabled) request.host_config.network_mode = "none";
@@ -119,13 +155,13 @@ asio::awaitable<Created> Engine::Impl::create(CreateRequest request) {
 
     // Docker's clients name the network in both places; the mode decides.
     const std::string& mode = request.host_config.network_mode;
-    const bool known_network = mode == "default" || mode == "bridge" || mode == "host" || mode == "none" || mode.starts_with("container:");
-    if (!known_network) fail(ErrorKind::not_found, "network {} not found", mode);
     for (const auto& [name, endpoint] : request.networking.endpoints_config)
-        if (name != "default" && name != "bridge" && name != "host" && name != "none")
-            fail(ErrorKind::not_found, "network {} not found", name);
+        while_doing(fmt::format("invalid config for network {}", name == "default" ? "bridge" : name),
+                    [&] { check_endpoint(name, endpoint, find_network(rooms.networks, name)); });
     for (const std::string* each : {&mode, static_cast<const std::string*>(&request.host_config.pid_mode)})
         if (each->starts_with("container:")) get_container(std::string_view(*each).substr(10));
+
+    const std::map<std::string, std::string> links = linked_containers(request.host_config);
 
     std::vector<MountsFrom> from;
     for (const auto& each : request.host_config.volumes_from) {
@@ -161,19 +197,17 @@ asio::awaitable<Created> Engine::Impl::create(CreateRequest request) {
     for (const auto& diff_id : image->diff_ids) record.chain.push_back(diff_id.text());
     if (request.config.hostname.empty() && request.host_config.uts_mode != "host" && mode != "host")
         request.config.hostname = short_id(record.id);
+    // As Docker shows them.
+    StringList shown;
+    for (const auto& [alias, id] : links) shown.push_back(fmt::format("/{}:/{}/{}", get_container(id)->record->name, record.name, alias));
+    if (!links.empty()) request.host_config.links = std::move(shown);
+    record.links = links;
     const StringList command = command_of(request.config);
     record.path = command.front();
     record.args.assign(command.begin() + 1, command.end());
     record.config = std::move(request.config);
     record.host_config = std::move(request.host_config);
-    const std::string network = record.host_config.network_mode == "default" ? "bridge" : record.host_config.network_mode;
-    if (!network.starts_with("container:")) {
-        EndpointSettings& endpoint = record.networks[network];
-        for (const auto& [name, asked] : request.networking.endpoints_config) endpoint = asked;
-        // Kept in one place: the endpoint's is what it has while it runs.
-        if (!endpoint.mac_address.empty()) record.config.mac_address = endpoint.mac_address;
-        endpoint.mac_address = record.config.mac_address;
-    }
+    set_networks(rooms.networks, request.networking, record);
     const std::string directory = container_directory(record.id);
     record.hostname_path = directory + "/hostname";
     record.hosts_path = directory + "/hosts";
@@ -247,7 +281,16 @@ asio::awaitable<void> Engine::Impl::rename(std::string reference, std::string na
     const std::string old = container->record->name;
     if (checked_name(name) == old) fail(ErrorKind::invalid_argument, "Renaming a container with the same name as its current name");
     const std::string reserved = reserve_name(name, container->id());
-    container->update([&](ContainerRecord& next) { next.name = reserved; });
+    std::map<std::string, StringList> found_by;
+    container->update([&](ContainerRecord& next) {
+        next.name = reserved;
+        for (auto& [network, settings] : next.networks) {
+            if (!settings.dns_names) continue;
+            settings.dns_names = dns_names(next, settings);
+            found_by[network] = *settings.dns_names;
+        }
+    });
+    rooms.networks.rename(container->id(), reserved, found_by);
     names.erase(old);
     publish(*container);
     save(*container);

@@ -2,6 +2,7 @@
 
 #include "base/text.hpp"
 #include "engine/capability_set.hpp"
+#include "engine/networking.hpp"
 #include "engine/restart_policy.hpp"
 #include "engine/signals.hpp"
 
@@ -108,9 +109,6 @@ void check_not_built(const ContainerConfig& config, const HostConfig& host) {
     const auto refuse = [](bool asked, const char* what) {
         if (asked) fail(ErrorKind::not_implemented, "not implemented: {}", what);
     };
-    const bool publishes = host.network_mode != "host" && (host.publish_all_ports || !host.port_bindings.empty());
-    refuse(publishes, "published ports");
-    refuse(!host.links.empty(), "links");
     refuse(!host.device_requests.empty(), "device requests");
     refuse(!host.storage_opt.empty(), "storage options");
     refuse(!host.runtime.empty() && host.runtime != "grua" && host.runtime != "runc" && host.runtime != "io.containerd.runc.v2",
@@ -307,6 +305,8 @@ StringList check_request(ContainerConfig& config, HostConfig& host_config, const
         fail(ErrorKind::invalid_argument, "invalid Annotations: the empty string is not permitted as an annotation key");
     parse_security_options(host_config);
     check_not_built(config, host_config);
+    take_labels(config.labels, host_config);
+    check_networking(config, host_config);
     if (host_config.network_mode == "host" && !host_config.port_bindings.empty())
         warnings.emplace_back("Published ports are discarded when using host network mode");
 

@@ -209,6 +209,11 @@ struct Resources {
     std::int64_t cpu_percent = 0;
     std::uint64_t io_maximum_iops = 0;
     std::uint64_t io_maximum_bandwidth = 0;
+    // grua's own; network/policy.hpp says how they are written.
+    std::string net_rate_in;  ///< Of each of its networks, towards it; "10mbit".
+    std::string net_rate_out;
+    std::string net_burst;
+    StringList network_allow;  ///< Who may reach it; none: everybody on its networks.
 
     static constexpr auto fields() {
         return std::tuple{field("CpuShares", &Resources::cpu_shares),
@@ -240,7 +245,11 @@ struct Resources {
                           field("CpuCount", &Resources::cpu_count),
                           field("CpuPercent", &Resources::cpu_percent),
                           field("IOMaximumIOps", &Resources::io_maximum_iops),
-                          field("IOMaximumBandwidth", &Resources::io_maximum_bandwidth)};
+                          field("IOMaximumBandwidth", &Resources::io_maximum_bandwidth),
+                          field("NetRateIn", &Resources::net_rate_in).omitted_when_empty(),
+                          field("NetRateOut", &Resources::net_rate_out).omitted_when_empty(),
+                          field("NetBurst", &Resources::net_burst).omitted_when_empty(),
+                          field("NetworkAllow", &Resources::network_allow).omitted_when_empty()};
     }
     bool operator==(const Resources&) const = default;
 };
@@ -348,7 +357,7 @@ struct HostConfig : Resources {
     StringList group_add;
     std::string ipc_mode;
     std::string cgroup;
-    StringList links;
+    std::optional<StringList> links;
     std::int64_t oom_score_adj = 0;
     std::string pid_mode;
     bool privileged = false;
@@ -429,10 +438,10 @@ struct EndpointIpamConfig {
 /// A container's place in one network: what was asked, and what it has while it runs.
 struct EndpointSettings {
     std::optional<EndpointIpamConfig> ipam_config;
-    StringList links;
-    StringList aliases;
+    std::optional<StringList> links;
+    std::optional<StringList> aliases;
     std::string mac_address;
-    StringMap driver_opts;
+    std::optional<StringMap> driver_opts;
     std::int64_t gw_priority = 0;
     std::string network_id;
     std::string endpoint_id;
@@ -442,7 +451,7 @@ struct EndpointSettings {
     std::string ipv6_gateway;
     std::string global_ipv6_address;
     std::int64_t global_ipv6_prefix_len = 0;
-    StringList dns_names;
+    std::optional<StringList> dns_names;
 
     static constexpr auto fields() {
         return std::tuple{field("IPAMConfig", &EndpointSettings::ipam_config),
@@ -498,9 +507,16 @@ struct MountPoint {
 /// The body of POST /containers/{id}/update.
 struct UpdateConfig : Resources {
     RestartPolicy restart_policy;  ///< Empty name: unchanged.
+    // grua's own: published ports change while the container runs.
+    std::map<std::string, std::vector<PortBinding>> publish_add;
+    std::map<std::string, std::vector<PortBinding>> publish_remove;  ///< Key: "80/tcp"; an empty list is all of that port's.
+    std::string publish_from;                                        ///< A container whose published ports become this one's.
 
     static constexpr auto fields() {
-        return std::tuple_cat(Resources::fields(), std::tuple{field("RestartPolicy", &UpdateConfig::restart_policy)});
+        return std::tuple_cat(
+            Resources::fields(),
+            std::tuple{field("RestartPolicy", &UpdateConfig::restart_policy), field("PublishAdd", &UpdateConfig::publish_add),
+                       field("PublishRemove", &UpdateConfig::publish_remove), field("PublishFrom", &UpdateConfig::publish_from)});
     }
     bool operator==(const UpdateConfig&) const = default;
 };

@@ -275,5 +275,22 @@ asio::awaitable<void> Engine::remove_volume(std::string name, bool force) { retu
 asio::awaitable<Pruned> Engine::prune_volumes(std::function<bool(const volumes::Volume&)> keep) {
     return impl_->prune_volumes(std::move(keep));
 }
+asio::awaitable<network::Network> Engine::create_network(network::NetworkConfig request) {
+    return impl_->create_network(std::move(request));
+}
+asio::awaitable<network::Network> Engine::update_network(std::string reference, StringMap options) {
+    return impl_->update_network(std::move(reference), std::move(options));
+}
+asio::awaitable<std::vector<Reached>> Engine::reach(bool with_probe) { return impl_->reach(with_probe); }
+asio::awaitable<void> Engine::remove_network(std::string reference) { return impl_->remove_network(std::move(reference)); }
+asio::awaitable<Pruned> Engine::prune_networks(std::function<bool(const network::Network&)> keep) {
+    return impl_->prune_networks(std::move(keep));
+}
+asio::awaitable<void> Engine::connect_network(std::string reference, std::string network, EndpointSettings settings) {
+    return impl_->connect_network(std::move(reference), std::move(network), std::move(settings));
+}
+asio::awaitable<void> Engine::disconnect_network(std::string reference, std::string network, bool force) {
+    return impl_->disconnect_network(std::move(reference), std::move(network), force);
+}
 
 }  // namespace grua::engine

@@ -24,6 +24,7 @@
 #include "engine/record.hpp"
 #include "engine/stats.hpp"
 #include "images/gc.hpp"
+#include "network/networks.hpp"
 
 #include <functional>
 #include <memory>
@@ -45,11 +46,18 @@ class Volumes;
 struct Volume;
 struct CreateOptions;
 }  // namespace grua::volumes
-namespace grua::network {
-class Networks;
-}
 
 namespace grua::engine {
+
+/// A way from one to another, by names, and what trying it said.
+struct Reached : network::Reach {
+    struct Probe {
+        std::string port;  ///< "80/tcp"
+        bool open = false;
+        bool expected = false;  ///< By the rules.
+    };
+    std::vector<Probe> probed;
+};
 
 /// The rooms that the engine stands on; all must outlive it.
 struct Rooms {
@@ -317,6 +325,18 @@ public:
     /// `force`: an unknown volume is no error.
     asio::awaitable<void> remove_volume(std::string name, bool force);
     asio::awaitable<Pruned> prune_volumes(std::function<bool(const volumes::Volume&)> keep);
+
+    asio::awaitable<network::Network> create_network(network::NetworkConfig request);
+    asio::awaitable<network::Network> update_network(std::string reference, StringMap options);
+    asio::awaitable<void> remove_network(std::string reference);
+    /// Those that no container is on, or would be on if it were started.
+    asio::awaitable<Pruned> prune_networks(std::function<bool(const network::Network&)> keep);
+    /// While the container runs it takes effect at once, else at its start.
+    asio::awaitable<void> connect_network(std::string reference, std::string network, EndpointSettings settings);
+    asio::awaitable<void> disconnect_network(std::string reference, std::string network, bool force);
+
+    /// Every way between the containers that run, the host and the outside, by their names; with a probe also what trying says.
+    asio::awaitable<std::vector<Reached>> reach(bool with_probe);
 
 private:
     class Impl;

@@ -6,6 +6,7 @@
 #include "engine/engine.hpp"
 #include "engine/file_view.hpp"
 #include "engine/launcher.hpp"
+#include "engine/networking.hpp"
 #include "engine/saver.hpp"
 #include "engine/spec.hpp"
 #include "images/image_store.hpp"
@@ -32,6 +33,10 @@ struct Recovered {
     bool start_asked = false;
     bool paused = false;
 };
+
+/// Of a container that is being started: hosts, hostname, resolv.conf.
+void write_network_files(const Options& options, const network::Networks& networks, const ContainerRecord& record,
+                         const std::string& hostname, const LinkedHosts& linked);
 
 class Engine::Impl : public std::enable_shared_from_this<Engine::Impl> {
 public:
@@ -106,6 +111,9 @@ public:
     asio::awaitable<Processes> top(std::string reference, std::string ps_args);
     asio::awaitable<Sizes> sizes(std::string reference);
 
+    // reach.cpp
+    asio::awaitable<std::vector<Reached>> reach(bool with_probe);
+
     // archive.cpp
     asio::awaitable<PathStat> stat_path(std::string reference, std::string path);
     asio::awaitable<std::shared_ptr<TarStream>> archive_path(std::string reference, std::string path);
@@ -131,6 +139,22 @@ public:
     asio::awaitable<Pruned> prune_volumes(std::function<bool(const volumes::Volume&)> keep);
 
     StringList volume_users(const std::string& name) const;
+
+    // network_use.cpp
+    asio::awaitable<network::Network> create_network(network::NetworkConfig request);
+    asio::awaitable<network::Network> update_network(std::string reference, StringMap options);
+    asio::awaitable<void> remove_network(std::string reference);
+    asio::awaitable<Pruned> prune_networks(std::function<bool(const network::Network&)> keep);
+    asio::awaitable<void> connect_network(std::string reference, std::string network, EndpointSettings settings);
+    asio::awaitable<void> disconnect_network(std::string reference, std::string network, bool force);
+    asio::awaitable<void> change_ports(ContainerPtr container, Ports added, Ports removed);
+    asio::awaitable<void> take_ports(ContainerPtr container, std::string from);
+    asio::awaitable<void> save_networking(ContainerPtr container);
+    std::map<std::string, std::string> linked_containers(const HostConfig& host_config) const;
+    LinkedHosts linked_hosts(const ContainerRecord& record) const;
+    asio::awaitable<void> tell_linked(std::string id);
+    asio::awaitable<void> rewrite_network_files(ContainerPtr container, bool with_resolver);
+    void emit_network(const network::Network& network, std::string action, const std::string& container_id = {});
 
     // recover.cpp
     asio::awaitable<void> recover();

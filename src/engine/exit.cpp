@@ -3,6 +3,7 @@
 #include "base/id.hpp"
 #include "base/log.hpp"
 #include "engine/engine_impl.hpp"
+#include "engine/networking.hpp"
 #include "layers/layers.hpp"
 
 #include <csignal>
@@ -38,14 +39,7 @@ void Engine::Impl::on_exited(const ContainerPtr& container, const ExitReport& re
         next.state.oom_killed = report.oom_killed;
         next.state.error = report.error;
         next.state.finished_at = report.finished_at;
-        for (auto& [name, endpoint] : next.networks) {
-            endpoint.endpoint_id.clear();
-            endpoint.gateway.clear();
-            endpoint.ip_address.clear();
-            endpoint.ip_prefix_len = 0;
-            endpoint.mac_address = next.config.mac_address;
-        }
-        next.sandbox_id.clear();
+        clear_networking(next);
     });
     container->pidfd = Fd();
     forget_execs(*container);

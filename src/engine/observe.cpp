@@ -46,6 +46,12 @@ asio::awaitable<StatsSample> Engine::Impl::stats(std::string reference) {
         const std::string& mode = record->host_config.network_mode;
         if (mode != "host" && mode != "none")
             sample.interfaces = parse_net_dev(read_file(fmt::format("/proc/{}/net/dev", record->state.pid)));
+        for (const network::LimitedInterface& each : rooms.networks.limited(record->id)) {
+            const auto found = sample.interfaces.find(each.interface);
+            if (found == sample.interfaces.end()) continue;
+            if (each.in.rate.bits != 0) found->second.rx_limit = each.in;
+            if (each.out.rate.bits != 0) found->second.tx_limit = each.out;
+        }
         return sample;
     };
     try {

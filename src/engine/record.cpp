@@ -21,6 +21,10 @@ struct Stored {
     ContainerConfig config;
     HostConfig host_config;
     std::map<std::string, EndpointSettings> networks;
+    StringMap desired_macs;
+    StringMap links;
+    StringMap interfaces;
+    std::map<std::string, std::vector<PortBinding>> ports;
     std::string sandbox_id;
     std::vector<MountPoint> mounts;
     StringList anonymous_volumes;
@@ -42,6 +46,10 @@ struct Stored {
                           field("config", &Stored::config),
                           field("host_config", &Stored::host_config),
                           field("networks", &Stored::networks),
+                          field("desired_macs", &Stored::desired_macs),
+                          field("links", &Stored::links).omitted_when_empty(),
+                          field("interfaces", &Stored::interfaces),
+                          field("ports", &Stored::ports),
                           field("sandbox_id", &Stored::sandbox_id),
                           field("mounts", &Stored::mounts),
                           field("anonymous_volumes", &Stored::anonymous_volumes),
@@ -123,6 +131,10 @@ std::string to_json(const ContainerRecord& record) {
     stored.config = record.config;
     stored.host_config = record.host_config;
     stored.networks = record.networks;
+    stored.desired_macs = record.desired_macs;
+    stored.links = record.links;
+    stored.interfaces = record.interfaces;
+    stored.ports = record.ports;
     stored.sandbox_id = record.sandbox_id;
     stored.mounts = record.mounts;
     stored.anonymous_volumes = record.anonymous_volumes;
@@ -157,6 +169,10 @@ ContainerRecord record_from_json(std::string_view text) {
     record.config = std::move(stored.config);
     record.host_config = std::move(stored.host_config);
     record.networks = std::move(stored.networks);
+    record.desired_macs = std::move(stored.desired_macs);
+    record.links = std::move(stored.links);
+    record.interfaces = std::move(stored.interfaces);
+    record.ports = std::move(stored.ports);
     record.sandbox_id = std::move(stored.sandbox_id);
     record.mounts = std::move(stored.mounts);
     record.anonymous_volumes = std::move(stored.anonymous_volumes);

@@ -47,7 +47,11 @@ struct ContainerRecord {
     StringList args;         ///< The rest of argv.
     ContainerConfig config;  ///< Merged with the image's.
     HostConfig host_config;
-    std::map<std::string, EndpointSettings> networks;  ///< By network name.
+    std::map<std::string, EndpointSettings> networks;       ///< By network name.
+    StringMap desired_macs;                                 ///< As asked for, by network name.
+    StringMap links;                                        ///< Of the default bridge: the ID of a container by its alias.
+    StringMap interfaces;                                   ///< Their names in the container while it runs, by network name.
+    std::map<std::string, std::vector<PortBinding>> ports;  ///< Published while it runs; key: "80/tcp".
     std::string sandbox_id;
     std::vector<MountPoint> mounts;
     std::vector<std::string> anonymous_volumes;  ///< Names; removed with the container where that is asked.

@@ -10,9 +10,11 @@
 #include "base/files.hpp"
 #include "base/log.hpp"
 #include "engine/engine_impl.hpp"
+#include "engine/networking.hpp"
 #include "layers/layers.hpp"
 #include "volumes/volumes.hpp"
 
+#include <fcntl.h>
 #include <csignal>
 #include <filesystem>
 
@@ -32,7 +34,7 @@ struct Leftover {
     bool had_monitor = false;
     bool paused = false;
     layers::LayerStore::Hold layers{};
-    std::map<std::string, EndpointSettings> networks{};  ///< What that start was given.
+    std::optional<ContainerRecord> live;  ///< With the networking that the last start gave it.
 };
 
 std::vector<std::string> folders(const std::string& path) {
@@ -78,7 +80,7 @@ std::map<std::string, Leftover> read_records(store::Database& database, const st
             if (known == out.end() && !record.host_config.auto_remove) continue;
             Leftover& each = out[id];
             each.start_asked = is_running(record.state.status);
-            each.networks = record.networks;
+            each.live = record;
             // Changes that clients were told about since: the store has them.
             if (known != out.end()) continue;
             if (each.start_asked) {
@@ -129,21 +131,6 @@ bool end_pause_for_commit(const linux::CgroupMounts& mounts, const std::string& 
     }
     fs::remove(mark, ignored);
     return true;
-}
-
-std::optional<network::Attachment> attachment_of(const ContainerRecord& record) {
-    const auto found = record.networks.find("bridge");
-    if (found == record.networks.end() || found->second.ip_address.empty()) return std::nullopt;
-    const EndpointSettings& settings = found->second;
-    network::Attachment out;
-    out.container_id = record.id;
-    out.endpoint.endpoint_id = settings.endpoint_id;
-    out.endpoint.network_id = settings.network_id;
-    out.endpoint.ip = settings.ip_address;
-    out.endpoint.prefix_length = static_cast<unsigned>(settings.ip_prefix_len);
-    out.endpoint.gateway = settings.gateway;
-    out.endpoint.mac = settings.mac_address;
-    return out;
 }
 
 }  // namespace
@@ -211,19 +198,24 @@ asio::awaitable<void> Engine::Impl::recover() {
                 continue;
             }
             if (runs) {
-                if (!each.networks.empty()) each.record.networks = each.networks;
-                if (const auto bridge = each.record.networks.find("bridge"); bridge != each.record.networks.end())
-                    each.record.sandbox_id = bridge->second.endpoint_id;
+                if (each.live) {
+                    each.record.networks = each.live->networks;
+                    each.record.desired_macs = each.live->desired_macs;
+                    each.record.interfaces = each.live->interfaces;
+                    each.record.ports = each.live->ports;
+                    each.record.sandbox_id = each.live->sandbox_id;
+                }
                 each.paused = is_frozen(cgroups, cgroup_path(each.record)) &&
                               !end_pause_for_commit(cgroups, cgroup_path(each.record), live_root + "/" + id);
                 each.layers = rooms.layers.hold_container(id);
-                if (auto attachment = attachment_of(each.record)) live.push_back(std::move(*attachment));
+                live.push_back(attachment_of(each.record, options.dns));
+                live.back().netns = Fd{::open(fmt::format("/proc/{}/ns/net", each.monitor->pid).c_str(), O_RDONLY | O_CLOEXEC)};
             } else {
                 remove_cgroup(cgroups, cgroup_path(each.record));
             }
             ++it;
         }
-        rooms.networks.recover(live);
+        rooms.networks.recover(std::move(live));
         // What belongs to no container. Both roots are this gruad's alone.
         std::error_code ignored;
         for (const auto& id : rooms.layers.containers())

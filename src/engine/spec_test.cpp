@@ -229,7 +229,10 @@ TEST(Check, RefusesWithDockersTexts) {
                   host.restart_policy.name = "always";
               }),
               "can't create 'AutoRemove' container with restart policy");
-    EXPECT_EQ(refused([](auto&, auto& host) { host.port_bindings["80/tcp"] = {}; }), "not implemented: published ports");
+    EXPECT_EQ(refused([](auto&, auto& host) { host.port_bindings["80/dccp"] = {{}}; }),
+              "invalid port specification: \"80/dccp\": invalid proto");
+    EXPECT_EQ(refused([](auto&, auto& host) { host.port_bindings["80/tcp"] = {{.host_ip = "nowhere", .host_port = ""}}; }),
+              "invalid IP address: nowhere");
     EXPECT_EQ(refused([](auto&, auto& host) { host.memory = 6 << 20; }), "");
 }
 

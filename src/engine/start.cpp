@@ -1,8 +1,10 @@
 // The start of a container: what it needs is made ready on the pool, then one message to the launcher, then the monitor's word.
 #include "base/files.hpp"
+#include "base/id.hpp"
 #include "base/log.hpp"
 #include "engine/devices.hpp"
 #include "engine/engine_impl.hpp"
+#include "engine/networking.hpp"
 #include "layers/layers.hpp"
 #include "network/container_files.hpp"
 
@@ -28,7 +30,9 @@ struct StartFailure {
 };
 
 StartFailure start_failure(const Error& error) {
-    std::string text = fmt::format("failed to create task for container: {}", error.what());
+    const bool of_network = std::string_view(error.what()).starts_with("failed to set up container networking");
+    std::string text = of_network ? error.what() : fmt::format("failed to create task for container: {}", error.what());
+    if (of_network) return {exit_unknown, Error(error.kind(), text, error.os_error())};
     const std::string lower = to_lower(text);
     if (lower.contains("permission denied")) return {exit_not_executable, Error(ErrorKind::invalid_argument, text)};
     if (lower.contains("is a directory")) return {exit_not_executable, Error(ErrorKind::invalid_argument, text + ": permission denied")};
@@ -57,6 +61,7 @@ struct Plan {
     std::string live_directory;
     std::map<std::string, std::string> joined;
     bool with_init = false;
+    LinkedHosts linked;
 };
 
 struct Ready {
@@ -66,39 +71,12 @@ struct Ready {
     Fd netns;
     Fd ours;
     Fd theirs;
-    std::optional<network::Endpoint> endpoint;
-};
-
-struct HostNames {
-    std::string hostname;
-    std::string domainname;
+    RecordPtr networking;  ///< The record with what its networks gave it; null where it joins another container's.
 };
 
 std::string host_name() {
     std::array<char, 256> name{};
     return ::gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "localhost";
-}
-
-void write_network_files(const Options& options, const network::Networks& networks, const ContainerRecord& record,
-                         const std::string& hostname, const std::string& address) {
-    network::HostsOptions hosts;
-    hosts.hostname = hostname;
-    hosts.domainname = record.config.domainname;
-    if (!address.empty()) hosts.addresses.push_back(address);
-    hosts.extra_hosts = record.host_config.extra_hosts;
-    hosts.host_gateway = networks.gateway();
-    const bool host_network = record.host_config.network_mode == "host";
-    if (host_network && record.host_config.extra_hosts.empty() && std::filesystem::exists("/etc/hosts"))
-        replace_file(record.hosts_path, read_file("/etc/hosts"));
-    else
-        replace_file(record.hosts_path, network::hosts_text(hosts));
-    replace_file(record.hostname_path, network::hostname_text(hostname));
-    network::ResolvOptions resolv;
-    resolv.nameservers = record.host_config.dns.empty() ? options.dns : record.host_config.dns;
-    resolv.search = record.host_config.dns_search.empty() ? options.dns_search : record.host_config.dns_search;
-    resolv.options = record.host_config.dns_options.empty() ? options.dns_options : record.host_config.dns_options;
-    resolv.keep_loopback = host_network;
-    replace_file(record.resolv_conf_path, network::resolv_conf_text(network::host_resolv_conf(), resolv));
 }
 
 /// On the pool.
@@ -120,32 +98,25 @@ Ready prepare(const Options& options, const Rooms& rooms, const HostFacts& host,
 
     Ready out;
     const std::string& mode = record.host_config.network_mode;
-    if (mode == "default" || mode == "bridge") {
-        const auto settings = record.networks.find("bridge");
-        network::AttachOptions asked;
-        if (settings != record.networks.end()) {
-            // What the last run had is not asked for again.
-            if (settings->second.endpoint_id.empty()) asked.mac = settings->second.mac_address;
-            if (settings->second.ipam_config) asked.ip = settings->second.ipam_config->ipv4_address;
-        }
-        network::Sandbox sandbox = rooms.networks.attach(record.id, asked);
+    if (has_sandbox(record)) {
+        network::Sandbox sandbox = rooms.networks.attach(sandbox_request(record, options.dns));
         out.netns = std::move(sandbox.netns);
-        out.endpoint = std::move(sandbox.endpoint);
-        EndpointSettings& endpoint = marked.networks["bridge"];
-        endpoint.endpoint_id = out.endpoint->endpoint_id;
-        endpoint.network_id = out.endpoint->network_id;
-        endpoint.ip_address = out.endpoint->ip;
-        endpoint.ip_prefix_len = out.endpoint->prefix_length;
-        endpoint.gateway = out.endpoint->gateway;
-        endpoint.mac_address = out.endpoint->mac;
+        for (const network::Endpoint& each : sandbox.endpoints) set_endpoint(marked, each);
+        marked.ports = ports_of(sandbox.ports);
+        marked.sandbox_id = random_id();
+        out.networking = std::make_shared<const ContainerRecord>(marked);
+    } else if (const auto shared = marked.networks.find(mode); shared != marked.networks.end()) {
+        shared->second.network_id = rooms.networks.find(mode).id;
+        shared->second.endpoint_id = random_id();
+        marked.sandbox_id = random_id();
+        out.networking = std::make_shared<const ContainerRecord>(marked);
     }
     replace_file(plan.live_directory + "/record.json", to_json(marked), 0600);
     crash_point("engine-marked");
 
     const bool host_names = record.host_config.uts_mode == "host" || (mode == "host" && record.config.hostname.empty());
     const std::string hostname = host_names ? host_name() : record.config.hostname;
-    if (!mode.starts_with("container:"))
-        write_network_files(options, rooms.networks, record, hostname, out.endpoint ? out.endpoint->ip : std::string());
+    if (!mode.starts_with("container:")) write_network_files(options, rooms.networks, marked, hostname, plan.linked);
     out.layers = rooms.layers.hold_container(record.id);
     out.rootfs = rooms.layers.mount(record.id, layers::Access::read_write);
 
@@ -240,7 +211,8 @@ asio::awaitable<void> Engine::Impl::start_held(ContainerPtr container) {
               .cgroup_path = cgroup_path(*container->record),
               .live_directory = live_directory(container->id()),
               .joined = {},
-              .with_init = container->record->host_config.init.value_or(options.init)};
+              .with_init = container->record->host_config.init.value_or(options.init),
+              .linked = {}};
     std::optional<Error> failure;
     std::shared_ptr<MonitorLink> link;
     try {
@@ -255,6 +227,13 @@ asio::awaitable<void> Engine::Impl::start_held(ContainerPtr container) {
         };
         join_namespace(container->record->host_config.network_mode, "network", "net");
         join_namespace(container->record->host_config.pid_mode, "pid", "pid");
+        for (const auto& [alias, id] : container->record->links) {
+            const auto other = get_container(id)->record;
+            if (!is_running(other->state.status))
+                fail(ErrorKind::invalid_argument, "Cannot link to a non running container: /{} AS /{}/{}", other->name,
+                     container->record->name, alias);
+        }
+        plan.linked = linked_hosts(*container->record);
         if (const std::string mode = container->record->host_config.network_mode; mode.starts_with("container:")) {
             // One network, one set of names: the files are the other's.
             const RecordPtr other = get_container(std::string_view(mode).substr(10))->record;
@@ -267,16 +246,12 @@ asio::awaitable<void> Engine::Impl::start_held(ContainerPtr container) {
         }
         auto work = [this, plan] { return prepare(options, rooms, host, plan); };
         Ready ready = co_await offload(pool, std::move(work));
-        if (ready.endpoint) {
+        if (ready.networking) {
             container->update([&](ContainerRecord& next) {
-                EndpointSettings& endpoint = next.networks["bridge"];
-                endpoint.endpoint_id = ready.endpoint->endpoint_id;
-                endpoint.network_id = ready.endpoint->network_id;
-                endpoint.ip_address = ready.endpoint->ip;
-                endpoint.ip_prefix_len = ready.endpoint->prefix_length;
-                endpoint.gateway = ready.endpoint->gateway;
-                endpoint.mac_address = ready.endpoint->mac;
-                next.sandbox_id = ready.endpoint->endpoint_id;
+                next.networks = ready.networking->networks;
+                next.interfaces = ready.networking->interfaces;
+                next.ports = ready.networking->ports;
+                next.sandbox_id = ready.networking->sandbox_id;
             });
         }
         container->layers = std::move(ready.layers);
@@ -318,7 +293,10 @@ asio::awaitable<void> Engine::Impl::start_held(ContainerPtr container) {
     } catch (const std::exception& error) {
         failure = Error(ErrorKind::system, error.what());
     }
-    if (!failure) co_return;
+    if (!failure) {
+        co_await tell_linked(container->id());
+        co_return;
+    }
 
     if (link) link->close();
     if (container->link == link) container->link.reset();
@@ -329,6 +307,7 @@ asio::awaitable<void> Engine::Impl::start_held(ContainerPtr container) {
         next.state.error = mapped.error.what();
         next.state.exit_code = mapped.exit_code;
         next.state.pid = 0;
+        clear_networking(next);
         if (next.state.status == Status::restarting) {
             next.state.status = Status::exited;
             next.state.finished_at = now();

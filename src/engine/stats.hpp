@@ -3,9 +3,11 @@
 
 #include "base/text.hpp"
 #include "linux/cgroup_stats.hpp"
+#include "network/networks.hpp"
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 
 namespace grua::engine {
@@ -13,6 +15,8 @@ namespace grua::engine {
 struct InterfaceStats {
     std::uint64_t rx_bytes = 0, rx_packets = 0, rx_errors = 0, rx_dropped = 0;
     std::uint64_t tx_bytes = 0, tx_packets = 0, tx_errors = 0, tx_dropped = 0;
+    /// Where its rate is limited.
+    std::optional<network::LimitCounters> rx_limit, tx_limit;
 };
 
 struct StatsSample {

@@ -159,6 +159,9 @@ asio::awaitable<void> Engine::Impl::update(std::string reference, UpdateConfig a
     const auto container = get_container(reference);
     const Lane::Turn turn = co_await container->lane.take();
     if (container->gone) fail(ErrorKind::not_found, "No such container: {}", reference);
+    if (!asked.publish_from.empty()) co_await take_ports(container, asked.publish_from);
+    if (!asked.publish_add.empty() || !asked.publish_remove.empty())
+        co_await change_ports(container, asked.publish_add, asked.publish_remove);
     HostConfig merged = container->record->host_config;
     const auto take = [](auto& value, const auto& change) {
         if (change != std::remove_cvref_t<decltype(change)>{}) value = change;
@@ -183,6 +186,12 @@ asio::awaitable<void> Engine::Impl::update(std::string reference, UpdateConfig a
     take(merged.memory, asked.memory);
     take(merged.memory_swap, asked.memory_swap);
     take(merged.memory_reservation, asked.memory_reservation);
+    take(merged.net_rate_in, asked.net_rate_in);
+    take(merged.net_rate_out, asked.net_rate_out);
+    take(merged.net_burst, asked.net_burst);
+    take(merged.network_allow, asked.network_allow);
+    if (merged.network_allow == StringList{"default"}) merged.network_allow.clear();
+    check_networking(container->record->config, merged);
     if (asked.pids_limit) merged.pids_limit = asked.pids_limit;
     if (!asked.restart_policy.name.empty()) {
         check(asked.restart_policy);
@@ -197,8 +206,16 @@ asio::awaitable<void> Engine::Impl::update(std::string reference, UpdateConfig a
             return true;
         };
         const std::string doing = fmt::format("Cannot update container {}", container->id());
+        const HostConfig& before = container->record->host_config;
+        auto limit = [this, id = container->id(), limits = rate_limits(merged), policy = network_policy(merged),
+                      is_limited = rate_limits(merged) != rate_limits(before), has_policy = merged.network_allow != before.network_allow] {
+            if (is_limited) rooms.networks.set_limits(id, limits);
+            if (has_policy) rooms.networks.set_policy(id, policy);
+            return true;
+        };
         try {
             co_await offload(pool, std::move(apply));
+            co_await offload(pool, std::move(limit));
         } catch (Error& error) {
             error.add_context(doing);
             throw;

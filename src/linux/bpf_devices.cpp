@@ -34,9 +34,11 @@ bpf_insn jump(int condition, std::uint8_t what, std::int32_t value) { return ins
 
 int bpf(bpf_cmd command, bpf_attr& attributes) { return static_cast<int>(::syscall(SYS_bpf, command, &attributes, sizeof attributes)); }
 
-Fd load_program(const std::vector<bpf_insn>& program) {
+}  // namespace
+
+Fd load_program(bpf_prog_type kind, const std::vector<bpf_insn>& program, std::string_view what) {
     bpf_attr attributes{};
-    attributes.prog_type = BPF_PROG_TYPE_CGROUP_DEVICE;
+    attributes.prog_type = kind;
     attributes.insns = reinterpret_cast<std::uint64_t>(program.data());
     attributes.insn_cnt = static_cast<std::uint32_t>(program.size());
     attributes.license = reinterpret_cast<std::uint64_t>("Apache-2.0");
@@ -52,9 +54,11 @@ Fd load_program(const std::vector<bpf_insn>& program) {
             errno = error;
         }
     }
-    if (!loaded) fail_errno("load the BPF program of the device rules");
+    if (!loaded) fail_errno("load the BPF program of {}", what);
     return loaded;
 }
+
+namespace {
 
 std::vector<Fd> attached_programs(int cgroup) {
     constexpr std::size_t most = 64;  // BPF_CGROUP_MAX_PROGS
@@ -127,7 +131,7 @@ void attach_device_program(int cgroup, const DeviceList& list) {
         if (bpf(BPF_PROG_DETACH, attributes) != 0 && errno != ENOENT) fail_errno("detach the former device program of the cgroup");
     };
     if (!list.allow_by_default || !list.entries.empty()) {
-        const Fd program = load_program(device_program(list));
+        const Fd program = load_program(BPF_PROG_TYPE_CGROUP_DEVICE, device_program(list), "the device rules");
         bpf_attr attributes{};
         attributes.target_fd = static_cast<std::uint32_t>(cgroup);
         attributes.attach_bpf_fd = static_cast<std::uint32_t>(program.get());

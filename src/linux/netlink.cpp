@@ -3,7 +3,10 @@
 #include "linux/netlink_message.hpp"
 
 #include <arpa/inet.h>
+#include <linux/fib_rules.h>
+#include <linux/gen_stats.h>
 #include <linux/if_link.h>
+#include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
 #include <linux/veth.h>
 #include <net/if.h>
@@ -33,23 +36,61 @@ void put_name(MessageBuilder& message, std::string_view name) {
     message.text(IFLA_IFNAME, name);
 }
 
-template <typename Build>
-std::vector<std::byte> built(std::uint16_t type, std::uint16_t flags, const auto& header, Build&& build) {
-    MessageBuilder message(type, flags, header);
-    build(message);
-    return std::move(message).finish();
+std::uint8_t family_number(Ip::Family family) { return family == Ip::Family::v4 ? AF_INET : AF_INET6; }
+
+void put_ip(MessageBuilder& message, std::uint16_t type, const Ip& address) {
+    const auto bytes = address.bytes();
+    message.bytes(type, bytes.data(), bytes.size());
 }
 
-std::vector<std::byte> address_request(std::uint16_t type, std::uint16_t flags, int link, Ipv4Prefix address) {
+std::vector<std::byte> address_request(std::uint16_t type, std::uint16_t flags, int link, const IpPrefix& address) {
     ifaddrmsg header{};
-    header.ifa_family = AF_INET;
+    header.ifa_family = family_number(address.address.family);
     header.ifa_prefixlen = static_cast<std::uint8_t>(address.length);
-    header.ifa_scope = RT_SCOPE_UNIVERSE;
+    // Else a link-local address would be the source of what goes elsewhere.
+    header.ifa_scope = address.address.is_link_local() ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE;
     header.ifa_index = static_cast<unsigned>(link);
+    if (address.address.is_v6()) header.ifa_flags = IFA_F_NODAD;
     return built(type, flags, header, [&](MessageBuilder& message) {
-        message.number(IFA_LOCAL, htonl(address.address.value));
-        message.number(IFA_ADDRESS, htonl(address.address.value));
-        if (type == RTM_NEWADDR && address.length < 31) message.number(IFA_BROADCAST, htonl(address.broadcast().value));
+        put_ip(message, IFA_LOCAL, address.address);
+        put_ip(message, IFA_ADDRESS, address.address);
+        if (type == RTM_NEWADDR && address.address.is_v4() && address.length < 31) put_ip(message, IFA_BROADCAST, address.last());
+    });
+}
+
+struct RouteRequest {
+    std::uint16_t type = RTM_NEWROUTE;
+    std::uint16_t flags = 0;
+    IpPrefix destination;
+    std::optional<Ip> gateway;
+    int link = 0;
+    std::uint32_t table = RT_TABLE_MAIN;
+};
+
+std::vector<std::byte> route_request(const RouteRequest& route) {
+    rtmsg header{};
+    header.rtm_family = family_number(route.destination.address.family);
+    header.rtm_dst_len = static_cast<std::uint8_t>(route.destination.length);
+    header.rtm_table = route.table < 256 ? static_cast<std::uint8_t>(route.table) : static_cast<std::uint8_t>(RT_TABLE_UNSPEC);
+    header.rtm_protocol = route.type == RTM_NEWROUTE ? RTPROT_STATIC : RTPROT_UNSPEC;
+    header.rtm_scope = route.type != RTM_NEWROUTE ? RT_SCOPE_NOWHERE : route.gateway ? RT_SCOPE_UNIVERSE : RT_SCOPE_LINK;
+    header.rtm_type = RTN_UNICAST;
+    return built(route.type, NLM_F_ACK | route.flags, header, [&](MessageBuilder& out) {
+        if (route.destination.length > 0) put_ip(out, RTA_DST, route.destination.address);
+        if (route.gateway) put_ip(out, RTA_GATEWAY, *route.gateway);
+        if (route.link != 0) out.number(RTA_OIF, static_cast<std::uint32_t>(route.link));
+        if (route.table >= 256) out.number(RTA_TABLE, route.table);
+    });
+}
+
+std::vector<std::byte> rule_request(std::uint16_t type, std::uint16_t flags, Ip::Family family, std::uint32_t mark, std::uint32_t table) {
+    fib_rule_hdr header{};
+    header.family = family_number(family);
+    header.action = FR_ACT_TO_TBL;
+    return built(type, NLM_F_ACK | flags, header, [&](MessageBuilder& out) {
+        out.number(FRA_FWMARK, mark);
+        out.number(FRA_FWMASK, mark);
+        out.number(FRA_TABLE, table);
     });
 }
 
@@ -68,6 +109,10 @@ Link parse_link(const Message& message) {
                 break;
             case IFLA_MTU:
                 link.mtu = attribute.number();
+                break;
+            case IFLA_ADDRESS:
+                if (attribute.payload.size() == link.mac.bytes.size())
+                    std::memcpy(link.mac.bytes.data(), attribute.payload.data(), link.mac.bytes.size());
                 break;
             case IFLA_MASTER:
                 link.master = static_cast<int>(attribute.number());
@@ -137,6 +182,10 @@ void NetlinkBatch::change_link(std::string_view name, const LinkChange& change) 
         header.ifi_change = IFF_UP;
         header.ifi_flags = *change.up ? IFF_UP : 0;
     }
+    if (change.no_arp) {
+        header.ifi_change |= IFF_NOARP;
+        header.ifi_flags |= IFF_NOARP;
+    }
     // NEWLINK without CREATE, not SETLINK: it alone takes the port's settings of IFLA_LINKINFO too.
     auto message = built(RTM_NEWLINK, NLM_F_ACK, header, [&](MessageBuilder& out) {
         put_name(out, name);
@@ -148,14 +197,21 @@ void NetlinkBatch::change_link(std::string_view name, const LinkChange& change) 
             if (change.alias->size() > longest_alias) fail(ErrorKind::invalid_argument, "alias of {} is too long", name);
             out.bytes(IFLA_IFALIAS, change.alias->data(), change.alias->size());
         }
-        if (change.isolated) {
+        if (change.hairpin) {
             out.nested(IFLA_LINKINFO, [&] {
                 out.text(IFLA_INFO_SLAVE_KIND, "bridge");
-                out.nested(IFLA_INFO_SLAVE_DATA, [&] { out.number(IFLA_BRPORT_ISOLATED, std::uint8_t{1}); });
+                out.nested(IFLA_INFO_SLAVE_DATA, [&] { out.number(IFLA_BRPORT_MODE, std::uint8_t{1}); });
             });
         }
     });
     requests_.push_back({std::move(message), fmt::format("set up link {}", name)});
+}
+
+void NetlinkBatch::rename_link(int link, std::string_view name) {
+    ifinfomsg header = link_header();
+    header.ifi_index = link;
+    auto message = built(RTM_NEWLINK, NLM_F_ACK, header, [&](MessageBuilder& out) { put_name(out, name); });
+    requests_.push_back({std::move(message), fmt::format("name link {} {}", link, name)});
 }
 
 void NetlinkBatch::delete_link(std::string_view name) {
@@ -168,28 +224,88 @@ void NetlinkBatch::delete_group(std::uint32_t group) {
     requests_.push_back({std::move(message), fmt::format("delete links of group {}", group)});
 }
 
-void NetlinkBatch::add_address(int link, Ipv4Prefix address) {
+void NetlinkBatch::create_child(const ChildLink& link) {
+    auto message = built(RTM_NEWLINK, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, link_header(), [&](MessageBuilder& out) {
+        put_name(out, link.name);
+        if (link.mtu != 0) out.number(IFLA_MTU, link.mtu);
+        if (link.mac) out.bytes(IFLA_ADDRESS, link.mac->bytes.data(), link.mac->bytes.size());
+        out.number(IFLA_LINK, static_cast<std::uint32_t>(link.parent));
+        out.number(IFLA_NET_NS_FD, static_cast<std::uint32_t>(link.netns));
+        out.nested(IFLA_LINKINFO, [&] {
+            out.text(IFLA_INFO_KIND, link.kind);
+            out.nested(IFLA_INFO_DATA, [&] {
+                if (link.kind == "macvlan") {
+                    out.number(IFLA_MACVLAN_MODE, link.mode);
+                } else {
+                    out.number(IFLA_IPVLAN_MODE, static_cast<std::uint16_t>(link.mode));
+                    out.number(IFLA_IPVLAN_FLAGS, static_cast<std::uint16_t>(link.flags));
+                }
+            });
+        });
+    });
+    requests_.push_back({std::move(message), fmt::format("create {} {}", link.kind, link.name)});
+}
+
+void NetlinkBatch::create_vlan(std::string_view name, int parent, std::uint16_t id) {
+    auto message = built(RTM_NEWLINK, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, link_header(), [&](MessageBuilder& out) {
+        put_name(out, name);
+        out.number(IFLA_LINK, static_cast<std::uint32_t>(parent));
+        out.nested(IFLA_LINKINFO, [&] {
+            out.text(IFLA_INFO_KIND, "vlan");
+            out.nested(IFLA_INFO_DATA, [&] { out.number(IFLA_VLAN_ID, id); });
+        });
+    });
+    requests_.push_back({std::move(message), fmt::format("create vlan {}", name)});
+}
+
+void NetlinkBatch::create_link(std::string_view name, std::string_view kind) {
+    auto message = built(RTM_NEWLINK, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, link_header(), [&](MessageBuilder& out) {
+        put_name(out, name);
+        out.nested(IFLA_LINKINFO, [&] { out.text(IFLA_INFO_KIND, kind); });
+    });
+    requests_.push_back({std::move(message), fmt::format("create {} {}", kind, name)});
+}
+
+void NetlinkBatch::add_address(int link, const IpPrefix& address) {
     requests_.push_back({address_request(RTM_NEWADDR, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, link, address),
                          fmt::format("add address {} to link {}", address.text(), link)});
 }
 
-void NetlinkBatch::remove_address(int link, Ipv4Prefix address) {
+void NetlinkBatch::remove_address(int link, const IpPrefix& address) {
     requests_.push_back(
         {address_request(RTM_DELADDR, NLM_F_ACK, link, address), fmt::format("remove address {} from link {}", address.text(), link)});
 }
 
-void NetlinkBatch::add_default_route(Ipv4 gateway, int link) {
-    rtmsg header{};
-    header.rtm_family = AF_INET;
-    header.rtm_table = RT_TABLE_MAIN;
-    header.rtm_protocol = RTPROT_STATIC;
-    header.rtm_scope = RT_SCOPE_UNIVERSE;
-    header.rtm_type = RTN_UNICAST;
-    auto message = built(RTM_NEWROUTE, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, header, [&](MessageBuilder& out) {
-        out.number(RTA_GATEWAY, htonl(gateway.value));
-        out.number(RTA_OIF, static_cast<std::uint32_t>(link));
-    });
-    requests_.push_back({std::move(message), fmt::format("add default route through {}", gateway.text())});
+void NetlinkBatch::set_default_route(Ip gateway, int link) {
+    requests_.push_back(
+        {route_request({.flags = NLM_F_CREATE | NLM_F_REPLACE, .destination = {{gateway.family, 0}, 0}, .gateway = gateway, .link = link}),
+         fmt::format("set default route through {}", gateway.text())});
+}
+
+void NetlinkBatch::set_default_route_on_link(Ip::Family family, int link) {
+    requests_.push_back(
+        {route_request({.flags = NLM_F_CREATE | NLM_F_REPLACE, .destination = {{family, 0}, 0}, .gateway = {}, .link = link}),
+         fmt::format("set default route on link {}", link)});
+}
+
+void NetlinkBatch::remove_default_route(Ip::Family family) {
+    requests_.push_back(
+        {route_request({.type = RTM_DELROUTE, .destination = {{family, 0}, 0}, .gateway = {}}), "remove the default route"});
+}
+
+void NetlinkBatch::add_route(const IpPrefix& destination, int link, std::uint32_t table) {
+    requests_.push_back(
+        {route_request({.flags = NLM_F_CREATE | NLM_F_REPLACE, .destination = destination, .gateway = {}, .link = link, .table = table}),
+         fmt::format("add route to {}", destination.text())});
+}
+
+void NetlinkBatch::add_rule_for_mark(Ip::Family family, std::uint32_t mark, std::uint32_t table) {
+    requests_.push_back(
+        {rule_request(RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL, family, mark, table), fmt::format("add routing rule for mark {:#x}", mark)});
+}
+
+void NetlinkBatch::remove_rule_for_mark(Ip::Family family, std::uint32_t mark, std::uint32_t table) {
+    requests_.push_back({rule_request(RTM_DELRULE, 0, family, mark, table), fmt::format("remove routing rule for mark {:#x}", mark)});
 }
 
 Netlink::Netlink() : socket_(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE)) {
@@ -331,18 +447,25 @@ std::optional<Link> Netlink::link(std::string_view name) {
 std::vector<LinkAddress> Netlink::addresses() {
     return retried([&] {
         std::vector<LinkAddress> out;
-        ifaddrmsg header{};
-        header.ifa_family = AF_INET;
-        const auto request = built(RTM_GETADDR, NLM_F_DUMP, header, [](MessageBuilder&) {});
-        dump(request, "list addresses", [&](const Message& message) {
-            if (message.type != RTM_NEWADDR) return;
-            const auto found = message.header<ifaddrmsg>();
-            for (const Attribute& attribute : message.attributes_after<ifaddrmsg>()) {
-                // Not IFA_ADDRESS: on a point-to-point link that is the other side's.
-                if (attribute.type != IFA_LOCAL) continue;
-                out.push_back({static_cast<int>(found.ifa_index), {{ntohl(attribute.number())}, found.ifa_prefixlen}});
-            }
-        });
+        for (const auto family : {std::uint8_t{AF_INET}, std::uint8_t{AF_INET6}}) {
+            ifaddrmsg header{};
+            header.ifa_family = family;
+            // Not IFA_ADDRESS: on a point-to-point link that is the other side's. IPv6 has IFA_LOCAL there only.
+            const auto request = built(RTM_GETADDR, NLM_F_DUMP, header, [](MessageBuilder&) {});
+            dump(request, "list addresses", [&](const Message& message) {
+                if (message.type != RTM_NEWADDR) return;
+                const auto found = message.header<ifaddrmsg>();
+                if (found.ifa_family != family) return;
+                LinkAddress one{.link = static_cast<int>(found.ifa_index), .address = {{}, found.ifa_prefixlen}};
+                bool has_local = false;
+                for (const Attribute& attribute : message.attributes_after<ifaddrmsg>()) {
+                    if (attribute.type != IFA_LOCAL && (attribute.type != IFA_ADDRESS || has_local)) continue;
+                    has_local = attribute.type == IFA_LOCAL;
+                    one.address.address = Ip::from_bytes(attribute.payload);
+                }
+                out.push_back(one);
+            });
+        }
         return out;
     });
 }
@@ -350,25 +473,91 @@ std::vector<LinkAddress> Netlink::addresses() {
 std::vector<Route> Netlink::routes() {
     return retried([&] {
         std::vector<Route> out;
-        rtmsg header{};
-        header.rtm_family = AF_INET;
-        const auto request = built(RTM_GETROUTE, NLM_F_DUMP, header, [](MessageBuilder&) {});
-        dump(request, "list routes", [&](const Message& message) {
-            if (message.type != RTM_NEWROUTE) return;
-            const auto found = message.header<rtmsg>();
-            if (found.rtm_family != AF_INET || found.rtm_type != RTN_UNICAST) return;
-            Route route;
-            route.destination.length = found.rtm_dst_len;
-            route.table = found.rtm_table;
-            for (const Attribute& attribute : message.attributes_after<rtmsg>()) {
-                if (attribute.type == RTA_DST) route.destination.address = {ntohl(attribute.number())};
-                if (attribute.type == RTA_OIF) route.link = static_cast<int>(attribute.number());
-                if (attribute.type == RTA_TABLE) route.table = attribute.number();
+        for (const auto family : {std::uint8_t{AF_INET}, std::uint8_t{AF_INET6}}) {
+            rtmsg header{};
+            header.rtm_family = family;
+            const auto request = built(RTM_GETROUTE, NLM_F_DUMP, header, [](MessageBuilder&) {});
+            dump(request, "list routes", [&](const Message& message) {
+                if (message.type != RTM_NEWROUTE) return;
+                const auto found = message.header<rtmsg>();
+                if (found.rtm_family != family || found.rtm_type != RTN_UNICAST || (found.rtm_flags & RTM_F_CLONED) != 0) return;
+                Route route;
+                route.destination = {{family == AF_INET ? Ip::Family::v4 : Ip::Family::v6, 0}, found.rtm_dst_len};
+                route.table = found.rtm_table;
+                for (const Attribute& attribute : message.attributes_after<rtmsg>()) {
+                    if (attribute.type == RTA_DST) route.destination.address = Ip::from_bytes(attribute.payload);
+                    if (attribute.type == RTA_OIF) route.link = static_cast<int>(attribute.number());
+                    if (attribute.type == RTA_TABLE) route.table = attribute.number();
+                }
+                out.push_back(route);
+            });
+        }
+        return out;
+    });
+}
+
+std::optional<Queue> Netlink::queue(int link) {
+    return retried([&] {
+        std::optional<Queue> out;
+        tcmsg header{};
+        header.tcm_family = AF_UNSPEC;
+        // Of all links: asked for one, some kernels say that it is there and nothing of it.
+        const auto request = built(RTM_GETQDISC, NLM_F_DUMP, header, [](MessageBuilder&) {});
+        dump(request, fmt::format("look at the queue of link {}", link), [&](const Message& message) {
+            const auto found = message.header<tcmsg>();
+            if (message.type != RTM_NEWQDISC || found.tcm_ifindex != link || found.tcm_parent != TC_H_ROOT) return;
+            out.emplace();
+            for (const Attribute& attribute : message.attributes_after<tcmsg>()) {
+                if (attribute.type == TCA_KIND) out->kind = attribute.text();
+                if (attribute.type != TCA_STATS2) continue;
+                for (const Attribute& each : attributes(attribute.payload)) {
+                    if (each.type != TCA_STATS_QUEUE || each.payload.size() < sizeof(gnet_stats_queue)) continue;
+                    gnet_stats_queue stats{};
+                    std::memcpy(&stats, each.payload.data(), sizeof stats);
+                    out->dropped = stats.drops;
+                    out->delayed = stats.overlimits;
+                }
             }
-            out.push_back(route);
         });
         return out;
     });
+}
+
+NetlinkWatch::NetlinkWatch() : socket_(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE)) {
+    if (!socket_) fail_errno("open a netlink socket");
+    // A socket without an address hears nothing.
+    sockaddr_nl address{};
+    address.nl_family = AF_NETLINK;
+    if (::bind(socket_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) fail_errno("netlink: bind");
+    for (const int group : {RTNLGRP_LINK, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE})
+        if (::setsockopt(socket_.get(), SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &group, sizeof group) != 0)
+            fail_errno("netlink: watch links and routes");
+}
+
+NetlinkWatch::Changes NetlinkWatch::read() {
+    constexpr std::size_t buffer_size = 65536;
+    Changes out;
+    std::vector<std::byte> buffer(buffer_size);
+    for (;;) {
+        const ssize_t size = ::recv(socket_.get(), buffer.data(), buffer.size(), 0);
+        if (size < 0 && errno == EINTR) continue;
+        if (size < 0 && errno == EAGAIN) return out;
+        if (size < 0 && errno == ENOBUFS) {
+            out.routes = true;
+            continue;
+        }
+        if (size < 0) fail_errno("netlink: watch links and routes");
+        for (const Message& message : messages(std::span(buffer).first(static_cast<std::size_t>(size)))) {
+            if (message.type == RTM_NEWROUTE || message.type == RTM_DELROUTE) {
+                // Those of addresses and of what is cached come and go with containers.
+                const auto found = message.header<rtmsg>();
+                out.routes = out.routes || (found.rtm_type == RTN_UNICAST && (found.rtm_flags & RTM_F_CLONED) == 0);
+            }
+            if (message.type != RTM_NEWLINK) continue;
+            const Link link = parse_link(message);
+            out.mtus.emplace_back(link.index, link.mtu);
+        }
+    }
 }
 
 }  // namespace grua::linux

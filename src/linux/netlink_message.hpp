@@ -10,6 +10,7 @@
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 namespace grua::linux {
@@ -56,6 +57,14 @@ private:
 
     std::vector<std::byte> bytes_;
 };
+
+/// A whole request: its header, and what `build` adds.
+template <typename Build>
+std::vector<std::byte> built(std::uint16_t type, std::uint16_t flags, const auto& header, Build&& build) {
+    MessageBuilder message(type, flags, header);
+    build(message);
+    return std::move(message).finish();
+}
 
 /// One attribute in a reply; `payload` is within the message.
 struct Attribute {

@@ -5,34 +5,46 @@
 #include <linux/rtnetlink.h>
 #include <sched.h>
 #include <unistd.h>
+#include <algorithm>
 #include <thread>
 
 namespace grua::linux {
 namespace {
 
-TEST(Ipv4Test, ParsesOnlyDottedQuads) {
-    EXPECT_EQ(Ipv4::parse("172.17.0.2")->value, 0xac110002U);
-    EXPECT_EQ(Ipv4{0xac110002U}.text(), "172.17.0.2");
-    for (const char* bad : {"", "1", "1.2.3", "1.2.3.4.5", "256.1.1.1", "1.2.3.4 ", "::1", "a.b.c.d"})
-        EXPECT_FALSE(Ipv4::parse(bad)) << bad;
-    EXPECT_FALSE(Ipv4::parse(std::string_view("1.2.3.4\0", 8)));
+TEST(IpTest, ParsesBothFamiliesStrictly) {
+    EXPECT_EQ(Ip::parse("172.17.0.2")->value, 0xac110002U);
+    EXPECT_EQ(Ip::v4(0xac110002U).text(), "172.17.0.2");
+    EXPECT_EQ(Ip::parse("fd00:0099:0::1")->text(), "fd00:99::1");
+    EXPECT_EQ(Ip::from_bytes(Ip::parse("fd00:99::1")->bytes()), *Ip::parse("fd00:99::1"));
+    for (const char* bad : {"", "1", "1.2.3", "1.2.3.4.5", "256.1.1.1", "1.2.3.4 ", "fe80::1%eth0", "a.b.c.d", "[::1]"})
+        EXPECT_FALSE(Ip::parse(bad)) << bad;
+    EXPECT_FALSE(Ip::parse(std::string_view("1.2.3.4\0", 8)));
 }
 
-TEST(Ipv4PrefixTest, KnowsItsSubnet) {
-    const auto prefix = Ipv4Prefix::parse("172.17.5.1/16").value();
+TEST(IpPrefixTest, KnowsItsSubnet) {
+    const auto prefix = IpPrefix::parse("172.17.5.1/16").value();
     EXPECT_EQ(prefix.subnet().text(), "172.17.0.0/16");
-    EXPECT_EQ(prefix.broadcast().text(), "172.17.255.255");
-    EXPECT_TRUE(prefix.contains(*Ipv4::parse("172.17.9.9")));
-    EXPECT_FALSE(prefix.contains(*Ipv4::parse("172.18.0.0")));
-    EXPECT_TRUE(prefix.overlaps(*Ipv4Prefix::parse("172.16.0.0/12")));
-    EXPECT_FALSE(prefix.overlaps(*Ipv4Prefix::parse("10.0.0.0/8")));
-    EXPECT_TRUE(prefix.overlaps(*Ipv4Prefix::parse("0.0.0.0/0")));
-    for (const char* bad : {"1.2.3.4", "1.2.3.4/33", "1.2.3.4/", "1.2.3.4/-1", "/8"}) EXPECT_FALSE(Ipv4Prefix::parse(bad)) << bad;
+    EXPECT_EQ(prefix.last().text(), "172.17.255.255");
+    EXPECT_TRUE(prefix.contains(*Ip::parse("172.17.9.9")));
+    EXPECT_FALSE(prefix.contains(*Ip::parse("172.18.0.0")));
+    EXPECT_TRUE(prefix.overlaps(*IpPrefix::parse("172.16.0.0/12")));
+    EXPECT_FALSE(prefix.overlaps(*IpPrefix::parse("10.0.0.0/8")));
+    EXPECT_TRUE(prefix.overlaps(*IpPrefix::parse("0.0.0.0/0")));
+    EXPECT_FALSE(prefix.overlaps(*IpPrefix::parse("::/0")));
+    const auto six = IpPrefix::parse("fd00:99::7/64").value();
+    EXPECT_EQ(six.subnet().text(), "fd00:99::/64");
+    EXPECT_EQ(six.last().text(), "fd00:99::ffff:ffff:ffff:ffff");
+    EXPECT_EQ(IpPrefix::parse("::/0")->last().text(), "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff");
+    for (const char* bad : {"1.2.3.4", "1.2.3.4/33", "::1/129", "1.2.3.4/", "1.2.3.4/-1", "/8"}) EXPECT_FALSE(IpPrefix::parse(bad)) << bad;
+}
+
+TEST(MacTest, MakesALinkLocalAddressAsTheKernelDoes) {
+    EXPECT_EQ(link_local_of(*Mac::parse("02:42:ac:11:00:02")).text(), "fe80::42:acff:fe11:2");
 }
 
 TEST(MacTest, RefusesGroupAddresses) {
     EXPECT_EQ(Mac::parse("02:42:AC:11:00:02")->text(), "02:42:ac:11:00:02");
-    EXPECT_EQ(Mac::from_ip(*Ipv4::parse("172.17.0.2")).text(), "02:42:ac:11:00:02");
+    EXPECT_EQ(mac_of(*Ip::parse("172.17.0.2")).text(), "02:42:ac:11:00:02");
     for (const char* bad : {"", "02:42:ac:11:00", "01:42:ac:11:00:02", "00:00:00:00:00:00", "02:42:ac:11:00:0g", "02.42.ac.11.00.02"}) {
         EXPECT_FALSE(Mac::parse(bad)) << bad;
     }
@@ -96,11 +108,20 @@ TEST(NetlinkTest, MakesFindsAndDeletesLinks) {
         EXPECT_TRUE(bridge.up);
 
         NetlinkBatch address;
-        address.add_address(bridge.index, *Ipv4Prefix::parse("10.7.0.1/24"));
+        address.add_address(bridge.index, *IpPrefix::parse("10.7.0.1/24"));
+        address.add_address(bridge.index, *IpPrefix::parse("fd00:99::1/64"));
         netlink.run(address);
-        ASSERT_EQ(netlink.addresses().size(), 1U);
-        EXPECT_EQ(netlink.addresses()[0].address.text(), "10.7.0.1/24");
-        EXPECT_EQ(netlink.routes().at(0).destination.text(), "10.7.0.0/24");
+        const auto has = [](const auto& all, const char* text) {
+            return std::ranges::any_of(all, [&](const auto& each) { return each.text() == text; });
+        };
+        std::vector<IpPrefix> addresses;
+        for (const auto& each : netlink.addresses()) addresses.push_back(each.address);
+        EXPECT_TRUE(has(addresses, "10.7.0.1/24"));
+        EXPECT_TRUE(has(addresses, "fd00:99::1/64"));
+        std::vector<IpPrefix> routes;
+        for (const auto& each : netlink.routes()) routes.push_back(each.destination);
+        EXPECT_TRUE(has(routes, "10.7.0.0/24"));
+        EXPECT_TRUE(has(routes, "fd00:99::/64"));
 
         NetlinkBatch remove;
         remove.delete_link("br7");

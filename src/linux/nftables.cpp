@@ -33,15 +33,33 @@ bool is_ours(std::uint16_t type, unsigned message) { return type == ((NFNL_SUBSY
 
 }  // namespace
 
-void apply_ruleset(const std::string& ruleset, std::string_view doing) {
-    // A context holds 0.6 MB; rulesets are rare.
-    const std::unique_ptr<nft_ctx, decltype(&nft_ctx_free)> context(nft_ctx_new(NFT_CTX_DEFAULT), &nft_ctx_free);
+namespace {
+
+using Context = std::unique_ptr<nft_ctx, decltype(&nft_ctx_free)>;
+
+/// A context holds 0.6 MB; rulesets are rare.
+Context make_context(std::string_view doing) {
+    Context context(nft_ctx_new(NFT_CTX_DEFAULT), &nft_ctx_free);
     if (!context) fail(ErrorKind::system, "{}: nftables: no context", doing);
     nft_ctx_buffer_error(context.get());
     nft_ctx_buffer_output(context.get());
+    return context;
+}
+
+}  // namespace
+
+void apply_ruleset(const std::string& ruleset, std::string_view doing) {
+    const Context context = make_context(doing);
     if (nft_run_cmd_from_buffer(context.get(), ruleset.c_str()) != 0) {
         fail(ErrorKind::system, "{}: nftables: {}", doing, trim(nft_ctx_get_error_buffer(context.get())));
     }
+}
+
+std::optional<std::string> list_chain(const std::string& chain) {
+    const Context context = make_context("list chain " + chain);
+    nft_ctx_output_set_flags(context.get(), NFT_CTX_OUTPUT_HANDLE);
+    if (nft_run_cmd_from_buffer(context.get(), ("list chain " + chain).c_str()) != 0) return std::nullopt;
+    return std::string(nft_ctx_get_output_buffer(context.get()));
 }
 
 std::size_t rule_count(std::string_view table) {
@@ -72,32 +90,38 @@ std::size_t rule_count(std::string_view table) {
     }
 }
 
-NftablesWatch::NftablesWatch(std::string table) : table_(std::move(table)), socket_(open_socket()) {
+NftablesWatch::NftablesWatch(std::string table, std::vector<std::string> others)
+    : table_(std::move(table)), others_(std::move(others)), socket_(open_socket()) {
     const int group = NFNLGRP_NFTABLES;
     if (::setsockopt(socket_.get(), SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &group, sizeof group) != 0) {
         fail_errno("nftables: watch table {}", table_);
     }
 }
 
-bool NftablesWatch::deleted() {
+NftablesWatch::Changes NftablesWatch::read() {
     // Table, chain and rule messages carry the table's name in the same attribute.
     static_assert(int{NFTA_TABLE_NAME} == int{NFTA_RULE_TABLE} && int{NFTA_CHAIN_TABLE} == int{NFTA_RULE_TABLE});
-    constexpr std::array watched{NFT_MSG_DELTABLE, NFT_MSG_DELCHAIN, NFT_MSG_DELRULE};
-    bool found = false;
+    constexpr std::array deletions{NFT_MSG_DELTABLE, NFT_MSG_DELCHAIN, NFT_MSG_DELRULE};
+    constexpr std::array additions{NFT_MSG_NEWCHAIN, NFT_MSG_NEWRULE};
+    Changes out;
     std::vector<std::byte> buffer(receive_buffer);
     for (;;) {
         const ssize_t size = ::recv(socket_.get(), buffer.data(), buffer.size(), MSG_DONTWAIT);
         if (size < 0 && errno == EINTR) continue;
-        if (size < 0 && errno == EAGAIN) return found;
+        if (size < 0 && errno == EAGAIN) return out;
         if (size < 0 && errno == ENOBUFS) {
-            found = true;
+            out = {.deleted = true, .others = true};
             continue;
         }
         if (size < 0) fail_errno("nftables: watch table {}", table_);
         for (const Message& message : messages(std::span(buffer).first(static_cast<std::size_t>(size)))) {
-            if (std::ranges::none_of(watched, [&](unsigned type) { return is_ours(message.type, type); })) continue;
+            const auto is_one = [&](unsigned type) { return is_ours(message.type, type); };
+            const bool deletion = std::ranges::any_of(deletions, is_one);
+            if (!deletion && std::ranges::none_of(additions, is_one)) continue;
             for (const Attribute& attribute : message.attributes_after<nfgenmsg>()) {
-                if (attribute.type == NFTA_RULE_TABLE && attribute.text() == table_) found = true;
+                if (attribute.type != NFTA_RULE_TABLE) continue;
+                out.deleted = out.deleted || (deletion && attribute.text() == table_);
+                out.others = out.others || std::ranges::find(others_, attribute.text()) != others_.end();
             }
         }
     }

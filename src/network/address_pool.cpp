@@ -1,97 +1,144 @@
 #include "network/address_pool.hpp"
 
 #include "base/error.hpp"
+#include "base/text.hpp"
 
 #include <algorithm>
-#include <bit>
 
 namespace grua::network {
 
-using linux::Ipv4;
-using linux::Ipv4Prefix;
+using linux::Ip;
+using linux::IpPrefix;
 
 namespace {
 
-constexpr std::uint32_t bits = 64;
+constexpr Ip::Value ones(unsigned bits) { return bits >= 128 ? ~Ip::Value{0} : (Ip::Value{1} << bits) - 1; }
 
-struct DefaultPool {
-    Ipv4Prefix range;
-    unsigned size;  ///< Prefix length of the subnets that it is cut into.
+/// Addresses from the first to the last, both included.
+struct Range {
+    Ip::Value first = 0, last = 0;
 };
 
-// dockerd's --default-address-pool where none is given: 172.17 to 172.31, then 192.168 in pieces.
-constexpr DefaultPool default_pools[] = {
-    {{{0xac110000}, 16}, 16}, {{{0xac120000}, 16}, 16}, {{{0xac130000}, 16}, 16}, {{{0xac140000}, 14}, 16},
-    {{{0xac180000}, 14}, 16}, {{{0xac1c0000}, 14}, 16}, {{{0xc0a80000}, 16}, 20},
-};
+/// Of the family, in order, with none that touches another.
+std::vector<Range> merged(const std::vector<IpPrefix>& used, Ip::Family family) {
+    std::vector<Range> all;
+    for (const IpPrefix& each : used) {
+        if (each.address.family == family) all.push_back({each.subnet().address.value, each.last().value});
+    }
+    std::ranges::sort(all, {}, &Range::first);
+    std::vector<Range> out;
+    for (const Range& each : all) {
+        if (!out.empty() && each.first <= out.back().last) {
+            out.back().last = std::max(out.back().last, each.last);
+        } else {
+            out.push_back(each);
+        }
+    }
+    return out;
+}
+
+/// The first subnet of the pool that meets no range.
+std::optional<IpPrefix> first_free(const DefaultPool& pool, const std::vector<Range>& used) {
+    const Ip::Family family = pool.base.address.family;
+    const Ip::Value step = ones(pool.base.address.bits() - pool.size);  // Less one.
+    Ip::Value candidate = pool.base.subnet().address.value;
+    const Ip::Value last = pool.base.last().value;
+    for (auto range = std::ranges::lower_bound(used, candidate, {}, &Range::last);; ++range) {
+        if (range == used.end() || range->first > (candidate | step)) return IpPrefix{{family, candidate}, pool.size};
+        if ((range->last | step) >= last) return std::nullopt;
+        candidate = (range->last | step) + 1;
+    }
+}
+
+DefaultPool pool(const char* base, unsigned size) { return {*IpPrefix::parse(base), size}; }
 
 }  // namespace
 
-AddressPool::AddressPool(Ipv4Prefix subnet) : subnet_(subnet.subnet()) {
-    if (subnet.length < shortest_prefix || subnet.length > 30) {
-        fail(ErrorKind::invalid_argument, "subnet {}: its prefix must be from {} to 30 bits long", subnet_.text(), shortest_prefix);
+AddressPool::AddressPool(IpPrefix subnet, std::optional<IpPrefix> range) : subnet_(subnet.subnet()) {
+    if (subnet_.host_bits() < 2) {
+        fail(ErrorKind::invalid_argument, "subnet {}: its prefix must be at most {} bits long", subnet_.text(), subnet_.address.bits() - 2);
     }
-    size_ = std::uint32_t{1} << (32 - subnet_.length);
-    free_ = size_ - 2;
-    taken_.resize((size_ + bits - 1) / bits);
-    // Bits behind the end, the network's own address and the broadcast address are as taken as any.
-    if (size_ < bits) taken_[0] = ~std::uint64_t{0} << size_;
-    taken_.front() |= 1;
-    taken_.back() |= std::uint64_t{1} << ((size_ - 1) % bits);
+    if (range && (range->address.family != subnet_.address.family || range->length < subnet_.length || !subnet_.contains(range->address))) {
+        fail(ErrorKind::invalid_argument, "invalid ip-range {}: parent subnet is {}", range->text(), subnet_.text());
+    }
+    const IpPrefix given = range.value_or(subnet_).subnet();
+    first_ = given.address.value;
+    last_ = given.last().value;
+    if (!usable({subnet_.address.family, first_})) ++first_;
+    if (!usable({subnet_.address.family, last_})) --last_;
+    next_ = first_;
 }
 
-bool AddressPool::usable(Ipv4 address) const noexcept {
-    return subnet_.contains(address) && address != subnet_.address && address != subnet_.broadcast();
+bool AddressPool::usable(Ip address) const noexcept {
+    return subnet_.contains(address) && address != subnet_.address && (address.is_v6() || address != subnet_.last());
 }
 
-bool AddressPool::take(std::uint32_t offset) {
-    std::uint64_t& word = taken_[offset / bits];
-    const std::uint64_t bit = std::uint64_t{1} << (offset % bits);
-    if ((word & bit) != 0) return false;
-    word |= bit;
-    --free_;
-    return true;
-}
-
-AddressPool::Reserved AddressPool::reserve(Ipv4 address) {
+AddressPool::Reserved AddressPool::reserve(Ip address) {
     if (!usable(address)) return Reserved::outside;
-    return take(address.value - subnet_.address.value) ? Reserved::yes : Reserved::taken;
+    return taken_.insert(address.value).second ? Reserved::yes : Reserved::taken;
 }
 
-std::optional<Ipv4> AddressPool::allocate() {
-    if (free_ == 0) return std::nullopt;
-    // Word by word from next_; the word that it is in comes twice, first without the bits before it.
-    std::uint64_t ignored = (std::uint64_t{1} << (next_ % bits)) - 1;
-    for (std::size_t i = 0, word = next_ / bits; i <= taken_.size(); ++i, word = (word + 1) % taken_.size(), ignored = 0) {
-        const std::uint64_t full = taken_[word] | ignored;
-        if (full == ~std::uint64_t{0}) continue;
-        const auto offset = static_cast<std::uint32_t>(word * bits) + static_cast<std::uint32_t>(std::countr_one(full));
-        take(offset);
-        next_ = (offset + 1) % size_;
-        return Ipv4{subnet_.address.value + offset};
-    }
-    return std::nullopt;
-}
-
-void AddressPool::release(Ipv4 address) {
-    if (!usable(address)) return;
-    const std::uint32_t offset = address.value - subnet_.address.value;
-    const std::uint64_t bit = std::uint64_t{1} << (offset % bits);
-    if ((taken_[offset / bits] & bit) == 0) return;
-    taken_[offset / bits] &= ~bit;
-    ++free_;
-}
-
-Ipv4Prefix choose_subnet(std::span<const Ipv4Prefix> used) {
-    for (const DefaultPool& pool : default_pools) {
-        const std::uint32_t step = std::uint32_t{1} << (32 - pool.size);
-        const std::uint32_t count = std::uint32_t{1} << (pool.size - pool.range.length);
-        for (std::uint32_t i = 0; i < count; ++i) {
-            const Ipv4Prefix candidate{{pool.range.address.value + i * step}, pool.size};
-            if (std::ranges::none_of(used, [&](const Ipv4Prefix& one) { return one.overlaps(candidate); })) return candidate;
+std::optional<Ip> AddressPool::allocate() {
+    // From next_ to the end, then from the start: the first that is not in the run of taken ones.
+    const auto in = [&](Ip::Value from, Ip::Value to) -> std::optional<Ip::Value> {
+        for (auto taken = taken_.lower_bound(from); taken != taken_.end() && *taken == from; ++taken, ++from) {
+            if (from == to) return std::nullopt;
         }
+        return from;
+    };
+    std::optional<Ip::Value> found = in(next_, last_);
+    if (!found && next_ > first_) found = in(first_, next_ - 1);
+    if (!found) return std::nullopt;
+    taken_.insert(*found);
+    next_ = *found == last_ ? first_ : *found + 1;
+    return Ip{subnet_.address.family, *found};
+}
+
+void AddressPool::release(Ip address) {
+    if (usable(address)) taken_.erase(address.value);
+}
+
+const std::vector<DefaultPool>& default_bridge_pools() {
+    static const std::vector<DefaultPool> pools{pool("172.17.0.0/16", 16), pool("172.18.0.0/15", 16), pool("172.20.0.0/14", 16),
+                                                pool("172.24.0.0/13", 16), pool("192.168.0.0/16", 20)};
+    return pools;
+}
+
+const std::vector<DefaultPool>& network_pools() {
+    static const std::vector<DefaultPool> pools{pool("172.18.0.0/15", 24), pool("172.20.0.0/14", 24), pool("172.24.0.0/13", 24),
+                                                pool("192.168.0.0/16", 24)};
+    return pools;
+}
+
+DefaultPool parse_default_pool(std::string_view text) {
+    std::optional<IpPrefix> base;
+    std::optional<std::uint64_t> size;
+    for (const std::string& each : split(std::string(text), ',')) {
+        if (each.starts_with("base=")) base = IpPrefix::parse(std::string_view(each).substr(5));
+        if (each.starts_with("size=")) size = parse_uint(std::string_view(each).substr(5));
     }
-    fail(ErrorKind::unavailable, "all predefined address pools overlap with this host's addresses and routes: give one with --bip");
+    if (!base || !size || *size < base->length || *size + 2 > base->address.bits()) {
+        fail(ErrorKind::invalid_argument, "invalid default address pool \"{}\": give base=SUBNET,size=PREFIX LENGTH", text);
+    }
+    return {base->subnet(), static_cast<unsigned>(*size)};
+}
+
+IpPrefix choose_subnet(std::span<const DefaultPool> pools, Ip::Family family, std::vector<IpPrefix> used) {
+    const auto ranges = merged(used, family);
+    for (const DefaultPool& each : pools) {
+        if (each.base.address.family != family) continue;
+        if (const auto found = first_free(each, ranges)) return *found;
+    }
+    fail(ErrorKind::unavailable, "all predefined address pools have been fully subnetted");
+}
+
+IpPrefix choose_unique_local(std::string_view id, std::vector<IpPrefix> used) {
+    // 40 bits of the ID, which is random.
+    Ip base{.family = Ip::Family::v6, .value = 0xfd};
+    for (const char c : id.substr(0, 10)) base.value = base.value << 4U | static_cast<unsigned>(c <= '9' ? c - '0' : c - 'a' + 10);
+    base.value <<= 80U;
+    const std::vector<DefaultPool> one{{{base, 48}, 64}};
+    return choose_subnet(one, Ip::Family::v6, std::move(used));
 }
 
 }  // namespace grua::network

@@ -3,19 +3,18 @@
 #include "base/files.hpp"
 #include "base/log.hpp"
 #include "base/text.hpp"
-#include "network/address_pool.hpp"
 #include "network/container_files.hpp"
 
 #include <linux/rtnetlink.h>
 #include <net/if.h>
-#include <sys/random.h>
 #include <unistd.h>
 #include <algorithm>
+#include <filesystem>
 
 namespace grua::network {
 
-using linux::Ipv4;
-using linux::Ipv4Prefix;
+using linux::Ip;
+using linux::IpPrefix;
 using linux::Link;
 using linux::Mac;
 using linux::Netlink;
@@ -26,53 +25,14 @@ namespace {
 constexpr unsigned standard_mtu = 1500;
 constexpr unsigned smallest_mtu = 68;  // What IPv4 needs of a link.
 
-unsigned choose_mtu(Netlink& netlink) {
-    for (const auto& route : netlink.routes()) {
-        if (route.table != RT_TABLE_MAIN || route.destination.length != 0) continue;
-        for (const Link& link : netlink.links()) {
-            if (link.index == route.link && link.mtu >= smallest_mtu) return std::min(link.mtu, standard_mtu);
-        }
-    }
-    return standard_mtu;
-}
-
-/// What the host uses besides the bridge itself: addresses, routes, and the nameservers that it reaches through its default route.
-std::vector<Ipv4Prefix> used_here(Netlink& netlink, int bridge) {
-    std::vector<Ipv4Prefix> used;
-    for (const auto& address : netlink.addresses()) {
-        if (address.link != bridge) used.push_back(address.address.subnet());
-    }
-    for (const auto& route : netlink.routes()) {
-        const bool counts = route.destination.length > 0 && route.table != RT_TABLE_LOCAL;
-        if (counts && (bridge == 0 || route.link != bridge)) used.push_back(route.destination);
-    }
-    for (const std::string& nameserver : nameservers(host_resolv_conf())) {
-        if (const auto address = Ipv4::parse(nameserver)) used.push_back({*address, 32});
-    }
-    return used;
-}
-
-Ipv4Prefix first_address(Ipv4Prefix subnet) { return {{subnet.subnet().address.value + 1}, subnet.length}; }
-
-Ipv4Prefix choose_gateway(Netlink& netlink, const BridgeRequest& request, int index, const std::vector<Ipv4Prefix>& present) {
-    if (request.bip) return *request.bip;
-    if (!present.empty()) return present.front();
-    const auto used = used_here(netlink, index);
-    if (request.remembered && std::ranges::none_of(used, [&](const auto& one) { return one.overlaps(*request.remembered); })) {
-        return *request.remembered;
-    }
-    return first_address(choose_subnet(used));
-}
-
-Mac random_mac() {
-    Mac mac{{0x02, 0x42}};
-    if (::getrandom(mac.bytes.data() + 2, 4, 0) != 4) fail_errno("getrandom");
-    return mac;
-}
-
 }  // namespace
 
-std::string owner_alias(const std::string& bridge) { return "grua:" + bridge; }
+const Link* Present::find(std::string_view name) const {
+    const auto found = std::ranges::find(links, name, &Link::name);
+    return found == links.end() ? nullptr : &*found;
+}
+
+Present look(Netlink& netlink) { return {.links = netlink.links(), .addresses = netlink.addresses()}; }
 
 void check_bridge_name(const std::string& name) {
     const auto allowed = [](char c) {
@@ -83,58 +43,97 @@ void check_bridge_name(const std::string& name) {
     }
 }
 
-Bridge ensure_bridge(Netlink& netlink, const BridgeRequest& request) {
+Uplink find_uplink(Netlink& netlink) {
+    for (const auto& route : netlink.routes()) {
+        if (route.table != RT_TABLE_MAIN || route.destination.length != 0) continue;
+        for (const Link& link : netlink.links()) {
+            if (link.index == route.link && link.mtu >= smallest_mtu) return {.index = link.index, .mtu = std::min(link.mtu, standard_mtu)};
+        }
+    }
+    return {.index = 0, .mtu = standard_mtu};
+}
+
+std::vector<IpPrefix> used_by_host(Netlink& netlink, const Present& present, std::string_view our_alias) {
+    std::vector<int> ours;
+    for (const Link& link : present.links) {
+        if (link.alias.starts_with(our_alias)) ours.push_back(link.index);
+    }
+    const auto is_ours = [&](int index) { return std::ranges::find(ours, index) != ours.end(); };
+    std::vector<IpPrefix> used;
+    for (const auto& address : present.addresses) {
+        if (!is_ours(address.link)) used.push_back(address.address.subnet());
+    }
+    for (const auto& route : netlink.routes()) {
+        if (route.destination.length > 0 && route.table != RT_TABLE_LOCAL && !is_ours(route.link)) used.push_back(route.destination);
+    }
+    for (const std::string& nameserver : nameservers(host_resolv_conf())) {
+        if (const auto address = Ip::parse(nameserver)) used.push_back({*address, address->bits()});
+    }
+    return used;
+}
+
+Bridge ensure_bridge(Netlink& netlink, const Present& present, const BridgeRequest& request) {
     check_bridge_name(request.name);
-    const std::string alias = owner_alias(request.name);
-    auto link = netlink.link(request.name);
+    const Link* link = present.find(request.name);
     if (link && link->kind != "bridge") fail(ErrorKind::conflict, "link {} exists and is not a bridge", request.name);
 
-    Bridge bridge;
-    bridge.ours = !link || link->alias == alias;
-    bridge.mtu = request.mtu != 0 ? request.mtu : (link && !bridge.ours ? link->mtu : choose_mtu(netlink));
+    Bridge bridge{.index = link ? link->index : 0, .ours = !link || link->alias == request.alias};
     if (!link) {
         NetlinkBatch make;
-        make.create_bridge({.name = request.name, .mac = random_mac(), .mtu = bridge.mtu});
-        make.change_link(request.name, {.alias = alias});
+        make.create_bridge({.name = request.name, .mac = Mac::random(), .mtu = request.mtu});
+        make.change_link(request.name, {.alias = request.alias});
         netlink.run(make);
-        link = netlink.link(request.name);
-        if (!link) fail(ErrorKind::system, "bridge {} vanished", request.name);
+        const auto made = netlink.link(request.name);
+        if (!made) fail(ErrorKind::system, "bridge {} vanished", request.name);
+        bridge.index = made->index;
     }
-    bridge.index = link->index;
     // An adopted bridge may have IPv6 that others use.
-    if (bridge.ours) disable_ipv6(request.name);
-
-    std::vector<Ipv4Prefix> present;
-    for (const auto& address : netlink.addresses()) {
-        if (address.link == bridge.index) present.push_back(address.address);
-    }
-    bridge.gateway = choose_gateway(netlink, request, bridge.index, present);
+    if (bridge.ours || request.ipv6) set_ipv6(request.name, request.ipv6);
+    if (request.route_localnet) write_value(fmt::format("/proc/sys/net/ipv4/conf/{}/route_localnet", request.name), "1");
 
     NetlinkBatch batch;
-    for (const Ipv4Prefix& address : present) {
+    std::vector<IpPrefix> there;
+    for (const auto& address : present.addresses) {
+        if (!link || address.link != bridge.index) continue;
+        there.push_back(address.address);
+        const bool link_local = address.address.address.is_v6() && address.address.address.is_link_local();
         // --bip moves a bridge to another address; on an adopted one, what is there may be somebody's.
-        if (address != bridge.gateway && bridge.ours) batch.remove_address(bridge.index, address);
+        if (bridge.ours && !link_local && std::ranges::find(request.addresses, address.address) == request.addresses.end())
+            batch.remove_address(bridge.index, address.address);
     }
-    if (std::ranges::find(present, bridge.gateway) == present.end()) batch.add_address(bridge.index, bridge.gateway);
+    for (const IpPrefix& each : request.addresses) {
+        if (std::ranges::find(there, each) == there.end()) batch.add_address(bridge.index, each);
+    }
     linux::LinkChange change{.up = true};
-    if (bridge.ours && link->mtu != bridge.mtu) change.mtu = bridge.mtu;
+    if (bridge.ours && link && link->mtu != request.mtu) change.mtu = request.mtu;
     batch.change_link(request.name, change);
     netlink.run(batch);
     return bridge;
 }
 
-void ensure_forwarding() {
-    const std::string path = "/proc/sys/net/ipv4/ip_forward";
-    if (trim(read_file(path)) == "1") return;
+void ensure_forwarding(Ip::Family family) {
+    const std::string path = family == Ip::Family::v4 ? "/proc/sys/net/ipv4/ip_forward" : "/proc/sys/net/ipv6/conf/all/forwarding";
+    if (::access(path.c_str(), F_OK) != 0 || trim(read_file(path)) == "1") return;
+    if (family == Ip::Family::v6) {
+        // A router ignores advertisements unless told so: a host that has its default route from one would lose it.
+        std::error_code ignored;
+        for (const auto& link : std::filesystem::directory_iterator("/proc/sys/net/ipv6/conf", ignored)) {
+            const std::string accept = link.path().string() + "/accept_ra";
+            if (link.path().filename() != "all" && trim(read_file(accept)) == "1") write_value(accept, "2");
+        }
+    }
     write_value(path, "1");
-    log::info("switched on net.ipv4.ip_forward: this host routes packets between its networks as far as its firewall lets it");
+    std::string name = path.substr(std::string_view("/proc/sys/").size());
+    std::ranges::replace(name, '/', '.');
+    log::info("switched on {}: this host routes packets between its networks as far as its firewall lets it", name);
 }
 
-void disable_ipv6(const std::string& link) {
+void set_ipv6(const std::string& link, bool on) {
     const std::string directory = "/proc/sys/net/ipv6/conf/" + link;
     if (::access(directory.c_str(), F_OK) != 0) return;
     write_value(directory + "/accept_ra", "0");
-    write_value(directory + "/disable_ipv6", "1");
+    if (on) write_value(directory + "/accept_dad", "0");
+    write_value(directory + "/disable_ipv6", on ? "0" : "1");
 }
 
 }  // namespace grua::network

@@ -14,8 +14,6 @@ namespace grua::network {
 
 namespace {
 
-constexpr const char* resolv_conf = "/etc/resolv.conf";
-constexpr const char* resolved_conf = "/run/systemd/resolve/resolv.conf";  // What systemd-resolved itself asks.
 constexpr const char* resolved_stub = "127.0.0.53";
 constexpr std::size_t longest_address = 128;  // An IPv6 address with a zone.
 
@@ -106,6 +104,7 @@ std::string hosts_text(const HostsOptions& options) {
         const auto [name, address] = extra_host(each, options.host_gateway);
         text += fmt::format("{}\t{}\n", address, name);
     }
+    for (const auto& [address, names] : options.linked) text += fmt::format("{}\t{}\n", address, names);
     for (const std::string& address : options.addresses) {
         if (options.domainname.empty()) {
             text += fmt::format("{}\t{}\n", address, options.hostname);
@@ -129,7 +128,7 @@ std::string resolv_conf_text(std::string_view host_text, const ResolvOptions& op
             if (family(each) == Family::none) fail(ErrorKind::invalid_argument, "bad nameserver address \"{}\"", each);
         }
         resolver.nameservers = options.nameservers;
-    } else if (!options.keep_loopback) {
+    } else if (!options.keep_loopback && !options.embedded) {
         std::erase_if(resolver.nameservers,
                       [&](const std::string& each) { return is_loopback(each) || (!options.ipv6 && family(each) == Family::ipv6); });
         if (resolver.nameservers.empty()) {
@@ -143,6 +142,12 @@ std::string resolv_conf_text(std::string_view host_text, const ResolvOptions& op
         std::erase(resolver.search, ".");
     }
     if (!options.options.empty()) resolver.options = options.options;
+    if (options.embedded) {
+        resolver.nameservers = {"127.0.0.11"};
+        // A name without a dot is a container's first of all.
+        if (std::ranges::none_of(resolver.options, [](const std::string& each) { return each.starts_with("ndots:"); }))
+            resolver.options.emplace_back("ndots:0");
+    }
 
     std::string text;
     for (const std::string& each : resolver.nameservers) text += fmt::format("nameserver {}\n", each);
@@ -164,9 +169,9 @@ std::string host_resolv_conf() {
             return std::nullopt;
         }
     };
-    std::string text = read(resolv_conf).value_or("");
+    std::string text = read(resolv_conf_path).value_or("");
     const auto servers = nameservers(text);
-    if (servers.size() == 1 && servers[0] == resolved_stub) return read(resolved_conf).value_or(text);
+    if (servers.size() == 1 && servers[0] == resolved_stub) return read(resolved_conf_path).value_or(text);
     return text;
 }
 

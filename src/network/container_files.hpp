@@ -3,6 +3,7 @@
 
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace grua::network {
@@ -12,8 +13,10 @@ struct HostsOptions {
     std::string domainname;
     std::vector<std::string> addresses;    ///< The container's own, none for network none; each is given the hostname.
     std::vector<std::string> extra_hosts;  ///< "name:address", "name=address"; address may be host-gateway.
-    std::string host_gateway;              ///< What host-gateway stands for, Networks::gateway().
-    std::string host_text;                 ///< Host network: the host's own file, taken as it is where there are no extra hosts.
+    std::vector<std::pair<std::string, std::string>>
+        linked;                ///< Address and names of the containers that a link of the default bridge leads to.
+    std::string host_gateway;  ///< What host-gateway stands for, Networks::gateway().
+    std::string host_text;     ///< Host network: the host's own file, taken as it is where there are no extra hosts.
 };
 
 /// Throws Error(invalid_argument) for a bad extra host.
@@ -26,12 +29,16 @@ struct ResolvOptions {
     std::vector<std::string> search;       ///< --dns-search; replace the host's; a single "." means none.
     std::vector<std::string> options;      ///< --dns-opt; replace the host's.
     bool keep_loopback = false;            ///< Host network: the host's file as it is, its loopback resolver included.
+    bool embedded = false;                 ///< The container asks the embedded resolver, which asks the nameservers.
     bool ipv6 = false;                     ///< The network has IPv6: its nameservers are of use.
 };
 
 /// The container's resolv.conf made from the host's `host_text`: servers on loopback are left out, because in a container
 /// they would be the container itself. Where none is left, Docker's public ones are named, and the file says so.
 std::string resolv_conf_text(std::string_view host_text, const ResolvOptions& options);
+
+inline constexpr const char* resolv_conf_path = "/etc/resolv.conf";
+inline constexpr const char* resolved_conf_path = "/run/systemd/resolve/resolv.conf";  ///< What systemd-resolved itself asks.
 
 /// The addresses that a resolv.conf names.
 std::vector<std::string> nameservers(std::string_view text);

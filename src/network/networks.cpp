@@ -3,406 +3,618 @@
 #include "base/error.hpp"
 #include "base/id.hpp"
 #include "base/log.hpp"
-#include "linux/netlink.hpp"
-#include "linux/nftables.hpp"
-#include "network/address_pool.hpp"
-#include "network/bridge.hpp"
-#include "network/catalog.hpp"
-#include "network/rules.hpp"
-#include "network/sandbox_pool.hpp"
+#include "network/container_files.hpp"
+#include "network/networks_impl.hpp"
+#include "store/database.hpp"
 
-#include <poll.h>
-#include <pthread.h>
 #include <sys/eventfd.h>
 #include <algorithm>
-#include <chrono>
-#include <mutex>
-#include <stop_token>
-#include <thread>
+#include <array>
+#include <iterator>
+#include <ranges>
 
 namespace grua::network {
 
-using linux::Ipv4;
-using linux::Ipv4Prefix;
-using linux::Mac;
+using linux::Ip;
+using linux::IpPrefix;
 
 namespace {
 
-using Clock = std::chrono::steady_clock;
+constexpr std::array migrations{"CREATE TABLE networks (id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, document TEXT NOT NULL)"};
+constexpr std::size_t name_limit = 255;
 
-// A namespace is taken apart by the kernel about 40 ms after its last process; this long nobody is asked about it.
-constexpr auto reap_delay = std::chrono::seconds(1);
-constexpr auto reap_retry = std::chrono::seconds(5);
-constexpr std::uint32_t doomed_group = 0x67727561;  // Links of this group are deleted in one request.
+std::string owner_prefix(const std::string& bridge) { return "grua:" + bridge + ":"; }
 
-Ipv4Prefix parse_bip(const std::string& text) {
-    const auto bip = Ipv4Prefix::parse(text);
-    if (!bip) fail(ErrorKind::invalid_argument, "invalid CIDR address: {}", text);
+IpPrefix parse_bip(const std::string& text) {
+    const auto bip = IpPrefix::parse(text);
+    if (!bip || bip->address.is_v6()) fail(ErrorKind::invalid_argument, "invalid CIDR address: {}", text);
     if (AddressPool(*bip).reserve(bip->address) != AddressPool::Reserved::yes) {
         fail(ErrorKind::invalid_argument, "--bip {}: it is the address of the network, not of a host in it", text);
     }
     return *bip;
 }
 
-/// A container's connection. `link` is empty while attach() is at work and where the link was not found at recovery.
-struct Held {
-    Endpoint endpoint;
-    std::string link;
-};
+IpPrefix first_address(const IpPrefix& subnet) { return {{subnet.address.family, subnet.subnet().address.value + 1}, subnet.length}; }
 
-/// A connection that ended: its address is not free before its link is known to be gone.
-struct Dying {
-    std::string link;
-    std::string ip;
-    Clock::time_point due;
-};
+void check_name(const std::string& name) {
+    if (trim(name).empty()) fail(ErrorKind::invalid_argument, "invalid name: name is empty");
+    if (name.size() > name_limit || name.contains('\0'))
+        fail(ErrorKind::invalid_argument, "invalid name: it is longer than {} bytes", name_limit);
+    if (is_predefined(name)) fail(ErrorKind::forbidden, "operation is not permitted on predefined {} network ", name);
+}
+
+/// The request with what a configuration-only network says in the places where it says nothing itself.
+void apply_config_from(NetworkConfig& request, const NetworkConfig& from) {
+    const auto refuse = [&](const char* what) {
+        fail(ErrorKind::forbidden, "{} is not supported for networks which depend on a configuration network", what);
+    };
+    if (!request.ipam.config.empty()) refuse("user-specified configurations");
+    if (!request.options.empty()) refuse("network driver options");
+    if (request.enable_ipv6.value_or(false)) refuse("IPv6");
+    if (request.internal) refuse("internal");
+    request.ipam = from.ipam;
+    request.enable_ipv4 = from.enable_ipv4;
+    request.enable_ipv6 = from.enable_ipv6;
+    request.options = from.options;
+    request.internal = from.internal;
+    for (const auto& [key, value] : from.labels) request.labels.try_emplace(key, value);
+}
 
 }  // namespace
 
-struct Networks::State {
-    explicit State(Options given);
-    ~State();
-
-    Sandbox attach(const std::string& container_id, const AttachOptions& wanted);
-    void release(const std::string& container_id);
-    void recover(const std::vector<Attachment>& live);
-    void connect(ReadySandbox& sandbox, const std::string& container_id, const Endpoint& endpoint);
-    Ipv4 allocate(const std::string& wanted);
-    void forget(const std::string& container_id, const std::string& ip);
-    void write_rules() const;
-    void watch(const std::stop_token& stop);
-    void end_watch();
-    void reap(Clock::time_point until);
-    int until_next_reap();
-    std::vector<Network> networks() const;
-
-    Options options;
-    std::optional<Ipv4Prefix> bip;
-    std::string alias_prefix;
-
-    // In this order where two are held: reap_mutex, then one of the others.
-    std::mutex reap_mutex;
-    std::mutex netlink_mutex;
-    linux::Netlink netlink;
-    Catalog catalog;
-    Bridge bridge;
-
-    mutable std::mutex mutex;
-    AddressPool addresses;
-    std::map<std::string, Held> attached;
-    std::vector<Dying> dying;
-
-    Ruleset rules;
-    linux::NftablesWatch rules_watch;
-    Fd wake;
-    SandboxPool pool;
-    std::jthread watcher;
-
-private:
-    Bridge make_bridge();
-};
-
-Bridge Networks::State::make_bridge() {
-    check_bridge_name(options.bridge);
-    const Bridge made = ensure_bridge(netlink, {.name = options.bridge, .bip = bip, .remembered = catalog.gateway, .mtu = options.mtu});
-    catalog.gateway = made.gateway;
-    save_catalog(options.data_directory, catalog);
-    return made;
+std::optional<PublishPolicy> parse_publish_policy(std::string_view text) noexcept {
+    if (text == "docker") return PublishPolicy::docker;
+    if (text == "host-input") return PublishPolicy::host_input;
+    return std::nullopt;
 }
 
-Networks::State::State(Options given)
-    : options(std::move(given)),
-      bip(options.bip.empty() ? std::nullopt : std::optional(parse_bip(options.bip))),
-      alias_prefix(owner_alias(options.bridge) + ":"),
-      catalog(load_catalog(options.data_directory)),
-      bridge(while_doing("default bridge", [&] { return make_bridge(); })),
-      addresses(bridge.gateway),
-      rules(ruleset({.bridge = options.bridge, .subnet = bridge.gateway.subnet(), .masquerade = options.ip_masq, .icc = options.icc})),
-      rules_watch(table_name(options.bridge)),
-      wake(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
-      pool({.ready = options.ready_sandboxes, .most = options.most_ready_sandboxes, .mtu = bridge.mtu}) {
-    if (!wake) fail_errno("eventfd");
-    addresses.reserve(bridge.gateway.address);
-    if (options.ip_forward) ensure_forwarding();
-    write_rules();
-    watcher = std::jthread([this](const std::stop_token& stop) {
-        ::pthread_setname_np(::pthread_self(), "network-watch");
-        watch(stop);
+std::optional<IpPrefix> Net::gateway(Ip::Family family) const {
+    const auto found = std::ranges::find_if(gateways, [&](const IpPrefix& each) { return each.address.family == family; });
+    return found == gateways.end() ? std::nullopt : std::optional(*found);
+}
+
+Elements Net::elements_of(const Joined& on_it) const {
+    const auto mac = linux::Mac::parse(on_it.endpoint.mac);
+    if (on_it.link.empty() || !mac) return {};
+    EndpointRules rules{.link = on_it.link, .mac = *mac, .allow_spoofing = bridge.allow_spoofing, .closed = !bridge.icc};
+    for (const std::string* text : {&on_it.endpoint.ip, &on_it.endpoint.ipv6})
+        if (const auto address = Ip::parse(*text)) rules.addresses.push_back(*address);
+    rules.addresses.insert(rules.addresses.end(), on_it.link_local.begin(), on_it.link_local.end());
+    if (bridge.limits.any()) rules.share = on_it.share;
+    return endpoint_elements(rules);
+}
+
+Identity identity_of(const SandboxRequest& request) {
+    return {.name = request.name,
+            .nameservers = request.nameservers,
+            .publish_policy = request.publish_policy,
+            .port_policies = request.port_policies,
+            .labels = request.labels,
+            .limits = request.limits,
+            .policy = request.policy};
+}
+
+RuleChange change_between(Elements before, Elements after) {
+    std::ranges::sort(before);
+    std::ranges::sort(after);
+    RuleChange out;
+    std::ranges::set_difference(before, after, std::back_inserter(out.removed));
+    std::ranges::set_difference(after, before, std::back_inserter(out.added));
+    return out;
+}
+
+std::string Networks::State::alias_of(const Net& net) const {
+    // The default bridge keeps its name from one data root to the next.
+    return net.config.name == "bridge" ? "grua:" + options.bridge : alias_prefix + "network:" + net.config.id;
+}
+
+unsigned Networks::State::default_mtu() {
+    if (options.mtu != 0) return options.mtu;
+    const std::lock_guard lock(netlink_mutex);
+    return find_uplink(netlink).mtu;
+}
+
+/// With `mutex` held, or in the constructor.
+std::vector<IpPrefix> Networks::State::used_prefixes(const std::vector<IpPrefix>& by_host) const {
+    std::vector<IpPrefix> out = by_host;
+    for (const Net& net : std::views::values(nets)) {
+        for (const auto* pools : {&net.pools4, &net.pools6})
+            for (const AddressPool& each : *pools) out.push_back(each.subnet());
+    }
+    return out;
+}
+
+/// Subnets where none were asked for, pools and gateways for all.
+void Networks::State::choose_addresses(Net& net, const std::vector<IpPrefix>& used) {
+    NetworkConfig& config = net.config;
+    std::vector<IpPrefix> taken = used;
+    const auto needs = [&](Ip::Family family) {
+        return std::ranges::none_of(config.ipam.config, [&](const IpamConfig& each) {
+            const auto subnet = IpPrefix::parse(each.subnet);
+            return subnet && subnet->address.family == family;
+        });
+    };
+    std::erase_if(config.ipam.config, [](const IpamConfig& each) { return each.subnet.empty(); });
+    if (config.has_ipv4() && needs(Ip::Family::v4)) {
+        const auto& pools = options.pools.empty() ? network_pools() : options.pools;
+        config.ipam.config.push_back({.subnet = choose_subnet(pools, Ip::Family::v4, taken).text()});
+    }
+    if (config.has_ipv6() && needs(Ip::Family::v6)) {
+        const bool configured = std::ranges::any_of(options.pools, [](const DefaultPool& each) { return each.base.address.is_v6(); });
+        const IpPrefix subnet = configured ? choose_subnet(options.pools, Ip::Family::v6, taken) : choose_unique_local(config.id, taken);
+        config.ipam.config.push_back({.subnet = subnet.text()});
+    }
+    for (IpamConfig& each : config.ipam.config) {
+        const IpPrefix subnet = *IpPrefix::parse(each.subnet);
+        const bool v4 = subnet.address.is_v4();
+        if (v4 ? !config.has_ipv4() : !config.has_ipv6()) continue;
+        AddressPool pool(subnet, each.ip_range.empty() ? std::nullopt : IpPrefix::parse(each.ip_range));
+        for (const auto& [name, text] : each.auxiliary_addresses) {
+            if (pool.reserve(*Ip::parse(text)) == AddressPool::Reserved::taken)
+                fail(ErrorKind::forbidden, "auxiliary address {} {}: Address already in use", name, text);
+        }
+        const GatewayMode mode = v4 ? net.bridge.mode4 : net.bridge.mode6;
+        const bool needs_none = (net.is_bridge() && mode == GatewayMode::isolated) || (net.is_child() && net.child.layer3);
+        if (each.gateway.empty() && !needs_none) each.gateway = first_address(subnet).address.text();
+        if (!each.gateway.empty()) {
+            const IpPrefix gateway{*Ip::parse(each.gateway), subnet.length};
+            if (pool.reserve(gateway.address) == AddressPool::Reserved::taken)
+                fail(ErrorKind::forbidden, "failed to allocate gateway ({}): Address already in use", each.gateway);
+            net.gateways.insert(
+                std::ranges::find_if(net.gateways, [&](const IpPrefix& one) { return one.address.family > gateway.address.family; }),
+                gateway);
+        }
+        (v4 ? net.pools4 : net.pools6).push_back(std::move(pool));
+    }
+}
+
+void Networks::State::make_link(Net& net, const Present& present) {
+    if (net.is_bridge()) {
+        BridgeRequest request{.name = net.bridge.link, .alias = alias_of(net), .mtu = net.mtu};
+        request.ipv6 = net.config.has_ipv6();
+        request.route_localnet = net.config.has_ipv4() && !net.config.internal;
+        for (const IpPrefix& each : net.gateways) {
+            const bool v4 = each.address.is_v4();
+            if ((v4 ? net.bridge.mode4 : net.bridge.mode6) == GatewayMode::isolated || (v4 && net.bridge.inhibit_ipv4)) continue;
+            request.addresses.push_back(each);
+        }
+        if (options.ip_forward && !net.config.internal) {
+            if (net.config.has_ipv4()) ensure_forwarding(Ip::Family::v4);
+            if (net.config.has_ipv6()) ensure_forwarding(Ip::Family::v6);
+        }
+        const std::lock_guard lock(netlink_mutex);
+        const Bridge made = ensure_bridge(netlink, present, request);
+        net.index = made.index;
+        net.ours = made.ours;
+        return;
+    }
+    if (!net.is_child()) return;
+    const std::lock_guard lock(netlink_mutex);
+    std::string name = net.child.parent;
+    const auto existing = name.empty() ? std::nullopt : netlink.link(name);
+    if (existing) {
+        net.index = existing->index;
+        net.ours = existing->alias == alias_of(net);
+        return;
+    }
+    linux::NetlinkBatch make;
+    const auto dot = name.rfind('.');
+    if (name.empty()) {
+        name = net.child.parent = "dm-" + net.config.id.substr(0, 12);
+        if (const auto dummy = netlink.link(name)) {
+            net.index = dummy->index;
+            return;
+        }
+        make.create_link(name, "dummy");
+    } else {
+        const auto vlan = dot == std::string::npos ? std::nullopt : parse_uint(name.substr(dot + 1));
+        const auto parent = dot == std::string::npos ? std::nullopt : netlink.link(name.substr(0, dot));
+        if (!vlan || *vlan == 0 || *vlan > 4094 || !parent)
+            fail(ErrorKind::invalid_argument, "invalid subinterface vlan name {}, example formatting is eth0.10", name);
+        make.create_vlan(name, parent->index, static_cast<std::uint16_t>(*vlan));
+    }
+    make.change_link(name, {.up = true, .alias = alias_of(net)});
+    netlink.run(make);
+    const auto made = netlink.link(name);
+    if (!made) fail(ErrorKind::system, "link {} vanished", name);
+    net.index = made->index;
+}
+
+/// Checks the request and chooses what it leaves open; nothing is made yet.
+Net Networks::State::make_net(NetworkConfig config, const std::vector<IpPrefix>& used) {
+    Net net{.config = std::move(config)};
+    if (net.is_bridge()) net.bridge = bridge_settings(net.config);
+    if (net.is_child()) net.child = child_settings(net.config);
+    choose_addresses(net, used);
+    const unsigned asked = net.is_bridge() ? net.bridge.mtu : net.child.mtu;
+    net.mtu = asked != 0 || net.is_child() ? asked : default_mtu();
+    net.elements = elements_of(net);
+    return net;
+}
+
+Elements Networks::State::elements_of(const Net& net) const {
+    if (!net.is_bridge()) return {};
+    return network_elements({.link = net.bridge.link,
+                             .internal = net.config.internal,
+                             .ipv4 = net.config.has_ipv4(),
+                             .ipv6 = net.config.has_ipv6(),
+                             .settings = net.bridge});
+}
+
+void Networks::State::save(const NetworkConfig& config) {
+    database.execute("INSERT OR REPLACE INTO networks (id, name, document) VALUES (?, ?, ?)",
+                     {config.id, config.name, json::dump(config, {})});
+}
+
+NetworkConfig Networks::State::default_bridge(const std::vector<IpPrefix>& used, const Present& present) {
+    NetworkConfig config{.name = "bridge", .scope = "local", .driver = "bridge"};
+    std::optional<IpPrefix> remembered;
+    for (const store::Row& row : database.query("SELECT document FROM networks WHERE name = 'bridge'")) {
+        const auto stored = json::parse<NetworkConfig>(row.text(0));
+        config.id = stored.id;
+        config.created = stored.created;
+        if (!stored.ipam.config.empty()) {
+            const IpamConfig& first = stored.ipam.config.front();
+            const auto subnet = IpPrefix::parse(first.subnet);
+            const auto gateway = Ip::parse(first.gateway);
+            if (subnet && gateway) remembered = IpPrefix{*gateway, subnet->length};
+        }
+    }
+    if (config.id.empty()) {
+        config.id = random_id();
+        config.created = format_time(now());
+    }
+    std::optional<IpPrefix> there;
+    if (const linux::Link* link = present.find(options.bridge)) {
+        for (const auto& address : present.addresses)
+            if (address.link == link->index && address.address.address.is_v4() && !there) there = address.address;
+    }
+    const auto is_free = [&](const IpPrefix& prefix) {
+        return std::ranges::none_of(used, [&](const IpPrefix& one) { return one.overlaps(prefix); });
+    };
+    IpPrefix gateway;
+    if (!options.bip.empty()) {
+        gateway = parse_bip(options.bip);
+    } else if (there) {
+        gateway = *there;
+    } else if (remembered && is_free(*remembered)) {
+        gateway = *remembered;
+    } else {
+        gateway = first_address(choose_subnet(options.pools.empty() ? default_bridge_pools() : options.pools, Ip::Family::v4, used));
+    }
+    const auto text = [](bool value) { return std::string(value ? "true" : "false"); };
+    config.enable_ipv4 = true;
+    config.enable_ipv6 = false;
+    config.ipam = {.driver = "default", .options = {}, .config = {{.subnet = gateway.subnet().text(), .gateway = gateway.address.text()}}};
+    config.options = {{"com.docker.network.bridge.default_bridge", "true"},
+                      {"com.docker.network.bridge.enable_icc", text(options.icc)},
+                      {"com.docker.network.bridge.enable_ip_masquerade", text(options.ip_masq)},
+                      {"com.docker.network.bridge.host_binding_ipv4", options.port_address ? options.port_address->text() : "0.0.0.0"},
+                      {"com.docker.network.bridge.name", options.bridge},
+                      {"com.docker.network.driver.mtu", fmt::format("{}", default_mtu())}};
+    return config;
+}
+
+/// The predefined networks and the stored ones. One that cannot be made again is kept, so that it can be seen and removed.
+void Networks::State::load() {
+    const Present present = look(netlink);
+    const std::vector<IpPrefix> by_host = used_by_host(netlink, present, "grua:" + options.bridge);
+
+    std::vector<NetworkConfig> stored;
+    for (const store::Row& row : database.query("SELECT document FROM networks")) {
+        try {
+            stored.push_back(json::parse<NetworkConfig>(row.text(0)));
+        } catch (const Error& error) {
+            log::error("a stored network: {}", error.what());
+        }
+    }
+    // Those of the user first: the default bridge goes out of their way.
+    for (NetworkConfig& config : stored) {
+        if (is_predefined(config.name)) continue;
+        const std::string name = config.name;
+        const std::string id = config.id;
+        try {
+            Net net = config.config_only ? Net{.config = std::move(config)} : make_net(std::move(config), {});
+            const auto met = [&](const IpPrefix& one) {
+                const auto meets = [&](const auto& pools) {
+                    return std::ranges::any_of(pools, [&](const auto& p) { return p.subnet().overlaps(one); });
+                };
+                return meets(net.pools4) || meets(net.pools6);
+            };
+            for (const IpPrefix& each : by_host)
+                if (met(each)) log::warn("network {}: its subnet meets {}, which this host uses", name, each.text());
+            make_link(net, present);
+            note_policy(id, net.bridge.policy.has_value());
+            nets.emplace(id, std::move(net));
+        } catch (const Error& error) {
+            log::error("network {}: {}", name, error.what());
+            for (const store::Row& row : database.query("SELECT document FROM networks WHERE id = ?", {id}))
+                nets.emplace(id, Net{.config = json::parse<NetworkConfig>(row.text(0))});
+        }
+    }
+    while_doing("default bridge", [&] {
+        check_bridge_name(options.bridge);
+        if (const linux::Link* link = present.find(options.bridge); link && link->kind != "bridge")
+            fail(ErrorKind::conflict, "link {} exists and is not a bridge", options.bridge);
+        Net net = make_net(default_bridge(used_prefixes(by_host), present), {});
+        if (const linux::Link* link = present.find(options.bridge); link && link->alias != alias_of(net) && options.mtu == 0) {
+            net.mtu = link->mtu;
+            net.config.options["com.docker.network.driver.mtu"] = fmt::format("{}", net.mtu);
+        }
+        make_link(net, present);
+        save(net.config);
+        nets.emplace(net.config.id, std::move(net));
     });
+    for (const auto& [name, driver] : {std::pair{"host", "host"}, std::pair{"none", "null"}}) {
+        const auto known = std::ranges::find(stored, name, &NetworkConfig::name);
+        NetworkConfig config{.name = name, .scope = "local", .driver = driver};
+        config.id = known == stored.end() ? random_id() : known->id;
+        config.created = known == stored.end() ? format_time(now()) : known->created;
+        config.enable_ipv4 = true;
+        config.enable_ipv6 = false;
+        config.ipam.driver = "default";
+        if (known == stored.end()) save(config);
+        nets[config.id].config = config;
+    }
+}
+
+Networks::State::State(Options given, store::Database& store)
+    : options(std::move(given)),
+      database(store),
+      alias_prefix(owner_prefix(options.bridge)),
+      firewall(table_name(options.bridge)),
+      resolver({.host_resolv_conf = host_resolv_conf, .watched = {resolv_conf_path, resolved_conf_path}}),
+      wake(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+    if (!wake) fail_errno("eventfd");
+    database.migrate("network", migrations);
+    load();
+    sandboxes = std::make_unique<SandboxPool>(
+        SandboxPoolOptions{.ready = options.ready_sandboxes, .most = options.most_ready_sandboxes, .mtu = find_net("bridge").mtu});
+    watcher = std::jthread([this](const std::stop_token& stop) { watch(stop); });
 }
 
 Networks::State::~State() { end_watch(); }
 
-void Networks::State::end_watch() {
-    if (!watcher.joinable()) return;
-    watcher.request_stop();
-    ::eventfd_write(wake.get(), 1);
-    watcher.join();
+/// With `mutex` held.
+Net& Networks::State::find_net(std::string_view reference) {
+    std::vector<Net*> by_prefix;
+    for (Net& net : std::views::values(nets)) {
+        if (net.config.name == reference || net.config.id == reference) return net;
+        if (!reference.empty() && net.config.id.starts_with(reference)) by_prefix.push_back(&net);
+    }
+    if (by_prefix.empty()) fail(ErrorKind::not_found, "network {} not found", reference);
+    if (by_prefix.size() > 1) {
+        fail(ErrorKind::invalid_argument, "network {} is ambiguous ({} matches found based on ID prefix)", reference, by_prefix.size());
+    }
+    return *by_prefix.front();
 }
 
-void Networks::State::write_rules() const { linux::apply_ruleset(rules.text, "write the rules of bridge " + options.bridge); }
-
-Ipv4 Networks::State::allocate(const std::string& wanted) {
-    if (wanted.empty()) {
-        if (const auto address = addresses.allocate()) return *address;
-        fail(ErrorKind::unavailable, "no available IPv4 addresses on this network's address pools: bridge ({})", catalog.bridge_id);
-    }
-    const auto address = Ipv4::parse(wanted);
-    if (!address) fail(ErrorKind::invalid_argument, "invalid IPv4 address: {}", wanted);
-    switch (addresses.reserve(*address)) {
-        case AddressPool::Reserved::yes:
-            return *address;
-        case AddressPool::Reserved::taken:
-            fail(ErrorKind::forbidden, "Address already in use");
-        case AddressPool::Reserved::outside:
-            break;
-    }
-    fail(ErrorKind::invalid_argument, "invalid address {}: it does not belong to subnet {} of network bridge", wanted,
-         addresses.subnet().text());
+Network Networks::State::described(const Net& net) const {
+    Network out{net.config, {}};
+    for (const auto& [container_id, joined] : net.joined) out.containers.emplace(container_id, joined.endpoint);
+    return out;
 }
 
-void Networks::State::forget(const std::string& container_id, const std::string& ip) {
-    const std::lock_guard lock(mutex);
-    attached.erase(container_id);
-    if (const auto address = Ipv4::parse(ip)) addresses.release(*address);
-}
-
-/// The host's end becomes a port first, so that the container's first packet finds its way.
-void Networks::State::connect(ReadySandbox& sandbox, const std::string& container_id, const Endpoint& endpoint) {
-    const std::string alias = alias_prefix + container_id;
-    linux::NetlinkBatch outside;
-    outside.change_link(sandbox.link, {.master = bridge.index, .alias = alias});
-    if (!options.icc) outside.change_link(sandbox.link, {.isolated = true});
-    {
-        const std::lock_guard lock(netlink_mutex);
-        netlink.run(outside);
-    }
-    linux::NetlinkBatch inside;
-    inside.change_link("eth0", {.mac = Mac::parse(endpoint.mac)});
-    inside.add_address(sandbox.eth0, {*Ipv4::parse(endpoint.ip), endpoint.prefix_length});
-    inside.add_default_route(bridge.gateway.address, sandbox.eth0);
-    sandbox.inside.run(inside);
-}
-
-Sandbox Networks::State::attach(const std::string& container_id, const AttachOptions& wanted) {
-    const auto mac = Mac::parse(wanted.mac);
-    if (!wanted.mac.empty() && !mac) fail(ErrorKind::invalid_argument, "invalid MAC address: {}", wanted.mac);
-
-    Endpoint endpoint;
-    for (bool reaped = false; endpoint.ip.empty();) {
-        std::unique_lock lock(mutex);
-        if (attached.contains(container_id)) {
-            fail(ErrorKind::conflict, "endpoint with name {} already exists in network bridge", container_id);
-        }
-        if (addresses.free() == 0 && !reaped) {
-            lock.unlock();
-            reap(Clock::time_point::max());
-            reaped = true;
-            continue;
-        }
-        const Ipv4 address = allocate(wanted.ip);
-        endpoint = {.endpoint_id = random_id(),
-                    .network_id = catalog.bridge_id,
-                    .ip = address.text(),
-                    .prefix_length = bridge.gateway.length,
-                    .gateway = bridge.gateway.address.text(),
-                    .mac = (mac ? *mac : Mac::from_ip(address)).text()};
-        attached[container_id] = {endpoint, ""};
-    }
-    try {
-        ReadySandbox sandbox = pool.take();
-        connect(sandbox, container_id, endpoint);
-        const std::lock_guard lock(mutex);
-        attached[container_id].link = sandbox.link;
-        return {std::move(sandbox.netns), endpoint};
-    } catch (...) {
-        forget(container_id, endpoint.ip);
-        throw;
-    }
-}
-
-void Networks::State::release(const std::string& container_id) {
-    const std::lock_guard lock(mutex);
-    const auto found = attached.find(container_id);
-    if (found == attached.end()) return;
-    dying.push_back({found->second.link, found->second.endpoint.ip, Clock::now() + reap_delay});
-    attached.erase(found);
-    if (dying.size() == 1) ::eventfd_write(wake.get(), 1);
-}
-
-void Networks::State::recover(const std::vector<Attachment>& live) {
-    std::map<std::string, std::string> links;  // By container.
-    std::vector<linux::Link> present;
-    {
-        const std::lock_guard lock(netlink_mutex);
-        present = netlink.links();
-    }
-    for (const linux::Link& link : present) {
-        if (link.kind == "veth" && link.alias.starts_with(alias_prefix)) links[link.alias.substr(alias_prefix.size())] = link.name;
-    }
-    const std::lock_guard lock(mutex);
-    for (const Attachment& each : live) {
-        const auto link = links.extract(each.container_id);
-        const auto address = Ipv4::parse(each.endpoint.ip);
-        if (!address || addresses.reserve(*address) != AddressPool::Reserved::yes) {
-            log::warn("container {} runs with address \"{}\", which is not free in {}", each.container_id, each.endpoint.ip,
-                      addresses.subnet().text());
-        }
-        if (link.empty()) log::warn("container {} has no link on bridge {}", each.container_id, options.bridge);
-        attached[each.container_id] = {each.endpoint, link.empty() ? "" : link.mapped()};
-    }
-    for (const auto& [container_id, link] : links) {
-        if (attached.contains(container_id)) continue;
-        log::info("link {} belongs to no running container: {}", link, container_id);
-        dying.push_back({link, "", Clock::now()});
-    }
-    ::eventfd_write(wake.get(), 1);
-}
-
-/// Links that are due and still there are deleted together; then their addresses are free.
-void Networks::State::reap(Clock::time_point until) {
-    const std::lock_guard one_at_a_time(reap_mutex);
-    std::vector<Dying> due;
-    {
-        const std::lock_guard lock(mutex);
-        const auto first_due = std::partition(dying.begin(), dying.end(), [&](const Dying& each) { return each.due > until; });
-        due.assign(std::make_move_iterator(first_due), std::make_move_iterator(dying.end()));
-        dying.erase(first_due, dying.end());
-    }
-    if (due.empty()) return;
-    try {
-        const std::lock_guard lock(netlink_mutex);
-        std::vector<std::string> present;
-        for (linux::Link& link : netlink.links()) present.push_back(std::move(link.name));
-        std::ranges::sort(present);
-        linux::NetlinkBatch doom;
-        for (const Dying& each : due) {
-            if (std::ranges::binary_search(present, each.link)) doom.change_link(each.link, {.group = doomed_group});
-        }
-        if (!doom.empty()) {
-            // One that went meanwhile fails with ENODEV, and an empty group with it: then nothing is left to delete.
-            linux::NetlinkBatch remove;
-            remove.delete_group(doomed_group);
-            for (const auto* batch : {&doom, &remove}) {
-                try {
-                    netlink.run(*batch);
-                } catch (const Error& error) {
-                    if (error.os_error() != ENODEV) throw;
-                }
-            }
-        }
-    } catch (const Error& error) {
-        log::error("remove the links of ended containers: {}", error.what());
-        const std::lock_guard lock(mutex);
-        for (Dying& each : due) {
-            each.due = Clock::now() + reap_retry;
-            dying.push_back(std::move(each));
-        }
-        return;
-    }
-    const std::lock_guard lock(mutex);
-    for (const Dying& each : due) {
-        if (const auto address = Ipv4::parse(each.ip)) addresses.release(*address);
-    }
-}
-
-int Networks::State::until_next_reap() {
-    const std::lock_guard lock(mutex);
-    if (dying.empty()) return -1;
-    const auto next = std::ranges::min(dying, {}, &Dying::due).due;
-    const auto left = std::chrono::ceil<std::chrono::milliseconds>(next - Clock::now()).count();
-    return static_cast<int>(std::max<std::int64_t>(left, 0));
-}
-
-void Networks::State::watch(const std::stop_token& stop) {
-    while (!stop.stop_requested()) {
-        pollfd fds[] = {{.fd = wake.get(), .events = POLLIN}, {.fd = rules_watch.fd(), .events = POLLIN}};
-        if (::poll(fds, 2, until_next_reap()) < 0 && errno != EINTR) {
-            log::error("network: poll: errno {}", errno);
-            return;
-        }
-        if (stop.stop_requested()) return;
-        eventfd_t woken = 0;
-        if (fds[0].revents != 0) ::eventfd_read(wake.get(), &woken);
-        try {
-            if (fds[1].revents != 0 && rules_watch.deleted() && linux::rule_count(table_name(options.bridge)) != rules.rules) {
-                log::warn("somebody removed the rules of bridge {}: writing them again", options.bridge);
-                write_rules();
-            }
-        } catch (const Error& error) {
-            log::error("network: {}", error.what());
-        }
-        reap(Clock::now());
-    }
-}
-
-std::vector<Network> Networks::State::networks() const {
-    const auto text = [](bool value) { return std::string(value ? "true" : "false"); };
-    Network made{.name = "bridge", .id = catalog.bridge_id, .created = catalog.created, .driver = "bridge"};
-    made.subnets = {{bridge.gateway.subnet().text(), bridge.gateway.address.text()}};
-    made.options = {{"com.docker.network.bridge.default_bridge", "true"},
-                    {"com.docker.network.bridge.enable_icc", text(options.icc)},
-                    {"com.docker.network.bridge.enable_ip_masquerade", text(options.ip_masq)},
-                    {"com.docker.network.bridge.host_binding_ipv4", "0.0.0.0"},
-                    {"com.docker.network.bridge.name", options.bridge},
-                    {"com.docker.network.driver.mtu", fmt::format("{}", bridge.mtu)}};
-    {
-        const std::lock_guard lock(mutex);
-        for (const auto& [container_id, held] : attached) made.containers[container_id] = held.endpoint;
-    }
-    return {std::move(made),
-            {.name = "host", .id = catalog.host_id, .created = catalog.created, .driver = "host"},
-            {.name = "none", .id = catalog.none_id, .created = catalog.created, .driver = "null"}};
-}
-
-Networks::Networks(Options options) : state_(std::make_unique<State>(std::move(options))) {}
+Networks::Networks(Options options, store::Database& database) : state_(std::make_unique<State>(std::move(options), database)) {}
 Networks::~Networks() = default;
 
-void Networks::recover(const std::vector<Attachment>& live) { state_->recover(live); }
+Network Networks::create(NetworkConfig request) {
+    State& state = *state_;
+    check_name(request.name);
+    if (request.driver.empty() || request.driver == "default") request.driver = "bridge";
+    if (request.config_only) request.driver = "null";
+    const std::string& driver = request.driver;
+    if (driver == "host" || (driver == "null" && !request.config_only))
+        fail(ErrorKind::forbidden, "only one instance of \"{}\" network is allowed", driver);
+    if (driver == "overlay") fail(ErrorKind::not_implemented, "not implemented: networks of driver overlay");
+    if (driver != "bridge" && driver != "macvlan" && driver != "ipvlan" && driver != "null")
+        fail(ErrorKind::not_found, "plugin \"{}\" not found", driver);
+    if (request.scope == "swarm") fail(ErrorKind::forbidden, "cannot create a swarm scoped network when swarm is not active");
+    if (request.ingress) fail(ErrorKind::forbidden, "Ingress network can only be global scope network");
+    if (!request.ipam.driver.empty() && request.ipam.driver != "default" && request.ipam.driver != "null")
+        fail(ErrorKind::not_found, "plugin \"{}\" not found", request.ipam.driver);
+    request.enable_ipv4 = request.has_ipv4();
+    request.enable_ipv6 = request.has_ipv6();
+    if (!request.has_ipv4() && !request.has_ipv6() && !request.config_only)
+        fail(ErrorKind::invalid_argument, "IPv4 or IPv6 must be enabled");
+    request.id = random_id();
+    request.created = format_time(now());
+    request.scope = "local";
+    if (request.ipam.driver.empty()) request.ipam.driver = "default";
+    check_ipam(request.ipam.config, request.has_ipv6());
 
-Sandbox Networks::attach(const std::string& container_id, const AttachOptions& options) {
-    return while_doing("failed to set up container networking", [&] { return state_->attach(container_id, options); });
+    const std::lock_guard admin(state.admin);
+    const Present present = [&] {
+        const std::lock_guard lock(state.netlink_mutex);
+        return look(state.netlink);
+    }();
+    const std::vector<IpPrefix> by_host = [&] {
+        const std::lock_guard lock(state.netlink_mutex);
+        return used_by_host(state.netlink, present, "grua:" + state.options.bridge);
+    }();
+    std::vector<IpPrefix> by_networks;
+    std::vector<IpPrefix> used;
+    {
+        const std::lock_guard lock(state.mutex);
+        for (const Net& net : std::views::values(state.nets)) {
+            if (net.config.name == request.name) fail(ErrorKind::conflict, "network with name {} already exists", request.name);
+        }
+        if (!request.config_from.network.empty()) {
+            const auto from = std::ranges::find_if(state.nets, [&](const auto& each) {
+                return each.second.config.config_only &&
+                       (each.second.config.name == request.config_from.network || each.first == request.config_from.network);
+            });
+            if (from == state.nets.end())
+                fail(ErrorKind::not_found, "configuration network \"{}\" does not exist", request.config_from.network);
+            apply_config_from(request, from->second.config);
+        }
+        by_networks = state.used_prefixes({});
+        used = state.used_prefixes(by_host);
+    }
+    for (const IpamConfig& each : request.ipam.config) {
+        const auto subnet = IpPrefix::parse(each.subnet);
+        if (!subnet || request.config_only || (subnet->address.is_v6() && !request.has_ipv6())) continue;
+        if (std::ranges::any_of(by_networks, [&](const IpPrefix& one) { return one.overlaps(*subnet); }))
+            fail(ErrorKind::forbidden, "invalid pool request: Pool overlaps with other one on this address space");
+        by_networks.push_back(*subnet);
+    }
+    Net net = request.config_only ? Net{.config = std::move(request)} : state.make_net(std::move(request), used);
+    if (net.is_bridge()) {
+        const std::lock_guard lock(state.mutex);
+        for (const Net& other : std::views::values(state.nets)) {
+            if (other.is_bridge() && other.bridge.link == net.bridge.link)
+                fail(ErrorKind::forbidden, "cannot create network {} ({}): conflicts with network {} ({}): networks have same bridge name",
+                     net.config.id, net.bridge.link, other.config.id, other.bridge.link);
+        }
+    }
+    const auto remove_link = [&] {
+        const std::string& link = net.is_bridge() ? net.bridge.link : net.child.parent;
+        if (net.config.config_only || !net.ours || link.empty() || present.find(link)) return;
+        linux::NetlinkBatch remove;
+        remove.delete_link(link);
+        const std::lock_guard lock(state.netlink_mutex);
+        state.netlink.run(remove);
+    };
+    try {
+        state.make_link(net, present);
+        state.firewall.change({}, net.elements, "network " + net.config.name);
+        state.save(net.config);
+    } catch (...) {
+        try {
+            state.firewall.change(net.elements, {}, "network " + net.config.name);
+            remove_link();
+        } catch (const Error& error) {
+            log::warn("network {}: {}", net.config.name, error.what());
+        }
+        throw;
+    }
+    const std::string id = net.config.id;
+    const bool limited = net.bridge.limits.any();
+    {
+        const std::lock_guard lock(state.mutex);
+        state.note_policy(id, net.bridge.policy.has_value());
+        state.nets.emplace(id, std::move(net));
+    }
+    if (limited) state.limit_network(id);
+    return find(id);
+}
+
+void Networks::remove(std::string_view reference) {
+    State& state = *state_;
+    const std::lock_guard admin(state.admin);
+    std::map<std::string, Net>::node_type taken;
+    {
+        const std::lock_guard lock(state.mutex);
+        Net& net = state.find_net(reference);
+        if (is_predefined(net.config.name))
+            fail(ErrorKind::forbidden, "{} is a pre-defined network and cannot be removed", net.config.name);
+        if (!net.joined.empty()) {
+            std::vector<std::string> names;
+            for (const auto& [container_id, joined] : net.joined) {
+                const auto identity = state.identities.find(container_id);
+                names.push_back(fmt::format("name:\"{}\" id:\"{}\"",
+                                            identity == state.identities.end() ? container_id : identity->second.name,
+                                            joined.endpoint.endpoint_id.substr(0, 12)));
+            }
+            fail(ErrorKind::forbidden, "error while removing network: network {} has active endpoints ({})", net.config.name,
+                 join(names, ", "));
+        }
+        for (const Net& other : std::views::values(state.nets)) {
+            if (net.config.config_only && other.config.config_from.network == net.config.name)
+                fail(ErrorKind::forbidden, "error while removing network: configuration network \"{}\" is in use", net.config.name);
+        }
+        taken = state.nets.extract(net.config.id);
+        state.note_policy(taken.key(), false);
+    }
+    const Net& net = taken.mapped();
+    const std::string& link = net.is_bridge() ? net.bridge.link : net.child.parent;
+    try {
+        state.database.execute("DELETE FROM networks WHERE id = ?", {net.config.id});
+    } catch (...) {
+        const std::lock_guard lock(state.mutex);
+        state.note_policy(taken.key(), net.bridge.policy.has_value());
+        state.nets.insert(std::move(taken));
+        throw;
+    }
+    state.firewall.change(net.elements, {}, "network " + net.config.name);
+    linux::NetlinkBatch remove;
+    if (net.ours && !link.empty()) remove.delete_link(link);
+    if (!net.ours && net.bridge.limits.in.bits != 0) remove.remove_queue(net.index);
+    if (!net.ours && net.bridge.limits.out.bits != 0) remove.remove_redirect(net.index);
+    if (net.bridge.limits.out.bits != 0) remove.delete_link(ifb_of_network(net.config.id));
+    const std::lock_guard lock(state.netlink_mutex);
+    try {
+        state.netlink.run(remove);
+    } catch (const Error& error) {
+        if (error.os_error() != ENODEV) log::warn("network {}: {}", net.config.name, error.what());
+    }
+}
+
+std::vector<Network> Networks::list() const {
+    const std::lock_guard lock(state_->mutex);
+    std::vector<Network> out;
+    for (const Net& net : std::views::values(state_->nets)) out.push_back(state_->described(net));
+    return out;
+}
+
+Network Networks::find(std::string_view reference) const {
+    const std::lock_guard lock(state_->mutex);
+    return state_->described(state_->find_net(reference));
+}
+
+std::string Networks::gateway() const {
+    const std::lock_guard lock(state_->mutex);
+    return state_->find_net("bridge").gateways.front().address.text();
+}
+
+void Networks::recover(std::vector<Attachment> live) { state_->recover(std::move(live)); }
+
+Sandbox Networks::attach(const SandboxRequest& request) {
+    return while_doing("failed to set up container networking", [&] { return state_->attach(request); });
+}
+
+Endpoint Networks::connect(const std::string& container_id, int netns, const EndpointRequest& request) {
+    return state_->connect(container_id, netns, request);
+}
+
+void Networks::disconnect(const std::string& container_id, int netns, std::string_view network) {
+    state_->disconnect(container_id, netns, network);
 }
 
 void Networks::release(const std::string& container_id) { state_->release(container_id); }
 
-std::optional<Endpoint> Networks::endpoint(const std::string& container_id) const {
+std::vector<Endpoint> Networks::endpoints(const std::string& container_id) const {
     const std::lock_guard lock(state_->mutex);
-    const auto found = state_->attached.find(container_id);
-    return found == state_->attached.end() ? std::nullopt : std::optional(found->second.endpoint);
-}
-
-std::vector<Network> Networks::list() const { return state_->networks(); }
-
-Network Networks::find(std::string_view reference) const {
-    std::vector<Network> all = state_->networks();
-    for (Network& each : all) {
-        if (each.name == reference || each.id == reference) return std::move(each);
+    std::vector<Endpoint> out;
+    for (const Net& net : std::views::values(state_->nets)) {
+        if (const auto found = net.joined.find(container_id); found != net.joined.end()) out.push_back(found->second.endpoint);
     }
-    std::erase_if(all, [&](const Network& each) { return reference.empty() || !each.id.starts_with(reference); });
-    if (all.empty()) fail(ErrorKind::not_found, "network {} not found", reference);
-    if (all.size() > 1) fail(ErrorKind::conflict, "network {} is ambiguous ({} matches found on name/ID prefix)", reference, all.size());
-    return std::move(all.front());
+    return out;
 }
-
-std::string Networks::gateway() const { return state_->bridge.gateway.address.text(); }
 
 void Networks::remove_all() {
     State& state = *state_;
     {
         const std::lock_guard lock(state.mutex);
-        if (!state.attached.empty()) fail(ErrorKind::conflict, "network bridge has active endpoints");
+        for (const Net& net : std::views::values(state.nets))
+            if (!net.joined.empty()) fail(ErrorKind::conflict, "network {} has active endpoints", net.config.name);
     }
     state.reap(Clock::time_point::max());
     // The watcher must not put back what is taken away here.
     state.end_watch();
-    const std::string table = table_name(state.options.bridge);
-    linux::apply_ruleset(fmt::format("table inet {0}\ndelete table inet {0}\n", table),
-                         "remove the rules of bridge " + state.options.bridge);
-    if (!state.bridge.ours) return;
+    state.firewall.remove_tables();
     linux::NetlinkBatch remove;
-    remove.delete_link(state.options.bridge);
+    for (const Net& net : std::views::values(state.nets)) {
+        const std::string& link = net.is_bridge() ? net.bridge.link : net.child.parent;
+        if (net.ours && net.index != 0 && !link.empty()) remove.delete_link(link);
+        if (net.bridge.limits.out.bits != 0) remove.delete_link(ifb_of_network(net.config.id));
+    }
     const std::lock_guard lock(state.netlink_mutex);
+    const std::string loop = loop_name(state.options.bridge);
+    if (state.netlink.link(loop)) {
+        remove.delete_link(loop);
+        remove.remove_rule_for_mark(Ip::Family::v6, loop_mark, loop_route_table);
+    }
     state.netlink.run(remove);
 }
 

@@ -7,6 +7,7 @@
 #include "linux/netlink.hpp"
 #include "linux/nftables.hpp"
 #include "network/rules.hpp"
+#include "store/database.hpp"
 
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -29,8 +30,8 @@
 namespace grua::network {
 namespace {
 
-using linux::Ipv4;
-using linux::Ipv4Prefix;
+using linux::Ip;
+using linux::IpPrefix;
 using linux::Link;
 using linux::LinkChange;
 using linux::Netlink;
@@ -114,10 +115,32 @@ std::optional<std::string> hello(int netns, int server, int type, const std::str
         char buffer[8];
         const ssize_t got = type == SOCK_STREAM ? ::recv(receiver, buffer, sizeof buffer, 0)
                                                 : ::recvfrom(receiver, buffer, sizeof buffer, 0, reinterpret_cast<sockaddr*>(&peer), &size);
-        if (got == 5) seen = Ipv4{ntohl(peer.sin_addr.s_addr)}.text();
+        if (got == 5) seen = Ip::v4(ntohl(peer.sin_addr.s_addr)).text();
     });
     return seen;
 }
+
+struct Attached {
+    Fd netns;
+    Endpoint endpoint;
+};
+
+/// A daemon's networks on a data root, with the default bridge as the network that is meant.
+class Daemon : public Networks {
+public:
+    Daemon(const Options& options, store::Database& database, std::vector<Attachment> live = {}) : Networks(options, database) {
+        recover(std::move(live));
+    }
+    Attached attach(const std::string& id, EndpointRequest request = {}) {
+        if (request.network.empty()) request.network = "bridge";
+        Sandbox made = Networks::attach({.container_id = id, .name = id, .endpoints = {request}});
+        return {std::move(made.netns), made.endpoints.at(0)};
+    }
+    std::optional<Endpoint> endpoint(const std::string& id) const {
+        const auto all = endpoints(id);
+        return all.empty() ? std::nullopt : std::optional(all.front());
+    }
+};
 
 /// Each test is on a host of its own: a new network namespace, which the machine's cannot notice.
 class NetworksTest : public ::testing::Test {
@@ -132,14 +155,17 @@ protected:
         up.change_link("lo", {.up = true});
         netlink_->run(up);
         directory_ = "/tmp/grua-network-test-" + random_hex(6);
+        std::filesystem::create_directories(directory_);
+        database_.emplace(directory_ + "/grua.db");
     }
     void TearDown() override {
         netlink_.reset();
+        database_.reset();
         if (home_) ::setns(home_.get(), CLONE_NEWNET);
         std::filesystem::remove_all(directory_);
     }
 
-    Options options() const { return {.bridge = "gruatest", .data_directory = directory_}; }
+    Options options() const { return {.bridge = "gruatest"}; }
 
     /// A host on the other side, 198.51.100.2 beside our 198.51.100.1, that knows no way to the containers.
     Fd outside_host() {
@@ -153,17 +179,17 @@ protected:
         pair.change_link("uplink", {.up = true});
         netlink_->run(pair);
         NetlinkBatch address;
-        address.add_address(netlink_->link("uplink")->index, *Ipv4Prefix::parse("198.51.100.1/24"));
+        address.add_address(netlink_->link("uplink")->index, *IpPrefix::parse("198.51.100.1/24"));
         netlink_->run(address);
         inside(netns.get(), [] {
             Netlink far;
             NetlinkBatch batch;
             batch.change_link("far0", {.up = true});
-            batch.add_address(far.link("far0")->index, *Ipv4Prefix::parse("198.51.100.2/24"));
+            batch.add_address(far.link("far0")->index, *IpPrefix::parse("198.51.100.2/24"));
             far.run(batch);
         });
         NetlinkBatch route;
-        route.add_default_route(*Ipv4::parse("198.51.100.2"), netlink_->link("uplink")->index);
+        route.set_default_route(*Ip::parse("198.51.100.2"), netlink_->link("uplink")->index);
         netlink_->run(route);
         return netns;
     }
@@ -171,12 +197,13 @@ protected:
     Fd home_, host_;
     std::optional<Netlink> netlink_;
     std::string directory_;
+    std::optional<store::Database> database_;
 };
 
 TEST_F(NetworksTest, TwoContainersReachEachOther) {
-    Networks networks(options());
-    const Sandbox a = networks.attach("a");
-    const Sandbox b = networks.attach("b");
+    Daemon networks(options(), *database_);
+    const Attached a = networks.attach("a");
+    const Attached b = networks.attach("b");
     EXPECT_EQ(a.endpoint.ip, "172.17.0.2");
     EXPECT_EQ(a.endpoint.gateway, "172.17.0.1");
     EXPECT_EQ(a.endpoint.prefix_length, 16U);
@@ -194,10 +221,10 @@ TEST_F(NetworksTest, TwoContainersReachEachOther) {
 
 TEST_F(NetworksTest, OutsideIsReachedThroughMasqueradingAndCannotComeIn) {
     const Fd outside = outside_host();
-    Networks networks(options());
+    Daemon networks(options(), *database_);
     EXPECT_EQ(trim(read_file("/proc/sys/net/ipv4/ip_forward")), "1");
     EXPECT_EQ(networks.find("bridge").options.at("com.docker.network.driver.mtu"), "1400");
-    const Sandbox a = networks.attach("a");
+    const Attached a = networks.attach("a");
     const Fd tcp = listen_in(outside.get(), SOCK_STREAM, 80);
     const Fd udp = listen_in(outside.get(), SOCK_DGRAM, 53);
     EXPECT_EQ(hello(a.netns.get(), tcp.get(), SOCK_STREAM, "198.51.100.2", 80), "198.51.100.1");
@@ -207,7 +234,7 @@ TEST_F(NetworksTest, OutsideIsReachedThroughMasqueradingAndCannotComeIn) {
     inside(outside.get(), [] {
         Netlink far;
         NetlinkBatch route;
-        route.add_default_route(*Ipv4::parse("198.51.100.1"), far.link("far0")->index);
+        route.set_default_route(*Ip::parse("198.51.100.1"), far.link("far0")->index);
         far.run(route);
     });
     const Fd server = listen_in(a.netns.get(), SOCK_DGRAM, 5000);
@@ -220,9 +247,9 @@ TEST_F(NetworksTest, OutsideIsReachedThroughMasqueradingAndCannotComeIn) {
 TEST_F(NetworksTest, WithoutIccContainersAreApart) {
     Options given = options();
     given.icc = false;
-    Networks networks(given);
-    const Sandbox a = networks.attach("a");
-    const Sandbox b = networks.attach("b");
+    Daemon networks(given, *database_);
+    const Attached a = networks.attach("a");
+    const Attached b = networks.attach("b");
     const Fd udp = listen_in(b.netns.get(), SOCK_DGRAM, 8080);
     const timeval patience{.tv_usec = 200000};
     ::setsockopt(udp.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
@@ -232,8 +259,8 @@ TEST_F(NetworksTest, WithoutIccContainersAreApart) {
 
 TEST_F(NetworksTest, NoIpv6WhereTheNetworkHasNone) {  // CVE-2024-32473, CVE-2020-13401
     if (::access("/proc/sys/net/ipv6", F_OK) != 0) GTEST_SKIP() << "this kernel has no IPv6";
-    Networks networks(options());
-    const Sandbox a = networks.attach("a");
+    Daemon networks(options(), *database_);
+    const Attached a = networks.attach("a");
     inside(a.netns.get(), [] {
         EXPECT_EQ(trim(read_file("/proc/sys/net/ipv6/conf/eth0/disable_ipv6")), "1");
         EXPECT_EQ(trim(read_file("/proc/sys/net/ipv6/conf/eth0/accept_ra")), "0");
@@ -246,8 +273,8 @@ TEST_F(NetworksTest, NoIpv6WhereTheNetworkHasNone) {  // CVE-2024-32473, CVE-202
 TEST_F(NetworksTest, GivenAddressesAreCheckedAndUsed) {
     Options given = options();
     given.bip = "10.99.0.1/29";
-    Networks networks(given);
-    const auto message = [&](const std::string& id, const AttachOptions& wanted) -> std::string {
+    Daemon networks(given, *database_);
+    const auto message = [&](const std::string& id, const EndpointRequest& wanted) -> std::string {
         try {
             networks.attach(id, wanted);
         } catch (const Error& error) {
@@ -255,7 +282,7 @@ TEST_F(NetworksTest, GivenAddressesAreCheckedAndUsed) {
         }
         return "";
     };
-    const Sandbox a = networks.attach("a", {.mac = "02:00:00:00:00:0a", .ip = "10.99.0.5"});
+    const Attached a = networks.attach("a", {.mac = "02:00:00:00:00:0a", .ip = "10.99.0.5"});
     EXPECT_EQ(a.endpoint.ip, "10.99.0.5");
     inside(a.netns.get(), [&] {
         const auto eth0 = Netlink().addresses();
@@ -265,12 +292,12 @@ TEST_F(NetworksTest, GivenAddressesAreCheckedAndUsed) {
     const std::string context = "failed to set up container networking: ";
     EXPECT_EQ(message("b", {.ip = "10.99.0.5"}), context + "Address already in use");
     EXPECT_EQ(message("b", {.ip = "10.99.0.1"}), context + "Address already in use");
-    EXPECT_TRUE(message("b", {.ip = "10.98.0.5"}).contains("does not belong"));
+    EXPECT_TRUE(message("b", {.ip = "10.98.0.5"}).contains("no configured subnet"));
     EXPECT_TRUE(message("b", {.ip = "nonsense"}).contains("invalid IPv4 address"));
     EXPECT_TRUE(message("b", {.mac = "nonsense"}).contains("invalid MAC address"));
     EXPECT_TRUE(message("a", {}).contains("already exists in network bridge"));
 
-    std::vector<Sandbox> all;
+    std::vector<Attached> all;
     for (int i = 0; i < 4; ++i) all.push_back(networks.attach(fmt::format("c{}", i)));
     EXPECT_TRUE(message("d", {}).contains("no available IPv4 addresses on this network's address pools: bridge ("));
     // The address of a container that has just ended is freed when it is needed.
@@ -285,10 +312,10 @@ TEST_F(NetworksTest, NothingIsLeftAfterRelease) {
         Options given = options();
         given.ready_sandboxes = 2;
         given.most_ready_sandboxes = 2;
-        Networks networks(given);
+        Daemon networks(given, *database_);
         for (int i = 0; i < 5; ++i) {
             const std::string id = fmt::format("c{}", i);
-            const Sandbox sandbox = networks.attach(id);
+            const Attached sandbox = networks.attach(id);
             EXPECT_TRUE(networks.endpoint(id));
             EXPECT_EQ(networks.find("bridge").containers.size(), 1U);
             networks.release(id);
@@ -298,10 +325,10 @@ TEST_F(NetworksTest, NothingIsLeftAfterRelease) {
         EXPECT_TRUE(soon([&] { return veths(*netlink_).size() == 2; })) << veths(*netlink_).size();
 
         // A namespace that somebody keeps does not keep the link.
-        const Sandbox kept = networks.attach("kept");
+        const Attached kept = networks.attach("kept");
         networks.release("kept");
         const auto attached = [&] {
-            return std::ranges::any_of(veths(*netlink_), [](const Link& link) { return link.alias.ends_with(":kept"); });
+            return std::ranges::any_of(veths(*netlink_), [](const Link& link) { return link.alias.contains(":kept:"); });
         };
         EXPECT_TRUE(attached());
         EXPECT_TRUE(soon([&] { return !attached(); }));
@@ -320,9 +347,9 @@ TEST_F(NetworksTest, AKilledDaemonLeavesWhatRunsAndTheNextFindsIt) {
     Fd theirs{pair[1]};
     const pid_t daemon = ::fork();
     if (daemon == 0) {
-        Networks networks(options());
-        const Sandbox live = networks.attach("live");
-        const Sandbox gone = networks.attach("gone");
+        Daemon networks(options(), *database_);
+        const Attached live = networks.attach("live");
+        const Attached gone = networks.attach("gone");
         const std::string text =
             fmt::format("{} {} {} {}\n", networks.find("bridge").id, live.endpoint.ip, live.netns.get(), gone.netns.get());
         write_all(theirs.get(), text, "socket");
@@ -343,15 +370,22 @@ TEST_F(NetworksTest, AKilledDaemonLeavesWhatRunsAndTheNextFindsIt) {
 
     Options given = options();
     given.ready_sandboxes = 0;
-    Networks networks(given);
+    const Endpoint endpoint{.endpoint_id = random_id(),
+                            .network_id = parts[0],
+                            .ip = parts[1],
+                            .prefix_length = 16,
+                            .gateway = "172.17.0.1",
+                            .mac = linux::mac_of(*Ip::parse(parts[1])).text()};
+    std::vector<Attachment> running(1);
+    running[0].request.container_id = "live";
+    running[0].endpoints = {endpoint};
+    Daemon networks(given, *database_, std::move(running));
     EXPECT_EQ(networks.find("bridge").id, parts[0]);
-    Endpoint endpoint{.endpoint_id = random_id(), .network_id = parts[0], .ip = parts[1], .prefix_length = 16, .gateway = "172.17.0.1"};
-    networks.recover({{"live", endpoint}});
     EXPECT_TRUE(soon([&] { return veths(*netlink_).size() == 1; })) << "the orphan's link was not swept";
-    EXPECT_EQ(veths(*netlink_).at(0).alias, "grua:gruatest:live");
+    EXPECT_EQ(veths(*netlink_).at(0).alias, "grua:gruatest:live:" + parts[0]);
     EXPECT_EQ(networks.endpoint("live")->ip, parts[1]);
 
-    const Sandbox next = networks.attach("next");
+    const Attached next = networks.attach("next");
     EXPECT_NE(next.endpoint.ip, parts[1]);
     const Fd tcp = listen_in(live.get(), SOCK_STREAM, 8080);
     EXPECT_EQ(hello(next.netns.get(), tcp.get(), SOCK_STREAM, parts[1], 8080), next.endpoint.ip);
@@ -360,7 +394,7 @@ TEST_F(NetworksTest, AKilledDaemonLeavesWhatRunsAndTheNextFindsIt) {
 }
 
 TEST_F(NetworksTest, RulesThatSomebodyFlushedAreWrittenAgain) {
-    Networks networks(options());
+    Daemon networks(options(), *database_);
     const std::size_t rules = linux::rule_count(table_name("gruatest"));
     ASSERT_GT(rules, 0U);
     for (const char* command : {"flush ruleset", "flush chain inet grua_gruatest forward", "delete table inet grua_gruatest"}) {
@@ -372,17 +406,16 @@ TEST_F(NetworksTest, RulesThatSomebodyFlushedAreWrittenAgain) {
 TEST_F(NetworksTest, AnotherDaemonStandsBesideAndIsKeptApart) {
     Options second = options();
     second.bridge = "gruatest2";
-    second.data_directory += "/second";
-    Networks networks(options());
-    Networks other(second);
-    const Sandbox a = networks.attach("a");
-    const Sandbox b = other.attach("b");
+    Daemon networks(options(), *database_);
+    store::Database second_database(directory_ + "/second.db");
+    Daemon other(second, second_database);
+    const Attached a = networks.attach("a");
+    const Attached b = other.attach("b");
     EXPECT_EQ(b.endpoint.ip, "172.18.0.2");
     const Fd udp = listen_in(b.netns.get(), SOCK_DGRAM, 8080);
     const timeval patience{.tv_usec = 200000};
     ::setsockopt(udp.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     EXPECT_FALSE(hello(a.netns.get(), udp.get(), SOCK_DGRAM, b.endpoint.ip, 8080));
-    networks.recover({});
     EXPECT_TRUE(hello(host_.get(), udp.get(), SOCK_DGRAM, b.endpoint.ip, 8080));
 }
 
@@ -392,14 +425,14 @@ TEST_F(NetworksTest, ABridgeOfSomebodyElseIsAdoptedNotChanged) {
     make.change_link("theirs0", {.mtu = 1301});  // Set by a change it stays, whatever ports come and go.
     netlink_->run(make);
     NetlinkBatch address;
-    address.add_address(netlink_->link("theirs0")->index, *Ipv4Prefix::parse("10.50.0.1/24"));
+    address.add_address(netlink_->link("theirs0")->index, *IpPrefix::parse("10.50.0.1/24"));
     netlink_->run(address);
     Options given = options();
     given.bridge = "theirs0";
     {
-        Networks networks(given);
+        Daemon networks(given, *database_);
         EXPECT_EQ(networks.gateway(), "10.50.0.1");
-        EXPECT_EQ(networks.find("bridge").subnets.at(0).subnet, "10.50.0.0/24");
+        EXPECT_EQ(networks.find("bridge").ipam.config.at(0).subnet, "10.50.0.0/24");
         EXPECT_EQ(networks.attach("a").endpoint.ip, "10.50.0.2");
         networks.release("a");
         networks.remove_all();
@@ -407,30 +440,28 @@ TEST_F(NetworksTest, ABridgeOfSomebodyElseIsAdoptedNotChanged) {
     EXPECT_EQ(netlink_->link("theirs0")->mtu, 1301U);
 
     given.bridge = "lo";
-    EXPECT_THROW(Networks{given}, Error);
+    EXPECT_THROW((Networks{given, *database_}), Error);
     given.bridge = "a\" accept";
-    EXPECT_THROW(Networks{given}, Error);
+    EXPECT_THROW((Networks{given, *database_}), Error);
 }
 
 TEST_F(NetworksTest, ListsDockersThreeNetworks) {
-    Networks networks(options());
-    const auto all = networks.list();
-    ASSERT_EQ(all.size(), 3U);
-    EXPECT_EQ(all[0].driver, "bridge");
-    EXPECT_EQ(all[1].driver, "host");
-    EXPECT_EQ(all[2].driver, "null");
-    EXPECT_EQ(networks.find("none").id, all[2].id);
-    EXPECT_EQ(networks.find(all[1].id).name, "host");
-    EXPECT_EQ(networks.find(all[0].id.substr(0, 12)).name, "bridge");
+    Daemon networks(options(), *database_);
+    ASSERT_EQ(networks.list().size(), 3U);
+    EXPECT_EQ(networks.find("bridge").driver, "bridge");
+    EXPECT_EQ(networks.find("host").driver, "host");
+    EXPECT_EQ(networks.find("none").driver, "null");
+    EXPECT_EQ(networks.find(networks.find("host").id).name, "host");
+    EXPECT_EQ(networks.find(networks.find("bridge").id.substr(0, 12)).name, "bridge");
     EXPECT_THROW(networks.find("missing"), Error);
     EXPECT_THROW(networks.find(""), Error);
 }
 
 TEST_F(NetworksTest, AttachesFromManyThreadsAtOnce) {
-    Networks networks(options());
+    Daemon networks(options(), *database_);
     constexpr int threads = 4;
     constexpr int each = 25;
-    std::vector<std::vector<Sandbox>> all(threads);
+    std::vector<std::vector<Attached>> all(threads);
     std::vector<std::vector<double>> times(threads);
     {
         std::vector<std::jthread> running;
@@ -446,7 +477,7 @@ TEST_F(NetworksTest, AttachesFromManyThreadsAtOnce) {
     }
     std::set<std::string> addresses;
     for (const auto& some : all) {
-        for (const Sandbox& sandbox : some) addresses.insert(sandbox.endpoint.ip);
+        for (const Attached& sandbox : some) addresses.insert(sandbox.endpoint.ip);
     }
     EXPECT_EQ(addresses.size(), std::size_t{threads} * each);
     std::vector<double> sorted;
@@ -456,7 +487,7 @@ TEST_F(NetworksTest, AttachesFromManyThreadsAtOnce) {
 }
 
 TEST_F(NetworksTest, PrintsWhatAStartPays) {
-    Networks networks(options());
+    Daemon networks(options(), *database_);
     std::vector<double> attach, release;
     for (int i = 0; i < 100; ++i) {
         std::this_thread::sleep_for(30ms);  // A start's distance from the next, so that the pool is full.
@@ -466,7 +497,7 @@ TEST_F(NetworksTest, PrintsWhatAStartPays) {
             const auto now = Clock::now();
             return std::chrono::duration<double, std::micro>(now - std::exchange(start, now)).count();
         };
-        const Sandbox sandbox = networks.attach(id);
+        const Attached sandbox = networks.attach(id);
         attach.push_back(lap());
         networks.release(id);
         release.push_back(lap());

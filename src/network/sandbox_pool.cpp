@@ -2,11 +2,10 @@
 
 #include "base/id.hpp"
 #include "base/log.hpp"
+#include "linux/netns.hpp"
 #include "network/bridge.hpp"
 
-#include <fcntl.h>
 #include <pthread.h>
-#include <sched.h>
 #include <algorithm>
 #include <vector>
 
@@ -21,31 +20,9 @@ constexpr auto refill_delay = 20ms;
 constexpr auto idle_time = 30s;
 constexpr auto retry_delay = 1s;
 
-Fd open_own_netns() {
-    Fd netns{::open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC)};
-    if (!netns) fail_errno("open this thread's network namespace");
-    return netns;
-}
-
-/// A new network namespace for as long as this lives; then the thread is at home again.
-class Visit {
-public:
-    explicit Visit(int home) : home_(home) {
-        if (::unshare(CLONE_NEWNET) != 0) fail_errno("make a network namespace");
-    }
-    Visit(const Visit&) = delete;
-    Visit& operator=(const Visit&) = delete;
-    ~Visit() {
-        if (::setns(home_, CLONE_NEWNET) != 0) log::error("return to the host's network namespace: errno {}", errno);
-    }
-
-private:
-    int home_;
-};
-
 }  // namespace
 
-SandboxPool::SandboxPool(SandboxPoolOptions options) : options_(options), home_(open_own_netns()), want_(options.ready) {
+SandboxPool::SandboxPool(SandboxPoolOptions options) : options_(options), want_(options.ready) {
     thread_ = std::jthread([this](const std::stop_token& stop) {
         ::pthread_setname_np(::pthread_self(), "sandbox-pool");
         refill(stop);
@@ -137,16 +114,17 @@ void SandboxPool::refill(const std::stop_token& stop) {
 
 ReadySandbox SandboxPool::make() {
     ReadySandbox sandbox = [&] {
-        const Visit visit(home_.get());
+        const linux::NetnsVisit visit{linux::NetnsVisit::New{}};
         // "veth…", as DHCP clients and network managers are told to leave alone; whose it is its alias says.
-        ReadySandbox inner{.link = "veth" + random_hex(5), .netns = open_own_netns(), .inside = linux::Netlink()};
+        ReadySandbox inner{
+            .link = "veth" + random_hex(5), .netns = linux::NetnsVisit::current(), .inside = linux::Netlink(), .mtu = options_.mtu};
         linux::NetlinkBatch pair;
         pair.create_veth({.name = inner.link, .peer_name = "eth0", .peer_netns = inner.netns.get(), .mtu = options_.mtu});
         host_.run(pair);
         const auto eth0 = inner.inside.link("eth0");
         if (!eth0) fail(ErrorKind::system, "eth0 of {} vanished", inner.link);
         inner.eth0 = eth0->index;
-        disable_ipv6("eth0");
+        set_ipv6("eth0", false);
         linux::NetlinkBatch up;
         up.change_link("lo", {.up = true});
         up.change_link("eth0", {.up = true});
@@ -154,7 +132,7 @@ ReadySandbox SandboxPool::make() {
         return inner;
     }();
     // Up without an address or a bridge it leads nowhere, and its carrier is there when it becomes a port.
-    disable_ipv6(sandbox.link);
+    set_ipv6(sandbox.link, false);
     linux::NetlinkBatch up;
     up.change_link(sandbox.link, {.up = true});
     host_.run(up);

@@ -24,6 +24,7 @@ struct ReadySandbox {
     Fd netns;
     linux::Netlink inside;  ///< Speaks in that namespace.
     int eth0 = 0;           ///< Index of its eth0.
+    unsigned mtu = 0;
 };
 
 struct SandboxPoolOptions {
@@ -52,7 +53,6 @@ private:
     ReadySandbox make();
 
     SandboxPoolOptions options_;
-    Fd home_;
     linux::Netlink host_;
 
     std::mutex mutex_;

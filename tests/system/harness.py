@@ -245,11 +245,12 @@ class Case(unittest.TestCase):
     """A class of tests that share one daemon; what a test made is removed after it."""
 
     options = ()
+    before = ()
     daemon = None
 
     @classmethod
     def setUpClass(cls):
-        cls.daemon = Daemon(*cls.options)
+        cls.daemon = Daemon(*cls.options, before=cls.before)
         cls.addClassCleanup(cls.daemon.close)
 
     def tearDown(self):

@@ -1,12 +1,17 @@
 // cgroup v2 decides about devices by a BPF program.
 #pragma once
 
+#include "base/fd.hpp"
 #include "linux/detail/device_rules.hpp"
 
 #include <linux/bpf.h>
+#include <string_view>
 #include <vector>
 
 namespace grua::linux::detail {
+
+/// `what` names it in the error.
+Fd load_program(bpf_prog_type type, const std::vector<bpf_insn>& program, std::string_view what);
 
 /// For BPF_PROG_TYPE_CGROUP_DEVICE; pure.
 std::vector<bpf_insn> device_program(const DeviceList& list);

@@ -1,0 +1,53 @@
+// The two tables of a daemon in the kernel, and what their sets should hold.
+//
+// What is kept true: the kernel has what change() was told, or the next look finds the difference. Whoever flushes or
+// changes the tables is answered by writing them again as a whole, in one transaction, and by a warning in the log.
+// Thread-safe. The host's network namespace is that of the thread that calls.
+#pragma once
+
+#include "linux/nftables.hpp"
+#include "network/rules.hpp"
+
+#include <mutex>
+#include <set>
+#include <string>
+#include <string_view>
+
+namespace grua::network {
+
+class Firewall {
+public:
+    /// Writes nothing: the rules that a gruad before left work on until start().
+    explicit Firewall(std::string table);
+
+    /// The tables in the place of what they were, at once.
+    void start(const Elements& elements);
+
+    /// Ports can be guarded from now on; `loop` is the link by which what is admitted comes in again.
+    void guard(const std::string& loop);
+
+    /// All in one transaction. Before start() it is noted only.
+    void change(const Elements& removed, const Elements& added, std::string_view doing);
+
+    /// Readable when somebody took something away that may be ours.
+    int watched() const noexcept { return watch_.fd(); }
+    /// To be called then. True where the tables were not whole and were written again.
+    bool repair();
+
+    void remove_tables();
+
+private:
+    void write();
+    bool is_whole() const;
+
+    std::string table_;
+    std::string loop_;
+    std::size_t rules_ = 0;
+    linux::NftablesWatch watch_;
+    linux::NftSocket socket_;
+    std::mutex mutex_;
+    std::set<linux::NftElement> elements_;
+    bool started_ = false;
+};
+
+}  // namespace grua::network

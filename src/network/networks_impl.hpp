@@ -1,0 +1,218 @@
+// The inside of Networks, in one place for networks.cpp (the networks), endpoints.cpp (the containers on them) and
+// watch.cpp (recovery, and what is done behind).
+#pragma once
+
+#include "network/networks.hpp"
+
+#include "linux/netlink.hpp"
+#include "network/address_pool.hpp"
+#include "network/bridge.hpp"
+#include "network/firewall.hpp"
+#include "network/resolver.hpp"
+#include "network/sandbox_pool.hpp"
+
+#include <chrono>
+#include <functional>
+#include <mutex>
+#include <set>
+#include <stop_token>
+#include <thread>
+
+namespace grua::network {
+
+using Clock = std::chrono::steady_clock;
+
+/// A container on a network. `link` is empty while attach() is at work, where the driver has none on the host, and where
+/// it was not found at recovery.
+struct Joined {
+    Endpoint endpoint;
+    std::string link;
+    Elements elements;
+    std::vector<std::string> names;
+    StringMap links;
+    std::vector<linux::Ip> link_local;
+    std::uint16_t share = 0;  ///< Of the network's rate, where that is limited.
+};
+
+/// The order of a container's endpoints: by priority, those that lead out by both families, then by the networks' names. The
+/// first has the default route and the published ports, and its names are asked first.
+bool comes_first(const Endpoint& one, const Endpoint& other);
+
+/// Who a container is to the resolver.
+struct Identity {
+    std::string name;
+    std::vector<std::string> nameservers;
+    std::optional<PublishPolicy> publish_policy;
+    std::map<std::string, PublishPolicy> port_policies;
+    StringMap labels;
+    RateLimits limits;
+    std::optional<Policy> policy;
+    std::shared_ptr<Fd> netns;  ///< Its network namespace while it has one.
+    bool is_served = false;
+};
+Identity identity_of(const SandboxRequest& request);
+std::shared_ptr<Fd> duplicate(const Fd& from);
+
+/// A network as it is in the kernel.
+struct Net {
+    NetworkConfig config;
+    BridgeSettings bridge;  ///< Of driver bridge.
+    ChildSettings child;    ///< Of macvlan and ipvlan.
+    int index = 0;          ///< Of the bridge, or of the parent.
+    bool ours = true;       ///< The bridge was made here.
+    unsigned mtu = 0;
+    std::vector<AddressPool> pools4, pools6;
+    std::vector<linux::IpPrefix> gateways;  ///< One for each subnet that has one, with its prefix; IPv4 first.
+    Elements elements;
+    std::map<std::string, Joined> joined;  ///< By container ID.
+    std::set<std::uint16_t> shares;        ///< Of its rate, that are taken.
+
+    bool is_bridge() const noexcept { return config.driver == "bridge"; }
+    bool is_child() const noexcept { return config.driver == "macvlan" || config.driver == "ipvlan"; }
+    std::optional<linux::IpPrefix> gateway(linux::Ip::Family family) const;
+    /// What the firewall has of a container on it.
+    Elements elements_of(const Joined& joined) const;
+    std::uint16_t take_share();  ///< 0 where its rate has no limit.
+};
+
+/// The link by which what comes in by the host's end of a container's is led, where that is limited. Empty where that is no veth.
+std::string ifb_of_link(const std::string& link);
+std::string ifb_of_network(const std::string& network_id);
+
+/// A container's part of its network's rate.
+struct SharedRate {
+    std::string network_id;
+    int index = 0;  ///< Of the bridge.
+    RateLimits limits;
+    std::uint16_t share = 0;
+};
+
+/// What takes a firewall from one state to another.
+struct RuleChange {
+    Elements removed, added;
+};
+RuleChange change_between(Elements before, Elements after);
+
+/// The ports of a container.
+struct Published {
+    std::vector<PublishedPort> ports;
+    std::string network_id;                          ///< Of the network that they lead to.
+    Elements elements;                               ///< What the firewall has of them.
+    std::map<PublishedPort, Proxy::Target> proxied;  ///< Those that the firewall cannot lead there.
+};
+
+/// A connection that ended: its addresses are not free before its link is known to be gone.
+struct Dying {
+    std::string network_id;
+    std::string link;
+    std::vector<linux::Ip> addresses;
+    Elements elements;
+    std::uint16_t share = 0;
+    Clock::time_point due;
+};
+
+struct Networks::State {
+    State(Options given, store::Database& database);
+    ~State();
+
+    // networks.cpp
+    void load();
+    Net make_net(NetworkConfig config, const std::vector<linux::IpPrefix>& used);
+    void choose_addresses(Net& net, const std::vector<linux::IpPrefix>& used);
+    void make_link(Net& net, const Present& present);
+    NetworkConfig default_bridge(const std::vector<linux::IpPrefix>& used, const Present& present);
+    std::vector<linux::IpPrefix> used_prefixes(const std::vector<linux::IpPrefix>& by_host) const;
+    void save(const NetworkConfig& config);
+    Net& find_net(std::string_view reference);
+    Network described(const Net& net) const;
+    Elements elements_of(const Net& net) const;
+    unsigned default_mtu();
+    std::string alias_of(const Net& net) const;
+
+    // endpoints.cpp
+    struct Work;
+    Sandbox attach(const SandboxRequest& request);
+    Endpoint connect(const std::string& container_id, int netns, const EndpointRequest& request);
+    void disconnect(const std::string& container_id, int netns, std::string_view network);
+    void release(const std::string& container_id);
+    Work reserve(const std::string& container_id, const EndpointRequest& request, const std::set<std::string>& interfaces);
+    RateLimits note_link(Work& work, const std::string& container_id);
+    void wire(Work& work, const std::string& container_id, int netns, linux::Netlink& inside, const ReadySandbox* ready);
+    void set_routes(const std::vector<Endpoint>& endpoints, linux::Netlink& inside);
+    void undo(const std::string& container_id, std::vector<Work>& works);
+    void end_joined(const std::string& container_id, Net& net, Clock::duration delay);
+
+    // publish.cpp
+    bool is_guarded(const std::string& container_id, const PublishedPort& port) const;
+    void prepare_guard();
+    Net* port_network(const std::string& container_id, Published& of_container);
+    Elements port_rules(const std::string& container_id, Published& of_container);
+    RuleChange change_of_ports(const std::string& container_id);
+    std::vector<PublishedPort> publish(const std::string& container_id, const std::vector<PortRequest>& requests);
+    std::vector<linux::Ip> host_addresses(const PortRequest& request, const BridgeSettings& settings, const Endpoint& endpoint) const;
+
+    // limits.cpp
+    void check_limitable(const std::string& container_id, const Net& net) const;
+    void check_limitable(const std::string& container_id) const;
+    void limit_endpoint(const std::string& link, const std::string& alias, const RateLimits& before, const RateLimits& after);
+    void limit_network(const std::string& network_id);
+    void change_share(const SharedRate& of, bool is_there);
+
+    // allow.cpp
+    const Policy* policy_of(const Net& net, const std::string& container_id) const;
+    bool is_peer(const AllowedPeer& peer, const std::string& container_id) const;
+    void add_policy(const Net& net, const std::string& container_id, std::set<linux::NftElement>& out) const;
+    void note_policy(const std::string& id, bool has_one);
+    void refresh_policies();
+
+    // reach.cpp
+    std::optional<Reach> reach_between(const Net& from, const std::string& source, const Net& net, const std::string& target,
+                                       const std::string& address) const;
+    std::vector<Reach> reach_published(const std::string& target) const;
+
+    // names.cpp
+    void update_names(const std::string& container_id, int netns);
+
+    // watch.cpp
+    void recover(std::vector<Attachment> live);
+    void watch(const std::stop_token& stop);
+    void end_watch();
+    void look_at_host(const linux::NetlinkWatch::Changes& changes);
+    void follow_mtu();
+    void check_routes();
+    void reap(Clock::time_point until);
+    int until_next_work();
+
+    Options options;
+    store::Database& database;
+    std::string alias_prefix;
+
+    // In this order where several are held: admin, policy_mutex, reap_mutex, then one of the others.
+    std::mutex admin;  ///< One network is made, changed or removed at a time.
+    std::mutex policy_mutex;
+    std::mutex reap_mutex;
+    std::mutex netlink_mutex;
+    linux::Netlink netlink;
+
+    mutable std::mutex mutex;
+    std::map<std::string, Net> nets;             ///< By ID.
+    std::map<std::string, Published> published;  ///< By container ID.
+    std::map<std::string, Identity> identities;  ///< By container ID.
+    std::set<std::string> with_policy;           ///< IDs of the containers and networks that have one.
+    std::set<linux::NftElement> policy_elements;
+    std::vector<Dying> dying;
+
+    HostPorts host_ports;
+    std::once_flag guard_prepared;
+    linux::NetlinkWatch host_watch;
+    Uplink uplink;                                             ///< Of the watcher.
+    std::optional<Clock::time_point> look_due;                 ///< Of the watcher: the host has changed, and may change on.
+    std::set<std::pair<std::string, std::string>> collisions;  ///< Of the watcher: networks and prefixes of the host that meet.
+    Firewall firewall;
+    Resolver resolver;
+    Fd wake;
+    std::unique_ptr<SandboxPool> sandboxes;
+    std::jthread watcher;
+};
+
+}  // namespace grua::network

@@ -1,0 +1,262 @@
+"""What containers may do on their networks: rates, who may reach whom, and what `grua network reach` says of it."""
+
+import json
+import subprocess
+import threading
+import time
+
+from networks_test import Host, run
+
+# Sends for some seconds; prints the bytes that the other end took.
+SEND = """
+import socket, sys, time
+s = socket.create_connection((sys.argv[1], int(sys.argv[2])), 5)
+end = time.time() + float(sys.argv[3])
+block = b'x' * 16384
+s.settimeout(10)
+while time.time() < end: s.sendall(block)
+s.shutdown(socket.SHUT_WR)
+print(s.recv(100).decode())
+"""
+# Takes connections; answers each with how many bytes it sent and how long that took.
+SINK = """
+import socket, sys, threading, time
+s = socket.create_server(('0.0.0.0', int(sys.argv[1])))
+print('up', flush=True)
+def take(c):
+    begin, count = None, 0
+    while data := c.recv(65536):
+        begin = begin or time.time()
+        count += len(data)
+    c.sendall(f'{count} {time.time() - begin}'.encode())
+    c.close()
+while True: threading.Thread(target=take, args=(s.accept()[0],)).start()
+"""
+# What a frame carries of the stream: 1448 of 1514 bytes, with link, IP and TCP headers and time stamps.
+PAYLOAD = 1448 / 1514
+
+
+class Limits(Host):
+    def sink(self, place, port):
+        server = subprocess.Popen(["nsenter", f"--net=/proc/{self.pid(place)}/ns/net", "python3", "-c", SINK, str(port)], stdout=subprocess.PIPE, text=True)
+        self.addCleanup(lambda: (server.kill(), server.wait(), server.stdout.close()))
+        server.stdout.readline()
+
+    def rate(self, place, host, port, seconds=2):
+        """Megabits per second, counted as the limit counts."""
+        count, took = self.at(self.pid(place), "python3", "-c", SEND, host, str(port), str(seconds), timeout=90).stdout.split()
+        return int(count) * 8 / float(took) / 1e6 / PAYLOAD
+
+    def assertRate(self, measured, limit):
+        self.assertLess(abs(measured - limit), 0.05 * limit, f"{measured:.2f} Mbit/s, the limit is {limit}")
+
+    def test_a_container(self):
+        """Each way within 5 %, changed while it runs, counted, and gone with the container."""
+        self.docker("network", "create", "n")
+        self.grua("run", "-d", "--name", "c1", "--network", "n", "--net-rate-in", "20mbit", "--net-rate-out", "10mbit", "busybox", "sleep", "1000")
+        self.container("c2", "--network", "n")
+        config = self.daemon.inspect("c1")["HostConfig"]
+        self.assertEqual((config["NetRateIn"], config["NetRateOut"]), ("20mbit", "10mbit"))
+        self.sink("c1", 80)
+        self.sink("c2", 80)
+        self.sink("outside", 80)
+        self.assertRate(self.rate("c1", self.address("c2", "n"), 80), 10)
+        self.assertRate(self.rate("c1", "198.51.100.2", 80), 10)
+        self.assertRate(self.rate("c2", self.address("c1", "n"), 80), 20)
+        self.assertRate(self.rate("host", self.address("c1", "n"), 80), 20)
+        self.grua("update", "--net-rate-in", "5mbit", "--net-rate-out", "none", "c1")
+        self.assertRate(self.rate("c2", self.address("c1", "n"), 80), 5)
+        self.assertGreater(self.rate("c1", self.address("c2", "n"), 80, 1), 100)
+        sample = json.loads(self.daemon.api("GET", "/containers/c1/stats?stream=0&one-shot=1")[1])["networks"]["eth0"]
+        self.assertEqual(sample["rx_limit"]["bits_per_second"], 5000000)
+        self.assertGreater(sample["rx_limit"]["delayed"], 100)
+        self.assertNotIn("tx_limit", sample)
+
+    def test_it_outlives_gruad(self):
+        self.docker("network", "create", "n")
+        self.docker("run", "-d", "--name", "c1", "--network", "n", "--label", "grua.net-rate-out=10mbit", "busybox", "sleep", "1000")
+        self.daemon.kill()
+        self.daemon.start()
+        self.sink("outside", 80)
+        self.assertRate(self.rate("c1", "198.51.100.2", 80), 10)
+        links = lambda: self.daemon.in_netns("ip", "-o", "link").stdout
+        self.assertIn("ifb", links())
+        self.grua("update", "--net-rate-out", "20mbit", "c1")
+        self.assertRate(self.rate("c1", "198.51.100.2", 80), 20)
+        self.docker("rm", "-f", "c1")
+        for _ in range(50):
+            if "ifb" not in links():
+                break
+            time.sleep(0.1)
+        self.assertNotIn("ifb", links())
+
+    def test_a_network_shares_its_rate(self):
+        """Three containers that send all they can have a third each, and together the whole; one alone has all of it."""
+        self.grua("network", "create", "--net-rate-in", "30mbit", "--net-rate-out", "15mbit", "n")
+        for name in ("c1", "c2", "c3"):
+            self.container(name, "--network", "n")
+            self.sink(name, 80)
+        self.sink("outside", 80)
+
+        def together(way):
+            rates = {}
+            threads = [threading.Thread(target=lambda name=name: rates.update({name: way(name)})) for name in ("c1", "c2", "c3")]
+            for each in threads:
+                each.start()
+            for each in threads:
+                each.join()
+            return list(rates.values())
+
+        out = together(lambda name: self.rate(name, "198.51.100.2", 80, 3))
+        self.assertRate(sum(out), 15)
+        for each in out:
+            self.assertLess(abs(each - 5), 0.75, out)
+        into = together(lambda name: self.rate("host", self.address(name, "n"), 80, 3))
+        self.assertRate(sum(into), 30)
+        for each in into:
+            self.assertLess(abs(each - 10), 1.5, into)
+        self.assertRate(self.rate("c1", "198.51.100.2", 80), 15)
+        self.grua("network", "update", "--net-rate-out", "5mbit", "n")
+        self.assertRate(self.rate("c1", "198.51.100.2", 80), 5)
+        self.daemon.kill()
+        self.daemon.start()
+        self.assertRate(self.rate("c1", "198.51.100.2", 80), 5)
+        # Between containers of the network there is no limit.
+        self.assertGreater(self.rate("c1", self.address("c2", "n"), 80, 1), 100)
+        self.grua("network", "update", "--net-rate-out", "none", "--net-rate-in", "none", "n")
+        self.assertGreater(self.rate("c1", "198.51.100.2", 80, 1), 100)
+        self.docker("rm", "-f", "c1", "c2", "c3")
+        self.docker("network", "rm", "n")
+        self.assertNotIn("ifb", self.daemon.in_netns("ip", "-o", "link").stdout)
+
+    def test_what_is_no_rate(self):
+        for words, text in ((("--net-rate-in", "fast"), "net-rate-in fast: no rate"), (("--net-rate-out", "1k"), "the least is 8kbit"),
+                            (("--net-burst", "1", "--net-rate-in", "1mbit"), "net-burst 1: bytes"),
+                            (("--network", "host", "--net-rate-in", "1mbit"), "no network of its own")):
+            done = self.grua("create", *words, "busybox", check=False)
+            self.assertNotEqual(done.returncode, 0)
+            self.assertIn(text, done.stderr)
+        done = self.grua("network", "create", "--net-rate-in", "fast", "n", check=False)
+        self.assertIn("net-rate-in fast: no rate", done.stderr)
+
+
+class Policies(Host):
+    def asked(self, place, target, port=80, kind="tcp", network="n", family=4):
+        return self.ask(place, kind, self.address(target, network, family), port) != "no"
+
+    def test_who_is_allowed(self):
+        """By container, label, network and port; within a network and across; both families; TCP and UDP."""
+        self.docker("network", "create", "--ipv6", "n")
+        self.docker("network", "create", "--ipv6", "front")
+        self.grua("run", "-d", "--name", "db", "--network", "n", "--network-allow", "container=app,port=80,port=80/udp", "--network-allow", "label=role=admin",
+                  "--network-allow", "network=front,port=81", "busybox", "sleep", "1000")
+        for name, options in (("app", ()), ("other", ()), ("boss", ("--label", "role=admin"))):
+            self.container(name, "--network", "n", *options)
+        self.container("web", "--network", "front")
+        for port in (80, 81):
+            self.serve("db", port)
+        for family in (4, 6):
+            for kind in ("tcp", "udp"):
+                with self.subTest(family=family, kind=kind):
+                    self.assertTrue(self.asked("app", "db", 80, kind, family=family))
+                    self.assertFalse(self.asked("app", "db", 81, kind, family=family))
+                    self.assertFalse(self.asked("other", "db", 80, kind, family=family))
+                    self.assertTrue(self.asked("boss", "db", 81, kind, family=family))
+                    self.assertFalse(self.asked("web", "db", 80, kind, family=family))
+                    self.assertEqual(self.asked("web", "db", 81, kind, family=family), kind == "tcp")
+        # What it asks is answered, and nothing else is let in by that.
+        self.serve("other")
+        for kind in ("tcp", "udp"):
+            self.assertTrue(self.asked("db", "other", 80, kind))
+            self.assertTrue(self.asked("db", "other", 80, kind, family=6))
+        self.assertIn("1 packets received", self.out("exec", "db", "ping", "-c1", "-W2", self.address("other", "n")))
+        self.assertNotIn("1 packets received", self.docker("exec", "other", "ping", "-c1", "-W1", self.address("db", "n"), check=False).stdout)
+        self.assertIn("1 packets received", self.out("exec", "boss", "ping", "-c1", "-W2", self.address("db", "n")))
+        # Who comes later, is renamed or changes is known at once.
+        self.container("late", "--network", "n", "--label", "role=admin")
+        self.assertTrue(self.asked("late", "db"))
+        self.docker("rename", "app", "gone")
+        self.assertFalse(self.asked("gone", "db"))
+        self.docker("rename", "other", "app")
+        self.assertTrue(self.asked("app", "db"))
+        self.grua("update", "--network-allow", "none", "db")
+        self.assertFalse(self.asked("app", "db"))
+        self.daemon.kill()
+        self.daemon.start()
+        self.assertFalse(self.asked("late", "db"))
+        self.daemon.in_netns("nft", "flush", "ruleset")
+        time.sleep(1)
+        self.assertFalse(self.asked("late", "db"))
+        self.grua("update", "--network-allow", "default", "db")
+        self.assertTrue(self.asked("late", "db"))
+
+    def test_a_network_s_policy_and_published_ports(self):
+        self.docker("network", "create", "n", "-o", "grua.network.allow=label=web,port=80")
+        self.container("db", "--network", "n", "-p", "8080:80")
+        self.container("c1", "--network", "n")
+        self.container("c2", "--network", "n", "--label", "web=yes")
+        self.serve("db")
+        self.assertFalse(self.asked("c1", "db"))
+        self.assertTrue(self.asked("c2", "db"))
+        self.assertNotEqual(self.ask("outside", "tcp", "198.51.100.1", 8080), "no")
+        self.assertNotEqual(self.ask("c1", "tcp", "198.51.100.1", 8080), "no")
+        self.grua("network", "update", "--network-allow", "network=n", "n")
+        self.assertTrue(self.asked("c1", "db"))
+        self.grua("network", "update", "--network-allow", "default", "n")
+        self.assertTrue(self.asked("c1", "db"))
+        # A label is for the creation: what an update takes away stays away.
+        self.container("closed", "--network", "n", "--label", "grua.network-allow=none")
+        self.serve("closed")
+        self.assertFalse(self.asked("c1", "closed"))
+        self.grua("update", "--network-allow", "default", "closed")
+        self.assertTrue(self.asked("c1", "closed"))
+        done = self.grua("network", "update", "--network-allow", "network", "n", check=False)
+        self.assertIn('network policy "network": network has no value', done.stderr)
+
+    def test_without_icc(self):
+        """Where containers do not reach each other, a policy opens what it names."""
+        self.docker("network", "create", "-o", "com.docker.network.bridge.enable_icc=false", "n")
+        self.grua("run", "-d", "--name", "db", "--network", "n", "--network-allow", "container=app,port=80,port=80/udp", "busybox", "sleep", "1000")
+        self.container("app", "--network", "n")
+        self.container("other", "--network", "n")
+        self.serve("db")
+        for kind in ("tcp", "udp"):
+            self.assertTrue(self.asked("app", "db", 80, kind))
+            self.assertFalse(self.asked("other", "db", 80, kind))
+        self.serve("app")
+        self.assertFalse(self.asked("db", "app"))
+
+
+class Reach(Host):
+    def test_the_rules_and_trying_agree(self):
+        """Every way that the rules give, and every one that they do not, is tried; the matrix says both."""
+        self.docker("network", "create", "--ipv6", "n")
+        self.docker("network", "create", "-o", "com.docker.network.bridge.enable_icc=false", "apart")
+        self.docker("network", "create", "--internal", "inner")
+        self.container("web", "--network", "n", "-p", "8080:80", "-p", "127.0.0.1:8081:80")
+        self.grua("run", "-d", "--name", "db", "--network", "n", "--network-allow", "container=web,port=80", "--network-allow", "network=apart,port=81", "busybox",
+                  "sleep", "1000")
+        for name, network in (("a1", "apart"), ("a2", "apart"), ("i1", "inner"), ("i2", "inner")):
+            self.container(name, "--network", network)
+        for name in ("web", "db", "a1", "i1"):
+            self.serve(name)
+        self.serve("db", 81)
+        ways = json.loads(self.grua("network", "reach", "--probe", "--all", "--format", "json").stdout)
+        probed = [(way["From"], way["To"], way["Address"], each) for way in ways for each in way.get("Probed", ())]
+        self.assertGreater(len(probed), 20)
+        self.assertEqual([each for each in probed if each[3]["Open"] != each[3]["Expected"]], [])
+        between = {(way["From"], way["To"]): (way["By"], way["Ports"]) for way in ways if way["By"] != "published" and ":" not in way["Address"]}
+        self.assertEqual(between["web", "db"], ("policy", ["80/tcp"]))
+        self.assertEqual(between["a1", "db"], ("policy", ["81/tcp"]))
+        self.assertEqual(between["db", "web"], ("network n", ["all"]))
+        self.assertEqual(between["a1", "a2"], ("", []))
+        self.assertEqual(between["i2", "i1"], ("network inner", ["all"]))
+        self.assertEqual(between["host", "db"], ("network n", ["all"]))
+        self.assertNotIn(("i1", "outside"), between)
+        published = {(way["From"], way["Address"]) for way in ways if way["By"] == "published"}
+        self.assertIn(("outside", "0.0.0.0"), published)
+        self.assertIn(("a1", "0.0.0.0"), published)
+        self.assertNotIn(("i1", "0.0.0.0"), published)
+        shown = self.grua("network", "reach", "db").stdout.split("\n")
+        self.assertEqual(shown[0].split(), ["FROM", "TO", "BY", "ADDRESS", "PORTS"])
+        self.assertTrue(any(line.split()[:3] == ["web", "db", "policy"] for line in shown), shown)
