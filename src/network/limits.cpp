@@ -167,7 +167,14 @@ void Networks::set_limits(const std::string& container_id, const RateLimits& lim
                 links.emplace_back(joined->second.link, state.alias_prefix + container_id + ":" + net.config.id);
         }
     }
-    for (const auto& [link, alias] : links) state.limit_endpoint(link, alias, before, limits);
+    try {
+        for (const auto& [link, alias] : links) state.limit_endpoint(link, alias, before, limits);
+    } catch (...) {
+        // What the kernel did not take does not hold.
+        const std::lock_guard lock(state.mutex);
+        if (const auto identity = state.identities.find(container_id); identity != state.identities.end()) identity->second.limits = before;
+        throw;
+    }
 }
 
 std::vector<LimitedInterface> Networks::limited(const std::string& container_id) {
@@ -221,6 +228,23 @@ Network Networks::update(std::string_view reference, const StringMap& options) {
         }
     }
     const BridgeSettings settings = bridge_settings(config);
+    const RateLimits limits_before = [&] {
+        const std::lock_guard lock(state.mutex);
+        Net& net = state.nets.at(config.id);
+        const RateLimits were = std::exchange(net.bridge.limits, settings.limits);
+        for (Joined& joined : std::views::values(net.joined))
+            if (joined.share == 0) joined.share = net.take_share();
+        return were;
+    }();
+    if (settings.limits != limits_before) {
+        try {
+            state.limit_network(config.id);
+        } catch (...) {
+            const std::lock_guard lock(state.mutex);
+            state.nets.at(config.id).bridge.limits = limits_before;
+            throw;
+        }
+    }
     state.save(config);
     Elements before;
     Elements after;
@@ -231,14 +255,12 @@ Network Networks::update(std::string_view reference, const StringMap& options) {
         net.bridge = settings;
         state.note_policy(config.id, settings.policy.has_value());
         for (Joined& joined : std::views::values(net.joined)) {
-            if (joined.share == 0) joined.share = net.take_share();
             if (joined.link.empty()) continue;
             before.insert(before.end(), joined.elements.begin(), joined.elements.end());
             joined.elements = net.elements_of(joined);
             after.insert(after.end(), joined.elements.begin(), joined.elements.end());
         }
     }
-    state.limit_network(config.id);
     const RuleChange change = change_between(std::move(before), std::move(after));
     state.firewall.change(change.removed, change.added, "network " + config.name);
     state.refresh_policies();

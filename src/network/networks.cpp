@@ -144,6 +144,12 @@ void Networks::State::choose_addresses(Net& net, const std::vector<IpPrefix>& us
         const IpPrefix subnet = configured ? choose_subnet(options.pools, Ip::Family::v6, taken) : choose_unique_local(config.id, taken);
         config.ipam.config.push_back({.subnet = subnet.text()});
     }
+    // Docker's CLI sends them in no order.
+    std::vector<IpamConfig> by_family;
+    for (const bool v6 : {false, true})
+        std::ranges::copy_if(config.ipam.config, std::back_inserter(by_family),
+                             [&](const IpamConfig& each) { return IpPrefix::parse(each.subnet)->address.is_v6() == v6; });
+    config.ipam.config = std::move(by_family);
     for (IpamConfig& each : config.ipam.config) {
         const IpPrefix subnet = *IpPrefix::parse(each.subnet);
         const bool v4 = subnet.address.is_v4();
@@ -315,14 +321,6 @@ void Networks::State::load() {
         const std::string id = config.id;
         try {
             Net net = config.config_only ? Net{.config = std::move(config)} : make_net(std::move(config), {});
-            const auto met = [&](const IpPrefix& one) {
-                const auto meets = [&](const auto& pools) {
-                    return std::ranges::any_of(pools, [&](const auto& p) { return p.subnet().overlaps(one); });
-                };
-                return meets(net.pools4) || meets(net.pools6);
-            };
-            for (const IpPrefix& each : by_host)
-                if (met(each)) log::warn("network {}: its subnet meets {}, which this host uses", name, each.text());
             make_link(net, present);
             note_policy(id, net.bridge.policy.has_value());
             nets.emplace(id, std::move(net));

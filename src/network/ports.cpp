@@ -167,7 +167,7 @@ void HostPorts::forward(const PublishedPort& port, const std::optional<Proxy::Ta
             return;
         }
         Fd listener{::fcntl(held->second.get(), F_DUPFD_CLOEXEC, 0)};
-        if (!listener || ::listen(listener.get(), backlog) != 0) fail_errno("listen");
+        if (!listener || (key.protocol != IPPROTO_UDP && ::listen(listener.get(), backlog) != 0)) fail_errno("listen");
         forwarded_[key] = proxy_.add(std::move(listener), *target);
         const int unused = 0;
         if (::setsockopt(held->second.get(), SOL_SOCKET, SO_DETACH_FILTER, &unused, sizeof unused) != 0 && errno != ENOENT)

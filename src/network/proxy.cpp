@@ -13,6 +13,7 @@
 #include <unistd.h>
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <map>
 #include <mutex>
 #include <thread>
@@ -25,6 +26,11 @@ namespace {
 constexpr std::size_t connection_limit = 4096;  // of all ports; six descriptors each
 constexpr std::size_t piece = std::size_t{64} << 10U;
 constexpr int turns_at_once = 16;  // then it is another connection's turn
+
+constexpr std::size_t session_limit = 4096;  // of all ports; one descriptor each
+constexpr auto session_idle = std::chrono::seconds(90);
+constexpr int sweep_milliseconds = 10'000;
+constexpr std::size_t datagram_limit = 65536;
 
 /// One direction.
 struct Flow {
@@ -77,6 +83,52 @@ Moved move(Flow& flow) {
     return Moved::more;
 }
 
+using Clock = std::chrono::steady_clock;
+
+struct Port {
+    Fd socket;
+    Proxy::Target target;
+    bool datagrams = false;
+    std::map<std::string, std::uint64_t> sessions;  ///< Of datagrams: by the client's address.
+};
+
+/// What comes from one client's address to a port of datagrams, and what is answered.
+struct Session {
+    Fd server;
+    std::uint64_t port = 0;
+    SocketAddress client;
+    std::vector<char> local;  ///< A control message: the address that the client sent to, from which it expects its answer.
+    Clock::time_point used;
+};
+
+/// The control message that makes an answer leave from the address that `got` came to. Empty where it says none.
+std::vector<char> answer_from(msghdr& got) {
+    for (cmsghdr* each = CMSG_FIRSTHDR(&got); each; each = CMSG_NXTHDR(&got, each)) {
+        const bool v4 = each->cmsg_level == IPPROTO_IP && each->cmsg_type == IP_PKTINFO;
+        if (!v4 && (each->cmsg_level != IPPROTO_IPV6 || each->cmsg_type != IPV6_PKTINFO)) continue;
+        std::vector<char> out(v4 ? CMSG_SPACE(sizeof(in_pktinfo)) : CMSG_SPACE(sizeof(in6_pktinfo)));
+        std::copy_n(reinterpret_cast<const char*>(each), each->cmsg_len, out.begin());
+        auto* const copy = reinterpret_cast<cmsghdr*>(out.data());
+        if (v4) {
+            auto* const info = reinterpret_cast<in_pktinfo*>(CMSG_DATA(copy));
+            info->ipi_spec_dst = info->ipi_addr;
+            info->ipi_ifindex = 0;
+        } else if (auto* const info = reinterpret_cast<in6_pktinfo*>(CMSG_DATA(copy)); !IN6_IS_ADDR_LINKLOCAL(&info->ipi6_addr)) {
+            info->ipi6_ifindex = 0;
+        }
+        return out;
+    }
+    return {};
+}
+
+Fd connected_datagrams(const Proxy::Target& target) {
+    Fd out{::socket(target.address.is_v4() ? AF_INET : AF_INET6, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)};
+    if (!out) fail_errno("socket");
+    const SocketAddress address = socket_address(target.address, target.port);
+    if (::connect(out.get(), address.get(), address.size) != 0) fail_errno("connect");
+    return out;
+}
+
 }  // namespace
 
 class Proxy::Loop {
@@ -98,26 +150,32 @@ public:
         const std::lock_guard lock(mutex_);
         const std::uint64_t id = ++last_id_;
         const int fd = listener.get();
-        listeners_.emplace(id, Listener{std::move(listener), target});
+        int type = 0;
+        socklen_t size = sizeof type;
+        if (::getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) != 0) fail_errno("proxy: the kind of a socket");
+        const bool datagrams = type == SOCK_DGRAM;
+        if (datagrams) {
+            const int yes = 1;
+            // One of them is not for its family.
+            ::setsockopt(fd, IPPROTO_IP, IP_PKTINFO, &yes, sizeof yes);
+            ::setsockopt(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, &yes, sizeof yes);
+        }
+        ports_.emplace(id, Port{.socket = std::move(listener), .target = target, .datagrams = datagrams, .sessions = {}});
         watch(fd, EPOLLIN, id);
         return id;
     }
 
     void remove(std::uint64_t id) {
         const std::lock_guard lock(mutex_);
-        const auto found = listeners_.find(id);
-        if (found == listeners_.end()) return;
+        const auto found = ports_.find(id);
+        if (found == ports_.end()) return;
         // Other descriptors of it stay open.
         ::epoll_ctl(poll_.get(), EPOLL_CTL_DEL, found->second.socket.get(), nullptr);
-        listeners_.erase(found);
+        for (const auto& [client, session] : found->second.sessions) sessions_.erase(session);
+        ports_.erase(found);
     }
 
 private:
-    struct Listener {
-        Fd socket;
-        Target target;
-    };
-
     void watch(int fd, std::uint32_t events, std::uint64_t id) {
         epoll_event event{.events = events, .data = {.u64 = id}};
         if (::epoll_ctl(poll_.get(), EPOLL_CTL_ADD, fd, &event) != 0) fail_errno("proxy: epoll_ctl");
@@ -126,13 +184,104 @@ private:
     void run(const std::stop_token& stop) {
         std::array<epoll_event, 64> events{};
         while (!stop.stop_requested()) {
-            const int count = ::epoll_wait(poll_.get(), events.data(), static_cast<int>(events.size()), unfinished_.empty() ? -1 : 0);
+            const int wait = !unfinished_.empty() ? 0 : sweep();
+            const int count = ::epoll_wait(poll_.get(), events.data(), static_cast<int>(events.size()), wait);
             for (const std::uint64_t id : std::exchange(unfinished_, {})) serve(id, 0);
             for (const epoll_event& event : std::span(events).first(static_cast<std::size_t>(std::max(count, 0)))) {
                 if (event.data.u64 == 0) continue;
-                if (!accept(event.data.u64)) serve(event.data.u64, event.events);
+                if (!pass_datagrams(event.data.u64) && !accept(event.data.u64)) serve(event.data.u64, event.events);
             }
         }
+    }
+
+    /// False where `id` is neither a port of datagrams nor a client's session.
+    bool pass_datagrams(std::uint64_t id) {
+        const std::lock_guard lock(mutex_);
+        if (const auto port = ports_.find(id); port != ports_.end() && port->second.datagrams) {
+            for (int turn = 0; turn < turns_at_once; ++turn)
+                if (!ask(port->first, port->second)) break;
+            return true;
+        }
+        const auto session = sessions_.find(id);
+        if (session == sessions_.end()) return false;
+        for (int turn = 0; turn < turns_at_once; ++turn)
+            if (!answer(session->second)) break;
+        return true;
+    }
+
+    /// With `mutex_` held: one datagram of a client. False where there is none.
+    bool ask(std::uint64_t id, Port& port) {
+        SocketAddress client;
+        alignas(cmsghdr) std::array<char, 256> control{};
+        iovec data{.iov_base = datagram_.data(), .iov_len = datagram_.size()};
+        msghdr message{};
+        message.msg_name = &client.storage;
+        message.msg_namelen = sizeof client.storage;
+        message.msg_iov = &data;
+        message.msg_iovlen = 1;
+        message.msg_control = control.data();
+        message.msg_controllen = control.size();
+        const ssize_t size = ::recvmsg(port.socket.get(), &message, MSG_DONTWAIT);
+        if (size < 0) return false;
+        client.size = message.msg_namelen;
+        std::vector<char> local = answer_from(message);
+        // The same client may speak to two addresses of this host.
+        std::string key(reinterpret_cast<const char*>(&client.storage), client.size);
+        key.append(local.begin(), local.end());
+        try {
+            auto known = port.sessions.find(key);
+            if (known == port.sessions.end()) {
+                if (sessions_.size() >= session_limit)
+                    end_session(std::ranges::min_element(sessions_, {}, [](const auto& each) { return each.second.used; }));
+                Fd server = connected_datagrams(port.target);
+                const std::uint64_t session = ++last_id_;
+                watch(server.get(), EPOLLIN, session);
+                sessions_.emplace(session, Session{.server = std::move(server), .port = id, .client = client, .local = local, .used = {}});
+                known = port.sessions.emplace(std::move(key), session).first;
+            }
+            Session& session = sessions_.at(known->second);
+            session.used = Clock::now();
+            // What cannot be sent is lost, as datagrams are.
+            ::send(session.server.get(), datagram_.data(), static_cast<std::size_t>(size), MSG_NOSIGNAL);
+        } catch (const Error& error) {
+            log::debug("proxy to {}: {}", port.target.address.text(), error.what());
+        }
+        return true;
+    }
+
+    /// With `mutex_` held: one datagram for a client. False where there is none.
+    bool answer(Session& session) {
+        const ssize_t size = ::recv(session.server.get(), datagram_.data(), datagram_.size(), MSG_DONTWAIT);
+        if (size < 0) return errno == ECONNREFUSED;  // it was told by ICMP, of one that was sent before
+        session.used = Clock::now();
+        iovec data{.iov_base = datagram_.data(), .iov_len = static_cast<std::size_t>(size)};
+        msghdr message{};
+        message.msg_name = &session.client.storage;
+        message.msg_namelen = session.client.size;
+        message.msg_iov = &data;
+        message.msg_iovlen = 1;
+        message.msg_control = session.local.empty() ? nullptr : session.local.data();
+        message.msg_controllen = session.local.size();
+        ::sendmsg(ports_.at(session.port).socket.get(), &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+        return true;
+    }
+
+    /// With `mutex_` held.
+    std::map<std::uint64_t, Session>::iterator end_session(std::map<std::uint64_t, Session>::iterator session) {
+        std::erase_if(ports_.at(session->second.port).sessions, [&](const auto& each) { return each.second == session->first; });
+        return sessions_.erase(session);
+    }
+
+    /// Ends the sessions that nobody uses; how long the next look may wait.
+    int sweep() {
+        const std::lock_guard lock(mutex_);
+        if (sessions_.empty()) return -1;
+        const auto now = Clock::now();
+        if (now < next_sweep_) return sweep_milliseconds;
+        next_sweep_ = now + std::chrono::milliseconds(sweep_milliseconds);
+        for (auto each = sessions_.begin(); each != sessions_.end();)
+            each = now - each->second.used > session_idle ? end_session(each) : std::next(each);
+        return sweep_milliseconds;
     }
 
     /// False where it is no listener.
@@ -142,8 +291,8 @@ private:
         std::uint64_t connection = 0;
         {
             const std::lock_guard lock(mutex_);
-            const auto found = listeners_.find(id);
-            if (found == listeners_.end()) return false;
+            const auto found = ports_.find(id);
+            if (found == ports_.end()) return false;
             client = Fd{::accept4(found->second.socket.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC)};
             if (!client) return true;
             target = found->second.target;
@@ -219,9 +368,12 @@ private:
     Fd poll_;
     Fd wake_;
     std::mutex mutex_;
-    std::map<std::uint64_t, Listener> listeners_;
+    std::map<std::uint64_t, Port> ports_;
+    std::map<std::uint64_t, Session> sessions_;  ///< Of datagrams.
     std::uint64_t last_id_ = 0;
     // The thread's alone.
+    std::vector<char> datagram_ = std::vector<char>(datagram_limit);
+    Clock::time_point next_sweep_;
     std::map<std::uint64_t, Connection> connections_;
     std::vector<std::uint64_t> unfinished_;
     std::jthread thread_;  // last: it uses all of the above

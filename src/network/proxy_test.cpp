@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include <algorithm>
 #include <set>
 #include <string>
 #include <thread>
@@ -129,6 +130,56 @@ TEST_F(ProxyTest, many_at_once_and_removal) {
     address.sin_port = htons(port);
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     EXPECT_EQ(::connect(late.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), -1);
+}
+
+Fd datagrams(std::uint16_t to) {
+    Fd out{::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)};
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(to);
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    const timeval patience{.tv_sec = 5, .tv_usec = 0};
+    ::setsockopt(out.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    const auto take = to == 0 ? ::bind : ::connect;
+    EXPECT_EQ(take(out.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+    return out;
+}
+
+std::string received(int socket) {
+    std::string out(70000, '\0');
+    const ssize_t size = ::recv(socket, out.data(), out.size(), 0);
+    EXPECT_GE(size, 0);
+    out.resize(static_cast<std::size_t>(std::max<ssize_t>(size, 0)));
+    return out;
+}
+
+TEST_F(ProxyTest, datagrams_go_to_and_fro_for_each_client) {
+    const Fd server = datagrams(0);
+    Fd listener = datagrams(0);
+    const std::uint16_t port = port_of(listener.get());
+    const std::uint64_t id = proxy_.add(std::move(listener), {.address = linux::Ip::v4(INADDR_LOOPBACK), .port = port_of(server.get())});
+    std::vector<Fd> clients;
+    for (int i = 0; i < 20; ++i) clients.push_back(datagrams(port));
+    // Of every size that there is, the empty one too.
+    for (std::size_t i = 0; i < clients.size(); ++i) {
+        const std::string question(i * 3400, static_cast<char>('a' + i));
+        ASSERT_EQ(::send(clients[i].get(), question.data(), question.size(), 0), static_cast<ssize_t>(question.size()));
+        std::string text(70000, '\0');
+        sockaddr_storage from{};
+        socklen_t size = sizeof from;
+        const ssize_t got = ::recvfrom(server.get(), text.data(), text.size(), 0, reinterpret_cast<sockaddr*>(&from), &size);
+        ASSERT_EQ(got, static_cast<ssize_t>(question.size()));
+        text.resize(static_cast<std::size_t>(got));
+        EXPECT_EQ(text, question);
+        text += "!";
+        ASSERT_GT(::sendto(server.get(), text.data(), text.size(), 0, reinterpret_cast<sockaddr*>(&from), size), 0);
+        EXPECT_EQ(received(clients[i].get()), text);
+    }
+    proxy_.remove(id);
+    EXPECT_EQ(::send(clients[0].get(), "x", 1, 0), 1);
+    char byte = 0;
+    EXPECT_EQ(::recv(clients[0].get(), &byte, 1, 0), -1);
+    EXPECT_EQ(errno, ECONNREFUSED);
 }
 
 }  // namespace

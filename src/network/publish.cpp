@@ -111,7 +111,7 @@ Elements Networks::State::port_rules(const std::string& container_id, Published&
         // Nor does the kernel let anything leave the host that comes from ::1.
         const bool is_loopback = !v4 && (each.host_ip.is_unspecified() || each.host_ip.is_loopback());
         const std::string& reached = target.empty() ? other : target;
-        if ((target.empty() || is_loopback) && !reached.empty() && each.host_port != 0 && each.protocol == IPPROTO_TCP)
+        if ((target.empty() || is_loopback) && !reached.empty() && each.host_port != 0 && each.protocol != IPPROTO_SCTP)
             proxied[each] = {.address = *Ip::parse(reached), .port = each.port};
         if (target.empty()) continue;
         const bool any = each.host_ip.is_unspecified();
