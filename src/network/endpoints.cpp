@@ -140,6 +140,8 @@ Networks::State::Work Networks::State::reserve(const std::string& container_id, 
              .index = net.index,
              .mtu = net.mtu,
              .has_ipv6 = net.config.has_ipv6()};
+    for (const std::string& text : request.link_local_ips)
+        if (!Ip::parse(text)) fail(ErrorKind::invalid_argument, "invalid link-local IP address: {}", text);
     const auto wanted4 = parse_ip(request.ip, Ip::Family::v4);
     const auto wanted6 = parse_ip(request.ipv6, Ip::Family::v6);
     std::optional<Ip> ip;
@@ -179,7 +181,6 @@ Networks::State::Work Networks::State::reserve(const std::string& container_id, 
     }
     for (const std::string& text : request.link_local_ips) {
         const auto address = Ip::parse(text);
-        if (!address) fail(ErrorKind::invalid_argument, "invalid link-local IP address: {}", text);
         out.addresses.push_back(*address);
         out.prefixes.push_back({*address, address->is_v4() ? 16U : 64U});
     }
@@ -354,17 +355,24 @@ void Networks::State::end_joined(const std::string& container_id, Net& net, Cloc
     if (dying.size() == 1) ::eventfd_write(wake.get(), 1);
 }
 
-void Networks::State::undo(const std::string& container_id, std::vector<Work>& works) {
-    const std::lock_guard lock(mutex);
-    for (Work& work : works) {
+/// With `mutex` held: how far they have come, so that their end takes all of it away.
+void Networks::State::note_works(const std::string& container_id, const std::vector<Work>& works) {
+    for (const Work& work : works) {
         const auto net = nets.find(work.network_id);
         if (net == nets.end()) continue;
-        if (const auto joined = net->second.joined.find(container_id); joined != net->second.joined.end()) {
-            joined->second.link = work.link;
-            joined->second.elements = work.elements;
-        }
-        end_joined(container_id, net->second, {});
+        const auto joined = net->second.joined.find(container_id);
+        if (joined == net->second.joined.end()) continue;
+        joined->second.endpoint = work.endpoint;
+        joined->second.link = work.link;
+        joined->second.elements = work.elements;
     }
+}
+
+void Networks::State::undo(const std::string& container_id, const std::vector<Work>& works) {
+    const std::lock_guard lock(mutex);
+    note_works(container_id, works);
+    for (const Work& work : works)
+        if (const auto net = nets.find(work.network_id); net != nets.end()) end_joined(container_id, net->second, {});
 }
 
 Sandbox Networks::State::attach(const SandboxRequest& request) {
@@ -429,12 +437,7 @@ Sandbox Networks::State::attach(const SandboxRequest& request) {
         set_routes(out.endpoints, inside);
         {
             const std::lock_guard lock(mutex);
-            for (const Work& work : works) {
-                Joined& joined = nets.at(work.network_id).joined.at(container_id);
-                joined.endpoint = work.endpoint;
-                joined.link = work.link;
-                joined.elements = work.elements;
-            }
+            note_works(container_id, works);
         }
         update_names(container_id, out.netns.get());
         out.ports = publish(container_id, request.ports);
@@ -444,8 +447,11 @@ Sandbox Networks::State::attach(const SandboxRequest& request) {
         refresh_policies();
         return out;
     } catch (...) {
+        {
+            const std::lock_guard lock(mutex);
+            note_works(container_id, works);
+        }
         release(container_id);
-        undo(container_id, works);
         throw;
     }
 }

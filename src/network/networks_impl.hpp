@@ -139,7 +139,8 @@ struct Networks::State {
     RateLimits note_link(Work& work, const std::string& container_id);
     void wire(Work& work, const std::string& container_id, int netns, linux::Netlink& inside, const ReadySandbox* ready);
     void set_routes(const std::vector<Endpoint>& endpoints, linux::Netlink& inside);
-    void undo(const std::string& container_id, std::vector<Work>& works);
+    void note_works(const std::string& container_id, const std::vector<Work>& works);
+    void undo(const std::string& container_id, const std::vector<Work>& works);
     void end_joined(const std::string& container_id, Net& net, Clock::duration delay);
 
     // publish.cpp

@@ -1,6 +1,6 @@
 """Two clients that load, pull, run, tag, commit, remove, prune and collect at random, against a model of who uses what.
 
-GRUA_SOAK_SECONDS (60) says for how long, GRUA_SOAK_SEED what they do. Each client knows its own names and containers; what removes
+GRUA_SOAK_SECONDS (120) says for how long, GRUA_SOAK_SEED what they do. Each client knows its own names and containers; what removes
 globally (prune -a, gc) may take names of images without a container from both, and nothing else.
 """
 
@@ -18,7 +18,7 @@ import unittest
 
 from harness import BIN, DOCKER, ENV, Daemon, busybox_image, run, wait_until
 
-SECONDS = float(os.environ.get("GRUA_SOAK_SECONDS", "60"))
+SECONDS = float(os.environ.get("GRUA_SOAK_SECONDS", "120"))
 SEED = int(os.environ.get("GRUA_SOAK_SEED", str(random.SystemRandom().randrange(1 << 32))))
 IMAGES = 5
 

@@ -5,6 +5,7 @@ import subprocess
 import threading
 import time
 
+from harness import wait_until
 from networks_test import Host, run
 
 # Sends for some seconds; prints the bytes that the other end took.
@@ -71,6 +72,13 @@ class Limits(Host):
         self.assertEqual(sample["rx_limit"]["bits_per_second"], 5000000)
         self.assertGreater(sample["rx_limit"]["delayed"], 100)
         self.assertNotIn("tx_limit", sample)
+
+    def test_a_start_that_fails_leaves_no_link(self):
+        self.docker("network", "create", "n")
+        wrong = "name=n,driver-opt=com.docker.network.endpoint.sysctls=net.ipv4.conf.IFNAME.nothing=1"
+        refused = self.grua("run", "-d", "--name", "c2", "--network", wrong, "--net-rate-out", "10mbit", "busybox", "sleep", "1000", check=False)
+        self.assertIn("endpoint sysctl", refused.stderr)
+        wait_until("its links are gone", lambda: "ifb" not in self.daemon.in_netns("ip", "-o", "link").stdout, 10)
 
     def test_it_outlives_gruad(self):
         self.docker("network", "create", "n")
