@@ -115,9 +115,9 @@ std::string Engine::Impl::reserve_name(const std::string& asked, const std::stri
 
 namespace {
 
-std::optional<network::Network> find_network(const network::Networks& networks, const std::string& reference) {
+std::optional<network::NetworkConfig> find_network(const network::Networks& networks, const std::string& reference) {
     try {
-        return networks.find(reference);
+        return networks.find_config(reference);
     } catch (const Error&) {
         return std::nullopt;  // The container's start says that it is not there.
     }

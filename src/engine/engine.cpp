@@ -85,6 +85,7 @@ ContainerPtr Engine::Impl::get_container(std::string_view reference) const {
 
 void Engine::Impl::add(const ContainerPtr& container) {
     containers.insert_or_assign(container->id(), container);
+    for (const auto& [alias, target] : container->record->links) linked_from[target].insert(container->id());
     publish(*container);
 }
 

@@ -154,7 +154,7 @@ public:
     LinkedHosts linked_hosts(const ContainerRecord& record) const;
     asio::awaitable<void> tell_linked(std::string id);
     asio::awaitable<void> rewrite_network_files(ContainerPtr container, bool with_resolver);
-    void emit_network(const network::Network& network, std::string action, const std::string& container_id = {});
+    void emit_network(const network::NetworkConfig& network, std::string action, const std::string& container_id = {});
 
     // recover.cpp
     asio::awaitable<void> recover();
@@ -182,6 +182,7 @@ public:
 
     std::map<std::string, ContainerPtr, std::less<>> containers;  ///< By ID.
     std::map<std::string, std::string, std::less<>> names;        ///< Name to ID; also of containers being made.
+    std::map<std::string, std::set<std::string>> linked_from;     ///< Containers with links of the default bridge, by where these lead.
     std::unordered_map<std::string, ExecPtr> execs;
     std::deque<std::pair<Condition::Clock::time_point, std::string>> finished_execs;  ///< The oldest first.
     bool closing = false;

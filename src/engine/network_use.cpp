@@ -90,10 +90,12 @@ LinkedHosts Engine::Impl::linked_hosts(const ContainerRecord& record) const {
 
 /// One that others have a link to has another address now.
 asio::awaitable<void> Engine::Impl::tell_linked(std::string id) {
+    const auto others = linked_from.find(id);
+    if (others == linked_from.end()) co_return;
     std::vector<ContainerPtr> all;
-    for (const auto& [other, container] : containers) {
-        const bool is_linked = std::ranges::any_of(container->record->links, [&](const auto& each) { return each.second == id; });
-        if (is_linked && is_running(container->record->state.status)) all.push_back(container);
+    for (const std::string& other : others->second) {
+        const auto found = containers.find(other);
+        if (found != containers.end() && is_running(found->second->record->state.status)) all.push_back(found->second);
     }
     for (const ContainerPtr& each : all) co_await rewrite_network_files(each, false);
 }
@@ -113,7 +115,7 @@ asio::awaitable<void> Engine::Impl::rewrite_network_files(ContainerPtr container
     co_await offload(pool, std::move(write));
 }
 
-void Engine::Impl::emit_network(const network::Network& network, std::string action, const std::string& container_id) {
+void Engine::Impl::emit_network(const network::NetworkConfig& network, std::string action, const std::string& container_id) {
     StringMap attributes{{"name", network.name}, {"type", network.driver}};
     if (!container_id.empty()) attributes.emplace("container", container_id);
     events.publish({.type = "network", .action = std::move(action), .id = network.id, .attributes = std::move(attributes)});
@@ -127,7 +129,7 @@ asio::awaitable<network::Network> Engine::Impl::create_network(network::NetworkC
 }
 
 asio::awaitable<void> Engine::Impl::remove_network(std::string reference) {
-    const network::Network network = rooms.networks.find(reference);
+    const network::NetworkConfig network = rooms.networks.find_config(reference);
     auto work = [this, id = network.id] {
         rooms.networks.remove(id);
         return true;
@@ -187,9 +189,9 @@ asio::awaitable<void> Engine::Impl::connect_network(std::string reference, std::
         fail(ErrorKind::invalid_argument,
              "container cannot be connected to multiple networks with one of the networks in private (none) mode");
     const bool runs = is_running(record.state.status);
-    std::optional<network::Network> found;
+    std::optional<network::NetworkConfig> found;
     try {
-        found = rooms.networks.find(network);
+        found = rooms.networks.find_config(network);
     } catch (const Error&) {
         if (runs) throw;
     }
@@ -245,9 +247,9 @@ asio::awaitable<void> Engine::Impl::disconnect_network(std::string reference, st
     const Lane::Turn turn = co_await container->lane.take();
     if (container->gone) fail(ErrorKind::not_found, "No such container: {}", reference);
     const ContainerRecord& record = *container->record;
-    std::optional<network::Network> found;
+    std::optional<network::NetworkConfig> found;
     try {
-        found = rooms.networks.find(network);
+        found = rooms.networks.find_config(network);
     } catch (const Error&) {
         if (!force && is_running(record.state.status)) throw;
     }

@@ -108,7 +108,7 @@ bool has_sandbox(const ContainerRecord& record) {
     return !network.empty() && network != "host" && network != "none";
 }
 
-void check_endpoint(const std::string& network, const EndpointSettings& settings, const std::optional<network::Network>& found) {
+void check_endpoint(const std::string& network, const EndpointSettings& settings, const std::optional<network::NetworkConfig>& found) {
     StringList errors;
     const EndpointIpamConfig asked = settings.ipam_config.value_or(EndpointIpamConfig{});
     if (!is_user_defined(network)) {

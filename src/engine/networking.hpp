@@ -23,7 +23,7 @@ std::string network_of_mode(const std::string& mode);
 bool has_sandbox(const ContainerRecord& record);
 
 /// What clients of the API may not ask an endpoint for. Throws Error(invalid_argument) that lists it.
-void check_endpoint(const std::string& network, const EndpointSettings& settings, const std::optional<network::Network>& found);
+void check_endpoint(const std::string& network, const EndpointSettings& settings, const std::optional<network::NetworkConfig>& found);
 /// "name", "name:alias", or as inspect shows it, "/name:/self/alias". Throws Error(invalid_argument).
 struct ContainerLink {
     std::string name, alias;

@@ -244,7 +244,7 @@ asio::awaitable<void> Engine::Impl::recover() {
         const auto container = std::make_shared<Container>(loop, std::move(each.record));
         container->layers = std::move(each.layers);
         names.insert_or_assign(container->record->name, id);
-        containers.insert_or_assign(id, container);
+        add(container);
         recover_container(container, std::move(found), to_start);
         if (container->cleaning && !traces.empty() && traces.back() == id) traces.pop_back();  // after_exit() does it.
     }

@@ -90,6 +90,12 @@ asio::awaitable<void> Engine::Impl::remove_held(ContainerPtr container, bool wit
     container->gone = true;
     rooms.images.touch(container->record->image_id, container->record->state.finished_at);
     containers.erase(id);
+    for (const auto& [alias, target] : container->record->links) {
+        const auto others = linked_from.find(target);
+        if (others == linked_from.end()) continue;
+        others->second.erase(id);
+        if (others->second.empty()) linked_from.erase(others);
+    }
     names.erase(container->record->name);
     publish(*container);
     for (const auto& name : volumes)

@@ -106,7 +106,7 @@ Ready prepare(const Options& options, const Rooms& rooms, const HostFacts& host,
         marked.sandbox_id = random_id();
         out.networking = std::make_shared<const ContainerRecord>(marked);
     } else if (const auto shared = marked.networks.find(mode); shared != marked.networks.end()) {
-        shared->second.network_id = rooms.networks.find(mode).id;
+        shared->second.network_id = rooms.networks.find_config(mode).id;
         shared->second.endpoint_id = random_id();
         marked.sandbox_id = random_id();
         out.networking = std::make_shared<const ContainerRecord>(marked);

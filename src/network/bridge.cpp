@@ -3,6 +3,7 @@
 #include "base/files.hpp"
 #include "base/log.hpp"
 #include "base/text.hpp"
+#include "linux/sysctls.hpp"
 #include "network/container_files.hpp"
 
 #include <linux/rtnetlink.h>
@@ -89,7 +90,7 @@ Bridge ensure_bridge(Netlink& netlink, const Present& present, const BridgeReque
     }
     // An adopted bridge may have IPv6 that others use.
     if (bridge.ours || request.ipv6) set_ipv6(request.name, request.ipv6);
-    if (request.route_localnet) write_value(fmt::format("/proc/sys/net/ipv4/conf/{}/route_localnet", request.name), "1");
+    if (request.route_localnet) linux::Sysctls().write(fmt::format("net/ipv4/conf/{}/route_localnet", request.name), "1");
 
     NetlinkBatch batch;
     std::vector<IpPrefix> there;
@@ -129,11 +130,12 @@ void ensure_forwarding(Ip::Family family) {
 }
 
 void set_ipv6(const std::string& link, bool on) {
-    const std::string directory = "/proc/sys/net/ipv6/conf/" + link;
-    if (::access(directory.c_str(), F_OK) != 0) return;
-    write_value(directory + "/accept_ra", "0");
-    if (on) write_value(directory + "/accept_dad", "0");
-    write_value(directory + "/disable_ipv6", on ? "0" : "1");
+    const linux::Sysctls kernel;
+    const std::string directory = "net/ipv6/conf/" + link;
+    if (!kernel.has(directory)) return;
+    kernel.write(directory + "/accept_ra", "0");
+    if (on) kernel.write(directory + "/accept_dad", "0");
+    kernel.write(directory + "/disable_ipv6", on ? "0" : "1");
 }
 
 }  // namespace grua::network

@@ -3,6 +3,7 @@
 #include "base/id.hpp"
 #include "base/log.hpp"
 #include "linux/netns.hpp"
+#include "linux/sysctls.hpp"
 #include "network/networks_impl.hpp"
 
 #include <fcntl.h>
@@ -24,6 +25,7 @@ namespace {
 
 // A namespace is taken apart by the kernel about 40 ms after its last process; this long nobody is asked about it.
 constexpr auto reap_delay = std::chrono::seconds(1);
+constexpr std::size_t crowd = 32;  // Containers on a network from which on the next ones' sandboxes join its bridge ahead.
 
 void check_interface_name(const std::string& name) {
     const auto allowed = [](char c) { return c > ' ' && c != '/' && c != ':' && c < 127; };
@@ -45,7 +47,7 @@ std::pair<std::string, std::string> interface_sysctl(const std::string& text, co
              "'ipv6' or 'mpls'",
              text);
     }
-    return {fmt::format("/proc/sys/net/{}/{}/{}/{}", parts[1], parts[2], interface, parts[4]), text.substr(equals + 1)};
+    return {fmt::format("net/{}/{}/{}/{}", parts[1], parts[2], interface, parts[4]), text.substr(equals + 1)};
 }
 
 /// br_netfilter is there and hands bridged packets to the rules.
@@ -110,6 +112,7 @@ struct Networks::State::Work {
     int index = 0;
     unsigned mtu = 0;
     bool has_ipv6 = false;
+    bool is_crowded = false;
     std::uint16_t share = 0;
     std::string link;
     Elements elements;
@@ -139,7 +142,8 @@ Networks::State::Work Networks::State::reserve(const std::string& container_id, 
              .child = net.child,
              .index = net.index,
              .mtu = net.mtu,
-             .has_ipv6 = net.config.has_ipv6()};
+             .has_ipv6 = net.config.has_ipv6(),
+             .is_crowded = net.joined.size() >= crowd};
     for (const std::string& text : request.link_local_ips)
         if (!Ip::parse(text)) fail(ErrorKind::invalid_argument, "invalid link-local IP address: {}", text);
     const auto wanted4 = parse_ip(request.ip, Ip::Family::v4);
@@ -244,10 +248,7 @@ void Networks::State::wire(Work& work, const std::string& container_id, int netn
     const std::string& name = work.endpoint.interface;
     const std::string alias = alias_prefix + container_id + ":" + work.network_id;
     linux::NetlinkBatch outside;
-    if (work.driver == "bridge") {
-        // "veth…", as DHCP clients and network managers are told to leave alone; whose it is its alias says.
-        work.link = ready ? ready->link : "veth" + random_hex(5);
-        if (!ready) outside.create_veth({.name = work.link, .peer_name = name, .peer_netns = netns, .mtu = work.mtu});
+    const auto join_bridge = [&] {
         // The host's end is a port first, so that the container's first packet finds its way.
         linux::LinkChange port{.master = work.index, .alias = alias};
         if (ready && ready->mtu != work.mtu) port.mtu = work.mtu;
@@ -255,6 +256,12 @@ void Networks::State::wire(Work& work, const std::string& container_id, int netn
         // Where br_netfilter translates on the bridge, a container's way to its own published port leaves by the port it came by.
         if (bridges_translate()) outside.change_link(work.link, {.hairpin = true});
         if (!ready) outside.change_link(work.link, {.up = true});
+    };
+    if (work.driver == "bridge") {
+        // "veth…", as DHCP clients and network managers are told to leave alone; whose it is its alias says.
+        work.link = ready ? ready->link : "veth" + random_hex(5);
+        if (!ready) outside.create_veth({.name = work.link, .peer_name = name, .peer_netns = netns, .mtu = work.mtu});
+        join_bridge();
     } else {
         const std::lock_guard lock(mutex);
         check_limitable(container_id, nets.at(work.network_id));
@@ -267,12 +274,19 @@ void Networks::State::wire(Work& work, const std::string& container_id, int netn
                               .mtu = work.mtu,
                               .mac = work.driver == "macvlan" ? std::optional(work.mac) : std::nullopt});
     }
-    try {
-        const std::lock_guard lock(netlink_mutex);
-        netlink.run(outside);
-    } catch (const Error& error) {
-        if (error.os_error() != EXFULL) throw;
-        fail(ErrorKind::unavailable, "network {} is full: a Linux bridge takes 1,023 links", work.endpoint.network);
+    for (bool again = false;; again = true) {
+        try {
+            const std::lock_guard lock(netlink_mutex);
+            netlink.run(outside);
+            break;
+        } catch (const Error& error) {
+            if (error.os_error() != EXFULL) throw;
+            // Sandboxes that wait for a container may hold ports of it.
+            if (again || !sandboxes->leave(work.index))
+                fail(ErrorKind::unavailable, "network {} is full: a Linux bridge takes 1,023 links", work.endpoint.network);
+            outside = {};
+            join_bridge();
+        }
     }
     if (!work.link.empty()) {
         if (!ready) set_ipv6(work.link, false);
@@ -305,7 +319,8 @@ void Networks::State::wire(Work& work, const std::string& container_id, int netn
         if (ready && name != "eth0") inside.run(std::exchange(setup, {}));
         const linux::NetnsVisit visit(netns);
         set_ipv6(name, work.has_ipv6);
-        for (const auto& [path, value] : work.sysctls) while_doing("endpoint sysctl", [&] { write_value(path, value); });
+        const linux::Sysctls kernel;
+        for (const auto& [path, value] : work.sysctls) while_doing("endpoint sysctl", [&] { kernel.write(path, value); });
     }
     if (work.driver != "bridge") inside.run(std::exchange(setup, {}));
     for (const IpPrefix& each : work.prefixes) {
@@ -413,7 +428,7 @@ Sandbox Networks::State::attach(const SandboxRequest& request) {
         std::optional<ReadySandbox> ready;
         std::optional<linux::Netlink> own;
         if (!works.empty() && works.front().driver == "bridge") {
-            ready = sandboxes->take();
+            ready = sandboxes->take({.bridge = works.front().index, .mtu = works.front().mtu, .is_crowded = works.front().is_crowded});
             out.netns = std::move(ready->netns);
         } else {
             const linux::NetnsVisit visit{linux::NetnsVisit::New{}};

@@ -535,6 +535,7 @@ void Networks::remove(std::string_view reference) {
         throw;
     }
     state.firewall.change(net.elements, {}, "network " + net.config.name);
+    if (net.is_bridge() && !net.ours) state.sandboxes->leave(net.index);
     linux::NetlinkBatch remove;
     if (net.ours && !link.empty()) remove.delete_link(link);
     if (!net.ours && net.bridge.limits.in.bits != 0) remove.remove_queue(net.index);
@@ -558,6 +559,11 @@ std::vector<Network> Networks::list() const {
 Network Networks::find(std::string_view reference) const {
     const std::lock_guard lock(state_->mutex);
     return state_->described(state_->find_net(reference));
+}
+
+NetworkConfig Networks::find_config(std::string_view reference) const {
+    const std::lock_guard lock(state_->mutex);
+    return state_->find_net(reference).config;
 }
 
 std::string Networks::gateway() const {

@@ -170,6 +170,8 @@ public:
     std::vector<Network> list() const;
     /// By name, ID or unique prefix of the ID. Throws Error(not_found) "network x not found", invalid_argument where a prefix is ambiguous.
     Network find(std::string_view reference) const;
+    /// The same without its containers, which costs nothing where there are a thousand.
+    NetworkConfig find_config(std::string_view reference) const;
 
     // --- containers -------------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@
 #include "base/id.hpp"
 #include "base/text.hpp"
 #include "linux/netlink.hpp"
+#include "linux/netns.hpp"
 #include "linux/nftables.hpp"
 #include "network/rules.hpp"
 #include "store/database.hpp"
@@ -337,6 +338,50 @@ TEST_F(NetworksTest, NothingIsLeftAfterRelease) {
     EXPECT_TRUE(soon([&] { return netlink_->links().size() == 1; }));
     EXPECT_EQ(linux::rule_count(table_name("gruatest")), 0U);
     EXPECT_EQ(open_descriptors(), descriptors);
+}
+
+TEST_F(NetworksTest, TheNextSandboxesJoinACrowdedBridgeAhead) {
+    constexpr std::size_t most_ports = 1023;
+    Options given = options();
+    given.ready_sandboxes = 2;
+    given.most_ready_sandboxes = 2;
+    given.bip = "10.99.0.1/16";
+    Daemon networks(given, *database_);
+    const std::string other = networks.create({.name = "other", .ipam = {.config = {{.subnet = "10.98.0.0/24"}}}}).id;
+    const int bridge = netlink_->link("gruatest")->index;
+    const auto waiting_ports = [&] {
+        return std::ranges::count_if(veths(*netlink_), [&](const Link& link) { return link.master == bridge && link.alias.empty(); });
+    };
+    std::vector<Attached> all;
+    for (int i = 0; i < 32; ++i) all.push_back(networks.attach(fmt::format("c{}", i)));
+    EXPECT_EQ(waiting_ports(), 0);
+    all.push_back(networks.attach("crowded"));
+    all.push_back(networks.attach("more"));
+    EXPECT_TRUE(soon([&] { return waiting_ports() == 2; }));
+
+    // Those are no obstacle for another network.
+    all.push_back(networks.attach("elsewhere", {.network = "other"}));
+    const auto links = veths(*netlink_);
+    const auto elsewhere = std::ranges::find(links, fmt::format("grua:gruatest:elsewhere:{}", other), &Link::alias);
+    ASSERT_NE(elsewhere, links.end());
+    EXPECT_EQ(elsewhere->master, netlink_->link("br-" + other.substr(0, 12))->index);
+    all.push_back(networks.attach("again"));
+    EXPECT_TRUE(soon([&] { return waiting_ports() > 0; }));
+
+    // Nor for who joins this one when it is full.
+    const auto ports = [&] { return static_cast<std::size_t>(std::ranges::count(netlink_->links(), bridge, &Link::master)); };
+    linux::NetlinkBatch fill;
+    const Fd here = linux::NetnsVisit::current();
+    for (std::size_t i = ports(); i < most_ports; ++i) {
+        const std::string name = fmt::format("fill{}", i);
+        fill.create_veth({.name = name, .peer_name = name + "p", .peer_netns = here.get(), .mtu = 1500});
+        fill.change_link(name, {.master = bridge});
+    }
+    netlink_->run(fill);
+    ASSERT_EQ(ports(), most_ports);
+    networks.connect("elsewhere", all[34].netns.get(), {.network = "bridge"});
+    EXPECT_EQ(waiting_ports(), 0);
+    EXPECT_EQ(networks.find("bridge").containers.size(), 36U);
 }
 
 TEST_F(NetworksTest, AKilledDaemonLeavesWhatRunsAndTheNextFindsIt) {

@@ -1,8 +1,8 @@
 // Published ports: what the host's ports lead to, by the firewall, by the guarded way behind the host's input rules, or by the proxy.
 #include "base/error.hpp"
-#include "base/files.hpp"
 #include "base/log.hpp"
 #include "linux/netns.hpp"
+#include "linux/sysctls.hpp"
 #include "network/networks_impl.hpp"
 
 #include <netinet/in.h>
@@ -60,7 +60,7 @@ void Networks::State::prepare_guard() {
         netlink.run(up);
         // Clients' addresses come in here; loose, so that a strict setting for all links does not drop them, for which the
         // link must have an address.
-        write_value(fmt::format("/proc/sys/net/ipv4/conf/{}/rp_filter", in), "2");
+        linux::Sysctls().write(fmt::format("net/ipv4/conf/{}/rp_filter", in), "2");
         const int in_index = netlink.link(in)->index;
         const IpPrefix address = *IpPrefix::parse("169.254.86.84/32");
         linux::NetlinkBatch route;

@@ -295,9 +295,15 @@ void Resolver::Loop::remove_names(const std::string& container_id, const std::st
     const std::lock_guard lock(mutex_);
     const auto zone = zones_.find(network_id);
     if (zone == zones_.end()) return;
-    std::erase_if(zone->second.containers, [&](const auto& each) { return each.second == container_id; });
-    zone->second.endpoints.erase(container_id);
-    if (zone->second.endpoints.empty()) zones_.erase(zone);
+    auto& [name, endpoints, containers, turn] = zone->second;
+    const auto endpoint = endpoints.find(container_id);
+    if (endpoint == endpoints.end()) return;
+    for (const std::string& each : endpoint->second.names) {
+        auto [at, end] = containers.equal_range(to_lower(each));
+        while (at != end) at = at->second == container_id ? containers.erase(at) : std::next(at);
+    }
+    endpoints.erase(endpoint);
+    if (endpoints.empty()) zones_.erase(zone);
 }
 
 void Resolver::Loop::set_names(const std::string& container_id, NamedEndpoint endpoint) {

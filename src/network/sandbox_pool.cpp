@@ -34,8 +34,9 @@ SandboxPool::~SandboxPool() {
     thread_.join();
 }
 
-ReadySandbox SandboxPool::take() {
+ReadySandbox SandboxPool::take(const Destination& destination) {
     std::unique_lock lock(mutex_);
+    next_bridge_ = destination.is_crowded && destination.mtu == options_.mtu ? destination.bridge : 0;
     last_take_ = Clock::now();
     if (ready_.empty()) {
         if (options_.ready > 0) want_ = std::min(std::max(options_.most, options_.ready), want_ * 2);
@@ -49,10 +50,27 @@ ReadySandbox SandboxPool::take() {
             fail(ErrorKind::unavailable, "network: shutting down");
         }
     }
-    ReadySandbox sandbox = std::move(ready_.front());
-    ready_.pop_front();
+    auto best = std::ranges::find(ready_, destination.bridge, &ReadySandbox::bridge);
+    if (best == ready_.end()) best = std::ranges::find(ready_, 0, &ReadySandbox::bridge);
+    if (best == ready_.end()) best = ready_.begin();
+    ReadySandbox sandbox = std::move(*best);
+    ready_.erase(best);
     changed_.notify_all();
     return sandbox;
+}
+
+bool SandboxPool::leave(int bridge) {
+    const std::lock_guard lock(mutex_);
+    if (next_bridge_ == bridge) next_bridge_ = 0;
+    linux::NetlinkBatch batch;
+    for (ReadySandbox& each : ready_) {
+        if (each.bridge != bridge) continue;
+        batch.change_link(each.link, {.master = 0});
+        each.bridge = 0;
+    }
+    if (batch.empty()) return false;
+    linux::Netlink().run(batch);
+    return true;
 }
 
 bool SandboxPool::wanted(Clock::time_point now) const {
@@ -93,9 +111,10 @@ void SandboxPool::refill(const std::stop_token& stop) {
             }
             continue;
         }
+        const int bridge = next_bridge_;
         lock.unlock();
         try {
-            ReadySandbox made = make();
+            ReadySandbox made = make(bridge);
             lock.lock();
             ready_.push_back(std::move(made));
         } catch (const Error& error) {
@@ -112,7 +131,7 @@ void SandboxPool::refill(const std::stop_token& stop) {
     changed_.notify_all();
 }
 
-ReadySandbox SandboxPool::make() {
+ReadySandbox SandboxPool::make(int bridge) {
     ReadySandbox sandbox = [&] {
         const linux::NetnsVisit visit{linux::NetnsVisit::New{}};
         // "veth…", as DHCP clients and network managers are told to leave alone; whose it is its alias says.
@@ -136,6 +155,16 @@ ReadySandbox SandboxPool::make() {
     linux::NetlinkBatch up;
     up.change_link(sandbox.link, {.up = true});
     host_.run(up);
+    if (bridge == 0) return sandbox;
+    try {
+        linux::NetlinkBatch join;
+        join.change_link(sandbox.link, {.master = bridge});
+        host_.run(join);
+        sandbox.bridge = bridge;
+    } catch (const Error& error) {
+        // The bridge is full, or gone: it joins another.
+        log::debug("make a network sandbox ahead: {}", error.what());
+    }
     return sandbox;
 }
 

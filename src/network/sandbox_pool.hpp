@@ -25,6 +25,14 @@ struct ReadySandbox {
     linux::Netlink inside;  ///< Speaks in that namespace.
     int eth0 = 0;           ///< Index of its eth0.
     unsigned mtu = 0;
+    int bridge = 0;  ///< That the host's end is a port of already; 0: of none.
+};
+
+/// Where a sandbox is needed.
+struct Destination {
+    int bridge = 0;
+    unsigned mtu = 0;
+    bool is_crowded = false;  ///< It has many ports: the kernel walks all of them for one more, so the next ones join it ahead, too.
 };
 
 struct SandboxPoolOptions {
@@ -42,7 +50,10 @@ public:
     ~SandboxPool();
 
     /// From the pool, or a fresh one as soon as it is made. Throws what making it threw, or unavailable at the end.
-    ReadySandbox take();
+    ReadySandbox take(const Destination& destination);
+
+    /// Those that are ports of the bridge already leave it; whether there were any.
+    bool leave(int bridge);
 
 private:
     using Clock = std::chrono::steady_clock;
@@ -50,7 +61,7 @@ private:
     void refill(const std::stop_token& stop);
     bool wanted(Clock::time_point now) const;
     void shrink(std::unique_lock<std::mutex>& lock);
-    ReadySandbox make();
+    ReadySandbox make(int bridge);
 
     SandboxPoolOptions options_;
     linux::Netlink host_;
@@ -63,6 +74,7 @@ private:
     std::size_t failures_ = 0;
     std::optional<Error> failure_;
     bool ended_ = false;
+    int next_bridge_ = 0;  ///< That the next ones join ahead.
     Clock::time_point last_take_{};
     std::jthread thread_;
 };

@@ -5,6 +5,7 @@
 #include "base/text.hpp"
 #include "linux/mounts.hpp"
 #include "linux/process.hpp"
+#include "linux/sysctls.hpp"
 #include "runtime/convert.hpp"
 #include "runtime/plan.hpp"
 #include "runtime/rlimits.hpp"
@@ -78,8 +79,8 @@ void set_sysctls(const Plan& plan, Progress& progress) {
             write_value(fmt::format("/proc/self/fd/{}/proc/sys/{}", progress.root->fd(), sysctl_path(name)), value);
         return;
     }
-    const Fd proc = linux::make_filesystem("proc", "proc", {}, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
-    write_sysctls(plan.linux->sysctl, proc.get());
+    const linux::Sysctls kernel;
+    for (const auto& [name, value] : plan.linux->sysctl) kernel.write(sysctl_path(name), value);
 }
 
 void runtime_hooks(const Plan& plan, Progress& progress) {

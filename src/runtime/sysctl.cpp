@@ -1,14 +1,8 @@
 #include "runtime/sysctl.hpp"
 
 #include "base/error.hpp"
-#include "base/fd.hpp"
-#include "base/files.hpp"
-#include "linux/mounts.hpp"
 
-#include <fcntl.h>
-#include <linux/openat2.h>
 #include <sched.h>
-#include <sys/syscall.h>
 #include <algorithm>
 #include <array>
 
@@ -51,20 +45,6 @@ std::string sysctl_path(std::string_view name) {
 
 void check_sysctls(const std::map<std::string, std::string>& sysctls, std::uint64_t own) {
     for (const auto& [name, value] : sysctls) check_one(name, sysctl_path(name), own);
-}
-
-void write_sysctls(const std::map<std::string, std::string>& sysctls, int proc) {
-    if (linux::filesystem_type(proc) != linux::proc_magic) fail(ErrorKind::system, "the private proc mount is not proc");
-    for (const auto& [name, value] : sysctls) {
-        const std::string path = "sys/" + sysctl_path(name);
-        open_how how{};
-        how.flags = O_WRONLY | O_CLOEXEC;
-        how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV;
-        const Fd fd{static_cast<int>(::syscall(SYS_openat2, proc, path.c_str(), &how, sizeof how))};
-        if (!fd && errno == ENOENT) fail(ErrorKind::invalid_argument, "sysctl {:?}: this kernel does not have it", name);
-        if (!fd) fail_errno("open sysctl {}", name);
-        if (::write(fd.get(), value.data(), value.size()) < 0) fail_errno("write {:?} to sysctl {}", value, name);
-    }
 }
 
 }  // namespace grua::runtime

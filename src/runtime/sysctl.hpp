@@ -17,8 +17,4 @@ std::string sysctl_path(std::string_view name);
 /// `own` are the CLONE_NEW* flags of the namespaces that are the container's own.
 void check_sysctls(const std::map<std::string, std::string>& sysctls, std::uint64_t own);
 
-/// Writes them through a private mount of proc, which no container can have put anything over (CVE-2025-52881).
-/// Called in the container's namespaces; `proc` is a detached proc mount.
-void write_sysctls(const std::map<std::string, std::string>& sysctls, int proc);
-
 }  // namespace grua::runtime
