@@ -15,14 +15,14 @@ namespace {
 
 constexpr std::size_t least_id = 12;  // Characters of a container's ID that name it.
 
+}  // namespace
+
 std::vector<Ip> addresses_of(const Joined& joined) {
     std::vector<Ip> out;
     for (const std::string* text : {&joined.endpoint.ip, &joined.endpoint.ipv6})
         if (const auto address = Ip::parse(*text)) out.push_back(*address);
     return out;
 }
-
-}  // namespace
 
 /// With `mutex` held.
 const Policy* Networks::State::policy_of(const Net& net, const std::string& container_id) const {
@@ -84,26 +84,27 @@ void Networks::State::note_policy(const std::string& id, bool has_one) {
     }
 }
 
-/// After containers have come, gone, or changed, and before one that has come runs.
-void Networks::State::refresh_policies() {
+/// After containers have come, gone, or changed, and before one that has come runs: `change`, and with it in one transaction what the
+/// policies say now. No moment is without either.
+void Networks::State::change_rules(RuleChange change, std::string_view doing) {
     const std::lock_guard one_at_a_time(policy_mutex);
-    Elements removed;
-    Elements added;
     {
         const std::lock_guard lock(mutex);
-        if (with_policy.empty() && policy_elements.empty()) return;
-        std::set<linux::NftElement> now;
-        for (const Net& net : std::views::values(nets)) {
-            if (!net.is_bridge()) continue;
-            for (const std::string& container_id : std::views::keys(net.joined)) add_policy(net, container_id, now);
+        if (!with_policy.empty() || !policy_elements.empty()) {
+            std::set<linux::NftElement> now;
+            for (const Net& net : std::views::values(nets)) {
+                if (!net.is_bridge()) continue;
+                for (const std::string& container_id : std::views::keys(net.joined)) add_policy(net, container_id, now);
+            }
+            std::ranges::set_difference(policy_elements, now, std::back_inserter(change.removed));
+            std::ranges::set_difference(now, policy_elements, std::back_inserter(change.added));
+            policy_elements = std::move(now);
         }
-        if (now == policy_elements) return;
-        std::ranges::set_difference(policy_elements, now, std::back_inserter(removed));
-        std::ranges::set_difference(now, policy_elements, std::back_inserter(added));
-        policy_elements = std::move(now);
     }
-    firewall.change(removed, added, "network policies");
+    if (!change.removed.empty() || !change.added.empty()) firewall.change(change.removed, change.added, doing);
 }
+
+void Networks::State::refresh_policies() { change_rules({}, "network policies"); }
 
 void Networks::set_policy(const std::string& container_id, const std::optional<Policy>& policy) {
     State& state = *state_;

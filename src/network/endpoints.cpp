@@ -456,10 +456,10 @@ Sandbox Networks::State::attach(const SandboxRequest& request) {
         }
         update_names(container_id, out.netns.get());
         out.ports = publish(container_id, request.ports);
-        const RuleChange of_ports = change_of_ports(container_id);
-        elements.insert(elements.end(), of_ports.added.begin(), of_ports.added.end());
-        firewall.change({}, elements, "container " + container_id.substr(0, 12));
-        refresh_policies();
+        RuleChange change = change_of_ports(container_id);
+        change.added.insert(change.added.end(), elements.begin(), elements.end());
+        change_rules(std::move(change), "container " + container_id.substr(0, 12));
+        forget_udp(out.ports);
         return out;
     } catch (...) {
         {
@@ -498,8 +498,7 @@ Endpoint Networks::State::connect(const std::string& container_id, int netns, co
         }
         RuleChange change = change_of_ports(container_id);
         change.added.insert(change.added.end(), work.elements.begin(), work.elements.end());
-        firewall.change(change.removed, change.added, "container " + container_id.substr(0, 12));
-        refresh_policies();
+        change_rules(std::move(change), "container " + container_id.substr(0, 12));
         set_routes(all, inside);
         update_names(container_id, netns);
         return work.endpoint;
@@ -541,22 +540,30 @@ void Networks::State::disconnect(const std::string& container_id, int netns, std
         const std::lock_guard lock(mutex);
         if (const auto net = nets.find(network_id); net != nets.end()) end_joined(container_id, net->second, {});
     }
-    const RuleChange change = change_of_ports(container_id);
-    firewall.change(change.removed, change.added, "container " + container_id.substr(0, 12));
-    refresh_policies();
+    RuleChange change = change_of_ports(container_id);
+    const bool have_moved = !change.removed.empty();
+    change_rules(std::move(change), "container " + container_id.substr(0, 12));
+    if (have_moved) forget_udp(ports_of(container_id));
     resolver.remove_names(container_id, network_id);
     update_names(container_id, netns);
 }
 
 void Networks::State::release(const std::string& container_id) {
     Published had;
+    bool had_udp = false;
+    std::vector<Ip> addresses;
     std::vector<std::string> named_on;
     {
         const std::lock_guard lock(mutex);
         if (auto found = published.extract(container_id)) had = std::move(found.mapped());
         const auto identity = identities.extract(container_id);
+        had_udp = !identity.empty() && identity.mapped().had_udp;
         note_policy(container_id, false);
         for (Net& net : std::views::values(nets)) {
+            if (const auto joined = net.joined.find(container_id); had_udp && joined != net.joined.end()) {
+                const auto more = addresses_of(joined->second);
+                addresses.insert(addresses.end(), more.begin(), more.end());
+            }
             if (!identity.empty() && identity.mapped().is_served && net.joined.contains(container_id)) named_on.push_back(net.config.id);
             end_joined(container_id, net, reap_delay);
         }
@@ -564,9 +571,9 @@ void Networks::State::release(const std::string& container_id) {
     if (!named_on.empty()) resolver.end(container_id);
     for (const std::string& each : named_on) resolver.remove_names(container_id, each);
     // Another container may take the ports at once.
-    if (!had.elements.empty()) firewall.change(had.elements, {}, "container " + container_id.substr(0, 12));
+    change_rules({.removed = std::move(had.elements), .added = {}}, "container " + container_id.substr(0, 12));
     for (const PublishedPort& each : had.ports) host_ports.release(each);
-    refresh_policies();
+    if (had_udp) forget_udp(had.ports, addresses);
 }
 
 }  // namespace grua::network

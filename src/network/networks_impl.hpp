@@ -34,6 +34,8 @@ struct Joined {
     std::uint16_t share = 0;  ///< Of the network's rate, where that is limited.
 };
 
+std::vector<linux::Ip> addresses_of(const Joined& joined);
+
 /// The order of a container's endpoints: by priority, those that lead out by both families, then by the networks' names. The
 /// first has the default route and the published ports, and its names are asked first.
 bool comes_first(const Endpoint& one, const Endpoint& other);
@@ -49,6 +51,7 @@ struct Identity {
     std::optional<Policy> policy;
     std::shared_ptr<Fd> netns;  ///< Its network namespace while it has one.
     bool is_served = false;
+    bool had_udp = false;  ///< Ports that it has or gave away: flows lead to it until it ends.
 };
 Identity identity_of(const SandboxRequest& request);
 std::shared_ptr<Fd> duplicate(const Fd& from);
@@ -86,6 +89,8 @@ struct SharedRate {
     RateLimits limits;
     std::uint16_t share = 0;
 };
+
+bool has_udp(const std::vector<PublishedPort>& ports);
 
 /// What takes a firewall from one state to another.
 struct RuleChange {
@@ -150,6 +155,8 @@ struct Networks::State {
     Elements port_rules(const std::string& container_id, Published& of_container);
     RuleChange change_of_ports(const std::string& container_id);
     std::vector<PublishedPort> publish(const std::string& container_id, const std::vector<PortRequest>& requests);
+    std::vector<PublishedPort> ports_of(const std::string& container_id) const;
+    void forget_udp(const std::vector<PublishedPort>& ports, const std::vector<linux::Ip>& ended = {});
     std::vector<linux::Ip> host_addresses(const PortRequest& request, const BridgeSettings& settings, const Endpoint& endpoint) const;
 
     // limits.cpp
@@ -164,6 +171,7 @@ struct Networks::State {
     bool is_peer(const AllowedPeer& peer, const std::string& container_id) const;
     void add_policy(const Net& net, const std::string& container_id, std::set<linux::NftElement>& out) const;
     void note_policy(const std::string& id, bool has_one);
+    void change_rules(RuleChange change, std::string_view doing);
     void refresh_policies();
 
     // reach.cpp

@@ -1,6 +1,7 @@
 // Published ports: what the host's ports lead to, by the firewall, by the guarded way behind the host's input rules, or by the proxy.
 #include "base/error.hpp"
 #include "base/log.hpp"
+#include "linux/netlink_conntrack.hpp"
 #include "linux/netns.hpp"
 #include "linux/sysctls.hpp"
 #include "network/networks_impl.hpp"
@@ -145,6 +146,40 @@ RuleChange Networks::State::change_of_ports(const std::string& container_id) {
     return change_between(std::move(before), found->second.elements);
 }
 
+std::vector<PublishedPort> Networks::State::ports_of(const std::string& container_id) const {
+    const std::lock_guard lock(mutex);
+    const auto found = published.find(container_id);
+    return found == published.end() ? std::vector<PublishedPort>{} : found->second.ports;
+}
+
+bool has_udp(const std::vector<PublishedPort>& ports) { return std::ranges::count(ports, IPPROTO_UDP, &PublishedPort::protocol) != 0; }
+
+/// After the rules of `ports` have changed, or a container with the addresses `ended` has gone: the kernel leads a flow of datagrams where
+/// it led the first one, for as long as its client goes on. From now on they go where the rules say.
+void Networks::State::forget_udp(const std::vector<PublishedPort>& ports, const std::vector<Ip>& ended) {
+    std::multimap<std::uint16_t, Ip> changed;
+    for (const PublishedPort& each : ports)
+        if (each.protocol == IPPROTO_UDP && each.host_port != 0) changed.emplace(each.host_port, each.host_ip);
+    if (changed.empty() && ended.empty()) return;
+    const auto is_meant = [&](const linux::Flow& flow) {
+        if (std::ranges::count(ended, flow.answered_by) != 0) return true;
+        const auto [first, last] = changed.equal_range(flow.destination_port);
+        return std::any_of(first, last, [&](const auto& each) {
+            return each.second.family == flow.destination.family && (each.second.is_unspecified() || each.second == flow.destination);
+        });
+    };
+    for (const Ip::Family family : {Ip::Family::v4, Ip::Family::v6}) {
+        const auto is_of = [&](const Ip& ip) { return ip.family == family; };
+        if (std::ranges::none_of(ended, is_of) && std::ranges::none_of(changed, is_of, &std::pair<const std::uint16_t, Ip>::second))
+            continue;
+        try {
+            linux::forget_flows(family, IPPROTO_UDP, is_meant);
+        } catch (const Error& error) {
+            log::warn("published ports: {}", error.what());
+        }
+    }
+}
+
 /// Takes the host's ports for the container, which has joined its networks.
 std::vector<PublishedPort> Networks::State::publish(const std::string& container_id, const std::vector<PortRequest>& requests) {
     if (requests.empty()) return {};
@@ -185,6 +220,8 @@ std::vector<PublishedPort> Networks::State::publish(const std::string& container
         const std::lock_guard lock(mutex);
         auto& all = published[container_id].ports;
         all.insert(all.end(), out.begin(), out.end());
+        if (const auto identity = identities.find(container_id); identity != identities.end() && has_udp(out))
+            identity->second.had_udp = true;
         guarded = std::ranges::any_of(out, [&](const PublishedPort& each) { return is_guarded(container_id, each); });
     }
     if (guarded) prepare_guard();
@@ -201,7 +238,7 @@ std::vector<PublishedPort> Networks::change_ports(const std::string& container_i
                                                   const std::vector<PortRequest>& added) {
     State& state = *state_;
     if (!added.empty() && !can_publish(container_id)) fail(ErrorKind::invalid_argument, "{}", no_network_to_publish);
-    state.publish(container_id, added);
+    std::vector<PublishedPort> changed = state.publish(container_id, added);
     std::vector<PublishedPort> left;
     std::vector<PublishedPort> gone;
     {
@@ -214,6 +251,8 @@ std::vector<PublishedPort> Networks::change_ports(const std::string& container_i
     const auto change = state.change_of_ports(container_id);
     state.firewall.change(change.removed, change.added, "container " + container_id.substr(0, 12));
     for (const PublishedPort& each : gone) state.host_ports.release(each);
+    changed.insert(changed.end(), gone.begin(), gone.end());
+    state.forget_udp(changed);
     return left;
 }
 
@@ -233,6 +272,8 @@ std::vector<PublishedPort> Networks::move_ports(const std::string& from, const s
         target.elements.insert(target.elements.end(), moved.mapped().elements.begin(), moved.mapped().elements.end());
         target.proxied.merge(moved.mapped().proxied);
         now = target.ports;
+        if (const auto identity = state.identities.find(to); identity != state.identities.end() && has_udp(now))
+            identity->second.had_udp = true;
     }
     const auto change = state.change_of_ports(to);
     state.firewall.change(change.removed, change.added, "container " + to.substr(0, 12));

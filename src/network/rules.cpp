@@ -139,7 +139,8 @@ constexpr std::string_view inet_table = R"(
     }
 )";
 
-// What a container sends has its own addresses, and nobody is a router but the host. Ports of networks without
+// What a container sends has its own addresses, and nobody is a router but the host. Whoever receives a frame with the tag of VLAN 0, or
+// several tags, takes it as one without: what is in it would not be looked at here (CVE-2021-27853). Ports of networks without
 // communication between containers are "closed": only what is published passes, which is bridged where br_netfilter
 // translates the destination on the way, and marked then. A "restricted" address takes what its container's policy allows, and answers to
 // what it asked itself: many kernels track no connections on a bridge, so the sets "replies" and "pings" remember what was asked.
@@ -224,6 +225,9 @@ constexpr std::string_view bridge_table = R"(
         meta priority set iifname map @shares
         iifname != @ports accept
         iifname . ether saddr != @macs drop
+        ether type 8021ad drop
+        vlan id 0 drop
+        vlan type { 8021q, 8021ad } drop
         ether type arp jump arp_sender
         ip saddr != 0.0.0.0 iifname . ip saddr != @addresses4 drop
         ether type ip6 jump ip6_sender

@@ -101,6 +101,7 @@ void Networks::State::recover(std::vector<Attachment> live) {
             guarded = guarded || std::ranges::any_of(
                                      each.ports, [&](const PublishedPort& port) { return is_guarded(each.request.container_id, port); });
             if (!each.ports.empty()) published[each.request.container_id].ports = each.ports;
+            identities[each.request.container_id].had_udp = has_udp(each.ports);
             for (const PublishedPort& port : each.ports) host_ports.restore(port);
         }
         for (const auto& [owner, link] : links) {

@@ -76,6 +76,62 @@ for family, host in ((socket.AF_INET, '0.0.0.0'), (socket.AF_INET6, '::')):
     for server in (tcp, udp): threading.Thread(target=server, args=(family, host)).start()
 """
 
+# One UDP socket: sends with each line that comes and prints who answers.
+FLOW = """
+import socket, sys
+s = socket.socket(socket.AF_INET6 if ':' in sys.argv[1] else socket.AF_INET, socket.SOCK_DGRAM)
+s.settimeout(1)
+s.connect((sys.argv[1], int(sys.argv[2])))
+for line in sys.stdin:
+    try:
+        s.send(b'x')
+        print(s.recv(100).decode(), flush=True)
+    except OSError:
+        print('no', flush=True)
+"""
+# Answers each datagram with its own name.
+NAMED = """
+import socket, sys
+s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+s.bind(('::', 80))
+print('up', flush=True)
+while True: s.sendto(sys.argv[1].encode(), s.recvfrom(100)[1])
+"""
+
+# Sends the frames that are given in hexadecimal by an interface.
+FRAMES = """
+import socket, sys
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+s.bind((sys.argv[1], 0))
+for frame in sys.argv[2:]: s.send(bytes.fromhex(frame))
+"""
+
+
+def mac_bytes(text):
+    return bytes.fromhex(text.replace(":", ""))
+
+
+def arp(operation, sender, target):
+    """Sender and target are pairs of MAC and address."""
+    both = b"".join(mac_bytes(mac) + ipaddress.ip_address(address).packed for mac, address in (sender, target))
+    return b"\x00\x01\x08\x00\x06\x04" + operation.to_bytes(2, "big") + both
+
+
+def neighbour_advert(source, target, mac, to):
+    """An IPv6 packet: `mac` says that it is `target`, and that it overrides what was known."""
+    source, target, to = (ipaddress.ip_address(each).packed for each in (source, target, to))
+    body = b"\x88\x00\x00\x00\x60\x00\x00\x00" + target + b"\x02\x01" + mac_bytes(mac)
+    return ipv6(source, to, body)
+
+
+def ipv6(source, to, icmp):
+    words = source + to + len(icmp).to_bytes(4, "big") + b"\x00\x00\x00\x3a" + icmp
+    total = sum(int.from_bytes(words[i:i + 2], "big") for i in range(0, len(words), 2))
+    while total >> 16:
+        total = (total & 0xffff) + (total >> 16)
+    icmp = icmp[:2] + (0xffff - total).to_bytes(2, "big") + icmp[4:]
+    return b"\x60\x00\x00\x00" + len(icmp).to_bytes(2, "big") + b"\x3a\xff" + source + to + icmp
+
 
 class Host(Case):
     """The host has an uplink to an outside host: 198.51.100.1 and .2, fd00:99::1 and ::2."""
@@ -300,6 +356,59 @@ class Networks(Host):
             self.at(self.pid("c1"), "python3", "-c", spoof, source, self.address("c2", "n"))
         self.assertEqual(server.stdout.readline().strip(), own)
 
+    def test_cve_2021_27853_and_arp_and_nd_spoofing(self):
+        """Nobody takes the gateway's or a neighbour's address: not by ARP, not by neighbour discovery, not with another MAC, and not behind
+        the tags that filters overlook (CVE-2021-27853: VLAN 0, one or several)."""
+        self.docker("network", "create", "--ipv6", "--subnet", "10.99.24.0/24", "--subnet", "fd00:99:24::/64", "n")
+        for name in ("bad", "victim", "other"):
+            self.container(name, "--network", "n")
+        place = self.pid("victim")
+        field = lambda name, what: self.out("inspect", "--format", f'{{{{(index .NetworkSettings.Networks "n").{what}}}}}', name)
+        mac = {name: field(name, "MacAddress") for name in ("bad", "victim", "other")}
+        v4 = {name: field(name, "IPAddress") for name in ("bad", "victim", "other")} | {"gateway": "10.99.24.1"}
+        v6 = {name: field(name, "GlobalIPv6Address") for name in ("bad", "victim", "other")} | {"gateway": "fd00:99:24::1"}
+
+        def known():
+            """What the victim believes, without who lies, after it has spoken to all."""
+            out = {}
+            for words in self.at(place, "ip", "neigh", "show", "dev", "eth0").stdout.splitlines():
+                words = words.split()
+                if "lladdr" in words and words[0] not in (v4["bad"], v6["bad"]) and not words[0].startswith("fe80"):
+                    out[words[0]] = words[words.index("lladdr") + 1]
+            return out
+
+        for name in ("other", "gateway"):
+            for target in (v4[name], v6[name]):
+                self.ask("victim", "udp", target, 9)
+        before = known()
+        self.assertEqual(set(before), {v4["other"], v4["gateway"], v6["other"], v6["gateway"]})
+
+        def send(*bodies, tags=b"", source=mac["bad"]):
+            frames = []
+            for kind, body in bodies:
+                frames.append((mac_bytes(mac["victim"]) + mac_bytes(source) + tags + kind + body).hex())
+            self.at(self.pid("bad"), "python3", "-c", FRAMES, "eth0", *frames)
+
+        arp_type, ipv6_type = b"\x08\x06", b"\x86\xdd"
+        lies = []
+        for name in ("other", "gateway"):
+            to = (mac["victim"], v4["victim"])
+            lies += [(arp_type, arp(operation, (mac["bad"], v4[name]), to)) for operation in (1, 2)]
+            lies += [(ipv6_type, neighbour_advert(v6["bad"], v6[name], mac["bad"], v6["victim"])),
+                     (ipv6_type, neighbour_advert(v6[name], v6[name], mac["bad"], v6["victim"]))]
+        vlan0, service0 = b"\x81\x00\x00\x00", b"\x88\xa8\x00\x00"
+        for tags in (b"", vlan0, vlan0 * 2, service0, service0 + vlan0, vlan0 + service0):
+            send(*lies, tags=tags)
+            self.assertEqual(known(), before, tags.hex())
+        # A frame with the MAC of another would lead that one's traffic here.
+        send((arp_type, arp(1, (mac["other"], v4["other"]), (mac["victim"], v4["victim"]))), source=mac["other"])
+        self.serve("other")
+        self.assertNotEqual(self.ask("victim", "tcp", v4["other"], 80), "no")
+        # What is true goes through: the test would see a lie.
+        self.at(place, "ip", "neigh", "flush", "dev", "eth0")
+        send((arp_type, arp(1, (mac["bad"], v4["bad"]), (mac["victim"], v4["victim"]))))
+        self.assertIn(mac["bad"], self.at(place, "ip", "neigh", "show", v4["bad"]).stdout)
+
     # --- ports ------------------------------------------------------------------------------------------------
 
     def test_a_port_from_everywhere(self):
@@ -409,6 +518,51 @@ class Networks(Host):
             self.assertGreater(done, 100)
         self.assertIn("8090", self.out("port", "c1"))
         self.assertEqual(self.out("port", "c2"), "")
+
+    def test_udp_flows_follow_their_port(self):
+        """A client that goes on with one socket, as DNS servers, syslog and QUIC do, is not led to who had the port before."""
+        self.docker("network", "create", "--ipv6", "n")
+
+        def answers(name):
+            server = subprocess.Popen(["nsenter", f"--net=/proc/{self.pid(name)}/ns/net", "python3", "-c", NAMED, name], stdout=subprocess.PIPE)
+            self.addCleanup(lambda: (server.kill(), server.wait(), server.stdout.close()))
+            server.stdout.readline()
+
+        def client(place, host):
+            out = subprocess.Popen(["nsenter", f"--net=/proc/{self.pid(place)}/ns/net", "python3", "-c", FLOW, host, "8095"],
+                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+            self.addCleanup(lambda: (out.kill(), out.wait(), out.stdin.close(), out.stdout.close()))
+            return out
+
+        def said(to):
+            to.stdin.write("\n")
+            return to.stdout.readline().strip()
+
+        clients = [client("outside", "198.51.100.1"), client("outside", "fd00:99::1"), client("host", "198.51.100.1")]
+        all_hear = lambda name: self.assertEqual([said(each) for each in clients], [name] * len(clients))
+        all_hear("no")
+        self.container("c1", "--network", "n", "-p", "8095:80/udp")
+        answers("c1")
+        all_hear("c1")
+        # Removed, and another one has the port.
+        self.docker("rm", "-f", "c1")
+        self.container("c2", "--network", "n", "-p", "8095:80/udp")
+        answers("c2")
+        all_hear("c2")
+        # Taken away while it runs.
+        self.container("c3", "--network", "n")
+        answers("c3")
+        self.grua("update", "--publish-rm", "80/udp", "c2")
+        all_hear("no")
+        self.grua("update", "--publish-add", "8095:80/udp", "c3")
+        all_hear("c3")
+        # Handed over: who speaks to it goes on, until it ends.
+        self.grua("update", "--publish-from", "c3", "c2")
+        all_hear("c3")
+        clients.append(client("outside", "198.51.100.1"))
+        self.assertEqual(said(clients[-1]), "c2")
+        self.docker("rm", "-f", "c3")
+        all_hear("c2")
 
     def test_nothing_is_left(self):
         wait_until("the tests before have ended", lambda: '"veth' not in self.daemon.in_netns("nft", "list", "ruleset").stdout)
