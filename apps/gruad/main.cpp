@@ -116,6 +116,19 @@ network::Options network_options(const gruad::Options& options) {
     network::Options out;
     out.bridge = options.bridge;
     out.bip = options.bip;
+    out.fixed_cidr = options.fixed_cidr;
+    out.default_gateway = options.default_gateway;
+    out.ipv6 = options.ipv6;
+    out.bip6 = options.bip6;
+    out.fixed_cidr6 = options.fixed_cidr6;
+    out.default_gateway6 = options.default_gateway6;
+    for (const std::string& each : options.default_network_options) {
+        const auto driver = each.find('=');
+        const auto value = driver == std::string::npos ? driver : each.find('=', driver + 1);
+        if (value == std::string::npos)
+            fail(ErrorKind::invalid_argument, "--default-network-opt {}: DRIVER=OPTION=VALUE is expected", each);
+        out.network_options[each.substr(0, driver)][each.substr(driver + 1, value - driver - 1)] = each.substr(value + 1);
+    }
     out.mtu = static_cast<unsigned>(options.mtu);
     out.ip_forward = options.ip_forward;
     out.ip_masq = options.ip_masq;
@@ -129,6 +142,7 @@ network::Options network_options(const gruad::Options& options) {
         if (!policy) fail(ErrorKind::invalid_argument, "--publish-policy {}: docker or host-input", options.publish_policy);
         out.publish_policy = *policy;
     }
+    if (!options.host_dns.empty()) out.host_dns = network::parse_host_dns(options.host_dns);
     for (const std::string& each : options.default_address_pools) out.pools.push_back(network::parse_default_pool(each));
     return out;
 }
@@ -195,6 +209,7 @@ int run(const std::vector<std::string>& arguments) {
     addresses.reserve(options.hosts.size() + 1);
     for (const std::string& host : options.hosts) addresses.push_back(api::parse_address(host));
     if (addresses.empty()) addresses.push_back(api::parse_address("unix:///run/grua/grua.sock"));
+    const network::Options of_networks = network_options(options);
     if (options.validate) {
         std::puts("configuration OK");
         return 0;
@@ -227,7 +242,7 @@ int run(const std::vector<std::string>& arguments) {
     layers::LayerStore layers{options.data_root + "/layers", database, *layer_format};
     images::ImageStore images{database, content, layers};
     volumes::Volumes volumes{options.data_root + "/volumes"};
-    network::Networks networks{network_options(options), database};
+    network::Networks networks{of_networks, database};
     registry::Client registry{registry_options(options)};
     registry::SignaturePolicy signatures{registry_options(options).config_directory + "/signatures.toml"};
 

@@ -29,6 +29,7 @@ struct Option {
 
 const std::array table = {
     Option{"bip", 0, "bip", &Options::bip, "IPv4 address and prefix of the default bridge"},
+    Option{"bip6", 0, "bip6", &Options::bip6, "IPv6 address and prefix of the default bridge"},
     Option{"bridge", 'b', "bridge", &Options::bridge, "Kernel name of the default bridge"},
     Option{"cgroup-parent", 0, "cgroup-parent", &Options::cgroup_parent, "Parent cgroup of all containers"},
     Option{"config-file", 0, "", &Options::config_file, "Configuration file"},
@@ -36,15 +37,24 @@ const std::array table = {
     Option{"debug", 'D', "debug", &Options::debug, "Log what happens in detail"},
     Option{"default-address-pool", 0, "default-address-pools", &Options::default_address_pools,
            "Subnets for networks that ask for none: base=10.99.0.0/16,size=24"},
+    Option{"default-gateway", 0, "default-gateway", &Options::default_gateway,
+           "Where the default route of its containers leads, instead of the bridge"},
+    Option{"default-gateway-v6", 0, "default-gateway-v6", &Options::default_gateway6, "The same for IPv6"},
+    Option{"default-network-opt", 0, "default-network-opts", &Options::default_network_options,
+           "Option of networks that do not say it: bridge=com.docker.network.driver.mtu=1400"},
     Option{"default-shm-size", 0, "default-shm-size", &Options::default_shm_size, "Size of /dev/shm"},
     Option{"default-ulimit", 0, "default-ulimits", &Options::default_ulimits, "Resource limits of containers that set none"},
     Option{"dns", 0, "dns", &Options::dns, "Name server of containers"},
     Option{"dns-opt", 0, "dns-opts", &Options::dns_options, "Resolver option of containers"},
     Option{"dns-search", 0, "dns-search", &Options::dns_search, "Search domain of containers"},
     Option{"exec-root", 0, "exec-root", &Options::exec_root, "Root folder of what goes with the host"},
+    Option{"fixed-cidr", 0, "fixed-cidr", &Options::fixed_cidr, "IPv4 addresses for containers of the default bridge, as 10.99.0.128/25"},
+    Option{"fixed-cidr-v6", 0, "fixed-cidr-v6", &Options::fixed_cidr6, "IPv6 addresses for containers of the default bridge"},
     Option{"group", 'G', "group", &Options::group, "Group of the unix socket"},
     Option{"help", 0, "", &Options::help, "Print this"},
     Option{"host", 'H', "hosts", &Options::hosts, "Address to listen on: unix:///path or tcp://127.0.0.1:port"},
+    Option{"host-dns", 0, "host-dns", &Options::host_dns,
+           "Address, as 127.0.0.153:53, where programs of the host are told the names of containers"},
     Option{"http-proxy", 0, "http-proxy", &Options::http_proxy, "Proxy for registries over HTTP"},
     Option{"https-proxy", 0, "https-proxy", &Options::https_proxy, "Proxy for registries over HTTPS"},
     Option{"icc", 0, "icc", &Options::icc, "Containers of the default bridge reach each other"},
@@ -55,6 +65,7 @@ const std::array table = {
     Option{"ip", 0, "ip", &Options::ip, "Address on which ports are published that name none"},
     Option{"ip-forward", 0, "ip-forward", &Options::ip_forward, "Switch IP forwarding on"},
     Option{"ip-masq", 0, "ip-masq", &Options::ip_masq, "Masquerade what leaves the default bridge"},
+    Option{"ipv6", 0, "ipv6", &Options::ipv6, "IPv6 on the default bridge"},
     Option{"label", 0, "labels", &Options::labels, "Label of this daemon, key=value"},
     Option{"layer-format", 0, "layer-format", &Options::layer_format,
            "How layers are stored that come: tree (folders) or erofs (a file each, which the kernel mounts)"},
@@ -76,7 +87,6 @@ const std::array table = {
 constexpr auto unbuilt = std::to_array<std::string_view>({"add-runtime",
                                                           "allow-direct-routing",
                                                           "authorization-plugin",
-                                                          "bip6",
                                                           "bridge-accept-fwmark",
                                                           "cdi-spec-dir",
                                                           "containerd",
@@ -86,23 +96,17 @@ constexpr auto unbuilt = std::to_array<std::string_view>({"add-runtime",
                                                           "cpu-rt-runtime",
                                                           "cri-containerd",
                                                           "default-cgroupns-mode",
-                                                          "default-gateway",
-                                                          "default-gateway-v6",
                                                           "default-ipc-mode",
-                                                          "default-network-opt",
                                                           "default-runtime",
                                                           "default-stop-timeout",
                                                           "exec-opt",
                                                           "experimental",
                                                           "feature",
                                                           "firewall-backend",
-                                                          "fixed-cidr",
-                                                          "fixed-cidr-v6",
                                                           "host-gateway-ip",
                                                           "ip-forward-no-drop",
                                                           "ip6tables",
                                                           "iptables",
-                                                          "ipv6",
                                                           "live-restore",
                                                           "log-driver",
                                                           "log-opt",
@@ -133,8 +137,8 @@ constexpr auto unbuilt = std::to_array<std::string_view>({"add-runtime",
 
 /// dockerd's other keys where they are not the flag's name.
 constexpr auto unbuilt_keys =
-    std::to_array<std::string_view>({"authorization-plugins", "builder", "cdi-spec-dirs", "default-network-opts", "exec-opts", "features",
-                                     "host-gateway-ips", "log-opts", "node-generic-resources", "runtimes", "storage-opts"});
+    std::to_array<std::string_view>({"authorization-plugins", "builder", "cdi-spec-dirs", "exec-opts", "features", "host-gateway-ips",
+                                     "log-opts", "node-generic-resources", "runtimes", "storage-opts"});
 
 [[noreturn]] void refuse(std::string text) { throw Error(ErrorKind::invalid_argument, std::move(text)); }
 
@@ -189,6 +193,19 @@ void set_from_file(Options& options, const Option& option, const json::Value& va
                 engine::Ulimit limit;
                 json::detail::read(one, limit, std::string(option.key));
                 (options.**list).push_back(fmt::format("{}={}:{}", std::string_view(name), limit.soft, limit.hard));
+            }
+            return;
+        }
+        if (option.name == "default-network-opt" && value.is_object()) {
+            // As dockerd keeps them: {"bridge": {"com.docker.network.driver.mtu": "1400"}}.
+            for (const auto& [driver, settings] : value.get_object()) {
+                if (!settings.is_object()) wrong("an object of options for each driver");
+                for (const auto& [name, one] : settings.get_object()) {
+                    if (!one.is_string()) wrong("options that are strings");
+                    (options.**list)
+                        .push_back(
+                            fmt::format("{}={}={}", std::string_view(driver), std::string_view(name), std::string_view(one.get_string())));
+                }
             }
             return;
         }

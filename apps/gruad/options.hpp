@@ -17,6 +17,13 @@ struct Options {
     std::string exec_root = "/run/grua";
     std::string bridge = "grua0";
     std::string bip;
+    std::string bip6;
+    std::string fixed_cidr;
+    std::string fixed_cidr6;
+    std::string default_gateway;
+    std::string default_gateway6;
+    std::vector<std::string> default_network_options;  ///< "bridge=com.docker.network.driver.mtu=1400"
+    bool ipv6 = false;
     std::string pidfile;
     std::string config_file = "/etc/grua/daemon.json";
     std::string log_level = "info";
@@ -44,6 +51,7 @@ struct Options {
     std::string layer_format = "tree";  ///< Of layers that come: tree or erofs.
     std::string ip;                     ///< Where ports are published that name no address.
     std::string publish_policy;         ///< docker or host-input.
+    std::string host_dns;               ///< "127.0.0.153:53": where programs of the host are told containers' names.
     std::vector<std::string> default_address_pools;
     bool init = false;
     bool no_new_privileges = false;

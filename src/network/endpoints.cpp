@@ -181,7 +181,10 @@ Networks::State::Work Networks::State::reserve(const std::string& container_id, 
             if (each.contains(*address)) gateway = each;
         const GatewayMode mode = address->is_v4() ? net.bridge.mode4 : net.bridge.mode6;
         const bool leads_out = gateway && !net.config.internal && mode != GatewayMode::isolated && !net.child.layer3;
-        if (leads_out) (address->is_v4() ? endpoint.gateway : endpoint.ipv6_gateway) = gateway->address.text();
+        const auto router = std::ranges::find(net.routers, address->family, &Ip::family);
+        if (leads_out)
+            (address->is_v4() ? endpoint.gateway : endpoint.ipv6_gateway) =
+                (router == net.routers.end() ? gateway->address : *router).text();
     }
     for (const std::string& text : request.link_local_ips) {
         const auto address = Ip::parse(text);
@@ -564,7 +567,8 @@ void Networks::State::release(const std::string& container_id) {
                 const auto more = addresses_of(joined->second);
                 addresses.insert(addresses.end(), more.begin(), more.end());
             }
-            if (!identity.empty() && identity.mapped().is_served && net.joined.contains(container_id)) named_on.push_back(net.config.id);
+            const bool is_named = !identity.empty() && (identity.mapped().is_served || options.host_dns);
+            if (is_named && net.joined.contains(container_id)) named_on.push_back(net.config.id);
             end_joined(container_id, net, reap_delay);
         }
     }

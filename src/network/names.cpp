@@ -40,14 +40,15 @@ void Networks::State::update_names(const std::string& container_id, int netns) {
             const auto found = net.joined.find(container_id);
             if (found == net.joined.end()) continue;
             view.forward = view.forward || !net.config.internal;
-            // The default bridge has no names, as with Docker.
-            if (net.config.name == "bridge") continue;
-            networks.push_back(&net);
             const Joined& joined = found->second;
+            // The default bridge has no names, as with Docker, except for the host.
+            const bool is_default = net.config.name == "bridge";
+            if (is_default && !options.host_dns) continue;
+            if (!is_default) networks.push_back(&net);
             for (const auto& [alias, name] : joined.links) view.links[to_lower(alias)] = name;
             names.push_back({.network_id = net.config.id,
                              .network_name = net.config.name,
-                             .names = joined.names,
+                             .names = is_default ? std::vector{identity->second.name, container_id.substr(0, 12)} : joined.names,
                              .hostname = identity->second.name,
                              .ipv4 = joined.endpoint.ip,
                              .ipv6 = joined.endpoint.ipv6});

@@ -22,19 +22,44 @@ namespace {
 
 constexpr std::array migrations{"CREATE TABLE networks (id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, document TEXT NOT NULL)"};
 constexpr std::size_t name_limit = 255;
+constexpr const char* router4 = "DefaultGatewayIPv4";
+constexpr const char* router6 = "DefaultGatewayIPv6";
 
 std::string owner_prefix(const std::string& bridge) { return "grua:" + bridge + ":"; }
 
-IpPrefix parse_bip(const std::string& text) {
-    const auto bip = IpPrefix::parse(text);
-    if (!bip || bip->address.is_v6()) fail(ErrorKind::invalid_argument, "invalid CIDR address: {}", text);
-    if (AddressPool(*bip).reserve(bip->address) != AddressPool::Reserved::yes) {
-        fail(ErrorKind::invalid_argument, "--bip {}: it is the address of the network, not of a host in it", text);
+IpPrefix parse_prefix(const std::string& text, Ip::Family family, std::string_view option) {
+    const auto prefix = IpPrefix::parse(text);
+    if (!prefix || prefix->address.family != family) fail(ErrorKind::invalid_argument, "{}: invalid CIDR address: {}", option, text);
+    return *prefix;
+}
+
+IpPrefix parse_bip(const std::string& text, Ip::Family family, std::string_view option) {
+    const IpPrefix bip = parse_prefix(text, family, option);
+    if (AddressPool(bip).reserve(bip.address) != AddressPool::Reserved::yes) {
+        fail(ErrorKind::invalid_argument, "{} {}: it is the address of the network, not of a host in it", option, text);
     }
-    return *bip;
+    return bip;
 }
 
 IpPrefix first_address(const IpPrefix& subnet) { return {{subnet.address.family, subnet.subnet().address.value + 1}, subnet.length}; }
+
+/// Of the default bridge.
+IpamConfig ipam_of(const IpPrefix& gateway, const std::optional<IpPrefix>& range, const std::string& router, const char* router_name,
+                   const std::string& range_text, std::string_view router_option) {
+    IpamConfig out{.subnet = gateway.subnet().text(), .gateway = gateway.address.text()};
+    if (range) {
+        if (!gateway.contains(range->address) || range->length < gateway.length)
+            fail(ErrorKind::invalid_argument, "fixed-cidr {} is not within the default bridge's subnet {}", range_text, out.subnet);
+        if (range->length > gateway.length) out.ip_range = range->text();
+    }
+    if (!router.empty()) {
+        const auto address = Ip::parse(router);
+        if (!address || !gateway.contains(*address))
+            fail(ErrorKind::invalid_argument, "{} {} is no address of the default bridge's subnet {}", router_option, router, out.subnet);
+        if (*address != gateway.address) out.auxiliary_addresses[router_name] = router;
+    }
+    return out;
+}
 
 void check_name(const std::string& name) {
     if (trim(name).empty()) fail(ErrorKind::invalid_argument, "invalid name: name is empty");
@@ -61,6 +86,18 @@ void apply_config_from(NetworkConfig& request, const NetworkConfig& from) {
 }
 
 }  // namespace
+
+HostDns parse_host_dns(std::string_view text) {
+    HostDns out;
+    const auto colon = text.find(':');
+    const auto ip = Ip::parse(text.substr(0, colon));
+    const auto port = colon == std::string_view::npos ? std::optional<std::uint64_t>(out.port) : parse_uint(text.substr(colon + 1));
+    if (!ip || ip->is_v6() || ip->is_unspecified() || !port || *port == 0 || *port > 65535)
+        fail(ErrorKind::invalid_argument, "host-dns \"{}\": an IPv4 address and a port, as 127.0.0.153:53", text);
+    out.ip = *ip;
+    out.port = static_cast<std::uint16_t>(*port);
+    return out;
+}
 
 std::optional<PublishPolicy> parse_publish_policy(std::string_view text) noexcept {
     if (text == "docker") return PublishPolicy::docker;
@@ -156,6 +193,7 @@ void Networks::State::choose_addresses(Net& net, const std::vector<IpPrefix>& us
         if (v4 ? !config.has_ipv4() : !config.has_ipv6()) continue;
         AddressPool pool(subnet, each.ip_range.empty() ? std::nullopt : IpPrefix::parse(each.ip_range));
         for (const auto& [name, text] : each.auxiliary_addresses) {
+            if (name == (v4 ? router4 : router6)) net.routers.push_back(*Ip::parse(text));
             if (pool.reserve(*Ip::parse(text)) == AddressPool::Reserved::taken)
                 fail(ErrorKind::forbidden, "auxiliary address {} {}: Address already in use", name, text);
         }
@@ -278,9 +316,14 @@ NetworkConfig Networks::State::default_bridge(const std::vector<IpPrefix>& used,
     const auto is_free = [&](const IpPrefix& prefix) {
         return std::ranges::none_of(used, [&](const IpPrefix& one) { return one.overlaps(prefix); });
     };
+    const auto fixed =
+        options.fixed_cidr.empty() ? std::nullopt : std::optional(parse_prefix(options.fixed_cidr, Ip::Family::v4, "fixed-cidr").subnet());
+    const auto lacks = [&](const IpPrefix& prefix) { return fixed && !prefix.contains(fixed->address); };
     IpPrefix gateway;
     if (!options.bip.empty()) {
-        gateway = parse_bip(options.bip);
+        gateway = parse_bip(options.bip, Ip::Family::v4, "bip");
+    } else if (fixed && (!there || lacks(*there)) && (!remembered || lacks(*remembered))) {
+        gateway = first_address(*fixed);
     } else if (there) {
         gateway = *there;
     } else if (remembered && is_free(*remembered)) {
@@ -290,8 +333,18 @@ NetworkConfig Networks::State::default_bridge(const std::vector<IpPrefix>& used,
     }
     const auto text = [](bool value) { return std::string(value ? "true" : "false"); };
     config.enable_ipv4 = true;
-    config.enable_ipv6 = false;
-    config.ipam = {.driver = "default", .options = {}, .config = {{.subnet = gateway.subnet().text(), .gateway = gateway.address.text()}}};
+    config.enable_ipv6 = options.ipv6;
+    config.ipam = {.driver = "default",
+                   .options = {},
+                   .config = {ipam_of(gateway, fixed, options.default_gateway, router4, options.fixed_cidr, "default-gateway")}};
+    const auto fixed6 = options.fixed_cidr6.empty()
+                            ? std::nullopt
+                            : std::optional(parse_prefix(options.fixed_cidr6, Ip::Family::v6, "fixed-cidr-v6").subnet());
+    if (options.ipv6 && (fixed6 || !options.bip6.empty())) {
+        const IpPrefix gateway6 = options.bip6.empty() ? first_address(*fixed6) : parse_bip(options.bip6, Ip::Family::v6, "bip6");
+        config.ipam.config.push_back(
+            ipam_of(gateway6, fixed6, options.default_gateway6, router6, options.fixed_cidr6, "default-gateway-v6"));
+    }
     config.options = {{"com.docker.network.bridge.default_bridge", "true"},
                       {"com.docker.network.bridge.enable_icc", text(options.icc)},
                       {"com.docker.network.bridge.enable_ip_masquerade", text(options.ip_masq)},
@@ -366,6 +419,7 @@ Networks::State::State(Options given, store::Database& store)
     if (!wake) fail_errno("eventfd");
     database.migrate("network", migrations);
     load();
+    if (options.host_dns) while_doing("host-dns", [&] { resolver.serve_host(options.host_dns->ip, options.host_dns->port); });
     sandboxes = std::make_unique<SandboxPool>(
         SandboxPoolOptions{.ready = options.ready_sandboxes, .most = options.most_ready_sandboxes, .mtu = find_net("bridge").mtu});
     watcher = std::jthread([this](const std::stop_token& stop) { watch(stop); });
@@ -411,6 +465,16 @@ Network Networks::create(NetworkConfig request) {
     if (request.ingress) fail(ErrorKind::forbidden, "Ingress network can only be global scope network");
     if (!request.ipam.driver.empty() && request.ipam.driver != "default" && request.ipam.driver != "null")
         fail(ErrorKind::not_found, "plugin \"{}\" not found", request.ipam.driver);
+    if (const auto more = state.options.network_options.find(driver);
+        more != state.options.network_options.end() && !request.config_only && request.config_from.network.empty())
+        request.options.insert(more->second.begin(), more->second.end());
+    for (const auto& [name, member] : {std::pair{"com.docker.network.enable_ipv4", &NetworkConfig::enable_ipv4},
+                                       std::pair{"com.docker.network.enable_ipv6", &NetworkConfig::enable_ipv6}}) {
+        const auto option = request.options.find(name);
+        if (option == request.options.end() || request.*member) continue;
+        request.*member = parse_bool(option->second);
+        if (!(request.*member)) fail(ErrorKind::invalid_argument, "option {}: invalid value \"{}\"", name, option->second);
+    }
     request.enable_ipv4 = request.has_ipv4();
     request.enable_ipv6 = request.has_ipv6();
     if (!request.has_ipv4() && !request.has_ipv6() && !request.config_only)

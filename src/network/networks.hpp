@@ -45,15 +45,31 @@ enum class PublishPolicy : std::uint8_t {
 };
 std::optional<PublishPolicy> parse_publish_policy(std::string_view text) noexcept;
 
+/// "127.0.0.153" or "127.0.0.153:5353".
+struct HostDns {
+    linux::Ip ip;
+    std::uint16_t port = 53;
+};
+/// Throws Error(invalid_argument).
+HostDns parse_host_dns(std::string_view text);
+
 struct Options {
     std::string bridge = "grua0";  ///< Kernel name of the default bridge; an existing bridge is adopted.
     std::string bip;               ///< Gateway address and prefix, "172.26.0.1/16". Empty: the first default pool that is free here.
-    unsigned mtu = 0;              ///< Of the bridge and of its containers. 0: that of the default route's link, at most 1500.
-    bool ip_forward = true;        ///< Switch forwarding on where it is off.
-    bool ip_masq = true;           ///< Masquerade what leaves the default bridge's subnet.
-    bool icc = true;               ///< Containers of the default bridge reach each other.
+    std::string fixed_cidr;        ///< Addresses of its containers; its subnet, too, where nothing else says one.
+    std::string default_gateway;   ///< Of its containers; empty: the bridge.
+    bool ipv6 = false;             ///< The default bridge has IPv6: in the subnets that the three say, or in a unique local one.
+    std::string bip6;
+    std::string fixed_cidr6;
+    std::string default_gateway6;
+    unsigned mtu = 0;                       ///< Of the bridge and of its containers. 0: that of the default route's link, at most 1500.
+    bool ip_forward = true;                 ///< Switch forwarding on where it is off.
+    bool ip_masq = true;                    ///< Masquerade what leaves the default bridge's subnet.
+    bool icc = true;                        ///< Containers of the default bridge reach each other.
     std::optional<linux::Ip> port_address;  ///< Where ports are published that name no address; none: everywhere.
     PublishPolicy publish_policy = PublishPolicy::docker;
+    std::optional<HostDns> host_dns;                   ///< Where programs of the host are told containers' names; none: nowhere.
+    std::map<std::string, StringMap> network_options;  ///< By driver: of networks that are made and do not say them.
     std::vector<DefaultPool> pools;         ///< Subnets for networks that ask for none; empty: default_bridge_pools() and network_pools().
     std::size_t ready_sandboxes = 4;        ///< Kept ready when idle; 0 makes each when it is asked for.
     std::size_t most_ready_sandboxes = 16;  ///< The pool grows to this while starts find it empty.

@@ -66,6 +66,7 @@ struct Net {
     unsigned mtu = 0;
     std::vector<AddressPool> pools4, pools6;
     std::vector<linux::IpPrefix> gateways;  ///< One for each subnet that has one, with its prefix; IPv4 first.
+    std::vector<linux::Ip> routers;  ///< Where containers' default routes lead instead: auxiliary addresses DefaultGatewayIPv4 and IPv6.
     Elements elements;
     std::map<std::string, Joined> joined;  ///< By container ID.
     std::set<std::uint16_t> shares;        ///< Of its rate, that are taken.

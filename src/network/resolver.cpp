@@ -33,6 +33,7 @@
 #include <cstring>
 #include <list>
 #include <mutex>
+#include <ranges>
 #include <stop_token>
 #include <thread>
 #include <unordered_map>
@@ -90,6 +91,7 @@ struct Zone {
     std::string name;
     std::map<std::string, NamedEndpoint> endpoints;                   ///< By container ID.
     std::multimap<std::string, std::string, std::less<>> containers;  ///< Lower-case name → container ID.
+    std::map<std::string, std::string> addresses;                     ///< Address → container ID.
     std::size_t turn = 0;                                             ///< Rotates the addresses of a name.
 };
 
@@ -113,6 +115,7 @@ public:
     ~Loop();
 
     void serve(const std::string& container_id, int netns, ResolverView view);
+    void serve_host(const Ip& ip, std::uint16_t port);
     void change(const std::string& container_id, ResolverView view);
     void end(const std::string& container_id);
     void set_names(const std::string& container_id, NamedEndpoint endpoint);
@@ -138,6 +141,7 @@ private:
         Socket udp, listener;
         std::list<Connection> connections;
         std::size_t forwards = 0;
+        bool is_host = false;  ///< No container: programs of the host.
         bool ended = false;
     };
     struct Connection {
@@ -170,6 +174,7 @@ private:
     void on_forward(Forward& forward, std::uint32_t events);
     void handle(Container& container, dns::View query, const sockaddr_in& client, Connection* connection);
     std::optional<Bytes> own_answer(Container& container, const dns::Question& question, std::size_t limit);
+    Bytes answer_to_host(dns::View query, const dns::Question& question, std::size_t limit);
     bool names_of(const ResolverView& view, const std::string& name, std::vector<const NamedEndpoint*>& found);
     void start_forward(Container& container, dns::View query, const sockaddr_in& client, Connection* connection);
     bool ask(Forward& forward);
@@ -231,6 +236,39 @@ void Resolver::Loop::watch(Socket& socket, std::uint32_t events, int operation) 
 
 // --- called from anywhere -----------------------------------------------------------------------------------------------
 
+struct Bound {
+    Fd socket;
+    std::uint16_t port = 0;
+};
+
+/// A socket in the calling thread's network namespace; port 0 is any.
+Bound bind_socket(int type, const Ip& ip, std::uint16_t port) {
+    Bound out{.socket = Fd{::socket(AF_INET, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)}};
+    const SocketAddress wanted = socket_address(ip, port);
+    sockaddr_in local{};
+    socklen_t size = sizeof local;
+    const int on = 1;
+    if (!out.socket || (type == SOCK_STREAM && ::setsockopt(out.socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0) ||
+        ::bind(out.socket.get(), wanted.get(), wanted.size) != 0 ||
+        ::getsockname(out.socket.get(), reinterpret_cast<sockaddr*>(&local), &size) != 0 ||
+        (type == SOCK_STREAM && ::listen(out.socket.get(), 64) != 0))
+        fail_errno("dns: bind {}:{}", ip.text(), port);
+    out.port = ntohs(local.sin_port);
+    return out;
+}
+
+void Resolver::Loop::serve_host(const Ip& ip, std::uint16_t port) {
+    auto host = std::make_unique<Container>();
+    host->is_host = true;
+    host->udp = {.kind = Kind::udp, .fd = bind_socket(SOCK_DGRAM, ip, port).socket, .container = host.get()};
+    host->listener = {.kind = Kind::listener, .fd = bind_socket(SOCK_STREAM, ip, port).socket, .container = host.get()};
+    const std::lock_guard lock(mutex_);
+    auto& place = containers_[""];
+    place = std::move(host);
+    watch(place->udp, EPOLLIN);
+    watch(place->listener, EPOLLIN);
+}
+
 void Resolver::Loop::serve(const std::string& container_id, int netns, ResolverView view) {
     auto container = std::make_unique<Container>();
     container->id = container_id;
@@ -240,21 +278,10 @@ void Resolver::Loop::serve(const std::string& container_id, int netns, ResolverV
     if (!container->servers.empty()) container->netns = Fd{::fcntl(netns, F_DUPFD_CLOEXEC, 0)};
     {
         const linux::NetnsVisit visit(netns);
-        const auto bound = [&](int type) {
-            Fd socket{::socket(AF_INET, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
-            sockaddr_in local{};
-            local.sin_family = AF_INET;
-            ::inet_pton(AF_INET, address, &local.sin_addr);
-            socklen_t size = sizeof local;
-            if (!socket || ::bind(socket.get(), reinterpret_cast<const sockaddr*>(&local), size) != 0 ||
-                ::getsockname(socket.get(), reinterpret_cast<sockaddr*>(&local), &size) != 0 ||
-                (type == SOCK_STREAM && ::listen(socket.get(), 64) != 0))
-                fail_errno("dns: bind {}", address);
-            return std::pair{std::move(socket), ntohs(local.sin_port)};
-        };
-        auto [udp, udp_port] = bound(SOCK_DGRAM);
-        auto [tcp, tcp_port] = bound(SOCK_STREAM);
-        linux::redirect_port(table, {.address = *Ip::parse(address), .port = dns_port, .udp_target = udp_port, .tcp_target = tcp_port});
+        const Ip ip = *Ip::parse(address);
+        auto [udp, udp_port] = bind_socket(SOCK_DGRAM, ip, 0);
+        auto [tcp, tcp_port] = bind_socket(SOCK_STREAM, ip, 0);
+        linux::redirect_port(table, {.address = ip, .port = dns_port, .udp_target = udp_port, .tcp_target = tcp_port});
         container->udp = {.kind = Kind::udp, .fd = std::move(udp), .container = container.get()};
         container->listener = {.kind = Kind::listener, .fd = std::move(tcp), .container = container.get()};
     }
@@ -295,13 +322,15 @@ void Resolver::Loop::remove_names(const std::string& container_id, const std::st
     const std::lock_guard lock(mutex_);
     const auto zone = zones_.find(network_id);
     if (zone == zones_.end()) return;
-    auto& [name, endpoints, containers, turn] = zone->second;
+    auto& [name, endpoints, containers, addresses, turn] = zone->second;
     const auto endpoint = endpoints.find(container_id);
     if (endpoint == endpoints.end()) return;
     for (const std::string& each : endpoint->second.names) {
         auto [at, end] = containers.equal_range(to_lower(each));
         while (at != end) at = at->second == container_id ? containers.erase(at) : std::next(at);
     }
+    for (const std::string* each : {&endpoint->second.ipv4, &endpoint->second.ipv6})
+        if (const auto at = addresses.find(*each); at != addresses.end() && at->second == container_id) addresses.erase(at);
     endpoints.erase(endpoint);
     if (endpoints.empty()) zones_.erase(zone);
 }
@@ -312,6 +341,8 @@ void Resolver::Loop::set_names(const std::string& container_id, NamedEndpoint en
     Zone& zone = zones_[endpoint.network_id];
     zone.name = to_lower(endpoint.network_name);
     for (const std::string& each : endpoint.names) zone.containers.emplace(to_lower(each), container_id);
+    for (const std::string* each : {&endpoint.ipv4, &endpoint.ipv6})
+        if (!each->empty()) zone.addresses[*each] = container_id;
     zone.endpoints[container_id] = std::move(endpoint);
 }
 
@@ -435,6 +466,7 @@ void Resolver::Loop::handle(Container& container, dns::View query, const sockadd
         return;
     }
     const std::size_t limit = connection ? longest_message : parsed.question->udp_size;
+    if (container.is_host) return reply(container, client, connection, answer_to_host(query, *parsed.question, limit));
     if (const auto answer = own_answer(container, *parsed.question, limit)) return reply(container, client, connection, *answer);
     start_forward(container, query, client, connection);
 }
@@ -457,6 +489,16 @@ bool Resolver::Loop::names_of(const ResolverView& view, const std::string& name,
     return false;
 }
 
+/// None where a name that is known has nothing of this type, which is no error.
+std::vector<Ip> addresses_of(const std::vector<const NamedEndpoint*>& endpoints, std::uint16_t type) {
+    std::vector<Ip> out;
+    for (const NamedEndpoint* each : endpoints) {
+        const std::string& text = type == dns::type_a ? each->ipv4 : type == dns::type_aaaa ? each->ipv6 : std::string();
+        if (const auto ip = Ip::parse(text)) out.push_back(*ip);
+    }
+    return out;
+}
+
 /// What the container's networks know; nothing where the question is for others.
 std::optional<Bytes> Resolver::Loop::own_answer(Container& container, const dns::Question& question, std::size_t limit) {
     if (question.class_ != 1) return std::nullopt;
@@ -467,22 +509,43 @@ std::optional<Bytes> Resolver::Loop::own_answer(Container& container, const dns:
         for (const std::string& network : container.view.networks) {
             const auto zone = zones_.find(network);
             if (zone == zones_.end()) continue;
-            for (const auto& [id, endpoint] : zone->second.endpoints)
-                if (endpoint.ipv4 == text || endpoint.ipv6 == text)
-                    return dns::answer_name(question, endpoint.hostname + "." + endpoint.network_name + ".");
+            const auto found = zone->second.addresses.find(text);
+            if (found == zone->second.addresses.end()) continue;
+            const NamedEndpoint& endpoint = zone->second.endpoints.at(found->second);
+            return dns::answer_name(question, endpoint.hostname + "." + endpoint.network_name + ".");
         }
         return std::nullopt;
     }
     std::vector<const NamedEndpoint*> found;
     const auto link = container.view.links.find(question.name);
     if (!names_of(container.view, link == container.view.links.end() ? question.name : to_lower(link->second), found)) return std::nullopt;
-    std::vector<Ip> addresses;
-    for (const NamedEndpoint* each : found) {
-        const std::string& text = question.type == dns::type_a ? each->ipv4 : question.type == dns::type_aaaa ? each->ipv6 : std::string();
-        if (const auto ip = Ip::parse(text)) addresses.push_back(*ip);
+    return dns::answer_addresses(question, addresses_of(found, question.type), limit);
+}
+
+/// All networks, and nothing that is not here.
+Bytes Resolver::Loop::answer_to_host(dns::View query, const dns::Question& question, std::size_t limit) {
+    if (question.class_ != 1) return dns::answer_error(query, dns::Rcode::refused);
+    if (const auto wanted = question.type == dns::type_ptr ? dns::reverse_address(question.name) : std::nullopt) {
+        for (const Zone& zone : std::views::values(zones_)) {
+            const auto found = zone.addresses.find(wanted->text());
+            if (found == zone.addresses.end()) continue;
+            const NamedEndpoint& endpoint = zone.endpoints.at(found->second);
+            return dns::answer_name(question, fmt::format("{}.{}.{}.", endpoint.hostname, endpoint.network_name, host_domain));
+        }
+        return dns::answer_error(query, dns::Rcode::refused);
     }
-    // A name that is known and has nothing of this type: no error, no answer.
-    return dns::answer_addresses(question, addresses, limit);
+    std::string name = question.name;
+    const bool is_below = name.ends_with(fmt::format(".{}", host_domain));
+    if (is_below) name.resize(name.size() - host_domain.size() - 1);
+    ResolverView all;
+    std::vector<const NamedEndpoint*> found;
+    for (const std::string& network : std::views::keys(zones_)) {
+        std::vector<const NamedEndpoint*> here;
+        all.networks = {network};
+        if (names_of(all, name, here)) found.insert(found.end(), here.begin(), here.end());
+    }
+    if (found.empty()) return dns::answer_error(query, is_below ? dns::Rcode::name_error : dns::Rcode::refused);
+    return dns::answer_addresses(question, addresses_of(found, question.type), limit);
 }
 
 // --- upstream -----------------------------------------------------------------------------------------------------------
@@ -649,6 +712,7 @@ Resolver::Resolver(ResolverOptions options) : loop_(std::make_unique<Loop>(std::
 Resolver::~Resolver() = default;
 
 void Resolver::serve(const std::string& container_id, int netns, ResolverView view) { loop_->serve(container_id, netns, std::move(view)); }
+void Resolver::serve_host(const Ip& ip, std::uint16_t port) { loop_->serve_host(ip, port); }
 void Resolver::change(const std::string& container_id, ResolverView view) { loop_->change(container_id, std::move(view)); }
 void Resolver::end(const std::string& container_id) { loop_->end(container_id); }
 void Resolver::set_names(const std::string& container_id, NamedEndpoint endpoint) { loop_->set_names(container_id, std::move(endpoint)); }

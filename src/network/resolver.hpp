@@ -14,6 +14,9 @@
 // Thread-safe; calls return at once and take effect before the next question is answered.
 #pragma once
 
+#include "linux/ip_address.hpp"
+
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
@@ -51,6 +54,8 @@ class Resolver {
 public:
     /// Where in a container it listens; the address is Docker's.
     static constexpr const char* address = "127.0.0.11";
+    /// The domain of all names, for the host: ".internal" belongs to nobody.
+    static constexpr std::string_view host_domain = "grua.internal";
 
     /// The calling thread's network namespace is the host's: upstreams are asked from it.
     explicit Resolver(ResolverOptions options);
@@ -63,6 +68,11 @@ public:
     void serve(const std::string& container_id, int netns, ResolverView view);
     /// Of a container that is served: takes the place of the view before.
     void change(const std::string& container_id, ResolverView view);
+    /// Answers programs of the host at an IPv4 address: the names of all containers, "web", "web.NETWORK", and both before
+    /// ".grua.internal", and reverse lookups of their addresses. Every other question is refused, none is handed on. Throws Error where the
+    /// address is taken.
+    void serve_host(const linux::Ip& ip, std::uint16_t port);
+
     /// Nothing where it is not served.
     void end(const std::string& container_id);
 

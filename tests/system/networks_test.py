@@ -10,7 +10,7 @@ import os
 import subprocess
 import tempfile
 
-from harness import Case, run, wait_until
+from harness import BIN, Case, run, wait_until
 
 # Prints the client's address that the server says it sees, or nothing.
 CONNECT = """
@@ -585,14 +585,14 @@ name, kind, proto = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 labels = b''.join(bytes([len(l)]) + l.encode() for l in name.split('.') if l) + b'\\0'
 q = struct.pack('!HHHHHH', random.getrandbits(16), 0x100, 1, 0, 0, 0) + labels + struct.pack('!HH', kind, 1)
 if proto == 'tcp':
-    s = socket.create_connection(('127.0.0.11', 53), 5)
+    s = socket.create_connection((sys.argv[4], 53), 5)
     s.sendall(struct.pack('!H', len(q)) + q)
     n = struct.unpack('!H', s.recv(2))[0]
     r = b''
     while len(r) < n: r += s.recv(n - len(r))
 else:
     s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(8)
-    s.connect(('127.0.0.11', 53)); s.send(q); r = s.recv(4096)
+    s.connect((sys.argv[4], 53)); s.send(q); r = s.recv(4096)
 assert r[:2] == q[:2]
 at, out = len(q), []
 def skip(at):
@@ -634,8 +634,8 @@ while True:
 class Names(Host):
     """The embedded resolver."""
 
-    def dns(self, place, name, kind=1, proto="udp"):
-        return self.at(self.pid(place), "python3", "-c", ASK_DNS, name, str(kind), proto).stdout.split()
+    def dns(self, place, name, kind=1, proto="udp", server="127.0.0.11"):
+        return self.at(self.pid(place), "python3", "-c", ASK_DNS, name, str(kind), proto, server).stdout.split()
 
     def upstream(self, place, host, answer, port=53):
         count = tempfile.NamedTemporaryFile("w", delete=False).name
@@ -696,3 +696,97 @@ class Names(Host):
         self.daemon.start()
         self.assertEqual(self.dns("client", "server"), ["0", "10.99.30.53"])
         self.assertEqual(self.dns("client", "example.com"), ["0", "198.51.100.88"])
+
+
+class DefaultBridge(Names):
+    """What daemon.json says of the default bridge and of all networks, and names for programs of the host."""
+
+    options = ("--host-dns", "127.0.0.153", "--bip", "10.99.28.1/24", "--fixed-cidr", "10.99.28.128/25", "--default-gateway", "10.99.28.9", "--ipv6",
+               "--bip6", "fd00:99:28::1/64", "--fixed-cidr-v6", "fd00:99:28::8000/113", "--default-gateway-v6", "fd00:99:28::9",
+               "--default-network-opt", "bridge=com.docker.network.driver.mtu=1400",
+               "--default-network-opt", "bridge=com.docker.network.enable_ipv6=true")
+
+    test_names_of_both_families_aliases_and_reverse = None
+    test_port_53_is_the_containers_own = None
+    test_forwards_to_its_own_servers_and_fails_over = None
+
+    def test_its_addresses(self):
+        self.container("c1")
+        self.assertEqual(self.address("c1", "bridge"), "10.99.28.128")
+        self.assertTrue(ipaddress.ip_address(self.address("c1", "bridge", 6)) in ipaddress.ip_network("fd00:99:28::8000/113"))
+        for family, router in (("-4", "10.99.28.9"), ("-6", "fd00:99:28::9")):
+            self.assertIn(f"default via {router} ", self.at(self.pid("c1"), "ip", family, "route").stdout)
+        bridge = json.loads(self.out("network", "inspect", "bridge"))[0]
+        self.assertTrue(bridge["EnableIPv6"])
+        self.assertEqual(bridge["IPAM"]["Config"], [
+            {"Subnet": "10.99.28.0/24", "IPRange": "10.99.28.128/25", "Gateway": "10.99.28.1", "AuxiliaryAddresses": {"DefaultGatewayIPv4": "10.99.28.9"}},
+            {"Subnet": "fd00:99:28::/64", "IPRange": "fd00:99:28::8000/113", "Gateway": "fd00:99:28::1", "AuxiliaryAddresses": {"DefaultGatewayIPv6": "fd00:99:28::9"}}])
+        self.daemon.kill()
+        self.daemon.start()
+        self.assertEqual(self.address("c1", "bridge"), "10.99.28.128")
+        self.container("c2")
+        self.assertEqual(self.address("c2", "bridge"), "10.99.28.129")
+
+    def test_options_of_networks_that_do_not_say_them(self):
+        self.docker("network", "create", "n")
+        self.docker("network", "create", "--ipv6=false", "-o", "com.docker.network.driver.mtu=1300", "other")
+        for network, mtu, ipv6 in (("n", "1400", True), ("other", "1300", False)):
+            seen = json.loads(self.out("network", "inspect", network))[0]
+            self.assertEqual((seen["Options"]["com.docker.network.driver.mtu"], seen["EnableIPv6"]), (mtu, ipv6))
+        self.container("c1", "--network", "n")
+        self.assertIn("mtu 1400", self.at(self.pid("c1"), "ip", "link", "show", "eth0").stdout)
+
+    def test_a_router_of_ones_own(self):
+        self.docker("network", "create", "--subnet", "10.99.29.0/24", "--aux-address", "DefaultGatewayIPv4=10.99.29.7", "--ipv6=false", "n")
+        self.container("c1", "--network", "n")
+        self.assertIn("default via 10.99.29.7 ", self.at(self.pid("c1"), "ip", "route").stdout)
+        self.assertEqual(self.out("inspect", "--format", "{{.NetworkSettings.Networks.n.Gateway}}", "c1"), "10.99.29.7")
+
+    def test_names_for_the_host(self):
+        """Of all networks, with and without the domain; nothing else is answered, and nothing is asked elsewhere."""
+        self.docker("network", "create", "n")
+        self.container("web", "--network", "n", "--network-alias", "www")
+        self.container("plain")
+        ask = lambda name, *more: self.dns("host", name, *more, server="127.0.0.153")
+        four, six, plain = self.address("web", "n"), self.address("web", "n", 6), self.address("plain", "bridge")
+        for proto in ("udp", "tcp"):
+            for name in ("web", "web.n", "www", "web.grua.internal", "WEB.n.grua.internal"):
+                self.assertEqual(ask(name, 1, proto), ["0", four], name)
+                self.assertEqual(ask(name, 28, proto), ["0", six], name)
+            self.assertEqual(ask("plain.grua.internal", 1, proto), ["0", plain])
+        self.assertEqual(ask("nobody.grua.internal"), ["3"])
+        self.assertEqual(ask("example.com"), ["5"])
+        reverse = lambda address: ipaddress.ip_address(address).reverse_pointer
+        self.assertEqual(ask(reverse(four), 12), ["0", "web.n.grua.internal"])
+        self.assertEqual(ask(reverse(plain), 12), ["0", "plain.bridge.grua.internal"])
+        self.assertEqual(ask(reverse("198.51.100.2"), 12), ["5"])
+        # A container on the default bridge goes on having no names there, and the other's resolver knows none of it.
+        self.assertEqual(self.dns("web", "plain")[0], "2")
+        self.docker("network", "connect", "n", "plain")
+        self.assertEqual(sorted(ask("plain.grua.internal")), sorted(["0", plain, self.address("plain", "n")]))
+        self.docker("rename", "web", "shop")
+        self.assertEqual((ask("web.grua.internal"), ask("shop")), (["3"], ["0", four]))
+        self.daemon.kill()
+        self.daemon.start()
+        self.assertEqual(ask("shop"), ["0", four])
+        self.assertIn(plain, ask("plain"))
+        self.docker("rm", "-f", "shop", "plain")
+        self.assertEqual((ask("shop.grua.internal"), ask("plain.grua.internal")), (["3"], ["3"]))
+
+    def test_what_is_refused(self):
+        for words, text in ((("--host-dns", "::1"), 'host-dns "::1": an IPv4 address and a port'),
+                            (("--default-network-opt", "bridge"), "--default-network-opt bridge: DRIVER=OPTION=VALUE is expected")):
+            done = run(BIN / "gruad", *words, "--validate", check=False)
+            self.assertEqual((done.returncode != 0, text in done.stderr), (True, True), done.stderr)
+        before = self.daemon.options
+        self.daemon.stop()
+        try:
+            for words, text in ((("--fixed-cidr", "10.98.0.0/24"), "fixed-cidr 10.98.0.0/24 is not within the default bridge's subnet 10.99.28.0/24"),
+                                (("--default-gateway", "10.98.0.1"), "default-gateway 10.98.0.1 is no address of the default bridge's subnet 10.99.28.0/24")):
+                self.daemon.options = ["--bip", "10.99.28.1/24", *words]
+                with self.assertRaises(AssertionError):
+                    self.daemon.start()
+                self.assertIn(text, self.daemon.log.read_text())
+        finally:
+            self.daemon.options = before
+            self.daemon.start()
