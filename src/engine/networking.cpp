@@ -217,6 +217,11 @@ network::SandboxRequest sandbox_request(const ContainerRecord& record, const Str
     request.labels = record.config.labels;
     request.limits = rate_limits(record.host_config);
     request.policy = network_policy(record.host_config);
+    for (const auto& [text, unused] : record.config.exposed_ports) {
+        const ContainerPort port = parse_port(text);
+        request.exposed.emplace_back(port.protocol, port.port);
+    }
+    for (const auto& [alias, id] : record.links) request.links.push_back(id);
     std::vector<network::EndpointRequest>& out = request.endpoints;
     const std::string first = network_of_mode(record.host_config.network_mode);
     const auto add = [&](const std::string& name) {

@@ -75,6 +75,30 @@ void Networks::State::add_policy(const Net& net, const std::string& container_id
     }
 }
 
+/// With `mutex` held: what the links of a container open on a bridge whose containers do not reach each other.
+void Networks::State::add_links(const Net& net, const std::string& container_id, std::set<linux::NftElement>& out) const {
+    const auto identity = identities.find(container_id);
+    if (net.bridge.icc || net.config.name != "bridge" || identity == identities.end()) return;
+    for (const std::string& id : identity->second.links) {
+        const auto target = net.joined.find(id);
+        const auto other = identities.find(id);
+        // Without a port it would be all of them.
+        if (target == net.joined.end() || other == identities.end() || other->second.exposed.empty()) continue;
+        for (const Ip& address : addresses_of(target->second)) {
+            if (address.is_v4()) out.insert(linked_element(address));
+            for (const Ip& source : addresses_of(net.joined.at(container_id))) {
+                if (source.family != address.family) continue;
+                for (auto& element : allowed_elements({.address = address,
+                                                       .source = source,
+                                                       .source_link = net.bridge.link,
+                                                       .is_neighbour = true,
+                                                       .ports = other->second.exposed}))
+                    out.insert(std::move(element));
+            }
+        }
+    }
+}
+
 /// With `mutex` held.
 void Networks::State::note_policy(const std::string& id, bool has_one) {
     if (has_one) {
@@ -94,7 +118,10 @@ void Networks::State::change_rules(RuleChange change, std::string_view doing) {
             std::set<linux::NftElement> now;
             for (const Net& net : std::views::values(nets)) {
                 if (!net.is_bridge()) continue;
-                for (const std::string& container_id : std::views::keys(net.joined)) add_policy(net, container_id, now);
+                for (const std::string& container_id : std::views::keys(net.joined)) {
+                    add_policy(net, container_id, now);
+                    add_links(net, container_id, now);
+                }
             }
             std::ranges::set_difference(policy_elements, now, std::back_inserter(change.removed));
             std::ranges::set_difference(now, policy_elements, std::back_inserter(change.added));
@@ -120,7 +147,7 @@ void Networks::set_policy(const std::string& container_id, const std::optional<P
             identity->second.policy = before;
             throw;
         }
-        state.note_policy(container_id, policy.has_value());
+        state.note_policy(container_id, policy.has_value() || !identity->second.links.empty());
     }
     state.refresh_policies();
 }

@@ -408,7 +408,7 @@ Sandbox Networks::State::attach(const SandboxRequest& request) {
             interfaces.insert(works.back().endpoint.interface);
         }
         identities[container_id] = identity_of(request);
-        note_policy(container_id, request.policy.has_value());
+        note_policy(container_id, request.policy.has_value() || !request.links.empty());
     };
     try {
         reserve_all();

@@ -128,7 +128,9 @@ Identity identity_of(const SandboxRequest& request) {
             .port_policies = request.port_policies,
             .labels = request.labels,
             .limits = request.limits,
-            .policy = request.policy};
+            .policy = request.policy,
+            .exposed = request.exposed,
+            .links = request.links};
 }
 
 RuleChange change_between(Elements before, Elements after) {

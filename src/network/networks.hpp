@@ -114,8 +114,10 @@ struct SandboxRequest {
     std::optional<PublishPolicy> publish_policy;         ///< Of its ports; none: the daemon's.
     std::map<std::string, PublishPolicy> port_policies;  ///< Of single ones; key: "80/tcp".
     StringMap labels;
-    RateLimits limits;             ///< On each of its networks.
-    std::optional<Policy> policy;  ///< Who may reach it; none: its networks'.
+    RateLimits limits;                                            ///< On each of its networks.
+    std::optional<Policy> policy;                                 ///< Who may reach it; none: its networks'.
+    std::vector<std::pair<std::uint8_t, std::uint16_t>> exposed;  ///< Protocols and ports that its image or its user names.
+    std::vector<std::string> links;  ///< IDs of containers on the default bridge whose exposed ports it reaches also where icc is off.
 };
 
 struct Sandbox {

@@ -49,6 +49,8 @@ struct Identity {
     StringMap labels;
     RateLimits limits;
     std::optional<Policy> policy;
+    std::vector<std::pair<std::uint8_t, std::uint16_t>> exposed;
+    std::vector<std::string> links;
     std::shared_ptr<Fd> netns;  ///< Its network namespace while it has one.
     bool is_served = false;
     bool had_udp = false;  ///< Ports that it has or gave away: flows lead to it until it ends.
@@ -171,6 +173,7 @@ struct Networks::State {
     const Policy* policy_of(const Net& net, const std::string& container_id) const;
     bool is_peer(const AllowedPeer& peer, const std::string& container_id) const;
     void add_policy(const Net& net, const std::string& container_id, std::set<linux::NftElement>& out) const;
+    void add_links(const Net& net, const std::string& container_id, std::set<linux::NftElement>& out) const;
     void note_policy(const std::string& id, bool has_one);
     void change_rules(RuleChange change, std::string_view doing);
     void refresh_policies();
@@ -208,7 +211,7 @@ struct Networks::State {
     std::map<std::string, Net> nets;             ///< By ID.
     std::map<std::string, Published> published;  ///< By container ID.
     std::map<std::string, Identity> identities;  ///< By container ID.
-    std::set<std::string> with_policy;           ///< IDs of the containers and networks that have one.
+    std::set<std::string> with_policy;           ///< IDs of the containers and networks that have one, or links.
     std::set<linux::NftElement> policy_elements;
     std::vector<Dying> dying;
 

@@ -154,6 +154,7 @@ constexpr std::string_view bridge_table = R"(
     set closed { type ifname; }
     set exposed4 { type ipv4_addr . inet_proto . inet_service; }
     set exposed6 { type ipv6_addr . inet_proto . inet_service; }
+    set linked4 { type ipv4_addr; }
     set restricted4 { type ipv4_addr; }
     set restricted6 { type ipv6_addr; }
     set peers4 { type ipv4_addr . ipv4_addr; }
@@ -181,10 +182,14 @@ constexpr std::string_view bridge_table = R"(
     chain between_closed {
         arp daddr ip @restricted4 accept
         arp saddr ip @restricted4 accept
+        arp daddr ip @linked4 accept
+        arp saddr ip @linked4 accept
         icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
         meta mark and 0x08000000 == 0x08000000 accept
         ip saddr . meta l4proto . th sport @exposed4 accept
         ip6 saddr . meta l4proto . th sport @exposed6 accept
+        ip saddr . ip daddr . meta l4proto . th dport @allowed4 accept
+        ip6 saddr . ip6 daddr . meta l4proto . th dport @allowed6 accept
         ip daddr . ip saddr @peers4 accept
         ip6 daddr . ip6 saddr @peers6 accept
         ip saddr @network_peers4 accept
@@ -452,6 +457,8 @@ Elements allowed_elements(const AllowedRules& rules) {
     }
     return out;
 }
+
+linux::NftElement linked_element(const Ip& address) { return bridge("linked4", NftBytes().ip(address)); }
 
 linux::NftElement restricted_element(const Ip& address) {
     return bridge(address.is_v4() ? "restricted4" : "restricted6", NftBytes().ip(address));

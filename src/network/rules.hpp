@@ -73,6 +73,8 @@ struct AllowedRules {
     std::vector<std::pair<std::uint8_t, std::uint16_t>> ports;  ///< Protocol and port; none: all, and what has no ports.
 };
 Elements allowed_elements(const AllowedRules& rules);
+/// An IPv4 address that somebody on a closed port has a link to: its neighbours may ask for its MAC.
+linux::NftElement linked_element(const linux::Ip& address);
 linux::NftElement restricted_element(const linux::Ip& address);
 
 }  // namespace grua::network

@@ -235,6 +235,40 @@ class Policies(Host):
         self.assertFalse(self.asked("db", "app"))
 
 
+class Links(Host):
+    options = ("--icc=false",)
+    asked = Policies.asked
+
+    def test_a_link_opens_the_ports_that_the_other_exposes(self):
+        """As Docker's, on a default bridge whose containers do not reach each other: by /etc/hosts and the exposed ports, in one direction."""
+        db = lambda: self.container("db", "--expose", "80", "--expose", "80/udp")
+        db()
+        self.container("app", "--link", "db")
+        self.container("other")
+        seen = lambda place, target, port=80, kind="tcp": self.asked(place, target, port, kind, "bridge")
+
+        def check(*started):
+            for name in started:
+                self.serve(name)
+            self.serve("db", 81)
+            for kind in ("tcp", "udp"):
+                self.assertTrue(seen("app", "db", 80, kind))
+                self.assertFalse(seen("app", "db", 81, kind))
+                self.assertFalse(seen("other", "db", 80, kind))
+                self.assertFalse(seen("db", "app", 80, kind))
+
+        check("db", "app")
+        ways = [each for each in json.loads(self.grua("network", "reach", "--all", "--format", "json").stdout) if each["By"] == "link"]
+        self.assertEqual([each["Ports"] for each in ways], [["80/tcp", "80/udp"]])
+        # Another address, another gruad.
+        self.docker("restart", "-t0", "db")
+        self.daemon.kill()
+        self.daemon.start()
+        check("db")
+        self.docker("rm", "-f", "app")
+        self.assertFalse(seen("other", "db"))
+
+
 class Reach(Host):
     def test_the_rules_and_trying_agree(self):
         """Every way that the rules give, and every one that they do not, is tried; the matrix says both."""
