@@ -69,6 +69,7 @@ struct Ready {
     layers::LayerStore::Hold layers;
     Fd rootfs;
     Fd netns;
+    Fd sysfs;  ///< Of that network namespace, until the container has its own.
     Fd ours;
     Fd theirs;
     RecordPtr networking;  ///< The record with what its networks gave it; null where it joins another container's.
@@ -101,6 +102,7 @@ Ready prepare(const Options& options, const Rooms& rooms, const HostFacts& host,
     if (has_sandbox(record)) {
         network::Sandbox sandbox = rooms.networks.attach(sandbox_request(record, options.dns));
         out.netns = std::move(sandbox.netns);
+        out.sysfs = std::move(sandbox.sysfs);
         for (const network::Endpoint& each : sandbox.endpoints) set_endpoint(marked, each);
         marked.ports = ports_of(sandbox.ports);
         marked.sandbox_id = random_id();
@@ -285,6 +287,8 @@ asio::awaitable<void> Engine::Impl::start_held(ContainerPtr container) {
         while (container->link == link && container->record->state.pid == 0 && !container->start_error &&
                container->record->state.started_at == plan.record->state.started_at)
             co_await container->changed.wait();
+        // Nobody waits for the kernel to let go of the mount.
+        asio::post(pool, [unused = std::make_shared<Fd>(std::move(ready.sysfs))] {});
         if (container->start_error) throw Error(*container->start_error);
         if (container->record->state.started_at == plan.record->state.started_at)
             fail(ErrorKind::unavailable, "the monitor ended before the program started");

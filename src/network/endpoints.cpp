@@ -433,6 +433,7 @@ Sandbox Networks::State::attach(const SandboxRequest& request) {
         if (!works.empty() && works.front().driver == "bridge") {
             ready = sandboxes->take({.bridge = works.front().index, .mtu = works.front().mtu, .is_crowded = works.front().is_crowded});
             out.netns = std::move(ready->netns);
+            out.sysfs = std::move(ready->sysfs);
         } else {
             const linux::NetnsVisit visit{linux::NetnsVisit::New{}};
             out.netns = linux::NetnsVisit::current();

@@ -2,10 +2,12 @@
 
 #include "base/id.hpp"
 #include "base/log.hpp"
+#include "linux/mounts.hpp"
 #include "linux/netns.hpp"
 #include "network/bridge.hpp"
 
 #include <pthread.h>
+#include <sys/mount.h>
 #include <algorithm>
 #include <vector>
 
@@ -136,7 +138,13 @@ ReadySandbox SandboxPool::make(int bridge) {
         const linux::NetnsVisit visit{linux::NetnsVisit::New{}};
         // "veth…", as DHCP clients and network managers are told to leave alone; whose it is its alias says.
         ReadySandbox inner{
-            .link = "veth" + random_hex(5), .netns = linux::NetnsVisit::current(), .inside = linux::Netlink(), .mtu = options_.mtu};
+            .link = "veth" + random_hex(5),
+            .netns = linux::NetnsVisit::current(),
+            // To make the first one of a namespace the kernel walks those of all others; the container's own is this one then.
+            .sysfs =
+                linux::make_filesystem("sysfs", "sysfs", {}, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_RDONLY),
+            .inside = linux::Netlink(),
+            .mtu = options_.mtu};
         linux::NetlinkBatch pair;
         pair.create_veth({.name = inner.link, .peer_name = "eth0", .peer_netns = inner.netns.get(), .mtu = options_.mtu});
         host_.run(pair);

@@ -1,4 +1,4 @@
-// Ready sandboxes: network namespaces with lo and eth0 up, and the other end of eth0 up beside the bridge.
+// Ready sandboxes: network namespaces with lo and eth0 up, their sysfs, and the other end of eth0 up beside the bridge.
 // Making one costs the kernel about a millisecond, so it is done behind, by one thread - the only one that ever changes
 // its network namespace. What is in the pool hangs on descriptors of this process and is gone with them.
 #pragma once
@@ -22,6 +22,7 @@ namespace grua::network {
 struct ReadySandbox {
     std::string link;  ///< The host's end of the pair.
     Fd netns;
+    Fd sysfs;               ///< A mount of that namespace's, attached nowhere.
     linux::Netlink inside;  ///< Speaks in that namespace.
     int eth0 = 0;           ///< Index of its eth0.
     unsigned mtu = 0;
