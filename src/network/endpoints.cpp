@@ -393,6 +393,27 @@ void Networks::State::undo(const std::string& container_id, const std::vector<Wo
         if (const auto net = nets.find(work.network_id); net != nets.end()) end_joined(container_id, net->second, {});
 }
 
+/// Addresses may be waiting for their links' end, those of the container's last run among them: what cannot be had is asked for again when
+/// these are gone.
+void Networks::State::reserve_or_reap(const std::string& container_id, std::vector<Work>& works, const std::function<void()>& reserve_all) {
+    const auto once = [&] {
+        try {
+            reserve_all();
+        } catch (...) {
+            undo(container_id, works);
+            works.clear();
+            throw;
+        }
+    };
+    try {
+        once();
+    } catch (const Error& error) {
+        if (error.kind() != ErrorKind::unavailable && error.kind() != ErrorKind::forbidden) throw;
+        reap(Clock::time_point::max());
+        once();
+    }
+}
+
 Sandbox Networks::State::attach(const SandboxRequest& request) {
     const std::string& container_id = request.container_id;
     const std::vector<EndpointRequest>& requests = request.endpoints;
@@ -410,21 +431,7 @@ Sandbox Networks::State::attach(const SandboxRequest& request) {
         identities[container_id] = identity_of(request);
         note_policy(container_id, request.policy.has_value() || !request.links.empty());
     };
-    try {
-        reserve_all();
-    } catch (const Error& error) {
-        undo(container_id, works);
-        if (error.kind() != ErrorKind::unavailable && error.kind() != ErrorKind::forbidden) throw;
-        // Addresses may be waiting for their links' end, those of this container's last run among them.
-        works.clear();
-        reap(Clock::time_point::max());
-        try {
-            reserve_all();
-        } catch (...) {
-            undo(container_id, works);
-            throw;
-        }
-    }
+    reserve_or_reap(container_id, works, reserve_all);
     Sandbox out;
     try {
         // The first bridge network's interface is there already in a sandbox of the pool.
@@ -483,10 +490,10 @@ Endpoint Networks::State::connect(const std::string& container_id, int netns, co
     }();
     std::set<std::string> interfaces;
     for (const linux::Link& link : inside.links()) interfaces.insert(link.name);
-    {
+    reserve_or_reap(container_id, works, [&] {
         const std::lock_guard lock(mutex);
         works.push_back(reserve(container_id, request, interfaces));
-    }
+    });
     try {
         Work& work = works.front();
         wire(work, container_id, netns, inside, nullptr);

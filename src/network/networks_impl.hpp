@@ -149,6 +149,7 @@ struct Networks::State {
     void set_routes(const std::vector<Endpoint>& endpoints, linux::Netlink& inside);
     void note_works(const std::string& container_id, const std::vector<Work>& works);
     void undo(const std::string& container_id, const std::vector<Work>& works);
+    void reserve_or_reap(const std::string& container_id, std::vector<Work>& works, const std::function<void()>& reserve_all);
     void end_joined(const std::string& container_id, Net& net, Clock::duration delay);
 
     // publish.cpp

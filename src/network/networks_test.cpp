@@ -305,6 +305,13 @@ TEST_F(NetworksTest, GivenAddressesAreCheckedAndUsed) {
     networks.release("c2");
     all.clear();
     EXPECT_EQ(networks.attach("d").endpoint.ip, "10.99.0.4");
+    // Also for a container that runs and joins.
+    networks.create({.name = "other", .ipam = {.config = {{.subnet = "10.98.0.0/24"}}}});
+    const Attached e = networks.attach("e", {.network = "other"});
+    networks.release("d");
+    EXPECT_EQ(networks.connect("e", e.netns.get(), {.network = "bridge"}).ip, "10.99.0.4");
+    networks.release("e");
+    EXPECT_EQ(networks.attach("f").endpoint.ip, "10.99.0.4");
 }
 
 TEST_F(NetworksTest, NothingIsLeftAfterRelease) {
