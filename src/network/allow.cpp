@@ -75,16 +75,21 @@ void Networks::State::add_policy(const Net& net, const std::string& container_id
     }
 }
 
+/// With `mutex` held: a link of the one opens the exposed ports of the other. Without a port there is nothing to open.
+bool Networks::State::is_linked(const Net& net, const std::string& source, const std::string& target) const {
+    const auto identity = identities.find(source);
+    const auto other = identities.find(target);
+    return !net.bridge.icc && net.config.name == "bridge" && identity != identities.end() && other != identities.end() &&
+           net.joined.contains(target) && std::ranges::count(identity->second.links, target) != 0 && !other->second.exposed.empty();
+}
+
 /// With `mutex` held: what the links of a container open on a bridge whose containers do not reach each other.
 void Networks::State::add_links(const Net& net, const std::string& container_id, std::set<linux::NftElement>& out) const {
     const auto identity = identities.find(container_id);
-    if (net.bridge.icc || net.config.name != "bridge" || identity == identities.end()) return;
+    if (identity == identities.end()) return;
     for (const std::string& id : identity->second.links) {
-        const auto target = net.joined.find(id);
-        const auto other = identities.find(id);
-        // Without a port it would be all of them.
-        if (target == net.joined.end() || other == identities.end() || other->second.exposed.empty()) continue;
-        for (const Ip& address : addresses_of(target->second)) {
+        if (!is_linked(net, container_id, id)) continue;
+        for (const Ip& address : addresses_of(net.joined.at(id))) {
             if (address.is_v4()) out.insert(linked_element(address));
             for (const Ip& source : addresses_of(net.joined.at(container_id))) {
                 if (source.family != address.family) continue;
@@ -92,7 +97,7 @@ void Networks::State::add_links(const Net& net, const std::string& container_id,
                                                        .source = source,
                                                        .source_link = net.bridge.link,
                                                        .is_neighbour = true,
-                                                       .ports = other->second.exposed}))
+                                                       .ports = identities.at(id).exposed}))
                     out.insert(std::move(element));
             }
         }
@@ -147,7 +152,7 @@ void Networks::set_policy(const std::string& container_id, const std::optional<P
             identity->second.policy = before;
             throw;
         }
-        state.note_policy(container_id, policy.has_value() || !identity->second.links.empty());
+        state.note_policy(container_id, identity->second.has_rules());
     }
     state.refresh_policies();
 }

@@ -322,8 +322,10 @@ void Networks::State::wire(Work& work, const std::string& container_id, int netn
         if (ready && name != "eth0") inside.run(std::exchange(setup, {}));
         const linux::NetnsVisit visit(netns);
         set_ipv6(name, work.has_ipv6);
-        const linux::Sysctls kernel;
-        for (const auto& [path, value] : work.sysctls) while_doing("endpoint sysctl", [&] { kernel.write(path, value); });
+        if (!work.sysctls.empty()) {
+            const linux::Sysctls kernel;
+            for (const auto& [path, value] : work.sysctls) while_doing("endpoint sysctl", [&] { kernel.write(path, value); });
+        }
     }
     if (work.driver != "bridge") inside.run(std::exchange(setup, {}));
     for (const IpPrefix& each : work.prefixes) {
@@ -428,8 +430,8 @@ Sandbox Networks::State::attach(const SandboxRequest& request) {
             works.push_back(reserve(container_id, each, interfaces));
             interfaces.insert(works.back().endpoint.interface);
         }
-        identities[container_id] = identity_of(request);
-        note_policy(container_id, request.policy.has_value() || !request.links.empty());
+        const Identity& identity = identities[container_id] = identity_of(request);
+        note_policy(container_id, identity.has_rules());
     };
     reserve_or_reap(container_id, works, reserve_all);
     Sandbox out;

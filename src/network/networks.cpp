@@ -320,16 +320,18 @@ NetworkConfig Networks::State::default_bridge(const std::vector<IpPrefix>& used,
     };
     const auto fixed =
         options.fixed_cidr.empty() ? std::nullopt : std::optional(parse_prefix(options.fixed_cidr, Ip::Family::v4, "fixed-cidr").subnet());
-    const auto lacks = [&](const IpPrefix& prefix) { return fixed && !prefix.contains(fixed->address); };
+    // An address from before whose subnet does not hold the range is no candidate.
+    for (auto* before : {&there, &remembered})
+        if (*before && fixed && !(*before)->contains(fixed->address)) before->reset();
     IpPrefix gateway;
     if (!options.bip.empty()) {
         gateway = parse_bip(options.bip, Ip::Family::v4, "bip");
-    } else if (fixed && (!there || lacks(*there)) && (!remembered || lacks(*remembered))) {
-        gateway = first_address(*fixed);
     } else if (there) {
         gateway = *there;
     } else if (remembered && is_free(*remembered)) {
         gateway = *remembered;
+    } else if (fixed) {
+        gateway = first_address(*fixed);
     } else {
         gateway = first_address(choose_subnet(options.pools.empty() ? default_bridge_pools() : options.pools, Ip::Family::v4, used));
     }

@@ -54,6 +54,8 @@ struct Identity {
     std::shared_ptr<Fd> netns;  ///< Its network namespace while it has one.
     bool is_served = false;
     bool had_udp = false;  ///< Ports that it has or gave away: flows lead to it until it ends.
+
+    bool has_rules() const { return policy.has_value() || !links.empty(); }  ///< That follow who comes and goes.
 };
 Identity identity_of(const SandboxRequest& request);
 std::shared_ptr<Fd> duplicate(const Fd& from);
@@ -180,6 +182,7 @@ struct Networks::State {
     void refresh_policies();
 
     // reach.cpp
+    bool is_linked(const Net& net, const std::string& source, const std::string& target) const;
     std::optional<Reach> reach_between(const Net& from, const std::string& source, const Net& net, const std::string& target,
                                        const std::string& address) const;
     std::vector<Reach> reach_published(const std::string& target) const;

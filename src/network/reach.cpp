@@ -65,13 +65,9 @@ std::optional<Reach> Networks::State::reach_between(const Net& from, const std::
         return out.all || !out.ports.empty() ? std::optional(out) : std::nullopt;
     }
     if (!net.bridge.icc) {
-        const auto identity = identities.find(source);
-        const auto other = identities.find(target);
-        const bool is_linked = net.config.name == "bridge" && identity != identities.end() && other != identities.end() &&
-                               std::ranges::count(identity->second.links, target) != 0 && !other->second.exposed.empty();
-        if (!is_linked) return std::nullopt;
+        if (!is_linked(net, source, target)) return std::nullopt;
         out.by = "link";
-        out.ports = texts_of(other->second.exposed);
+        out.ports = texts_of(identities.at(target).exposed);
         return out;
     }
     out.all = true;

@@ -97,7 +97,7 @@ void Networks::State::recover(std::vector<Attachment> live) {
             }
             identities[each.request.container_id] = identity_of(each.request);
             identities[each.request.container_id].netns = duplicate(each.netns);
-            note_policy(each.request.container_id, each.request.policy.has_value() || !each.request.links.empty());
+            note_policy(each.request.container_id, identities[each.request.container_id].has_rules());
             guarded = guarded || std::ranges::any_of(
                                      each.ports, [&](const PublishedPort& port) { return is_guarded(each.request.container_id, port); });
             if (!each.ports.empty()) published[each.request.container_id].ports = each.ports;
