@@ -63,15 +63,6 @@ bool is_unlinked(int fd) {
     return ::fstat(fd, &status) == 0 && status.st_nlink == 0;
 }
 
-Fd find(const Root& root, const std::string& path) {
-    try {
-        return root.open_at(path, O_PATH);
-    } catch (const Error& error) {
-        if (error.kind() != ErrorKind::not_found && error.os_error() != ENOTDIR) throw;
-        return {};
-    }
-}
-
 void make_mount_point(const Root& root, const ViewMount& mount) {
     if (is_directory(mount.mount.get())) {
         (void)root.make_directories(mount.destination);
@@ -85,13 +76,13 @@ void make_mount_point(const Root& root, const ViewMount& mount) {
 std::size_t depth_of(const std::string& path) { return static_cast<std::size_t>(std::ranges::count(path, '/')); }
 
 void attach(const Root& root, const ViewMount& mount) {
-    Fd target = find(root, mount.destination);
+    auto target = root.find_at(mount.destination, O_PATH);
     if (!target) {
         make_mount_point(root, mount);
         target = root.open_at(mount.destination, O_PATH);
     }
     if (mount.read_only) linux::change_mount(mount.mount.get(), {.set = MOUNT_ATTR_RDONLY}, linux::Recursion::recursive, mount.destination);
-    linux::attach_mount(mount.mount.get(), target.get(), mount.destination);
+    linux::attach_mount(mount.mount.get(), target->get(), mount.destination);
 }
 
 }  // namespace
@@ -121,9 +112,9 @@ RunningMounts copy_running_mounts(int pidfd, const std::vector<std::string>& tmp
         };
         out.root = copy(root.fd());
         for (const std::string& destination : tmpfs) {
-            const Fd found = find(root, destination);
-            if (!found || !is_mount_root(found.get()) || linux::filesystem_type(found.get()) != linux::tmpfs_magic) continue;
-            out.tmpfs.push_back({copy(found.get()), destination});
+            const auto found = root.find_at(destination, O_PATH);
+            if (!found || !is_mount_root(found->get()) || linux::filesystem_type(found->get()) != linux::tmpfs_magic) continue;
+            out.tmpfs.push_back({copy(found->get()), destination});
         }
     });
     return out;
@@ -162,7 +153,7 @@ std::vector<std::string> tmpfs_destinations(const ContainerRecord& record) {
 }
 
 bool has_mount_points(const Root& root, const std::vector<ViewMount>& mounts) {
-    return std::ranges::all_of(mounts, [&](const ViewMount& each) { return static_cast<bool>(find(root, each.destination)); });
+    return std::ranges::all_of(mounts, [&](const ViewMount& each) { return root.find_at(each.destination, O_PATH).has_value(); });
 }
 
 void with_file_view(FileView view, const std::function<void(const Root&)>& use) {

@@ -44,6 +44,13 @@ Fd Root::open_at(std::string_view path, int flags, mode_t mode) const {
     fail_errno("open {}", path);
 }
 
+std::optional<Fd> Root::find_at(std::string_view path, int flags) const {
+    Fd fd{open_beneath(directory_.get(), std::string(path.empty() ? "." : path).c_str(), flags, 0)};
+    if (fd) return fd;
+    if (errno == ENOENT || errno == ENOTDIR) return std::nullopt;
+    fail_errno("open {}", path);
+}
+
 Fd Root::make_directories(std::string_view path) const {
     if (Fd whole{open_beneath(directory_.get(), path.empty() ? "." : std::string(path).c_str(), O_PATH | O_DIRECTORY, 0)}) return whole;
     Fd parent{open_beneath(directory_.get(), ".", O_PATH | O_DIRECTORY, 0)};

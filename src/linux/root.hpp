@@ -8,6 +8,7 @@
 #include "base/fd.hpp"
 
 #include <sys/types.h>
+#include <optional>
 #include <string_view>
 
 namespace grua {
@@ -24,6 +25,10 @@ public:
     /// leads through a magic link of /proc. Throws Error(not_found) where it does not exist.
     /// `flags` are open(2)'s; O_CLOEXEC is added.
     Fd open_at(std::string_view path, int flags, mode_t mode = 0) const;
+
+    /// The same for what may be missing, or be below something that is no folder: nothing then. It does not throw for that, because
+    /// some of what each start looks for is always missing.
+    std::optional<Fd> find_at(std::string_view path, int flags) const;
 
     /// Makes the missing folders of `path`, mode 0755, and returns the last one as an O_PATH fd.
     Fd make_directories(std::string_view path) const;

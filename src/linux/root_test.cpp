@@ -53,6 +53,14 @@ TEST_F(RootTest, MissingFileIsNotFound) {
     }
 }
 
+TEST_F(RootTest, WhatMayBeMissingIsLookedForWithoutAnError) {
+    EXPECT_TRUE(root().find_at("/etc/passwd", O_RDONLY));
+    EXPECT_FALSE(root().find_at("/etc/shadow", O_RDONLY));
+    EXPECT_FALSE(root().find_at("/etc/passwd/below/a/file", O_RDONLY));
+    fs::create_symlink("loop", base_ / "rootfs/loop");
+    EXPECT_THROW((void)root().find_at("/loop", O_RDONLY), Error);
+}
+
 // One thread swaps a folder for a link to the host as fast as it can; nothing may ever appear on the host.
 TEST_F(RootTest, SwappedFolderNeverLeadsOutside) {
     const std::string folder = base_ / "rootfs/volume";

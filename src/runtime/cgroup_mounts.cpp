@@ -30,14 +30,12 @@ void mount_unified(const Plan& plan, const PlannedMount& planned, const linux::C
 
 void bind_hierarchy(const Plan& plan, const PlannedMount& planned, const linux::CgroupMount& host, int folder) {
     const std::string name = host.mount_point.substr(host.mount_point.rfind('/') + 1);
-    Fd copy;
-    try {
-        copy = linux::copy_mount(AT_FDCWD, (host.mount_point + plan.cgroup).c_str(), Recursion::top_only);
-    } catch (const Error& error) {
-        // A hierarchy that the container has not joined shows nothing.
-        if (error.kind() == ErrorKind::not_found) return;
-        throw;
-    }
+    const std::string path = host.mount_point + plan.cgroup;
+    const Fd joined{::open(path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)};
+    // A hierarchy that the container has not joined shows nothing.
+    if (!joined && errno == ENOENT) return;
+    if (!joined) fail_errno("open {}", path);
+    const Fd copy = linux::copy_mount(joined.get(), "", Recursion::top_only);
     linux::change_mount(copy.get(), planned.options.top, Recursion::top_only, name);
     if (::mkdirat(folder, name.c_str(), 0755) != 0) fail_errno("create {}", name);
     const Fd target{::openat(folder, name.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)};

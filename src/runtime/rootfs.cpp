@@ -32,15 +32,6 @@ struct stat look(int fd, std::string_view name) {
     return about;
 }
 
-std::optional<Fd> open_if_there(const Root& root, std::string_view path, int flags) {
-    try {
-        return root.open_at(path, flags);
-    } catch (const Error& error) {
-        if (error.kind() == ErrorKind::not_found || error.os_error() == ENOTDIR) return std::nullopt;
-        throw;
-    }
-}
-
 std::string_view parent_of(std::string_view path) { return path.substr(0, path.rfind('/')); }
 
 enum class Kind { directory, file };
@@ -52,7 +43,7 @@ Fd mount_point(const Root& root, const std::string& path, Kind kind, bool& was_t
         was_there = !std::filesystem::create_directories(name);
         return Fd{::open(name.c_str(), O_PATH | O_CLOEXEC)};
     }
-    if (auto found = open_if_there(root, path, O_PATH)) {
+    if (auto found = root.find_at(path, O_PATH)) {
         was_there = true;
         return std::move(*found);
     }
@@ -66,7 +57,7 @@ Fd mount_point(const Root& root, const std::string& path, Kind kind, bool& was_t
 /// /proc, /sys and /dev must be the container's own folders: where the image has a link there, what is later written "in
 /// /proc" goes elsewhere (CVE-2023-27561, CVE-2019-19921, CVE-2026-41579).
 void refuse_link(const Root& root, const std::string& path) {
-    const auto found = open_if_there(root, path, O_PATH | O_NOFOLLOW);
+    const auto found = root.find_at(path, O_PATH | O_NOFOLLOW);
     if (found && !S_ISDIR(look(found->get(), path).st_mode))
         fail(ErrorKind::invalid_argument, "filesystem {:?} must be mounted on ordinary directory", path);
 }
@@ -257,7 +248,7 @@ void make_link(int directory, const char* target, const char* name) {
 }
 
 void mask(Progress& progress, const std::string& path, Fd& empty) {
-    const auto target = open_if_there(*progress.root, path, O_PATH);
+    const auto target = progress.root->find_at(path, O_PATH);
     if (!target) return;
     if (!S_ISDIR(look(target->get(), path).st_mode)) {
         // Our own descriptor of the host's /dev/null: the container's may be a link by now (CVE-2025-31133).
@@ -279,7 +270,7 @@ void mask(Progress& progress, const std::string& path, Fd& empty) {
 Fd console_target(const Root& root) {
     bool was_there = false;
     if (is_left_out("CVE-2025-52565")) return mount_point(root, "/dev/console", Kind::file, was_there);
-    auto found = open_if_there(root, "/dev/console", O_PATH | O_NOFOLLOW);
+    auto found = root.find_at("/dev/console", O_PATH | O_NOFOLLOW);
     if (!found) return mount_point(root, "/dev/console", Kind::file, was_there);
     if (S_ISLNK(look(found->get(), "/dev/console").st_mode)) fail(ErrorKind::invalid_argument, "/dev/console of the container is a link");
     return std::move(*found);
@@ -375,7 +366,7 @@ void open_terminal(const Plan& plan, Progress& progress) {
 
 void protect_paths(const Plan& plan, Progress& progress) {
     for (const std::string& path : plan.linux->readonly_paths) {
-        const auto target = open_if_there(*progress.root, path, O_PATH);
+        const auto target = progress.root->find_at(path, O_PATH);
         if (!target) continue;
         const Fd copy = linux::copy_mount(target->get(), "", Recursion::recursive);
         linux::change_mount(copy.get(), {.set = MOUNT_ATTR_RDONLY}, Recursion::top_only, path);

@@ -20,14 +20,10 @@ constexpr std::size_t group_limit = 65536;  // NGROUPS_MAX
 constexpr std::uint64_t id_limit = (std::uint64_t{1} << 31U) - 1;
 
 std::string read_regular(const Root& root, const char* path) {
-    Fd fd;
-    try {
-        // Opened without blocking and looked at before anything is read: it may be a FIFO or a device.
-        fd = root.open_at(path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
-    } catch (const Error& error) {
-        if (error.kind() == ErrorKind::not_found) return {};
-        throw;
-    }
+    // Opened without blocking and looked at before anything is read: it may be a FIFO or a device.
+    const auto found = root.find_at(path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+    if (!found) return {};
+    const Fd& fd = *found;
     struct stat about{};
     if (::fstat(fd.get(), &about) != 0) fail_errno("stat {}", path);
     if (!S_ISREG(about.st_mode)) fail(ErrorKind::invalid_argument, "{} of the container is not a regular file", path);
