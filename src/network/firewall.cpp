@@ -4,13 +4,18 @@
 #include "base/log.hpp"
 #include "network/admission.hpp"
 
+#include <algorithm>
+
 namespace grua::network {
 
-Firewall::Firewall(std::string table)
-    : table_(std::move(table)), rules_(rule_count_of(ruleset(table_, {}))), watch_(table_, {"filter", "firewalld"}) {}
+Firewall::Firewall(std::string table) : table_(std::move(table)), watch_(table_, {"filter", "firewalld"}) {}
 
 void Firewall::write() {
-    linux::apply_ruleset(ruleset(table_, {elements_.begin(), elements_.end()}, loop_), "write the rules of table " + table_);
+    const Elements elements{elements_.begin(), elements_.end()};
+    const std::string rules = ruleset(table_, elements, loop_);
+    linux::apply_ruleset(rules, "write the rules of table " + table_);
+    optional_ = needed_rules(elements);
+    rules_ = rule_count_of(rules);
 }
 
 bool Firewall::is_whole() const { return linux::rule_count(table_) == rules_; }
@@ -39,6 +44,10 @@ void Firewall::change(const Elements& removed, const Elements& added, std::strin
     for (const auto& each : added)
         if (elements_.insert(each).second) fresh.push_back(each);
     if (!started_) return;
+    if (!std::ranges::includes(optional_, needed_rules(fresh))) {
+        write();
+        return;
+    }
     try {
         linux::change_elements(socket_, table_, gone, fresh, doing);
     } catch (const Error& error) {

@@ -42,7 +42,8 @@ private:
 
     std::string table_;
     std::string loop_;
-    std::size_t rules_ = 0;
+    std::size_t rules_ = 0;             ///< Of the table of family inet, as it was written.
+    std::set<OptionalRules> optional_;  ///< That were written.
     linux::NftablesWatch watch_;
     linux::NftSocket socket_;
     std::mutex mutex_;

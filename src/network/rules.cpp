@@ -100,20 +100,15 @@ constexpr std::string_view inet_table = R"(
         meta nfproto ipv4 iifname @masquerade4 masquerade
         meta nfproto ipv6 iifname @masquerade6 masquerade
     }
-    chain share {
-        type filter hook postrouting priority filter; policy accept;
-        meta priority set ip daddr map @shares4
-        meta priority set ip6 daddr map @shares6
-    }
     chain marked {
         type filter hook forward priority -1; policy accept;
-        iifname @bridges meta mark set meta mark or 0x20000000
+        iifname @bridges meta mark set meta mark or 0x20000000 accept
         oifname @bridges meta mark set meta mark or 0x20000000
     }
     chain forward {
         type filter hook forward priority filter; policy accept;
-        iifname != @bridges oifname != @bridges accept
         ct state established,related accept
+        iifname != @bridges oifname != @bridges accept
         iifname . oifname @same ct status dnat meta mark set meta mark or 0x10000000
         iifname . oifname @open accept
         iifname @internal drop
@@ -139,7 +134,8 @@ constexpr std::string_view inet_table = R"(
     }
 )";
 
-// What a container sends has its own addresses, and nobody is a router but the host. Whoever receives a frame with the tag of VLAN 0, or
+// What a container sends has its own addresses, and nobody is a router but the host; the first rules let through nearly all of it with
+// one look. Whoever receives a frame with the tag of VLAN 0, or
 // several tags, takes it as one without: what is in it would not be looked at here (CVE-2021-27853). Ports of networks without
 // communication between containers are "closed": only what is published passes, which is bridged where br_netfilter
 // translates the destination on the way, and marked then. A "restricted" address takes what its container's policy allows, and answers to
@@ -147,8 +143,8 @@ constexpr std::string_view inet_table = R"(
 constexpr std::string_view bridge_table = R"(
     set ports { type ifname; }
     set macs { type ifname . ether_addr; }
-    set addresses4 { type ifname . ipv4_addr; }
-    set addresses6 { type ifname . ipv6_addr; }
+    set addresses4 { type ifname . ether_addr . ipv4_addr; }
+    set addresses6 { type ifname . ether_addr . ipv6_addr; }
     set targets6 { typeof iifname . @th,64,128; }
 
     set closed { type ifname; }
@@ -171,6 +167,49 @@ constexpr std::string_view bridge_table = R"(
     set pings6 { type ipv6_addr . ipv6_addr; size 65536; flags dynamic,timeout; timeout 10s; }
     map shares { typeof iifname : meta priority; }
 
+    chain prerouting {
+        type filter hook prerouting priority -300; policy accept;
+        ether type ip iifname . ether saddr . ip saddr @addresses4 accept
+        ether type ip6 meta l4proto != ipv6-icmp iifname . ether saddr . ip6 saddr @addresses6 accept
+        iifname != @ports accept
+        iifname . ether saddr != @macs drop
+        ether type 8021ad drop
+        vlan id 0 drop
+        vlan type { 8021q, 8021ad } drop
+        ether type arp jump arp_sender
+        ip saddr != 0.0.0.0 iifname . ether saddr . ip saddr != @addresses4 drop
+        ether type ip6 jump ip6_sender
+    }
+    chain arp_sender {
+        iifname . arp saddr ether != @macs drop
+        arp saddr ip 0.0.0.0 accept
+        iifname . arp saddr ether . arp saddr ip != @addresses4 drop
+    }
+    chain ip6_sender {
+        icmpv6 type nd-router-advert drop
+        icmpv6 type nd-redirect drop
+        ip6 saddr :: accept
+        iifname . ether saddr . ip6 saddr != @addresses6 drop
+        icmpv6 type nd-neighbor-advert iifname . @th,64,128 != @targets6 drop
+    }
+)";
+
+// What every packet would pay for and few networks need is in the tables from the first element on that needs it: shares of a network's
+// rate, and what is asked of one container of a bridge that talks to another.
+constexpr std::string_view inet_shares = R"(
+    chain share {
+        type filter hook postrouting priority filter; policy accept;
+        meta priority set ip daddr map @shares4
+        meta priority set ip6 daddr map @shares6
+    }
+)";
+constexpr std::string_view bridge_shares = R"(
+    chain share {
+        type filter hook prerouting priority -301; policy accept;
+        meta priority set iifname map @shares
+    }
+)";
+constexpr std::string_view bridge_neighbours = R"(
     chain forward {
         type filter hook forward priority -300; policy accept;
         ip saddr @restricted4 jump from_restricted
@@ -225,30 +264,6 @@ constexpr std::string_view bridge_table = R"(
         meta mark and 0x08000000 == 0x08000000 accept
         drop
     }
-    chain prerouting {
-        type filter hook prerouting priority -300; policy accept;
-        meta priority set iifname map @shares
-        iifname != @ports accept
-        iifname . ether saddr != @macs drop
-        ether type 8021ad drop
-        vlan id 0 drop
-        vlan type { 8021q, 8021ad } drop
-        ether type arp jump arp_sender
-        ip saddr != 0.0.0.0 iifname . ip saddr != @addresses4 drop
-        ether type ip6 jump ip6_sender
-    }
-    chain arp_sender {
-        iifname . arp saddr ether != @macs drop
-        arp saddr ip 0.0.0.0 accept
-        iifname . arp saddr ip != @addresses4 drop
-    }
-    chain ip6_sender {
-        icmpv6 type nd-router-advert drop
-        icmpv6 type nd-redirect drop
-        ip6 saddr :: accept
-        iifname . ip6 saddr != @addresses6 drop
-        icmpv6 type nd-neighbor-advert iifname . @th,64,128 != @targets6 drop
-    }
 )";
 
 // A connection to a guarded port that the host's input rules have let through (they are at priority 0) comes in once more
@@ -275,6 +290,14 @@ constexpr const char* loop_gateway6 = "fe80::8683";
 std::string replaced(std::string text, std::string_view from, std::string_view to) {
     for (auto at = text.find(from); at != std::string::npos; at = text.find(from, at + to.size())) text.replace(at, from.size(), to);
     return text;
+}
+
+/// Without the rules of a link that is not there.
+std::string with_loop(const std::string& body, const std::string& loop) {
+    if (!loop.empty()) return replaced(body, "LOOP", loop);
+    std::vector<std::string> lines = split(body, '\n');
+    std::erase_if(lines, [](const std::string& line) { return line.contains("LOOP"); });
+    return join(lines, "\n");
 }
 
 NftBytes name(std::string_view link) { return NftBytes().interface(link); }
@@ -323,14 +346,29 @@ std::string loop_name(const std::string& bridge) {
     return fmt::format("grl{:08x}", static_cast<std::uint32_t>(std::hash<std::string>{}(bridge)));
 }
 
+std::set<OptionalRules> needed_rules(const Elements& elements) {
+    std::set<OptionalRules> out;
+    for (const NftElement& each : elements) {
+        if (each.set.starts_with("shares")) out.insert(OptionalRules::shares);
+        if (each.family == NftFamily::bridge && (each.set == "closed" || each.set.starts_with("restricted")))
+            out.insert(OptionalRules::neighbours);
+    }
+    return out;
+}
+
 std::string ruleset(const std::string& table, const Elements& elements, const std::string& loop) {
     std::string out;
     const auto add = [&](std::string_view family, const std::string& body) {
         // "table" first, because deleting one that is not there is an error.
         out += fmt::format("table {0} {1}\ndelete table {0} {1}\ntable {0} {1} {{{2}}}\n", family, table, body);
     };
-    add("inet", replaced(std::string(inet_table), "LOOP", loop.empty() ? "no" : loop));
-    add("bridge", std::string(bridge_table));
+    const auto parts = needed_rules(elements);
+    const bool has_shares = parts.contains(OptionalRules::shares);
+    const auto with = [](std::string_view body, bool is_wanted, std::string_view part) {
+        return std::string(body).append(is_wanted ? part : std::string_view());
+    };
+    add("inet", with_loop(with(inet_table, has_shares, inet_shares), loop));
+    add("bridge", with(with(bridge_table, has_shares, bridge_shares), parts.contains(OptionalRules::neighbours), bridge_neighbours));
     if (!loop.empty()) {
         for (const auto& [family, type, gateway] :
              {std::tuple{"ip", "ipv4_addr", loop_gateway4}, std::tuple{"ip6", "ipv6_addr", loop_gateway6}}) {
@@ -398,15 +436,13 @@ Elements endpoint_elements(const EndpointRules& endpoint) {
     if (endpoint.allow_spoofing) return out;
     out.push_back(bridge("ports", name(endpoint.link)));
     out.push_back(bridge("macs", name(endpoint.link).mac(endpoint.mac)));
-    bool has_ipv6 = false;
-    for (const Ip& each : endpoint.addresses) {
-        out.push_back(bridge(each.is_v4() ? "addresses4" : "addresses6", name(endpoint.link).ip(each)));
-        has_ipv6 = has_ipv6 || each.is_v6();
-    }
-    if (has_ipv6) out.push_back(bridge("addresses6", name(endpoint.link).ip(linux::link_local_of(endpoint.mac))));
-    // What neighbour advertisements may speak of.
-    for (std::size_t i = 0, count = out.size(); i < count; ++i)
-        if (out[i].set == "addresses6") out.push_back(bridge("targets6", out[i].key));
+    const auto add = [&](const Ip& address) {
+        out.push_back(bridge(address.is_v4() ? "addresses4" : "addresses6", name(endpoint.link).mac(endpoint.mac).ip(address)));
+        // What neighbour advertisements may speak of.
+        if (address.is_v6()) out.push_back(bridge("targets6", name(endpoint.link).ip(address)));
+    };
+    std::ranges::for_each(endpoint.addresses, add);
+    if (std::ranges::any_of(endpoint.addresses, &Ip::is_v6)) add(linux::link_local_of(endpoint.mac));
     return out;
 }
 

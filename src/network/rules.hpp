@@ -1,7 +1,8 @@
 // The firewall: what is allowed is decided here, as the text of two nftables tables and as elements of their sets.
 //
-// The rules never change. Each network, endpoint and published port is elements of sets that the rules look into, so a
-// packet meets the same few rules however many there are, and the thousandth endpoint costs what the first did.
+// Each network, endpoint and published port is elements of sets that the rules look into, so a packet meets the same few rules
+// however many there are, and the thousandth endpoint costs what the first did. Rules that only some networks need join
+// with the first element that needs them.
 // Other tables are never touched, and what they drop (a FORWARD policy of drop, for one) stays dropped: an accept in
 // nftables ends its own chain only.
 #pragma once
@@ -11,6 +12,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -21,6 +23,10 @@ using Elements = std::vector<linux::NftElement>;
 
 /// Of both tables, "inet NAME" and "bridge NAME"; `bridge` is the daemon's default bridge.
 std::string table_name(const std::string& bridge);
+
+enum class OptionalRules { shares, neighbours };
+/// What the elements need beyond what is always there.
+std::set<OptionalRules> needed_rules(const Elements& elements);
 
 /// The tables as a whole, in the place of what they were, with the elements given. With the name of a loop link also the ones
 /// that guarded ports need: see docs/networks.md.

@@ -35,6 +35,21 @@ TEST(RulesetTest, ANetworkIsElements) {
     EXPECT_EQ(sets(network_elements(network)), (Texts{"bridges \"b\"", "internal \"b\"", "same \"b\" . \"b\""}));
 }
 
+TEST(RulesetTest, WhatFewNetworksNeedIsThereWhereItIsNeeded) {
+    const auto mac = *linux::Mac::parse("02:42:0a:63:00:02");
+    EndpointRules endpoint{.link = "v", .mac = mac, .addresses = {*Ip::parse("10.99.0.2")}};
+    const std::string plain = ruleset("t", endpoint_elements(endpoint));
+    EXPECT_FALSE(plain.contains("chain share"));
+    EXPECT_FALSE(plain.contains("chain between_closed"));
+    endpoint.closed = true;
+    EXPECT_EQ(needed_rules(endpoint_elements(endpoint)), std::set{OptionalRules::neighbours});
+    EXPECT_TRUE(ruleset("t", endpoint_elements(endpoint)).contains("chain between_closed"));
+    endpoint.share = 2;
+    const std::string both = ruleset("t", endpoint_elements(endpoint));
+    EXPECT_TRUE(both.contains("map @shares4") && both.contains("map @shares\n"));
+    EXPECT_EQ(needed_rules({restricted_element(endpoint.addresses.front())}), std::set{OptionalRules::neighbours});
+}
+
 TEST(RulesetTest, APortIsOneElement) {
     PortRules port{.protocol = IPPROTO_TCP, .host_address = {}, .host_port = 8080, .address = *Ip::parse("10.99.0.2"), .port = 80};
     EXPECT_EQ(sets(port_elements(port)), Texts{"ports4 6 . 8080"});
@@ -48,10 +63,10 @@ TEST(RulesetTest, APortIsOneElement) {
 TEST(RulesetTest, AnEndpointSendsWithItsOwnAddressesOnly) {
     EndpointRules endpoint{
         .link = "v", .mac = *linux::Mac::parse("02:42:0a:63:00:02"), .addresses = {*Ip::parse("10.99.0.2"), *Ip::parse("fd00:99::2")}};
-    EXPECT_EQ(
-        sets(endpoint_elements(endpoint)),
-        (Texts{"addresses4 \"v\" . 10.99.0.2", "addresses6 \"v\" . fd00:99::2", "addresses6 \"v\" . fe80::42:aff:fe63:2",
-               "macs \"v\" . 02:42:0a:63:00:02", "ports \"v\"", "targets6 \"v\" . fd00:99::2", "targets6 \"v\" . fe80::42:aff:fe63:2"}));
+    EXPECT_EQ(sets(endpoint_elements(endpoint)),
+              (Texts{"addresses4 \"v\" . 02:42:0a:63:00:02 . 10.99.0.2", "addresses6 \"v\" . 02:42:0a:63:00:02 . fd00:99::2",
+                     "addresses6 \"v\" . 02:42:0a:63:00:02 . fe80::42:aff:fe63:2", "macs \"v\" . 02:42:0a:63:00:02", "ports \"v\"",
+                     "targets6 \"v\" . fd00:99::2", "targets6 \"v\" . fe80::42:aff:fe63:2"}));
     EXPECT_TRUE(ruleset("t", endpoint_elements(endpoint)).contains("\"v\" . 0xfd000099000000000000000000000002"));
     endpoint.allow_spoofing = true;
     EXPECT_TRUE(endpoint_elements(endpoint).empty());
