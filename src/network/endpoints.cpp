@@ -471,7 +471,7 @@ Sandbox Networks::State::attach(const SandboxRequest& request) {
         out.ports = publish(container_id, request.ports);
         RuleChange change = change_of_ports(container_id);
         change.added.insert(change.added.end(), elements.begin(), elements.end());
-        change_rules(std::move(change), "container " + container_id.substr(0, 12));
+        change_rules(std::move(change), "container " + container_id.substr(0, 12), {container_id});
         forget_udp(out.ports);
         return out;
     } catch (...) {
@@ -511,7 +511,7 @@ Endpoint Networks::State::connect(const std::string& container_id, int netns, co
         }
         RuleChange change = change_of_ports(container_id);
         change.added.insert(change.added.end(), work.elements.begin(), work.elements.end());
-        change_rules(std::move(change), "container " + container_id.substr(0, 12));
+        change_rules(std::move(change), "container " + container_id.substr(0, 12), {container_id});
         set_routes(all, inside);
         update_names(container_id, netns);
         return work.endpoint;
@@ -555,7 +555,7 @@ void Networks::State::disconnect(const std::string& container_id, int netns, std
     }
     RuleChange change = change_of_ports(container_id);
     const bool have_moved = !change.removed.empty();
-    change_rules(std::move(change), "container " + container_id.substr(0, 12));
+    change_rules(std::move(change), "container " + container_id.substr(0, 12), {container_id});
     if (have_moved) forget_udp(ports_of(container_id));
     resolver.remove_names(container_id, network_id);
     update_names(container_id, netns);
@@ -585,7 +585,7 @@ void Networks::State::release(const std::string& container_id) {
     if (!named_on.empty()) resolver.end(container_id);
     for (const std::string& each : named_on) resolver.remove_names(container_id, each);
     // Another container may take the ports at once.
-    change_rules({.removed = std::move(had.elements), .added = {}}, "container " + container_id.substr(0, 12));
+    change_rules({.removed = std::move(had.elements), .added = {}}, "container " + container_id.substr(0, 12), {container_id});
     for (const PublishedPort& each : had.ports) host_ports.release(each);
     if (had_udp) forget_udp(had.ports, addresses);
 }

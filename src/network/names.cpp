@@ -20,7 +20,7 @@ void Networks::rename(const std::string& container_id, const std::string& name,
         }
     }
     state_->update_names(container_id, -1);
-    state_->refresh_policies();
+    state_->refresh_policies({container_id});
 }
 
 /// After its networks have changed. `netns` is its network namespace; without one (-1) a container that is not served stays so.

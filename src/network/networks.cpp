@@ -562,7 +562,9 @@ Network Networks::create(NetworkConfig request) {
         state.nets.emplace(id, std::move(net));
     }
     if (limited) state.limit_network(id);
-    return find(id);
+    Network made = find(id);
+    state.refresh_policies_about(made);
+    return made;
 }
 
 void Networks::remove(std::string_view reference) {
@@ -603,6 +605,7 @@ void Networks::remove(std::string_view reference) {
         throw;
     }
     state.firewall.change(net.elements, {}, "network " + net.config.name);
+    state.refresh_policies_about(net.config);
     if (net.is_bridge() && !net.ours) state.sandboxes->leave(net.index);
     linux::NetlinkBatch remove;
     if (net.ours && !link.empty()) remove.delete_link(link);

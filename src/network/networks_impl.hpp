@@ -103,6 +103,9 @@ struct RuleChange {
 };
 RuleChange change_between(Elements before, Elements after);
 
+/// Of policies and links: by target and source, containers' IDs; without a source, what needs none.
+using PairRules = std::map<std::pair<std::string, std::string>, std::set<linux::NftElement>>;
+
 /// The ports of a container.
 struct Published {
     std::vector<PublishedPort> ports;
@@ -175,11 +178,13 @@ struct Networks::State {
     // allow.cpp
     const Policy* policy_of(const Net& net, const std::string& container_id) const;
     bool is_peer(const AllowedPeer& peer, const std::string& container_id) const;
-    void add_policy(const Net& net, const std::string& container_id, std::set<linux::NftElement>& out) const;
-    void add_links(const Net& net, const std::string& container_id, std::set<linux::NftElement>& out) const;
+    std::set<linux::NftElement> rules_of_target(const std::string& target) const;
+    PairRules rules_of_pairs(const std::string& container_id) const;
     void note_policy(const std::string& id, bool has_one);
-    void change_rules(RuleChange change, std::string_view doing);
+    void change_rules(RuleChange change, std::string_view doing, const std::vector<std::string>& containers);
+    void refresh_policies(const std::vector<std::string>& containers);
     void refresh_policies();
+    void refresh_policies_about(const NetworkConfig& network);
 
     // reach.cpp
     bool is_linked(const Net& net, const std::string& source, const std::string& target) const;
@@ -216,7 +221,9 @@ struct Networks::State {
     std::map<std::string, Published> published;  ///< By container ID.
     std::map<std::string, Identity> identities;  ///< By container ID.
     std::set<std::string> with_policy;           ///< IDs of the containers and networks that have one, or links.
-    std::set<linux::NftElement> policy_elements;
+    PairRules policy_rules;
+    std::set<std::pair<std::string, std::string>> policy_targets;  ///< The same pairs by source and target.
+    std::map<linux::NftElement, unsigned> policy_elements;         ///< How many pairs need each.
     std::vector<Dying> dying;
 
     HostPorts host_ports;

@@ -1,6 +1,9 @@
 """What containers may do on their networks: rates, who may reach whom, and what `grua network reach` says of it."""
 
 import json
+import os
+import random
+import re
 import subprocess
 import threading
 import time
@@ -220,6 +223,55 @@ class Policies(Host):
         self.assertTrue(self.asked("c1", "closed"))
         done = self.grua("network", "update", "--network-allow", "network", "n", check=False)
         self.assertIn('network policy "network": network has no value', done.stderr)
+
+    def policy_rules(self):
+        """All elements of the sets that policies are made of."""
+        sets = re.findall(r"set (\w*(?:peers|allowed|restricted)\w*) \{.*?\n\t\}", self.daemon.in_netns("nft", "-s", "list", "ruleset").stdout, re.DOTALL)
+        self.assertGreater(len(sets), 10)
+        tables = json.loads(self.daemon.in_netns("nft", "-j", "-s", "list", "sets").stdout)["nftables"]
+        return {(each["set"]["family"], each["set"]["name"], json.dumps(element)) for each in tables if "set" in each
+                and each["set"]["name"] in sets for element in each["set"].get("elem", [])}
+
+    def test_step_by_step_as_at_once(self):
+        """Each change touches the rules of one container; a gruad that begins anew makes all of them, and they are the same."""
+        seed = int(os.environ.get("GRUA_POLICY_SEED", str(random.SystemRandom().randrange(1 << 32))))
+        chance = random.Random(seed)
+        policies = ("none", "default", "label=web,port=80", "container=c1", "container=c2,port=53/udp", "network=n1,port=80", "network=late", "label=web")
+        for name in ("n0", "n1"):
+            self.grua("network", "create", "--ipv6", "--network-allow", chance.choice(policies[2:]), name)
+        there, seen = {}, 0
+        for step in range(200):
+            name = f"c{chance.randrange(6)}"
+            what = chance.randrange(7)
+            if name not in there:
+                there[name] = chance.choice(("n0", "n1"))
+                allow = chance.choice(((), ("--network-allow", chance.choice([each for each in policies if each != "default"]))))
+                self.grua("run", "-d", "--name", name, "--network", there[name], *chance.choice(((), ("--label", "web"))), *allow, "busybox", "sleep", "1000")
+            elif what == 0:
+                self.grua("rm", "-f", name)
+                del there[name]
+            elif what == 1:
+                self.grua("update", "--network-allow", chance.choice(policies), name)
+            elif what == 2:
+                self.grua("network", "update", "--network-allow", chance.choice(policies[1:]), chance.choice(("n0", "n1")))
+            elif what == 3:
+                other = f"c{chance.randrange(6)}"
+                if other not in there:
+                    self.grua("rename", name, other)
+                    there[other] = there.pop(name)
+            elif what == 4:
+                self.grua("network", chance.choice(("connect", "disconnect")), "late", name, check=False)
+            elif what == 5:
+                self.grua("network", "create", "late", check=False)
+            else:
+                self.grua("network", "rm", "late", check=False)
+            if step % 20 == 19:
+                before = self.policy_rules()
+                self.daemon.kill()
+                self.daemon.start()
+                self.assertEqual(before, self.policy_rules(), f"GRUA_POLICY_SEED={seed}, step {step}")
+                seen += len(before)
+        self.assertGreater(seen, 10)
 
     def test_without_icc(self):
         """Where containers do not reach each other, a policy opens what it names."""
