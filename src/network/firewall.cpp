@@ -56,6 +56,11 @@ void Firewall::change(const Elements& removed, const Elements& added, std::strin
     }
 }
 
+void Firewall::drop_unneeded() {
+    const std::lock_guard lock(mutex_);
+    if (started_ && !optional_.empty() && needed_rules({elements_.begin(), elements_.end()}) != optional_) write();
+}
+
 bool Firewall::repair() {
     const std::lock_guard lock(mutex_);
     if (!started_) return false;

@@ -29,6 +29,9 @@ public:
     /// All in one transaction. Before start() it is noted only.
     void change(const Elements& removed, const Elements& added, std::string_view doing);
 
+    /// Rules that no element needs any more go.
+    void drop_unneeded();
+
     /// Readable when somebody took something away that may be ours.
     int watched() const noexcept { return watch_.fd(); }
     /// To be called then. True where the tables were not whole and were written again.

@@ -397,7 +397,8 @@ std::size_t rule_count_of(const std::string& ruleset) {
 Elements network_elements(const NetworkRules& network) {
     const BridgeSettings& settings = network.settings;
     Elements out{inet("bridges", name(network.link)), inet("same", pair(network.link, network.link))};
-    if (settings.icc) out.push_back(inet("open", pair(network.link, network.link)));
+    // "closed" has ports of bridges. The bridge itself stands there for the rules to be there while the network is, whoever comes and goes.
+    out.push_back(settings.icc ? inet("open", pair(network.link, network.link)) : bridge("closed", name(network.link)));
     if (network.internal) {
         out.push_back(inet("internal", name(network.link)));
         return out;

@@ -30,9 +30,10 @@ TEST(RulesetTest, ANetworkIsElements) {
     EXPECT_EQ(sets(network_elements(network)), (Texts{"bridges \"b\"", "masquerade4 \"b\"", "open \"b\" . \"b\"", "same \"b\" . \"b\""}));
     network.settings.icc = false;
     network.settings.masquerade = false;
-    EXPECT_EQ(sets(network_elements(network)), (Texts{"bridges \"b\"", "same \"b\" . \"b\""}));
+    EXPECT_EQ(sets(network_elements(network)), (Texts{"bridges \"b\"", "closed \"b\"", "same \"b\" . \"b\""}));
+    EXPECT_EQ(needed_rules(network_elements(network)), std::set{OptionalRules::neighbours});
     network.internal = true;
-    EXPECT_EQ(sets(network_elements(network)), (Texts{"bridges \"b\"", "internal \"b\"", "same \"b\" . \"b\""}));
+    EXPECT_EQ(sets(network_elements(network)), (Texts{"bridges \"b\"", "closed \"b\"", "internal \"b\"", "same \"b\" . \"b\""}));
 }
 
 TEST(RulesetTest, WhatFewNetworksNeedIsThereWhereItIsNeeded) {

@@ -319,7 +319,14 @@ void Networks::State::watch(const std::stop_token& stop) {
         if (stop.stop_requested()) return;
         eventfd_t woken = 0;
         if (fds[0].revents != 0) ::eventfd_read(wake.get(), &woken);
-        try {
+        const auto attempt = [](const auto& work) {
+            try {
+                work();
+            } catch (const Error& error) {
+                log::error("network: {}", error.what());
+            }
+        };
+        attempt([&] {
             if (fds[1].revents != 0) firewall.repair();
             if (fds[2].revents != 0) look_at_host(host_watch.read());
             if (look_due && *look_due <= Clock::now()) {
@@ -327,10 +334,9 @@ void Networks::State::watch(const std::stop_token& stop) {
                 follow_mtu();
                 check_routes();
             }
-        } catch (const Error& error) {
-            log::error("network: {}", error.what());
-        }
+        });
         reap(Clock::now());
+        attempt([&] { firewall.drop_unneeded(); });
     }
 }
 
