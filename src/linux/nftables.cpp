@@ -8,11 +8,16 @@
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <nftables/libnftables.h>
+#include <sched.h>
 #include <sys/socket.h>
+#include <unistd.h>
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <exception>
+#include <functional>
 #include <memory>
+#include <thread>
 
 namespace grua::linux {
 
@@ -46,20 +51,40 @@ Context make_context(std::string_view doing) {
     return context;
 }
 
+/// libnftables waits by select(), which ends a program whose descriptor is 1,024 or more, as a gruad with some hundred containers has. So
+/// it works in a thread that has a table of descriptors of its own, and in it only the first three.
+void with_few_descriptors(const std::function<void()>& work) {
+    std::exception_ptr failure;
+    std::jthread([&] {
+        try {
+            if (::unshare(CLONE_FILES) != 0) fail_errno("nftables: unshare the descriptors");
+            if (::close_range(3, ~0U, 0) != 0) fail_errno("nftables: close the descriptors");
+            work();
+        } catch (...) {
+            failure = std::current_exception();
+        }
+    }).join();
+    if (failure) std::rethrow_exception(failure);
+}
+
 }  // namespace
 
 void apply_ruleset(const std::string& ruleset, std::string_view doing) {
-    const Context context = make_context(doing);
-    if (nft_run_cmd_from_buffer(context.get(), ruleset.c_str()) != 0) {
-        fail(ErrorKind::system, "{}: nftables: {}", doing, trim(nft_ctx_get_error_buffer(context.get())));
-    }
+    with_few_descriptors([&] {
+        const Context context = make_context(doing);
+        if (nft_run_cmd_from_buffer(context.get(), ruleset.c_str()) != 0)
+            fail(ErrorKind::system, "{}: nftables: {}", doing, trim(nft_ctx_get_error_buffer(context.get())));
+    });
 }
 
 std::optional<std::string> list_chain(const std::string& chain) {
-    const Context context = make_context("list chain " + chain);
-    nft_ctx_output_set_flags(context.get(), NFT_CTX_OUTPUT_HANDLE);
-    if (nft_run_cmd_from_buffer(context.get(), ("list chain " + chain).c_str()) != 0) return std::nullopt;
-    return std::string(nft_ctx_get_output_buffer(context.get()));
+    std::optional<std::string> out;
+    with_few_descriptors([&] {
+        const Context context = make_context("list chain " + chain);
+        nft_ctx_output_set_flags(context.get(), NFT_CTX_OUTPUT_HANDLE);
+        if (nft_run_cmd_from_buffer(context.get(), ("list chain " + chain).c_str()) == 0) out = nft_ctx_get_output_buffer(context.get());
+    });
+    return out;
 }
 
 std::size_t rule_count(std::string_view table) {

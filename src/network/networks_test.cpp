@@ -17,6 +17,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -453,6 +454,22 @@ TEST_F(NetworksTest, RulesThatSomebodyFlushedAreWrittenAgain) {
         linux::apply_ruleset(command, "flush");
         EXPECT_TRUE(soon([&] { return linux::rule_count(table_name("gruatest")) == rules; })) << command;
     }
+}
+
+TEST_F(NetworksTest, RulesAreWrittenByAProgramWithManyDescriptors) {
+    // libnftables waits by select().
+    const rlimit many{.rlim_cur = 4096, .rlim_max = 4096};
+    rlimit before{};
+    ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+    ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &many), 0);
+    {
+        std::vector<Fd> held;
+        while (held.empty() || held.back().get() < 1100) held.emplace_back(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+        linux::apply_ruleset("table inet many {}", "many");
+        EXPECT_THROW(linux::apply_ruleset("delete table inet none", "none"), Error);
+        EXPECT_GE(::fcntl(held.back().get(), F_GETFD), 0);
+    }
+    ::setrlimit(RLIMIT_NOFILE, &before);
 }
 
 TEST_F(NetworksTest, AnotherDaemonStandsBesideAndIsKeptApart) {
