@@ -3,6 +3,7 @@
 #include "base/error.hpp"
 #include "base/log.hpp"
 #include "base/text.hpp"
+#include "base/thread.hpp"
 #include "linux/mounts.hpp"
 
 #include <fcntl.h>
@@ -12,10 +13,8 @@
 #include <unistd.h>
 #include <algorithm>
 #include <climits>
-#include <exception>
 #include <filesystem>
 #include <list>
-#include <thread>
 
 // <sys/mount.h> and <linux/mount.h> define the same names.
 extern "C" int mount(const char* source, const char* target, const char* type, unsigned long flags, const void* data) noexcept;
@@ -27,18 +26,6 @@ constexpr std::uint64_t overlay_magic = 0x794c7630;
 constexpr unsigned long ms_private_recursive = (1UL << 18U) | (1UL << 14U);  // MS_PRIVATE | MS_REC
 constexpr unsigned long ms_private = 1UL << 18U;
 constexpr int link_limit = 255;
-
-void in_thread(const std::function<void()>& work) {
-    std::exception_ptr error;
-    std::thread{[&] {
-        try {
-            work();
-        } catch (...) {
-            error = std::current_exception();
-        }
-    }}.join();
-    if (error) std::rethrow_exception(error);
-}
 
 bool is_mount_root(int fd) {
     struct statx status{};

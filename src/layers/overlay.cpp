@@ -1,15 +1,14 @@
 #include "layers/overlay.hpp"
 
 #include "base/error.hpp"
+#include "base/thread.hpp"
 
 #include <fcntl.h>
 #include <linux/mount.h>
 #include <sched.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-#include <exception>
 #include <filesystem>
-#include <thread>
 
 // <sys/mount.h> and <linux/mount.h> define the same names.
 extern "C" int mount(const char* source, const char* target, const char* type, unsigned long flags, const void* data) noexcept;
@@ -130,15 +129,7 @@ Fd mount_overlay_by_text(const Overlay& overlay) {
     const fs::path base = fs::path(overlay.lower.front()).parent_path();
     const std::string options = option_text(overlay, base);
     Fd detached;
-    std::exception_ptr error;
-    std::thread{[&] {
-        try {
-            detached = mount_in_private(overlay, base, options);
-        } catch (...) {
-            error = std::current_exception();
-        }
-    }}.join();
-    if (error) std::rethrow_exception(error);
+    in_thread([&] { detached = mount_in_private(overlay, base, options); });
     return detached;
 }
 

@@ -2,6 +2,7 @@
 
 #include "base/error.hpp"
 #include "base/text.hpp"
+#include "base/thread.hpp"
 #include "linux/netlink_message.hpp"
 
 #include <linux/netfilter.h>
@@ -14,10 +15,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <exception>
-#include <functional>
 #include <memory>
-#include <thread>
 
 namespace grua::linux {
 
@@ -53,18 +51,13 @@ Context make_context(std::string_view doing) {
 
 /// libnftables waits by select(), which ends a program whose descriptor is 1,024 or more, as a gruad with some hundred containers has. So
 /// it works in a thread that has a table of descriptors of its own, and in it only the first three.
-void with_few_descriptors(const std::function<void()>& work) {
-    std::exception_ptr failure;
-    std::jthread([&] {
-        try {
-            if (::unshare(CLONE_FILES) != 0) fail_errno("nftables: unshare the descriptors");
-            if (::close_range(3, ~0U, 0) != 0) fail_errno("nftables: close the descriptors");
-            work();
-        } catch (...) {
-            failure = std::current_exception();
-        }
-    }).join();
-    if (failure) std::rethrow_exception(failure);
+template <typename Work>
+void with_few_descriptors(const Work& work) {
+    in_thread([&] {
+        if (::unshare(CLONE_FILES) != 0) fail_errno("nftables: unshare the descriptors");
+        if (::close_range(3, ~0U, 0) != 0) fail_errno("nftables: close the descriptors");
+        work();
+    });
 }
 
 }  // namespace

@@ -17,6 +17,10 @@ constexpr std::size_t least_id = 12;  // Characters of a container's ID that nam
 
 }  // namespace
 
+bool is_network(const AllowedPeer& peer, const NetworkConfig& network) {
+    return peer.kind == AllowedPeer::Kind::network && (peer.name == network.name || peer.name == network.id);
+}
+
 std::vector<Ip> addresses_of(const Joined& joined) {
     std::vector<Ip> out;
     for (const std::string* text : {&joined.endpoint.ip, &joined.endpoint.ipv6})
@@ -51,15 +55,39 @@ bool Networks::State::is_linked(const Net& net, const std::string& source, const
            net.joined.contains(target) && std::ranges::count(identity->second.links, target) != 0 && !other->second.exposed.empty();
 }
 
+/// A container on a bridge network.
+struct Networks::State::Place {
+    const Net& net;
+    const Joined& joined;
+};
+
+/// With `mutex` held.
+std::vector<Networks::State::Place> Networks::State::places_of(const std::string& container_id) const {
+    std::vector<Place> out;
+    for (const Net& net : std::views::values(nets)) {
+        const auto joined = net.joined.find(container_id);
+        if (net.is_bridge() && joined != net.joined.end()) out.push_back({net, joined->second});
+    }
+    return out;
+}
+
 namespace {
 
-void add_allowed(const Net& net, const Joined& target, const Net& from, const Joined& source,
+using Sources = std::vector<std::optional<Ip>>;
+
+Sources sources_of(const Joined& joined) {
+    const std::vector<Ip> addresses = addresses_of(joined);
+    return {addresses.begin(), addresses.end()};
+}
+
+/// From these addresses on network `from`, or from all of it, to a container of `net`.
+void add_allowed(const Net& net, const Joined& target, const Net& from, const Sources& sources,
                  const std::vector<std::pair<std::uint8_t, std::uint16_t>>& ports, std::set<linux::NftElement>& out) {
-    for (const Ip& to : addresses_of(target)) {
-        for (const Ip& address : addresses_of(source)) {
-            if (address.family != to.family) continue;
-            for (auto& element : allowed_elements({.address = to,
-                                                   .source = address,
+    for (const Ip& address : addresses_of(target)) {
+        for (const auto& source : sources) {
+            if (source && source->family != address.family) continue;
+            for (auto& element : allowed_elements({.address = address,
+                                                   .source = source,
                                                    .source_link = from.bridge.link,
                                                    .is_neighbour = from.config.id == net.config.id,
                                                    .ports = ports}))
@@ -70,97 +98,106 @@ void add_allowed(const Net& net, const Joined& target, const Net& from, const Jo
 
 }  // namespace
 
-/// With `mutex` held: what a container's policies say without regard to any other container.
-std::set<linux::NftElement> Networks::State::rules_of_target(const std::string& target) const {
-    std::set<linux::NftElement> out;
-    for (const Net& net : std::views::values(nets)) {
-        const auto joined = net.joined.find(target);
-        const Policy* policy = joined != net.joined.end() && net.is_bridge() ? policy_of(net, target) : nullptr;
-        if (!policy) continue;
-        const std::vector<Ip> addresses = addresses_of(joined->second);
-        for (const Ip& address : addresses) out.insert(restricted_element(address));
-        for (const AllowedPeer& peer : *policy) {
-            if (peer.kind != AllowedPeer::Kind::network) continue;
-            for (const Net& from : std::views::values(nets)) {
-                if (!from.is_bridge() || (from.config.name != peer.name && from.config.id != peer.name)) continue;
-                for (const Ip& address : addresses)
-                    for (auto& element : allowed_elements({.address = address,
-                                                           .source = std::nullopt,
-                                                           .source_link = from.bridge.link,
-                                                           .is_neighbour = from.config.id == net.config.id,
-                                                           .ports = peer.ports}))
-                        out.insert(std::move(element));
-            }
-        }
-    }
-    return out;
-}
-
-/// With `mutex` held: all pairs of source and target that a container is one of, with what policies and links let through.
-PairRules Networks::State::rules_of_pairs(const std::string& container_id) const {
-    PairRules out;
-    using Place = std::pair<const Net*, const Joined*>;
-    std::vector<Place> places;
-    for (const Net& net : std::views::values(nets)) {
-        if (!net.is_bridge()) continue;
-        if (const auto joined = net.joined.find(container_id); joined != net.joined.end()) places.emplace_back(&net, &joined->second);
-    }
-    if (places.empty()) return out;
-
-    // As the target: of whoever its policies name.
+/// With `mutex` held: whoever a container's policies name.
+void Networks::State::add_as_target(const std::string& target, const std::vector<Place>& places, PairRules::Pairs& out) const {
     for (const auto& [net, joined] : places) {
-        const Policy* policy = policy_of(*net, container_id);
-        for (const AllowedPeer& peer : policy ? *policy : Policy{}) {
-            if (peer.kind == AllowedPeer::Kind::network) continue;
+        const Policy* policy = policy_of(net, target);
+        if (!policy) continue;
+        for (const Ip& address : addresses_of(joined)) out[{target, ""}].insert(restricted_element(address));
+        for (const AllowedPeer& peer : *policy) {
             for (const Net& from : std::views::values(nets)) {
                 if (!from.is_bridge()) continue;
+                if (is_network(peer, from.config)) add_allowed(net, joined, from, {std::nullopt}, peer.ports, out[{target, ""}]);
+                if (peer.kind == AllowedPeer::Kind::network) continue;
                 for (const auto& [id, source] : from.joined)
-                    if (id != container_id && is_peer(peer, id))
-                        add_allowed(*net, *joined, from, source, peer.ports, out[{container_id, id}]);
+                    if (id != target && is_peer(peer, id))
+                        add_allowed(net, joined, from, sources_of(source), peer.ports, out[{target, id}]);
             }
         }
     }
+}
 
-    // As the source: to those whose policies name it. Those of a network have one policy, which is asked once.
-    const auto reach = [&](const Net& net, const std::string& id, const Joined& target, const AllowedPeer& peer) {
-        if (id == container_id) return;
-        for (const auto& [from, source] : places) add_allowed(net, target, *from, *source, peer.ports, out[{id, container_id}]);
+/// With `mutex` held: those whose policies name a container. Those of a network have one policy, which is asked once.
+void Networks::State::add_as_source(const std::string& source, const std::vector<Place>& places, PairRules::Pairs& out) const {
+    const auto add = [&](const std::string& target, const Place& at, const AllowedPeer& peer) {
+        if (target == source) return;
+        for (const auto& [from, joined] : places)
+            add_allowed(at.net, at.joined, from, sources_of(joined), peer.ports, out[{target, source}]);
     };
+    const auto is_named = [&](const AllowedPeer& peer) { return is_peer(peer, source); };
     for (const std::string& id : with_policy) {
-        const auto net = nets.find(id);
-        const auto identity = identities.find(id);
-        const Policy* policy = net != nets.end() && net->second.bridge.policy ? &*net->second.bridge.policy : nullptr;
-        if (identity != identities.end() && identity->second.policy) policy = &*identity->second.policy;
-        for (const AllowedPeer& peer : policy ? *policy : Policy{}) {
-            if (!is_peer(peer, container_id)) continue;
-            if (net != nets.end() && net->second.is_bridge()) {
+        if (const auto net = nets.find(id); net != nets.end() && net->second.bridge.policy) {
+            const Policy& policy = *net->second.bridge.policy;
+            for (const AllowedPeer& peer : policy | std::views::filter(is_named))
                 for (const auto& [target, joined] : net->second.joined)
-                    if (policy_of(net->second, target) == policy) reach(net->second, target, joined, peer);
-                continue;
-            }
-            for (const Net& each : std::views::values(nets))
-                if (const auto joined = each.joined.find(id); each.is_bridge() && joined != each.joined.end())
-                    reach(each, id, joined->second, peer);
+                    if (policy_of(net->second, target) == &policy) add(target, {net->second, joined}, peer);
+        }
+        if (const auto identity = identities.find(id); identity != identities.end() && identity->second.policy) {
+            for (const AllowedPeer& peer : *identity->second.policy | std::views::filter(is_named))
+                for (const Place& each : places_of(id)) add(id, each, peer);
         }
     }
+}
 
-    // Links, of it and to it.
-    const auto link = [&](const std::string& source, const std::string& target) {
-        for (const Net* net : std::views::keys(places)) {
-            if (!net->joined.contains(source) || !is_linked(*net, source, target)) continue;
+/// With `mutex` held: what a container's links, and links to it, open on a bridge whose containers do not reach each other.
+void Networks::State::add_links(const std::string& container_id, const std::vector<Place>& places, PairRules::Pairs& out) const {
+    const auto add = [&](const std::string& source, const std::string& target) {
+        for (const Place& place : places) {
+            const Net& net = place.net;
+            if (!net.joined.contains(source) || !is_linked(net, source, target)) continue;
             auto& rules = out[{target, source}];
-            const Joined& to = net->joined.at(target);
-            add_allowed(*net, to, *net, net->joined.at(source), identities.at(target).exposed, rules);
+            const Joined& to = net.joined.at(target);
+            add_allowed(net, to, net, sources_of(net.joined.at(source)), identities.at(target).exposed, rules);
             for (const Ip& address : addresses_of(to))
                 if (address.is_v4()) rules.insert(linked_element(address));
         }
     };
-    if (const auto identity = identities.find(container_id); identity != identities.end())
-        for (const std::string& target : identity->second.links) link(container_id, target);
+    const auto links_of = [&](const std::string& id) {
+        const auto identity = identities.find(id);
+        return identity == identities.end() ? std::vector<std::string>() : identity->second.links;
+    };
+    for (const std::string& target : links_of(container_id)) add(container_id, target);
     for (const std::string& id : with_policy)
-        if (const auto identity = identities.find(id);
-            identity != identities.end() && std::ranges::count(identity->second.links, container_id) != 0)
-            link(id, container_id);
+        if (std::ranges::count(links_of(id), container_id) != 0) add(id, container_id);
+}
+
+void PairRules::replace(const Pairs::key_type& pair, std::set<linux::NftElement> now) {
+    auto& before = pairs_[pair];
+    for (const auto& each : before) {
+        const auto count = counts_.find(each);
+        had_.try_emplace(each, true);
+        if (--count->second == 0) counts_.erase(count);
+    }
+    for (const auto& each : now) {
+        had_.try_emplace(each, counts_.contains(each));
+        ++counts_[each];
+    }
+    before = std::move(now);
+    if (before.empty()) {
+        by_source_.erase({pair.second, pair.first});
+        pairs_.erase(pair);
+    } else {
+        by_source_.insert({pair.second, pair.first});
+    }
+}
+
+void PairRules::renew(const std::string& container_id, Pairs now) {
+    // Those that were, and may be no more.
+    for (auto each = pairs_.lower_bound({container_id, ""}); each != pairs_.end() && each->first.first == container_id; ++each)
+        now.try_emplace(each->first);
+    for (auto each = by_source_.lower_bound({container_id, ""}); each != by_source_.end() && each->first == container_id; ++each)
+        now.try_emplace({each->second, container_id});
+    for (auto& [pair, rules] : now) replace(pair, std::move(rules));
+}
+
+RuleChange PairRules::take_change() {
+    RuleChange out;
+    for (const auto& [element, was] : had_) {
+        const bool is = counts_.contains(element);
+        if (was && !is) out.removed.push_back(element);
+        if (is && !was) out.added.push_back(element);
+    }
+    had_.clear();
     return out;
 }
 
@@ -180,41 +217,17 @@ void Networks::State::change_rules(RuleChange change, std::string_view doing, co
     {
         const std::lock_guard lock(mutex);
         if (!with_policy.empty() || !policy_rules.empty()) {
-            std::map<linux::NftElement, bool> had;
-            const auto replace = [&](const std::string& target, const std::string& source, std::set<linux::NftElement> now) {
-                auto& before = policy_rules[{target, source}];
-                for (const auto& each : before) {
-                    const auto count = policy_elements.find(each);
-                    had.try_emplace(each, true);
-                    if (--count->second == 0) policy_elements.erase(count);
-                }
-                for (const auto& each : now) {
-                    had.try_emplace(each, policy_elements.contains(each));
-                    ++policy_elements[each];
-                }
-                before = std::move(now);
-                if (before.empty()) {
-                    policy_rules.erase({target, source});
-                    policy_targets.erase({source, target});
-                } else if (!source.empty()) {
-                    policy_targets.insert({source, target});
-                }
-            };
             for (const std::string& id : containers) {
-                PairRules now = rules_of_pairs(id);
-                now[{id, ""}] = rules_of_target(id);
-                // Those that were, and may be no more.
-                for (auto each = policy_rules.lower_bound({id, ""}); each != policy_rules.end() && each->first.first == id; ++each)
-                    now.try_emplace(each->first);
-                for (auto each = policy_targets.lower_bound({id, ""}); each != policy_targets.end() && each->first == id; ++each)
-                    now.try_emplace({each->second, id});
-                for (auto& [pair, rules] : now) replace(pair.first, pair.second, std::move(rules));
+                const std::vector<Place> places = places_of(id);
+                PairRules::Pairs now;
+                add_as_target(id, places, now);
+                add_as_source(id, places, now);
+                add_links(id, places, now);
+                policy_rules.renew(id, std::move(now));
             }
-            for (const auto& [element, was] : had) {
-                const bool is = policy_elements.contains(element);
-                if (was && !is) change.removed.push_back(element);
-                if (is && !was) change.added.push_back(element);
-            }
+            const RuleChange more = policy_rules.take_change();
+            change.removed.insert(change.removed.end(), more.removed.begin(), more.removed.end());
+            change.added.insert(change.added.end(), more.added.begin(), more.added.end());
         }
     }
     if (!change.removed.empty() || !change.added.empty()) firewall.change(change.removed, change.added, doing);
@@ -235,9 +248,7 @@ void Networks::State::refresh_policies() {
 void Networks::State::refresh_policies_about(const NetworkConfig& network) {
     std::vector<std::string> found;
     const auto names_it = [&](const std::optional<Policy>& policy) {
-        return policy && std::ranges::any_of(*policy, [&](const AllowedPeer& peer) {
-                   return peer.kind == AllowedPeer::Kind::network && (peer.name == network.name || peer.name == network.id);
-               });
+        return policy && std::ranges::any_of(*policy, [&](const AllowedPeer& peer) { return is_network(peer, network); });
     };
     {
         const std::lock_guard lock(mutex);

@@ -11,18 +11,30 @@ namespace grua::network {
 Firewall::Firewall(std::string table) : table_(std::move(table)), watch_(table_, {"filter", "firewalld"}) {}
 
 void Firewall::write() {
-    const Elements elements{elements_.begin(), elements_.end()};
-    const std::string rules = ruleset(table_, elements, loop_);
+    const std::string rules = ruleset(table_, {elements_.begin(), elements_.end()}, loop_);
     linux::apply_ruleset(rules, "write the rules of table " + table_);
-    optional_ = needed_rules(elements);
+    optional_ = needed();
     rules_ = rule_count_of(rules);
+}
+
+bool Firewall::note(const linux::NftElement& element, bool is_there) {
+    if (is_there ? !elements_.insert(element).second : elements_.erase(element) == 0) return false;
+    if (const auto rules = needed_rules(element)) needing_[*rules] += is_there ? 1 : -1;
+    return true;
+}
+
+std::set<OptionalRules> Firewall::needed() const {
+    std::set<OptionalRules> out;
+    for (const auto& [rules, count] : needing_)
+        if (count > 0) out.insert(rules);
+    return out;
 }
 
 bool Firewall::is_whole() const { return linux::rule_count(table_) == rules_; }
 
 void Firewall::start(const Elements& elements) {
     const std::lock_guard lock(mutex_);
-    elements_.insert(elements.begin(), elements.end());
+    for (const auto& each : elements) note(each, true);
     write();
     started_ = true;
     admit_containers();
@@ -40,11 +52,11 @@ void Firewall::change(const Elements& removed, const Elements& added, std::strin
     Elements gone;
     Elements fresh;
     for (const auto& each : removed)
-        if (elements_.erase(each) > 0) gone.push_back(each);
+        if (note(each, false)) gone.push_back(each);
     for (const auto& each : added)
-        if (elements_.insert(each).second) fresh.push_back(each);
+        if (note(each, true)) fresh.push_back(each);
     if (!started_) return;
-    if (!std::ranges::includes(optional_, needed_rules(fresh))) {
+    if (!std::ranges::includes(optional_, needed())) {
         write();
         return;
     }
@@ -58,7 +70,7 @@ void Firewall::change(const Elements& removed, const Elements& added, std::strin
 
 void Firewall::drop_unneeded() {
     const std::lock_guard lock(mutex_);
-    if (started_ && !optional_.empty() && needed_rules({elements_.begin(), elements_.end()}) != optional_) write();
+    if (started_ && needed() != optional_) write();
 }
 
 bool Firewall::repair() {

@@ -8,6 +8,7 @@
 #include "linux/nftables.hpp"
 #include "network/rules.hpp"
 
+#include <map>
 #include <mutex>
 #include <set>
 #include <string>
@@ -41,6 +42,9 @@ public:
 
 private:
     void write();
+    /// False where it was so already.
+    bool note(const linux::NftElement& element, bool is_there);
+    std::set<OptionalRules> needed() const;
     bool is_whole() const;
 
     std::string table_;
@@ -51,6 +55,7 @@ private:
     linux::NftSocket socket_;
     std::mutex mutex_;
     std::set<linux::NftElement> elements_;
+    std::map<OptionalRules, int> needing_;  ///< How many of them need what.
     bool started_ = false;
 };
 

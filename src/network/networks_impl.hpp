@@ -36,6 +36,9 @@ struct Joined {
 
 std::vector<linux::Ip> addresses_of(const Joined& joined);
 
+/// Whether all containers of the network are meant.
+bool is_network(const AllowedPeer& peer, const NetworkConfig& network);
+
 /// The order of a container's endpoints: by priority, those that lead out by both families, then by the networks' names. The
 /// first has the default route and the published ports, and its names are asked first.
 bool comes_first(const Endpoint& one, const Endpoint& other);
@@ -59,6 +62,13 @@ struct Identity {
 };
 Identity identity_of(const SandboxRequest& request);
 std::shared_ptr<Fd> duplicate(const Fd& from);
+
+/// Auxiliary addresses of these names are where containers' default routes lead.
+constexpr const char* router4 = "DefaultGatewayIPv4";
+constexpr const char* router6 = "DefaultGatewayIPv6";
+
+/// Of a subnet: its bridge's, where nobody says otherwise.
+linux::IpPrefix first_address(const linux::IpPrefix& subnet);
 
 /// A network as it is in the kernel.
 struct Net {
@@ -103,8 +113,25 @@ struct RuleChange {
 };
 RuleChange change_between(Elements before, Elements after);
 
-/// Of policies and links: by target and source, containers' IDs; without a source, what needs none.
-using PairRules = std::map<std::pair<std::string, std::string>, std::set<linux::NftElement>>;
+/// What policies and links let through. A pair is a target and a source, containers' IDs; without a source it is what needs none.
+class PairRules {
+public:
+    using Pairs = std::map<std::pair<std::string, std::string>, std::set<linux::NftElement>>;
+
+    bool empty() const noexcept { return pairs_.empty(); }
+    /// `now` is all that there is of the pairs that a container is one of.
+    void renew(const std::string& container_id, Pairs now);
+    /// What the firewall is to be told since it was told last.
+    RuleChange take_change();
+
+private:
+    void replace(const Pairs::key_type& pair, std::set<linux::NftElement> now);
+
+    Pairs pairs_;
+    std::set<std::pair<std::string, std::string>> by_source_;  ///< The same pairs, turned round.
+    std::map<linux::NftElement, unsigned> counts_;             ///< How many pairs need each.
+    std::map<linux::NftElement, bool> had_;                    ///< Whether those that were touched were there.
+};
 
 /// The ports of a container.
 struct Published {
@@ -178,8 +205,11 @@ struct Networks::State {
     // allow.cpp
     const Policy* policy_of(const Net& net, const std::string& container_id) const;
     bool is_peer(const AllowedPeer& peer, const std::string& container_id) const;
-    std::set<linux::NftElement> rules_of_target(const std::string& target) const;
-    PairRules rules_of_pairs(const std::string& container_id) const;
+    struct Place;
+    std::vector<Place> places_of(const std::string& container_id) const;
+    void add_as_target(const std::string& target, const std::vector<Place>& places, PairRules::Pairs& out) const;
+    void add_as_source(const std::string& source, const std::vector<Place>& places, PairRules::Pairs& out) const;
+    void add_links(const std::string& container_id, const std::vector<Place>& places, PairRules::Pairs& out) const;
     void note_policy(const std::string& id, bool has_one);
     void change_rules(RuleChange change, std::string_view doing, const std::vector<std::string>& containers);
     void refresh_policies(const std::vector<std::string>& containers);
@@ -222,8 +252,6 @@ struct Networks::State {
     std::map<std::string, Identity> identities;  ///< By container ID.
     std::set<std::string> with_policy;           ///< IDs of the containers and networks that have one, or links.
     PairRules policy_rules;
-    std::set<std::pair<std::string, std::string>> policy_targets;  ///< The same pairs by source and target.
-    std::map<linux::NftElement, unsigned> policy_elements;         ///< How many pairs need each.
     std::vector<Dying> dying;
 
     HostPorts host_ports;

@@ -55,8 +55,7 @@ std::optional<Reach> Networks::State::reach_between(const Net& from, const std::
         out.by = "policy";
         std::vector<Port> ports;
         for (const AllowedPeer& peer : *policy) {
-            const bool is_named = peer.kind == AllowedPeer::Kind::network ? (from.config.name == peer.name || from.config.id == peer.name)
-                                                                          : is_peer(peer, source);
+            const bool is_named = is_network(peer, from.config) || is_peer(peer, source);
             if (!is_named) continue;
             out.all = out.all || peer.ports.empty();
             ports.insert(ports.end(), peer.ports.begin(), peer.ports.end());

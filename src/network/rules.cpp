@@ -346,14 +346,11 @@ std::string loop_name(const std::string& bridge) {
     return fmt::format("grl{:08x}", static_cast<std::uint32_t>(std::hash<std::string>{}(bridge)));
 }
 
-std::set<OptionalRules> needed_rules(const Elements& elements) {
-    std::set<OptionalRules> out;
-    for (const NftElement& each : elements) {
-        if (each.set.starts_with("shares")) out.insert(OptionalRules::shares);
-        if (each.family == NftFamily::bridge && (each.set == "closed" || each.set.starts_with("restricted")))
-            out.insert(OptionalRules::neighbours);
-    }
-    return out;
+std::optional<OptionalRules> needed_rules(const NftElement& element) {
+    if (element.set.starts_with("shares")) return OptionalRules::shares;
+    if (element.family == NftFamily::bridge && (element.set == "closed" || element.set.starts_with("restricted")))
+        return OptionalRules::neighbours;
+    return std::nullopt;
 }
 
 std::string ruleset(const std::string& table, const Elements& elements, const std::string& loop) {
@@ -362,13 +359,13 @@ std::string ruleset(const std::string& table, const Elements& elements, const st
         // "table" first, because deleting one that is not there is an error.
         out += fmt::format("table {0} {1}\ndelete table {0} {1}\ntable {0} {1} {{{2}}}\n", family, table, body);
     };
-    const auto parts = needed_rules(elements);
-    const bool has_shares = parts.contains(OptionalRules::shares);
+    const auto needs = [&](OptionalRules rules) { return std::ranges::count(elements, rules, needed_rules) != 0; };
+    const bool has_shares = needs(OptionalRules::shares);
     const auto with = [](std::string_view body, bool is_wanted, std::string_view part) {
         return std::string(body).append(is_wanted ? part : std::string_view());
     };
     add("inet", with_loop(with(inet_table, has_shares, inet_shares), loop));
-    add("bridge", with(with(bridge_table, has_shares, bridge_shares), parts.contains(OptionalRules::neighbours), bridge_neighbours));
+    add("bridge", with(with(bridge_table, has_shares, bridge_shares), needs(OptionalRules::neighbours), bridge_neighbours));
     if (!loop.empty()) {
         for (const auto& [family, type, gateway] :
              {std::tuple{"ip", "ipv4_addr", loop_gateway4}, std::tuple{"ip6", "ipv6_addr", loop_gateway6}}) {

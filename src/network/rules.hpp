@@ -12,7 +12,6 @@
 
 #include <cstdint>
 #include <optional>
-#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -25,8 +24,8 @@ using Elements = std::vector<linux::NftElement>;
 std::string table_name(const std::string& bridge);
 
 enum class OptionalRules { shares, neighbours };
-/// What the elements need beyond what is always there.
-std::set<OptionalRules> needed_rules(const Elements& elements);
+/// What an element needs beyond what is always there.
+std::optional<OptionalRules> needed_rules(const linux::NftElement& element);
 
 /// The tables as a whole, in the place of what they were, with the elements given. With the name of a loop link also the ones
 /// that guarded ports need: see docs/networks.md.

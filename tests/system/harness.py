@@ -147,10 +147,29 @@ class Daemon:
                 self.docker("rm", "-f", *ids, check=False)
             self.stop()
         finally:
+            self._end_left_over()
             self.holder.kill()
             self.holder.wait()
             shutil.rmtree(self.exec_root, ignore_errors=True)
             shutil.rmtree(self.root, ignore_errors=True)
+
+    def _end_left_over(self):
+        """Containers outlive their gruad: what an interrupted run leaves would go on, and its cgroups stay for ever."""
+        for parent in [*pathlib.Path("/sys/fs/cgroup").glob(f"*/{self.name}"), *pathlib.Path("/sys/fs/cgroup").glob(self.name)]:
+            for procs in parent.rglob("cgroup.procs"):
+                with contextlib.suppress(OSError):
+                    for pid in procs.read_text().split():
+                        with contextlib.suppress(ProcessLookupError):
+                            os.kill(int(pid), signal.SIGKILL)
+
+            def is_empty(parent=parent):
+                for folder in sorted((each for each in (parent, *parent.rglob("*")) if each.is_dir()), reverse=True):
+                    with contextlib.suppress(OSError):
+                        folder.rmdir()
+                return not parent.exists()
+
+            with contextlib.suppress(AssertionError):
+                wait_until("the cgroups are empty", is_empty, 3)
 
     def tail(self, lines=40):
         return "--- gruad's log\n" + "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
