@@ -348,6 +348,20 @@ TEST_F(NetworksTest, NothingIsLeftAfterRelease) {
     EXPECT_EQ(open_descriptors(), descriptors);
 }
 
+TEST_F(NetworksTest, APoolThatHasGrownIsFullAgainSoon) {
+    Options given = options();
+    given.ready_sandboxes = 1;
+    given.most_ready_sandboxes = 8;
+    Daemon networks(given, *database_);
+    const auto ready = [&] { return std::ranges::count(veths(*netlink_), std::string{}, &Link::alias); };
+    std::vector<Attached> all;
+    for (int i = 0; i < 12; ++i) all.push_back(networks.attach(fmt::format("c{}", i)));
+    EXPECT_TRUE(soon([&] { return ready() == 8; })) << ready();
+    std::this_thread::sleep_for(100ms);  // The last one's link is there before it is in the pool.
+    all.push_back(networks.attach("next"));
+    EXPECT_TRUE(soon([&] { return ready() == 8; })) << ready();
+}
+
 TEST_F(NetworksTest, TheNextSandboxesJoinACrowdedBridgeAhead) {
     constexpr std::size_t most_ports = 1023;
     Options given = options();
