@@ -1,10 +1,14 @@
 #include "linux/mounts.hpp"
 
 #include "base/error.hpp"
+#include "linux/process.hpp"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/mount.h>
+#include <sys/syscall.h>
 #include <sys/vfs.h>
+#include <sys/wait.h>
 #include <array>
 
 namespace grua::linux {
@@ -35,7 +39,43 @@ void set_option(int context, const std::string& option) {
     if (done != 0) refused(context, fmt::format("mount option {:?}", option));
 }
 
+/// Of a process that is alone in its mount namespace; `out` becomes that namespace.
+void leave_all_mounts(int out) {
+    const Fd own{::open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC)};
+    if (!own) fail_errno("open /proc/self/ns/mnt");
+    if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) fail_errno("make the mounts private");
+    const Fd empty = make_filesystem("tmpfs", "tmpfs", {"nr_blocks=1", "nr_inodes=1", "mode=0555"}, MOUNT_ATTR_RDONLY);
+    const Fd host{::open("/", O_PATH | O_DIRECTORY | O_CLOEXEC)};
+    attach_mount(empty.get(), host.get(), "/");
+    if (::fchdir(empty.get()) != 0) fail_errno("enter an empty folder");
+    if (::syscall(SYS_pivot_root, ".", ".") != 0) fail_errno("pivot_root");
+    if (::umount2(".", MNT_DETACH) != 0) fail_errno("leave the old root");
+    if (::dup3(own.get(), out, O_CLOEXEC) < 0) fail_errno("duplicate a descriptor");
+}
+
 }  // namespace
+
+Fd make_empty_mount_namespace() {
+    Fd made{::open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC)};
+    if (!made) fail_errno("open /proc/self/ns/mnt");
+    // The child shares our descriptors, so what it opens is ours. Its exit status is the error's number.
+    const Cloned child = clone_process(CLONE_NEWNS | CLONE_FILES);
+    if (child.pid == 0) {
+        try {
+            leave_all_mounts(made.get());
+            ::_exit(0);
+        } catch (const Error& error) {
+            ::_exit(error.os_error());
+        }
+    }
+    int status = 0;
+    while (::waitpid(child.pid, &status, 0) < 0) {
+        if (errno != EINTR) fail_errno("wait for the maker of a mount namespace");
+    }
+    if (status == 0) return made;
+    errno = WIFEXITED(status) ? WEXITSTATUS(status) : EINTR;
+    fail_errno("make an empty mount namespace");
+}
 
 Fd make_filesystem(const char* type, const char* source, const std::vector<std::string>& options, std::uint64_t attributes) {
     const Fd context{::fsopen(type, FSOPEN_CLOEXEC)};

@@ -33,6 +33,10 @@ struct MountChange {
 };
 void change_mount(int mount, const MountChange& change, Recursion recursion, std::string_view name);
 
+/// A mount namespace with nothing in it but an empty folder that cannot be written to. Whoever makes another from it copies one
+/// mount instead of the host's tree, and has no tree of the host to leave. For single-threaded callers.
+Fd make_empty_mount_namespace();
+
 /// The f_type of the file system that `fd` is in.
 std::uint64_t filesystem_type(int fd);
 

@@ -2,12 +2,14 @@
 
 #include "base/error.hpp"
 #include "base/log.hpp"
+#include "linux/mounts.hpp"
 #include "monitor/messages.hpp"
 #include "monitor/monitor.hpp"
 #include "monitor/socket.hpp"
 
 #include <fcntl.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 #include <array>
@@ -32,6 +34,19 @@ MonitorFds sort_fds(const Launch& launch, Packet& packet) {
     return out;
 }
 
+/// None where the launcher is in a user namespace: proc may only be mounted there where another one is seen.
+Fd make_empty_mounts() {
+    try {
+        constexpr ino_t initial = 0xEFFFFFFD;  // As the kernel numbers the first user namespace.
+        struct stat user{};
+        if (::stat("/proc/self/ns/user", &user) != 0 || user.st_ino != initial) return {};
+        return linux::make_empty_mount_namespace();
+    } catch (const Error& error) {
+        log::warn("containers start from a copy of the host's mounts: {}", error.what());
+        return {};
+    }
+}
+
 void become_monitor(int socket, const Launch& launch, MonitorFds fds) {
     ::close(socket);
     (void)std::signal(SIGCHLD, SIG_DFL);
@@ -52,6 +67,7 @@ int launcher_main(int socket) {
     // What posix_spawn starts has glibc's own signals ignored, and containers would inherit it; glibc's calls refuse these two.
     constexpr std::array<std::uint64_t, 4> by_default{};
     for (const int number : {32, 33}) (void)::syscall(SYS_rt_sigaction, number, by_default.data(), nullptr, sizeof(std::uint64_t));
+    Fd empty_mounts = make_empty_mounts();
     // Monitors are reaped by the kernel: nobody asks for their status.
     (void)std::signal(SIGCHLD, SIG_IGN);
     for (;;) {
@@ -63,7 +79,9 @@ int launcher_main(int socket) {
             MonitorFds fds = sort_fds(launch, packet);
             const pid_t pid = ::fork();
             if (pid < 0) fail_errno("fork a monitor");
-            if (pid == 0) become_monitor(socket, launch, std::move(fds));
+            if (pid != 0) continue;
+            fds.empty_mounts = std::move(empty_mounts);
+            become_monitor(socket, launch, std::move(fds));
         } catch (const Error& error) {
             // gruad sees the end of that container's connection.
             log::error("launch: {}", error.what());

@@ -142,6 +142,8 @@ private:
             request.directory = launch_.directory;
             request.rootfs = std::move(fds_.rootfs);
             request.network_namespace = std::move(fds_.network_namespace);
+            const Fd empty_mounts = std::move(fds_.empty_mounts);
+            request.empty_mounts = empty_mounts.get();
             request.bundle = launch_.bundle;
             request.seccomp_cache = launch_.seccomp_cache;
             request.cgroup_path = launch_.cgroup_path;

@@ -12,6 +12,7 @@ struct MonitorFds {
     Fd spec;
     Fd rootfs;
     Fd network_namespace;
+    Fd empty_mounts;  ///< A mount namespace; may be missing.
 };
 
 /// Runs until the container has ended and that is written down; returns the process's exit status.

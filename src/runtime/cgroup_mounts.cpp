@@ -16,51 +16,60 @@ namespace {
 
 using linux::Recursion;
 
-void mount_unified(const Plan& plan, const PlannedMount& planned, const linux::CgroupMount& host, int target) {
-    const linux::MountChange& attributes = planned.options.top;
-    if ((plan.own_namespaces & CLONE_NEWCGROUP) != 0) {
-        const Fd made = linux::make_filesystem("cgroup2", "cgroup", planned.options.filesystem, attributes.set);
-        linux::attach_mount(made.get(), target, planned.mount->destination);
-        return;
-    }
-    const Fd copy = linux::copy_mount(AT_FDCWD, (host.mount_point + plan.cgroup).c_str(), Recursion::top_only);
-    linux::change_mount(copy.get(), attributes, Recursion::top_only, planned.mount->destination);
-    linux::attach_mount(copy.get(), target, planned.mount->destination);
-}
-
-void bind_hierarchy(const Plan& plan, const PlannedMount& planned, const linux::CgroupMount& host, int folder) {
-    const std::string name = host.mount_point.substr(host.mount_point.rfind('/') + 1);
+void copy_hierarchy(const Plan& plan, PlannedMount& planned, const linux::CgroupMount& host) {
     const std::string path = host.mount_point + plan.cgroup;
-    const Fd joined{::open(path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)};
     // A hierarchy that the container has not joined shows nothing.
+    const Fd joined{::open(path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)};
     if (!joined && errno == ENOENT) return;
     if (!joined) fail_errno("open {}", path);
-    const Fd copy = linux::copy_mount(joined.get(), "", Recursion::top_only);
-    linux::change_mount(copy.get(), planned.options.top, Recursion::top_only, name);
-    if (::mkdirat(folder, name.c_str(), 0755) != 0) fail_errno("create {}", name);
-    const Fd target{::openat(folder, name.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)};
-    linux::attach_mount(copy.get(), target.get(), name);
-    if (!name.contains(',')) return;
-    for (const std::string& each : split(name, ',')) {
-        if (::symlinkat(name.c_str(), folder, each.c_str()) != 0 && errno != EEXIST) fail_errno("create link {}", each);
+    CgroupCopy copy{host.mount_point.substr(host.mount_point.rfind('/') + 1), linux::copy_mount(joined.get(), "", Recursion::top_only)};
+    linux::MountChange change = planned.options.top;
+    change.propagation = MS_PRIVATE;
+    linux::change_mount(copy.mount.get(), change, Recursion::top_only, copy.name);
+    planned.cgroups.push_back(std::move(copy));
+}
+
+void attach_hierarchy(const CgroupCopy& copy, int folder) {
+    if (::mkdirat(folder, copy.name.c_str(), 0755) != 0) fail_errno("create {}", copy.name);
+    const Fd target{::openat(folder, copy.name.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)};
+    linux::attach_mount(copy.mount.get(), target.get(), copy.name);
+    if (!copy.name.contains(',')) return;
+    for (const std::string& each : split(copy.name, ',')) {
+        if (::symlinkat(copy.name.c_str(), folder, each.c_str()) != 0 && errno != EEXIST) fail_errno("create link {}", each);
     }
 }
 
 }  // namespace
 
-void mount_cgroups(const Plan& plan, Progress& progress, const PlannedMount& planned, int target) {
-    progress.need_cgroup();
-    const auto hosts = linux::parse_cgroup_mounts(read_file("/proc/self/mountinfo", std::size_t{16} << 20U));
-    if (hosts.empty()) return;
-    if (hosts.size() == 1 && hosts.front().controllers == linux::controller::unified)
-        return mount_unified(plan, planned, hosts.front(), target);
+bool is_of_cgroups(const PlannedMount& planned) {
+    return !planned.source && !planned.options.remount && (planned.mount->type == "cgroup" || planned.mount->type == "cgroup2");
+}
 
+void copy_cgroups(Plan& plan) {
+    for (PlannedMount& planned : plan.mounts) {
+        if (!is_of_cgroups(planned)) continue;
+        if (plan.has_cgroup_v2 && (plan.own_namespaces & CLONE_NEWCGROUP) != 0) continue;
+        for (const auto& host : linux::parse_cgroup_mounts(read_file("/proc/self/mountinfo", std::size_t{16} << 20U))) {
+            if (!plan.has_cgroup_v2 || host.controllers == linux::controller::unified) copy_hierarchy(plan, planned, host);
+        }
+    }
+}
+
+void mount_cgroups(const Plan& plan, Progress& progress, const PlannedMount& planned, int target) {
+    const std::string& destination = planned.mount->destination;
     linux::MountChange attributes = planned.options.top;
+    progress.need_cgroup();
+    if (plan.has_cgroup_v2 && planned.cgroups.empty()) {
+        const Fd made = linux::make_filesystem("cgroup2", "cgroup", planned.options.filesystem, attributes.set);
+        return linux::attach_mount(made.get(), target, destination);
+    }
+    if (plan.has_cgroup_v2) return linux::attach_mount(planned.cgroups.front().mount.get(), target, destination);
+
     const std::uint64_t later = attributes.set & MOUNT_ATTR_RDONLY;
     const Fd folder = linux::make_filesystem("tmpfs", "tmpfs", {"mode=755"}, attributes.set & ~later);
-    linux::attach_mount(folder.get(), target, planned.mount->destination);
-    for (const auto& host : hosts) bind_hierarchy(plan, planned, host, folder.get());
-    if (later != 0) linux::change_mount(folder.get(), {.set = later}, Recursion::top_only, planned.mount->destination);
+    linux::attach_mount(folder.get(), target, destination);
+    for (const CgroupCopy& copy : planned.cgroups) attach_hierarchy(copy, folder.get());
+    if (later != 0) linux::change_mount(folder.get(), {.set = later}, Recursion::top_only, destination);
 }
 
 }  // namespace grua::runtime

@@ -302,6 +302,9 @@ Started create(const oci::RuntimeSpec& spec, CreateRequest request) {
     plan.pivot = request.pivot;
     refuse_unsupported(*plan.process, *plan.linux);
     plan_namespaces(plan, request);
+    // A hook is a program of the host, and a user namespace's proc may only be mounted where another one is seen.
+    if (plan.pivot && !plan.in_user_namespace && (!spec.hooks || spec.hooks->create_container.empty()))
+        plan.empty_mounts = request.empty_mounts;
     plan_mounts(plan, request);
     plan.capabilities = planned_capabilities(*plan.process);
     linux::SeccompCache filters{request.seccomp_cache};
@@ -314,6 +317,7 @@ Started create(const oci::RuntimeSpec& spec, CreateRequest request) {
     const linux::CgroupMounts mounts = linux::CgroupMounts::detect();
     const auto path = linux::CgroupPath::parse(cgroup_path.starts_with('/') ? cgroup_path : "/" + cgroup_path);
     plan.cgroup = path.text();
+    plan.has_cgroup_v2 = mounts.layout() == linux::CgroupLayout::v2;
 
     if (request.start == StartMode::on_start) {
         const std::string fifo = fifo_path(request.directory);
@@ -330,13 +334,15 @@ Started create(const oci::RuntimeSpec& spec, CreateRequest request) {
     auto [ours, theirs] = Channel::make();
     try {
         started.cgroup.apply(resources);
+        copy_cgroups(plan);
         const bool born_in_it = started.cgroup.directory_fd() >= 0;
         // In a user namespace of its own it may not.
         if (!born_in_it && !plan.in_user_namespace) plan.joins = &started.cgroup;
         {
             const ForChildren around{plan};
-            linux::Cloned cloned = linux::clone_process(plan.own_namespaces & ~(std::uint64_t{CLONE_NEWCGROUP} | CLONE_NEWTIME),
-                                                        started.cgroup.directory_fd());
+            std::uint64_t later = CLONE_NEWCGROUP | CLONE_NEWTIME;
+            if (plan.empty_mounts >= 0) later |= CLONE_NEWNS;
+            linux::Cloned cloned = linux::clone_process(plan.own_namespaces & ~later, started.cgroup.directory_fd());
             if (cloned.pid == 0) {
                 ours.close();
                 run_child(plan, theirs, steps.data(), steps.size());

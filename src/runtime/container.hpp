@@ -44,6 +44,7 @@ struct CreateRequest {
     std::string directory;  ///< 0700, made by the caller: the exec fifo lives here.
     Fd rootfs;              ///< A detached mount; without it spec.root.path is used.
     Fd network_namespace;   ///< Joined; overrides the spec's network namespace.
+    int empty_mounts = -1;  ///< Borrowed, of linux::make_empty_mount_namespace(): where the container's mounts begin if that will do.
     Stdio stdio;
     StartMode start = StartMode::at_once;
     std::string bundle;         ///< What a relative spec.root.path is relative to, and what hooks are told.

@@ -1,5 +1,5 @@
-// All that a child of clone3 needs, made by its parent: it opens nothing on the host but what is here or in its own copy of
-// the host's mounts, before it leaves them.
+// All that a child of clone3 needs, made by its parent: the child opens nothing on the host but /dev/null, and in a user
+// namespace the devices, which cannot be made there.
 #pragma once
 
 #include "linux/capabilities.hpp"
@@ -16,10 +16,17 @@
 
 namespace grua::runtime {
 
+/// The container's folder of one hierarchy, a detached copy.
+struct CgroupCopy {
+    std::string name;  ///< Of the hierarchy's folder on the host.
+    Fd mount;
+};
+
 struct PlannedMount {
     const oci::Mount* mount;
     MountOptions options;
     Fd source;  ///< For a bind: a detached copy of the source, made in the creator's mount namespace.
+    std::vector<CgroupCopy> cgroups;
 };
 
 struct JoinedNamespace {
@@ -39,9 +46,11 @@ struct Plan {
     Fd rootfs;  ///< Detached.
     std::vector<PlannedMount> mounts;
     std::string cgroup;                    ///< Path in each hierarchy.
+    bool has_cgroup_v2 = false;            ///< And nothing else.
     const linux::Cgroup* joins = nullptr;  ///< What the child moves itself into; null where its parent puts it in.
     bool pivot = true;
-    std::string state;  ///< For hooks; the child puts its pid in.
+    int empty_mounts = -1;  ///< The mount namespace to begin from; -1: the creator's, whose tree is left at the end.
+    std::string state;      ///< For hooks; the child puts its pid in.
 
     Stdio stdio;
     Fd null;  ///< The host's /dev/null, for the streams that are not given: the image's may be anything.
@@ -53,12 +62,18 @@ struct Plan {
     std::string rootfs_name;
 };
 
+/// What hides a path: attached over the first one, copied from there for all others.
+struct Cover {
+    Fd mount;
+    bool is_attached = false;
+};
+
 /// What changes while the child goes through its steps.
 struct Progress {
     const Channel* channel = nullptr;
     bool cgroup_ready = false;
     std::optional<Root> root;  ///< The container's root, from the step that attaches it on.
-    Fd host_null;
+    Cover null;
     Fd proc;
     Fd terminal;  ///< The slave.
     std::string home;
@@ -74,6 +89,10 @@ struct Step {
 
 /// A session of its own, with no signal blocked or ignored and no umask: nothing of how the caller was started goes on.
 void leave_callers_session();
+
+bool is_of_cgroups(const PlannedMount& planned);
+/// Fills PlannedMount::cgroups. The cgroup must exist.
+void copy_cgroups(Plan& plan);
 
 // Steps, by the file they are in.
 void attach_rootfs(const Plan& plan, Progress& progress);

@@ -206,7 +206,7 @@ void mount_one(const Plan& plan, Progress& progress, const PlannedMount& planned
         linux::change_mount(target.get(), planned.options.top, Recursion::top_only, destination);
     } else if (planned.source) {
         mount_bind(progress, planned, destination);
-    } else if (planned.mount->type == "cgroup" || planned.mount->type == "cgroup2") {
+    } else if (is_of_cgroups(planned)) {
         bool was_there = false;
         const Fd target = mount_point(*progress.root, destination, Kind::directory, was_there);
         mount_cgroups(plan, progress, planned, target.get());
@@ -247,23 +247,23 @@ void make_link(int directory, const char* target, const char* name) {
     if (::symlinkat(target, directory, name) != 0 && errno != EEXIST) fail_errno("create link /dev/{}", name);
 }
 
-void mask(Progress& progress, const std::string& path, Fd& empty) {
+void cover(Cover& with, int target, const std::string& path) {
+    const Fd another = with.is_attached ? linux::copy_mount(with.mount.get(), "", Recursion::top_only) : Fd{};
+    linux::attach_mount(another ? another.get() : with.mount.get(), target, path);
+    with.is_attached = true;
+}
+
+void mask(Progress& progress, const std::string& path, Cover& empty) {
     const auto target = progress.root->find_at(path, O_PATH);
     if (!target) return;
-    if (!S_ISDIR(look(target->get(), path).st_mode)) {
-        // Our own descriptor of the host's /dev/null: the container's may be a link by now (CVE-2025-31133).
-        const Fd its_null = is_left_out("CVE-2025-31133") ? progress.root->open_at("/dev/null", O_PATH) : Fd{};
-        const Fd null = linux::copy_mount(its_null ? its_null.get() : progress.host_null.get(), "", Recursion::top_only);
-        linux::attach_mount(null.get(), target->get(), path);
-        return;
+    if (S_ISDIR(look(target->get(), path).st_mode)) {
+        if (!empty.mount) empty.mount = linux::make_filesystem("tmpfs", "tmpfs", {"nr_blocks=1", "nr_inodes=1"}, MOUNT_ATTR_RDONLY);
+        return cover(empty, target->get(), path);
     }
-    if (!empty) {
-        empty = linux::make_filesystem("tmpfs", "tmpfs", {"nr_blocks=1", "nr_inodes=1"}, MOUNT_ATTR_RDONLY);
-        linux::attach_mount(empty.get(), target->get(), path);
-        return;
-    }
-    const Fd another = linux::copy_mount(empty.get(), "", Recursion::top_only);
-    linux::attach_mount(another.get(), target->get(), path);
+    // Our own copy of the host's /dev/null: the container's may be a link by now (CVE-2025-31133).
+    if (!is_left_out("CVE-2025-31133")) return cover(progress.null, target->get(), path);
+    const Fd its_null = progress.root->open_at("/dev/null", O_PATH);
+    linux::attach_mount(linux::copy_mount(its_null.get(), "", Recursion::top_only).get(), target->get(), path);
 }
 
 /// What the terminal is mounted on: never what a link of the image leads to (CVE-2025-52565).
@@ -276,25 +276,37 @@ Fd console_target(const Root& root) {
     return std::move(*found);
 }
 
-}  // namespace
-
-void attach_rootfs(const Plan& plan, Progress& progress) {
+/// The mount namespace is a copy of the creator's.
+void go_to_own_mounts() {
     // A creator in a chroot has another root than its mount namespace, and whoever joins that later, as exec does, is at the
     // namespace's: the host's files. Joining one's own namespace goes to its root, which the container's then replaces.
     const Fd own{::open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC)};
     if (!own || ::setns(own.get(), CLONE_NEWNS) != 0) fail_errno("go to the root of the mount namespace");
-
-    // Ours is a copy of the host's tree; what is mounted in it must not reach the host.
+    // What is mounted in it must not reach the host.
     if (::mount(nullptr, "/", nullptr, MS_REC | MS_SLAVE, nullptr) != 0) fail_errno("make the mounts our own");
+}
 
-    progress.host_null = Fd{::open("/dev/null", O_PATH | O_CLOEXEC)};
-    if (!progress.host_null) fail_errno("open /dev/null");
-    const struct stat null = look(progress.host_null.get(), "/dev/null");
-    if (!S_ISCHR(null.st_mode) || null.st_rdev != ::makedev(1, 3)) fail(ErrorKind::system, "/dev/null of the host is not the null device");
+/// The host's null device, attached nowhere.
+Fd copy_null() {
+    Fd null = linux::copy_mount(AT_FDCWD, "/dev/null", Recursion::top_only);
+    linux::change_mount(null.get(), {.propagation = MS_PRIVATE}, Recursion::top_only, "/dev/null");
+    const struct stat about = look(null.get(), "/dev/null");
+    if (!S_ISCHR(about.st_mode) || about.st_rdev != ::makedev(1, 3))
+        fail(ErrorKind::system, "/dev/null of the host is not the null device");
+    return null;
+}
 
-    // Attached over the host's root: "/" goes on to mean what is below it.
-    const Fd host{::open("/", O_PATH | O_DIRECTORY | O_CLOEXEC)};
-    linux::attach_mount(plan.rootfs.get(), host.get(), plan.rootfs_name);
+}  // namespace
+
+void attach_rootfs(const Plan& plan, Progress& progress) {
+    if (plan.empty_mounts < 0) go_to_own_mounts();
+    if (!plan.linux->masked_paths.empty()) progress.null.mount = copy_null();
+    if (plan.empty_mounts >= 0 && (::setns(plan.empty_mounts, CLONE_NEWNS) != 0 || ::unshare(CLONE_NEWNS) != 0))
+        fail_errno("begin from an empty mount namespace");
+
+    // Attached over the root: "/" goes on to mean what is below it.
+    const Fd below{::open("/", O_PATH | O_DIRECTORY | O_CLOEXEC)};
+    linux::attach_mount(plan.rootfs.get(), below.get(), plan.rootfs_name);
     const Fd copy{::fcntl(plan.rootfs.get(), F_DUPFD_CLOEXEC, 3)};
     linux::change_mount(copy.get(), {.propagation = MS_PRIVATE}, Recursion::recursive, plan.rootfs_name);
     progress.root.emplace(Root::at(Fd{::fcntl(copy.get(), F_DUPFD_CLOEXEC, 3)}));
@@ -372,13 +384,16 @@ void protect_paths(const Plan& plan, Progress& progress) {
         linux::change_mount(copy.get(), {.set = MOUNT_ATTR_RDONLY}, Recursion::top_only, path);
         linux::attach_mount(copy.get(), target->get(), path);
     }
-    Fd empty;
+    Cover empty;
     for (const std::string& path : plan.linux->masked_paths) mask(progress, path, empty);
 }
 
 void enter_root(const Plan& plan, Progress& progress) {
     if (::fchdir(progress.root->fd()) != 0) fail_errno("enter the root");
-    if (plan.pivot) {
+    if (plan.empty_mounts >= 0) {
+        // Nothing of the host is below, so it may stay: pivot_root looks at every process of the machine.
+        if (::chroot(".") != 0) fail_errno("chroot");
+    } else if (plan.pivot) {
         if (::syscall(SYS_pivot_root, ".", ".") != 0) fail_errno("pivot_root");
         if (::umount2(".", MNT_DETACH) != 0) fail_errno("leave the old root");
     } else {

@@ -16,6 +16,7 @@ import pathlib
 import shutil
 import socket
 import subprocess
+import sys
 import tarfile
 import tempfile
 import time
@@ -186,6 +187,15 @@ class Engine(Case):
         with open(f"/proc/{stat.rsplit(')', 1)[1].split()[1]}/exe", "rb") as monitor:
             f_get_seals, f_seal_write = 1034, 8
             self.assertTrue(fcntl.fcntl(monitor, f_get_seals) & f_seal_write)
+
+    def test_nothing_of_the_host_is_below_the_root(self):
+        """One that may unmount takes off its own root: what its mount namespace begins with is empty."""
+        self.docker("run", "-d", "--name", "cc", "--privileged", "busybox", "sh", "-c", "umount -l / && echo done; sleep 1000")
+        wait_until("the root is off", lambda: "done" in self.out("logs", "cc"))
+        below = ("import ctypes, os, sys; libc = ctypes.CDLL(None, use_errno=True); fd = os.open(sys.argv[1], os.O_RDONLY)\n"
+                 "if libc.setns(fd, 0x20000): raise OSError(ctypes.get_errno(), 'setns')\nprint(os.listdir('/'))")
+        pid = self.out("inspect", "--format", "{{.State.Pid}}", "cc")
+        self.assertEqual(run(sys.executable, "-c", below, f"/proc/{pid}/ns/mnt").stdout.strip(), "[]")
 
     def test_CVE_2022_29162_inheritable_capabilities_are_empty(self):
         self.docker("run", "-d", "--name", "cc", "busybox", "sleep", "1000")
