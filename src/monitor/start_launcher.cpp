@@ -31,7 +31,10 @@ Fd sealed_copy(const std::string& path) {
         if (copied < 0) fail_errno("copy {}", path);
         if (copied == 0) break;
     }
-    if (::fcntl(low.get(), F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0) fail_errno("seal {}", path);
+    // The kernel waits 0.15 s for whoever has one of its pages in hand (reclaim, migration), then it is busy.
+    for (int tries = 0; ::fcntl(low.get(), F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0; ++tries) {
+        if (errno != EBUSY || tries == 20) fail_errno("seal {}", path);
+    }
     Fd high(::fcntl(low.get(), F_DUPFD_CLOEXEC, above_the_low));
     if (!high) fail_errno("duplicate a descriptor");
     return high;
