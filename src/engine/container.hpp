@@ -57,6 +57,7 @@ struct Container {
     RestartDelay delay;
     std::optional<Error> start_error;  ///< What the monitor said of the start that is under way.
     bool cleaning = false;             ///< After an exit, until network and cgroup are free again.
+    bool holds_network = false;        ///< After an exit, until its networks and ports are free again: nobody is told of the end before.
     bool keep_after_exit = false;      ///< A restart is under way: --rm does not apply.
     bool gone = false;                 ///< Removed; only references are left.
     bool removal_failed = false;       ///< It is still there, and may be removed again.

@@ -220,7 +220,7 @@ std::shared_ptr<Waiter> Engine::wait(std::string_view reference, WaitCondition c
     const auto container = impl_->get_container(reference);
     auto waiter = std::make_shared<WaiterState>(impl_->loop, condition);
     const State& state = container->record->state;
-    const bool runs = is_running(state.status) || state.status == Status::restarting;
+    const bool runs = is_running(state.status) || state.status == Status::restarting || container->holds_network;
     if (condition == WaitCondition::not_running && !runs)
         waiter->resolve({.exit_code = state.exit_code, .error = state.error});
     else

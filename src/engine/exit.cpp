@@ -55,9 +55,9 @@ void Engine::Impl::on_exited(const ContainerPtr& container, const ExitReport& re
                                                         .restarts = container->record->restart_count});
     if (delay && !closing) container->update([](ContainerRecord& next) { next.state.status = Status::restarting; });
     container->cleaning = true;
+    container->holds_network = true;
     publish(*container);
     save(*container);
-    resolve_waiters(*container, false);
     spawn(after_exit(container), fmt::format("container {}: after its exit", short_id(container->id())));
     if (delay && !closing) spawn(restart_later(container, *delay), fmt::format("container {}: restart", short_id(container->id())));
 }
@@ -105,7 +105,6 @@ asio::awaitable<void> Engine::Impl::after_exit(ContainerPtr container) {
     const bool keeps_record = container->record->host_config.auto_remove;
     auto clean = [this, id = container->id(), path = cgroup_path(*container->record), live = live_directory(container->id()), keeps_record,
                   document = keeps_record ? to_json(*container->record) : std::string()] {
-        rooms.networks.release(id);
         try {
             linux::Cgroup::open(cgroups, linux::CgroupPath::parse(path)).remove();
         } catch (const Error& error) {
@@ -114,6 +113,18 @@ asio::awaitable<void> Engine::Impl::after_exit(ContainerPtr container) {
         if (keeps_record) replace_file(live + "/record.json", document, 0600);
         return true;
     };
+    auto release = [this, id = container->id()] {
+        rooms.networks.release(id);
+        return true;
+    };
+    try {
+        co_await offload(pool, std::move(release));
+    } catch (const Error& error) {
+        log::error("container {}: {}", short_id(container->id()), error.what());
+    }
+    container->holds_network = false;
+    container->changed.notify_all();
+    resolve_waiters(*container, false);
     try {
         co_await offload(pool, std::move(clean));
         // The end is in the store before its traces in the exec root go: a gruad that dies here finds one or the other.

@@ -30,7 +30,7 @@ void Engine::Impl::send_signal(Container& container, int signal) {
 }
 
 asio::awaitable<bool> Engine::Impl::wait_for_exit(ContainerPtr container, Condition::Clock::time_point deadline) {
-    while (is_running(container->record->state.status)) {
+    while (is_running(container->record->state.status) || container->holds_network) {
         if (Condition::Clock::now() >= deadline) co_return false;
         co_await container->changed.wait(deadline);
     }

@@ -89,6 +89,14 @@ class Soak(unittest.TestCase):
         self.must("DELETE", "/containers/c7?force=1")
         wait_until("a port is free again", lambda: self.run_container("again", ["big"])[0] == 204 or self.api("DELETE", "/containers/again?force=1") and False)
 
+    def test_a_network_can_go_as_soon_as_its_last_container_has_ended(self):
+        """The client is told of the end while the endpoint is being taken apart."""
+        for number in range(100 if FULL else 40):
+            self.must("POST", "/networks/create", {"Name": f"n{number}"})
+            self.assertEqual(self.run_container(f"c{number}", [f"n{number}"], [20000 + number])[0], 204)
+            self.must("POST", f"/containers/c{number}/" + ("stop?t=0" if number % 2 else "kill"))
+            self.assertEqual(self.api("DELETE", f"/networks/n{number}"), (204, None))
+
     def test_two_thousand_networks(self):
         count = 2000 if FULL else 300
         last = f"n{count - 1}"
