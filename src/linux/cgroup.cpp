@@ -176,6 +176,12 @@ int Cgroup::directory(unsigned wanted) const noexcept {
 
 int Cgroup::directory_fd() const noexcept { return layout() == CgroupLayout::v2 ? directory(controller::unified) : -1; }
 
+std::vector<Cgroup::Folder> Cgroup::folders() const {
+    std::vector<Folder> out;
+    for (const Directory& each : directories_) out.push_back({mounts_.detected_->hierarchies[each.hierarchy].name, each.fd.get()});
+    return out;
+}
+
 int Cgroup::require(unsigned wanted, std::string_view what) {
     if (const int found = directory(wanted); found >= 0) return found;
     join_late(wanted);

@@ -101,6 +101,13 @@ public:
     /// v2: the directory for clone3(CLONE_INTO_CGROUP), which replaces attach(). -1 elsewhere.
     int directory_fd() const noexcept;
 
+    struct Folder {
+        std::string hierarchy;  ///< The name that its root has: "cpu,cpuacct".
+        int fd;                 ///< Borrowed.
+    };
+    /// In each hierarchy that it is in.
+    std::vector<Folder> folders() const;
+
     /// Stops all processes and returns once all are stopped; throws Error(unavailable) after 10 s and undoes it.
     void freeze() const;
     void thaw() const;

@@ -120,7 +120,7 @@ CgroupMounts CgroupMounts::detect() {
         // Another mount may hide it.
         if (!root || !is_cgroup(root.get(), unified)) continue;
         (unified ? v2 = true : (v1 |= mount.controllers & ~controller::systemd) != 0);
-        detected->hierarchies.push_back({mount.controllers, std::move(root)});
+        detected->hierarchies.push_back({mount.controllers, std::move(root), mount.mount_point.substr(mount.mount_point.rfind('/') + 1)});
     }
     if (detected->hierarchies.empty()) fail(ErrorKind::unavailable, "no cgroup file system is mounted");
 

@@ -47,25 +47,29 @@ void leave_all_mounts(int out) {
     const Fd empty = make_filesystem("tmpfs", "tmpfs", {"nr_blocks=1", "nr_inodes=1", "mode=0555"}, MOUNT_ATTR_RDONLY);
     const Fd host{::open("/", O_PATH | O_DIRECTORY | O_CLOEXEC)};
     attach_mount(empty.get(), host.get(), "/");
-    if (::fchdir(empty.get()) != 0) fail_errno("enter an empty folder");
-    if (::syscall(SYS_pivot_root, ".", ".") != 0) fail_errno("pivot_root");
-    if (::umount2(".", MNT_DETACH) != 0) fail_errno("leave the old root");
+    replace_root(empty.get());
     if (::dup3(own.get(), out, O_CLOEXEC) < 0) fail_errno("duplicate a descriptor");
 }
 
 }  // namespace
 
+void replace_root(int mount) {
+    if (::fchdir(mount) != 0) fail_errno("enter the root");
+    if (::syscall(SYS_pivot_root, ".", ".") != 0) fail_errno("pivot_root");
+    if (::umount2(".", MNT_DETACH) != 0) fail_errno("leave the old root");
+}
+
 Fd make_empty_mount_namespace() {
-    Fd made{::open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC)};
-    if (!made) fail_errno("open /proc/self/ns/mnt");
-    // The child shares our descriptors, so what it opens is ours. Its exit status is the error's number.
+    // Its place: the child shares our descriptors, so what it opens is ours. Its exit status is the error's number.
+    Fd made{::open("/dev/null", O_RDONLY | O_CLOEXEC)};
+    if (!made) fail_errno("open /dev/null");
     const Cloned child = clone_process(CLONE_NEWNS | CLONE_FILES);
     if (child.pid == 0) {
         try {
             leave_all_mounts(made.get());
             ::_exit(0);
         } catch (const Error& error) {
-            ::_exit(error.os_error());
+            ::_exit(error.os_error() != 0 ? error.os_error() : EINVAL);
         }
     }
     int status = 0;

@@ -33,6 +33,9 @@ struct MountChange {
 };
 void change_mount(int mount, const MountChange& change, Recursion recursion, std::string_view name);
 
+/// Makes an attached mount the root of the calling process's mount namespace, and lets go of what was it.
+void replace_root(int mount);
+
 /// A mount namespace with nothing in it but an empty folder that cannot be written to. Whoever makes another from it copies one
 /// mount instead of the host's tree, and has no tree of the host to leave. For single-threaded callers.
 Fd make_empty_mount_namespace();

@@ -1,6 +1,5 @@
 // /sys/fs/cgroup of a container: v2 as a mount of its own namespace, v1 as the container's own folder of each hierarchy.
 #include "base/error.hpp"
-#include "base/files.hpp"
 #include "base/text.hpp"
 #include "linux/cgroup.hpp"
 #include "linux/mounts.hpp"
@@ -15,19 +14,6 @@ namespace grua::runtime {
 namespace {
 
 using linux::Recursion;
-
-void copy_hierarchy(const Plan& plan, PlannedMount& planned, const linux::CgroupMount& host) {
-    const std::string path = host.mount_point + plan.cgroup;
-    // A hierarchy that the container has not joined shows nothing.
-    const Fd joined{::open(path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)};
-    if (!joined && errno == ENOENT) return;
-    if (!joined) fail_errno("open {}", path);
-    CgroupCopy copy{host.mount_point.substr(host.mount_point.rfind('/') + 1), linux::copy_mount(joined.get(), "", Recursion::top_only)};
-    linux::MountChange change = planned.options.top;
-    change.propagation = MS_PRIVATE;
-    linux::change_mount(copy.mount.get(), change, Recursion::top_only, copy.name);
-    planned.cgroups.push_back(std::move(copy));
-}
 
 void attach_hierarchy(const CgroupCopy& copy, int folder) {
     if (::mkdirat(folder, copy.name.c_str(), 0755) != 0) fail_errno("create {}", copy.name);
@@ -45,12 +31,17 @@ bool is_of_cgroups(const PlannedMount& planned) {
     return !planned.source && !planned.options.remount && (planned.mount->type == "cgroup" || planned.mount->type == "cgroup2");
 }
 
-void copy_cgroups(Plan& plan) {
+void copy_cgroups(Plan& plan, const linux::Cgroup& cgroup) {
     for (PlannedMount& planned : plan.mounts) {
         if (!is_of_cgroups(planned)) continue;
         if (plan.has_cgroup_v2 && (plan.own_namespaces & CLONE_NEWCGROUP) != 0) continue;
-        for (const auto& host : linux::parse_cgroup_mounts(read_file("/proc/self/mountinfo", std::size_t{16} << 20U))) {
-            if (!plan.has_cgroup_v2 || host.controllers == linux::controller::unified) copy_hierarchy(plan, planned, host);
+        linux::MountChange change = planned.options.top;
+        change.propagation = MS_PRIVATE;
+        // A hierarchy that the container has not joined shows nothing.
+        for (const auto& [hierarchy, fd] : cgroup.folders()) {
+            CgroupCopy copy{hierarchy, linux::copy_mount(fd, "", Recursion::top_only)};
+            linux::change_mount(copy.mount.get(), change, Recursion::top_only, hierarchy);
+            planned.cgroups.push_back(std::move(copy));
         }
     }
 }

@@ -316,7 +316,6 @@ Started create(const oci::RuntimeSpec& spec, CreateRequest request) {
                                                                       : "/grua/" + request.id;
     const linux::CgroupMounts mounts = linux::CgroupMounts::detect();
     const auto path = linux::CgroupPath::parse(cgroup_path.starts_with('/') ? cgroup_path : "/" + cgroup_path);
-    plan.cgroup = path.text();
     plan.has_cgroup_v2 = mounts.layout() == linux::CgroupLayout::v2;
 
     if (request.start == StartMode::on_start) {
@@ -334,7 +333,7 @@ Started create(const oci::RuntimeSpec& spec, CreateRequest request) {
     auto [ours, theirs] = Channel::make();
     try {
         started.cgroup.apply(resources);
-        copy_cgroups(plan);
+        copy_cgroups(plan, started.cgroup);
         const bool born_in_it = started.cgroup.directory_fd() >= 0;
         // In a user namespace of its own it may not.
         if (!born_in_it && !plan.in_user_namespace) plan.joins = &started.cgroup;

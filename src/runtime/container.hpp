@@ -1,10 +1,10 @@
 // A container from an OCI runtime configuration: create, start, exec. For a single-threaded caller; knows nothing of
 // gruad, images or networks. How it goes:
 //
-//     caller                               child (one clone3 with all namespaces and a pidfd)
+//     caller                               child (one clone3 with its namespaces and a pidfd)
 //     ------                               -----
 //     clone3 ───────────────────────────►  waits for its ID maps where there is a user namespace
-//     ID maps, cgroup, limits, attach      mounts, /dev, masks, sysctls …: the steps of steps.cpp, in order
+//     ID maps, cgroup, limits, attach      mounts, /dev, masks, sysctls …: the steps of container.cpp, in order
 //     "cgroup ready" ───────────────────►  cgroup namespace and mount
 //     hooks of the runtime  ◄── "mounted"  (only where the spec has hooks)
 //     terminal's master     ◄── its fd     (only with process.terminal)

@@ -45,7 +45,6 @@ struct Plan {
 
     Fd rootfs;  ///< Detached.
     std::vector<PlannedMount> mounts;
-    std::string cgroup;                    ///< Path in each hierarchy.
     bool has_cgroup_v2 = false;            ///< And nothing else.
     const linux::Cgroup* joins = nullptr;  ///< What the child moves itself into; null where its parent puts it in.
     bool pivot = true;
@@ -91,8 +90,8 @@ struct Step {
 void leave_callers_session();
 
 bool is_of_cgroups(const PlannedMount& planned);
-/// Fills PlannedMount::cgroups. The cgroup must exist.
-void copy_cgroups(Plan& plan);
+/// Fills PlannedMount::cgroups.
+void copy_cgroups(Plan& plan, const linux::Cgroup& cgroup);
 
 // Steps, by the file they are in.
 void attach_rootfs(const Plan& plan, Progress& progress);

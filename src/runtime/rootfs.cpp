@@ -14,7 +14,6 @@
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <algorithm>
 #include <array>
@@ -389,15 +388,13 @@ void protect_paths(const Plan& plan, Progress& progress) {
 }
 
 void enter_root(const Plan& plan, Progress& progress) {
-    if (::fchdir(progress.root->fd()) != 0) fail_errno("enter the root");
-    if (plan.empty_mounts >= 0) {
-        // Nothing of the host is below, so it may stay: pivot_root looks at every process of the machine.
-        if (::chroot(".") != 0) fail_errno("chroot");
-    } else if (plan.pivot) {
-        if (::syscall(SYS_pivot_root, ".", ".") != 0) fail_errno("pivot_root");
-        if (::umount2(".", MNT_DETACH) != 0) fail_errno("leave the old root");
+    if (plan.pivot && plan.empty_mounts < 0) {
+        linux::replace_root(progress.root->fd());
     } else {
-        if (::mount(".", "/", nullptr, MS_MOVE, nullptr) != 0) fail_errno("move the root");
+        if (::fchdir(progress.root->fd()) != 0) fail_errno("enter the root");
+        // Nothing of the host is below an empty namespace's root: pivot_root, which looks at every process of the machine, has nothing to
+        // do.
+        if (plan.empty_mounts < 0 && ::mount(".", "/", nullptr, MS_MOVE, nullptr) != 0) fail_errno("move the root");
         if (::chroot(".") != 0) fail_errno("chroot");
     }
     if (::chdir("/") != 0) fail_errno("enter the root");

@@ -9,6 +9,7 @@ struct CgroupMounts::Detected {
     struct Hierarchy {
         unsigned controllers;
         Fd root;
+        std::string name;  ///< Of the folder that it is mounted on.
     };
     CgroupLayout layout = CgroupLayout::v1;
     unsigned controllers = 0;
