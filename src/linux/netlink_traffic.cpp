@@ -25,7 +25,9 @@ constexpr std::uint64_t smallest_burst = 16384;  // Bytes; a link's largest pack
 constexpr std::uint64_t smallest_queue = 65536;
 constexpr std::uint32_t root_handle = 0x00010000;     // 1:
 constexpr std::uint32_t ingress_handle = 0xFFFF0000;  // ffff:
-constexpr std::uint32_t share_quantum = 20000;        // Bytes that one sends before it is the next one's turn.
+// Bytes that one sends before it is the next one's turn. Not less than the largest packet before segmentation: of larger ones each
+// turn sends one all the same, and who sent them pays for seconds afterwards.
+constexpr std::uint32_t share_quantum = 65550;
 
 std::uint64_t bytes_in(std::uint64_t bits_per_second, std::uint64_t milliseconds) { return bits_per_second / 8 * milliseconds / 1000; }
 

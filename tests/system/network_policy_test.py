@@ -11,28 +11,32 @@ import time
 from harness import wait_until
 from networks_test import Host, run
 
-# Sends for some seconds; prints the bytes that the other end took.
+# Sends for some seconds, from a moment on if that is not 0; prints what the other end took.
 SEND = """
 import socket, sys, time
 s = socket.create_connection((sys.argv[1], int(sys.argv[2])), 5)
-end = time.time() + float(sys.argv[3])
+seconds, begin = map(float, sys.argv[3:])
+end = (begin or time.time()) + seconds
 block = b'x' * 16384
 s.settimeout(10)
+s.sendall((f'{begin} {end}' if begin else '0 inf').encode().ljust(64))
 while time.time() < end: s.sendall(block)
 s.shutdown(socket.SHUT_WR)
 print(s.recv(100).decode())
 """
-# Takes connections; answers each with how many bytes it sent and how long that took.
+# Takes connections, each of which begins with two moments; answers how many bytes came between them, after the first packet, and in which time.
 SINK = """
 import socket, sys, threading, time
 s = socket.create_server(('0.0.0.0', int(sys.argv[1])))
 print('up', flush=True)
 def take(c):
-    begin, count = None, 0
+    begin, end = map(float, c.recv(64, socket.MSG_WAITALL).split())
+    first, last, count = 0, 0, 0
     while data := c.recv(65536):
-        begin = begin or time.time()
-        count += len(data)
-    c.sendall(f'{count} {time.time() - begin}'.encode())
+        if begin <= (now := time.time()) <= end:
+            if first: count += len(data)
+            first, last = first or now, now
+    c.sendall(f'{count} {last - first}'.encode())
     c.close()
 while True: threading.Thread(target=take, args=(s.accept()[0],)).start()
 """
@@ -46,9 +50,9 @@ class Limits(Host):
         self.addCleanup(lambda: (server.kill(), server.wait(), server.stdout.close()))
         server.stdout.readline()
 
-    def rate(self, place, host, port, seconds=2):
+    def rate(self, place, host, port, seconds=2, begin=0):
         """Megabits per second, counted as the limit counts."""
-        count, took = self.at(self.pid(place), "python3", "-c", SEND, host, str(port), str(seconds), timeout=90).stdout.split()
+        count, took = self.at(self.pid(place), "python3", "-c", SEND, host, str(port), str(seconds), str(begin), timeout=90).stdout.split()
         return int(count) * 8 / float(took) / 1e6 / PAYLOAD
 
     def assertRate(self, measured, limit):
@@ -103,7 +107,7 @@ class Limits(Host):
 
     def test_a_network_shares_its_rate(self):
         """Three containers that send all they can have a third each, and together the whole; one alone has all of it.
-        Six seconds, because on a busy machine they do not begin at one time."""
+        Counted between moments at which all of them send, as on a busy machine they do not begin at one time."""
         self.grua("network", "create", "--net-rate-in", "30mbit", "--net-rate-out", "15mbit", "n")
         for name in ("c1", "c2", "c3"):
             self.container(name, "--network", "n")
@@ -111,22 +115,22 @@ class Limits(Host):
         self.sink("outside", 80)
 
         def together(way):
-            rates = {}
-            threads = [threading.Thread(target=lambda name=name: rates.update({name: way(name)})) for name in ("c1", "c2", "c3")]
+            rates, begin = {}, time.time() + 2
+            threads = [threading.Thread(target=lambda name=name: rates.update({name: way(name, begin)})) for name in ("c1", "c2", "c3")]
             for each in threads:
                 each.start()
             for each in threads:
                 each.join()
             return list(rates.values())
 
-        out = together(lambda name: self.rate(name, "198.51.100.2", 80, 6))
+        out = together(lambda name, begin: self.rate(name, "198.51.100.2", 80, 5, begin))
         self.assertRate(sum(out), 15)
         for each in out:
-            self.assertLess(abs(each - 5), 0.75, out)
-        into = together(lambda name: self.rate("host", self.address(name, "n"), 80, 6))
+            self.assertLess(abs(each - 5), 0.4, out)
+        into = together(lambda name, begin: self.rate("host", self.address(name, "n"), 80, 5, begin))
         self.assertRate(sum(into), 30)
         for each in into:
-            self.assertLess(abs(each - 10), 1.5, into)
+            self.assertLess(abs(each - 10), 0.8, into)
         self.assertRate(self.rate("c1", "198.51.100.2", 80), 15)
         self.grua("network", "update", "--net-rate-out", "5mbit", "n")
         self.assertRate(self.rate("c1", "198.51.100.2", 80), 5)
