@@ -287,8 +287,6 @@ asio::awaitable<void> Engine::Impl::start_held(ContainerPtr container) {
         while (container->link == link && container->record->state.pid == 0 && !container->start_error &&
                container->record->state.started_at == plan.record->state.started_at)
             co_await container->changed.wait();
-        // Nobody waits for the kernel to let go of the mount.
-        asio::post(pool, [unused = std::make_shared<Fd>(std::move(ready.sysfs))] {});
         if (container->start_error) throw Error(*container->start_error);
         if (container->record->state.started_at == plan.record->state.started_at)
             fail(ErrorKind::unavailable, "the monitor ended before the program started");

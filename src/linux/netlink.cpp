@@ -158,16 +158,22 @@ void NetlinkBatch::create_bridge(const BridgeOptions& bridge) {
 }
 
 void NetlinkBatch::create_veth(const VethPair& pair) {
+    // Else the kernel makes one for each processor, switches all but the first off, and waits for that.
+    constexpr std::uint32_t queues = 1;
     auto message = built(RTM_NEWLINK, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, link_header(), [&](MessageBuilder& out) {
-        put_name(out, pair.name);
-        out.number(IFLA_MTU, pair.mtu);
+        const auto end = [&](std::string_view name) {
+            put_name(out, name);
+            out.number(IFLA_MTU, pair.mtu);
+            out.number(IFLA_NUM_TX_QUEUES, queues);
+            out.number(IFLA_NUM_RX_QUEUES, queues);
+        };
+        end(pair.name);
         out.nested(IFLA_LINKINFO, [&] {
             out.text(IFLA_INFO_KIND, "veth");
             out.nested(IFLA_INFO_DATA, [&] {
                 out.nested(VETH_INFO_PEER, [&] {
                     out.structure(link_header());
-                    put_name(out, pair.peer_name);
-                    out.number(IFLA_MTU, pair.mtu);
+                    end(pair.peer_name);
                     out.number(IFLA_NET_NS_FD, static_cast<std::uint32_t>(pair.peer_netns));
                 });
             });

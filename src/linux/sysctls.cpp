@@ -8,10 +8,13 @@
 #include <sys/mount.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include <utility>
 
 namespace grua::linux {
 
-Sysctls::Sysctls() : proc_(make_filesystem("proc", "proc", {}, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC)) {
+Sysctls::Sysctls() : Sysctls(make_filesystem("proc", "proc", {}, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC)) {}
+
+Sysctls::Sysctls(Fd proc) : proc_(std::move(proc)) {
     if (filesystem_type(proc_.get()) != proc_magic) fail(ErrorKind::system, "the private proc mount is not proc");
 }
 

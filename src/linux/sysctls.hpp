@@ -14,6 +14,8 @@ namespace grua::linux {
 class Sysctls {
 public:
     Sysctls();
+    /// By a mount of proc that the caller has just made and nobody else has been let at.
+    explicit Sysctls(Fd proc);
 
     bool has(const std::string& path) const;
 

@@ -89,7 +89,7 @@ Bridge ensure_bridge(Netlink& netlink, const Present& present, const BridgeReque
         bridge.index = made->index;
     }
     // An adopted bridge may have IPv6 that others use.
-    if (bridge.ours || request.ipv6) set_ipv6(request.name, request.ipv6);
+    if (bridge.ours || request.ipv6) set_ipv6(linux::Sysctls(), request.name, request.ipv6);
     if (request.route_localnet) linux::Sysctls().write(fmt::format("net/ipv4/conf/{}/route_localnet", request.name), "1");
 
     NetlinkBatch batch;
@@ -129,8 +129,7 @@ void ensure_forwarding(Ip::Family family) {
     log::info("switched on {}: this host routes packets between its networks as far as its firewall lets it", name);
 }
 
-void set_ipv6(const std::string& link, bool on) {
-    const linux::Sysctls kernel;
+void set_ipv6(const linux::Sysctls& kernel, const std::string& link, bool on) {
     const std::string directory = "net/ipv6/conf/" + link;
     if (!kernel.has(directory)) return;
     kernel.write(directory + "/accept_ra", "0");

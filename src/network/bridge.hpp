@@ -2,6 +2,7 @@
 #pragma once
 
 #include "linux/netlink.hpp"
+#include "linux/sysctls.hpp"
 
 #include <optional>
 #include <string>
@@ -55,6 +56,6 @@ void ensure_forwarding(linux::Ip::Family family);
 
 /// IPv6 off, or on without advertisements of routers and without waiting for duplicates, on a link of the calling
 /// thread's network namespace. Nothing where the kernel has no IPv6.
-void set_ipv6(const std::string& link, bool on);
+void set_ipv6(const linux::Sysctls& kernel, const std::string& link, bool on);
 
 }  // namespace grua::network

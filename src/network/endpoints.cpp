@@ -292,7 +292,7 @@ void Networks::State::wire(Work& work, const std::string& container_id, int netn
         }
     }
     if (!work.link.empty()) {
-        if (!ready) set_ipv6(work.link, false);
+        if (!ready) set_ipv6(linux::Sysctls(), work.link, false);
         const RateLimits limits = note_link(work, container_id);
         limit_endpoint(work.link, alias, {}, limits);
         if (work.share != 0) {
@@ -321,11 +321,9 @@ void Networks::State::wire(Work& work, const std::string& container_id, int netn
         // The interface may be renamed only now.
         if (ready && name != "eth0") inside.run(std::exchange(setup, {}));
         const linux::NetnsVisit visit(netns);
-        set_ipv6(name, work.has_ipv6);
-        if (!work.sysctls.empty()) {
-            const linux::Sysctls kernel;
-            for (const auto& [path, value] : work.sysctls) while_doing("endpoint sysctl", [&] { kernel.write(path, value); });
-        }
+        const linux::Sysctls kernel;
+        set_ipv6(kernel, name, work.has_ipv6);
+        for (const auto& [path, value] : work.sysctls) while_doing("endpoint sysctl", [&] { kernel.write(path, value); });
     }
     if (work.driver != "bridge") inside.run(std::exchange(setup, {}));
     for (const IpPrefix& each : work.prefixes) {

@@ -27,7 +27,7 @@ int lead_through(linux::Netlink& netlink, int link, const std::string& ifb, cons
     make.create_link(ifb, "ifb");
     netlink.run(make);
     try {
-        set_ipv6(ifb, false);
+        set_ipv6(linux::Sysctls(), ifb, false);
         const int index = index_of(netlink, ifb);
         NetlinkBatch lead;
         lead.change_link(ifb, {.up = true, .alias = alias});

@@ -121,8 +121,8 @@ struct SandboxRequest {
 };
 
 struct Sandbox {
-    Fd sysfs;  ///< Keeps the namespace's sysfs at hand; to be closed when the container has mounted its own. May be empty.
-    Fd netns;  ///< Of the network namespace: lo and the interfaces are up, addresses and routes are set.
+    Fd sysfs;                         ///< Keeps the namespace's sysfs; to be closed when the container has mounted it. May be empty.
+    Fd netns;                         ///< Of the network namespace: lo and the interfaces are up, addresses and routes are set.
     std::vector<Endpoint> endpoints;  ///< In the order of the requests.
     std::vector<PublishedPort> ports;
 };

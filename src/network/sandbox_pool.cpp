@@ -7,7 +7,6 @@
 #include "network/bridge.hpp"
 
 #include <pthread.h>
-#include <sys/mount.h>
 #include <algorithm>
 #include <vector>
 
@@ -22,6 +21,8 @@ using namespace std::chrono_literals;
 constexpr auto refill_delay = 50ms;
 constexpr auto idle_time = 30s;
 constexpr auto retry_delay = 1s;
+// A mount of proc keeps the names of each namespace's "eth0" in one chain for as long as that lives.
+constexpr int sandboxes_by_one_proc = 32;
 
 }  // namespace
 
@@ -135,6 +136,8 @@ void SandboxPool::refill(const std::stop_token& stop) {
 }
 
 ReadySandbox SandboxPool::make(int bridge) {
+    if (!kernel_ || made_ % sandboxes_by_one_proc == 0) kernel_.emplace();
+    ++made_;
     ReadySandbox sandbox = [&] {
         const linux::NetnsVisit visit{linux::NetnsVisit::New{}};
         // "veth…", as DHCP clients and network managers are told to leave alone; whose it is its alias says.
@@ -142,8 +145,7 @@ ReadySandbox SandboxPool::make(int bridge) {
             .link = "veth" + random_hex(5),
             .netns = linux::NetnsVisit::current(),
             // To make the first one of a namespace the kernel walks those of all others; the container's own is this one then.
-            .sysfs =
-                linux::make_filesystem("sysfs", "sysfs", {}, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_RDONLY),
+            .sysfs = linux::hold_filesystem("sysfs"),
             .inside = linux::Netlink(),
             .mtu = options_.mtu};
         linux::NetlinkBatch pair;
@@ -152,7 +154,7 @@ ReadySandbox SandboxPool::make(int bridge) {
         const auto eth0 = inner.inside.link("eth0");
         if (!eth0) fail(ErrorKind::system, "eth0 of {} vanished", inner.link);
         inner.eth0 = eth0->index;
-        set_ipv6("eth0", false);
+        set_ipv6(*kernel_, "eth0", false);
         linux::NetlinkBatch up;
         up.change_link("lo", {.up = true});
         up.change_link("eth0", {.up = true});
@@ -160,7 +162,7 @@ ReadySandbox SandboxPool::make(int bridge) {
         return inner;
     }();
     // Up without an address or a bridge it leads nowhere, and its carrier is there when it becomes a port.
-    set_ipv6(sandbox.link, false);
+    set_ipv6(*kernel_, sandbox.link, false);
     linux::NetlinkBatch up;
     up.change_link(sandbox.link, {.up = true});
     host_.run(up);

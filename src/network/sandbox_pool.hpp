@@ -6,6 +6,7 @@
 #include "base/error.hpp"
 #include "base/fd.hpp"
 #include "linux/netlink.hpp"
+#include "linux/sysctls.hpp"
 
 #include <chrono>
 #include <condition_variable>
@@ -22,7 +23,7 @@ namespace grua::network {
 struct ReadySandbox {
     std::string link;  ///< The host's end of the pair.
     Fd netns;
-    Fd sysfs;               ///< A mount of that namespace's, attached nowhere.
+    Fd sysfs;               ///< Keeps that namespace's.
     linux::Netlink inside;  ///< Speaks in that namespace.
     int eth0 = 0;           ///< Index of its eth0.
     unsigned mtu = 0;
@@ -77,6 +78,10 @@ private:
     bool ended_ = false;
     int next_bridge_ = 0;  ///< That the next ones join ahead.
     Clock::time_point last_take_{};
+
+    // The thread's.
+    std::optional<linux::Sysctls> kernel_;
+    unsigned made_ = 0;
     std::jthread thread_;
 };
 

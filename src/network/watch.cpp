@@ -9,6 +9,7 @@
 #include <sys/eventfd.h>
 #include <algorithm>
 #include <ranges>
+#include <thread>
 
 namespace grua::network {
 
@@ -17,6 +18,7 @@ using linux::Ip;
 namespace {
 
 constexpr auto reap_retry = std::chrono::seconds(5);
+constexpr auto gathering = std::chrono::milliseconds(10);
 constexpr auto host_settles = std::chrono::milliseconds(500);
 constexpr std::uint32_t doomed_group = 0x67727561;  // Links of this group are deleted in one request.
 
@@ -317,6 +319,8 @@ void Networks::State::watch(const std::stop_token& stop) {
             return;
         }
         if (stop.stop_requested()) return;
+        // A start makes the kernel tell of a dozen changes: they are read together, not one by one.
+        if (fds[1].revents != 0 || fds[2].revents != 0) std::this_thread::sleep_for(gathering);
         eventfd_t woken = 0;
         if (fds[0].revents != 0) ::eventfd_read(wake.get(), &woken);
         const auto attempt = [](const auto& work) {

@@ -79,7 +79,7 @@ void set_sysctls(const Plan& plan, Progress& progress) {
             write_value(fmt::format("/proc/self/fd/{}/proc/sys/{}", progress.root->fd(), sysctl_path(name)), value);
         return;
     }
-    const linux::Sysctls kernel;
+    const linux::Sysctls kernel = progress.proc ? linux::Sysctls(std::move(progress.proc)) : linux::Sysctls();
     for (const auto& [name, value] : plan.linux->sysctl) kernel.write(sysctl_path(name), value);
 }
 

@@ -73,7 +73,7 @@ struct Progress {
     bool cgroup_ready = false;
     std::optional<Root> root;  ///< The container's root, from the step that attaches it on.
     Cover null;
-    Fd proc;
+    Fd proc;      ///< The container's own, writable and with all in it; empty where its configuration has another.
     Fd terminal;  ///< The slave.
     std::string home;
 

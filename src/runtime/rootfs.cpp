@@ -166,7 +166,7 @@ void mount_new(const Plan&, Progress& progress, const PlannedMount& planned, con
     linux::MountChange attributes = planned.options.top;
     const bool copy = planned.options.copy_up && was_there;
     const std::uint64_t later = copy ? attributes.set & MOUNT_ATTR_RDONLY : 0;
-    const Fd made = linux::make_filesystem(mount.type.c_str(), source.c_str(), options, attributes.set & ~later);
+    Fd made = linux::make_filesystem(mount.type.c_str(), source.c_str(), options, attributes.set & ~later);
     if (copy) {
         const Fd from = progress.root->open_at(destination, O_RDONLY | O_DIRECTORY);
         const Fd to{::openat(made.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
@@ -175,6 +175,7 @@ void mount_new(const Plan&, Progress& progress, const PlannedMount& planned, con
     }
     linux::attach_mount(made.get(), target.get(), destination);
     finish(made.get(), planned.options, destination);
+    if (destination == "/proc" && options.empty() && (attributes.set & MOUNT_ATTR_RDONLY) == 0) progress.proc = std::move(made);
 }
 
 void mount_bind(Progress& progress, const PlannedMount& planned, const std::string& destination) {
