@@ -326,7 +326,9 @@ asio::awaitable<std::string> Connection::read_body(const RequestHead& head, std:
     const auto too_large = [limit] { return ProtocolError{413, fmt::format("request body is larger than {} bytes", limit)}; };
     if (head.content_length.value_or(0) > limit) throw too_large();
     std::string body;
-    std::vector<char> piece(std::min(body_piece, limit + 1));
+    // Most requests have a small body or none.
+    const std::size_t expected = head.chunked ? body_piece : std::max<std::size_t>(head.content_length.value_or(0), 1);
+    std::vector<char> piece(std::min({body_piece, limit + 1, expected}));
     while (const std::size_t size = co_await read_piece(piece)) {
         if (body.size() + size > limit) throw too_large();
         body.append(piece.data(), size);

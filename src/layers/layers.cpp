@@ -78,8 +78,13 @@ LayerStore::LayerStore(std::string directory, store::Database& database, LayerFo
     : directory_(std::move(directory)), format_(format), database_(database) {
     database_.migrate("layers", migrations);
     make_directories(directory_, 0700);
-    for (const char* folder : {"l", "staging", "containers", "trash", "empty", "blank"})
+    for (const char* folder : {"l", "staging", "containers", "trash", "empty", "blank", "base/dev", "base/etc", "base/proc", "base/sys"})
         make_directories(fmt::format("{}/{}", directory_, folder), 0755);
+    // Made once: a running container has them in its overlay.
+    for (const char* file : {"hostname", "hosts", "resolv.conf"}) {
+        const std::string path = fmt::format("{}/base/etc/{}", directory_, file);
+        if (const Fd made{::open(path.c_str(), O_RDONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644)}; !made) fail_errno("create {}", path);
+    }
     if (format_ == LayerFormat::erofs) while_doing("layers as erofs images", [&] { check_erofs(directory_ + "/staging"); });
     load();
     sweep();
@@ -368,7 +373,7 @@ Fd LayerStore::mount(std::string_view container_id, Access access) const {
         below = folders(entry.diff_ids);
     }
     overlay.lower = std::move(below.paths);
-    if (overlay.lower.empty()) overlay.lower.push_back(directory_ + "/empty");
+    overlay.lower.push_back(directory_ + "/base");
     overlay.upper = container_path(container_id) + "/upper";
     overlay.work = container_path(container_id) + "/work";
     // A volatile mount after a volatile one is refused until this marker goes; whoever chose it does without the syncs' promise.
@@ -481,7 +486,7 @@ std::uint64_t LayerStore::usage(std::string_view container_id) const {
 LayerStore::Paths LayerStore::paths(std::string_view container_id) const {
     const Container entry = container(container_id);
     const std::scoped_lock lock{mutex_};
-    std::vector<std::string> lower;
+    std::vector<std::string> lower{directory_ + "/base"};
     for (const std::int64_t number : numbers(entry.diff_ids)) lower.insert(lower.begin(), layer_path(number));
     return {join(lower, ":"), container_path(container_id) + "/upper", container_path(container_id) + "/work"};
 }

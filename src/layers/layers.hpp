@@ -4,6 +4,8 @@
 //                                       written after syncfs
 //   <directory>/staging/                layers being unpacked; what is there at the start is trash
 //   <directory>/containers/<id>/{upper,work}
+//   <directory>/base/                   below every container's layers: what its mounts need where no layer has it, so that nothing has to
+//                                       be made in each upper
 //   <directory>/trash/                  what is being removed, by a thread of its own
 //
 // Invariants: a layer with a row is complete, durable and is its diff ID; a folder without one belongs to nobody and is
@@ -147,7 +149,8 @@ public:
     /// The container's root file system as a detached mount: attach it with move_mount(2). Needs prepare() before.
     Fd mount(std::string_view container_id, Access access = Access::read_write) const;
 
-    /// The same, read only and without claiming the writable layer: the container can be started while somebody still reads.
+    /// What image and container put there, read only and without claiming the writable layer: the container can be started while somebody
+    /// still reads.
     Fd mount_snapshot(std::string_view container_id) const;
 
     /// The writable layer itself, where changes are.

@@ -1,6 +1,7 @@
 #include "layers/layers.hpp"
 
 #include "base/error.hpp"
+#include "base/files.hpp"
 #include "layers/overlay.hpp"
 #include "layers/source.hpp"
 
@@ -100,6 +101,23 @@ TEST_P(LayersTest, mounts_130_layers) {
     EXPECT_TRUE(layers_->remove_layers(ids).empty());
     layers_->remove("c1");
     EXPECT_EQ(layers_->remove_layers(ids).size(), 131U);
+}
+
+TEST_P(LayersTest, what_is_mounted_on_is_there_and_yields_to_layers) {
+    layers_->prepare("c1", {});
+    const std::string own = tar_entry("etc/", '5', "", "") + tar_entry("etc/hosts", '0', "", "its own");
+    layers_->prepare("c2", {unpack(own).diff_id});
+    const Fd bare = layers_->mount("c1");
+    const Fd root = layers_->mount("c2");
+    for (const int each : {bare.get(), root.get()})
+        for (const char* path : {"dev", "proc", "sys", "etc/hosts", "etc/hostname", "etc/resolv.conf"})
+            EXPECT_EQ(::faccessat(each, path, F_OK, 0), 0) << path;
+    const Fd hosts{::openat(root.get(), "etc/hosts", O_RDONLY | O_CLOEXEC)};
+    EXPECT_EQ(read_all(hosts.get(), "hosts", 100), "its own");
+    // A container writes to its own layer.
+    ASSERT_TRUE(Fd{::openat(bare.get(), "etc/hosts", O_WRONLY | O_TRUNC | O_CLOEXEC)});
+    EXPECT_TRUE(fs::exists(folder_ + "/layers/containers/c1/upper/etc/hosts"));
+    EXPECT_TRUE(fs::is_empty(folder_ + "/layers/containers/c2/upper"));
 }
 
 TEST_P(LayersTest, a_container_cannot_nest_folders_too_deep_to_be_removed) {

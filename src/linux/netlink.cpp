@@ -12,6 +12,7 @@
 #include <net/if.h>
 #include <sys/socket.h>
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <system_error>
@@ -543,7 +544,7 @@ NetlinkWatch::NetlinkWatch() : socket_(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOE
 NetlinkWatch::Changes NetlinkWatch::read() {
     constexpr std::size_t buffer_size = 65536;
     Changes out;
-    std::vector<std::byte> buffer(buffer_size);
+    std::array<std::byte, buffer_size> buffer;
     for (;;) {
         const ssize_t size = ::recv(socket_.get(), buffer.data(), buffer.size(), 0);
         if (size < 0 && errno == EINTR) continue;

@@ -122,7 +122,7 @@ NftablesWatch::Changes NftablesWatch::read() {
     constexpr std::array deletions{NFT_MSG_DELTABLE, NFT_MSG_DELCHAIN, NFT_MSG_DELRULE};
     constexpr std::array additions{NFT_MSG_NEWCHAIN, NFT_MSG_NEWRULE};
     Changes out;
-    std::vector<std::byte> buffer(receive_buffer);
+    std::array<std::byte, receive_buffer> buffer;
     for (;;) {
         const ssize_t size = ::recv(socket_.get(), buffer.data(), buffer.size(), MSG_DONTWAIT);
         if (size < 0 && errno == EINTR) continue;

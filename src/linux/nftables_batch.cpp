@@ -7,6 +7,7 @@
 #include <arpa/inet.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <sys/socket.h>
+#include <array>
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
@@ -50,7 +51,7 @@ void run_nft_batch(NftSocket& nft, std::vector<std::vector<std::byte>> messages_
         if (errno != EINTR) fail_errno("{}: nftables: send", doing);
     }
     // The kernel answered within send(): an acknowledgement for each message, or errors alone.
-    std::vector<std::byte> buffer(std::size_t{64} << 10U);
+    std::array<std::byte, std::size_t{64} << 10U> buffer;
     int os_error = 0;
     for (std::size_t answered = 0; answered < messages_out.size() && os_error == 0;) {
         const ssize_t got = ::recv(socket, buffer.data(), buffer.size(), MSG_DONTWAIT);

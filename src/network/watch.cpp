@@ -229,11 +229,12 @@ void Networks::State::reap(Clock::time_point until) {
     std::vector<Dying> due;
     {
         const std::lock_guard lock(mutex);
-        const auto first_due = std::partition(dying.begin(), dying.end(), [&](const Dying& each) { return each.due > until; });
+        const auto lives = [&](const Dying& each) { return each.due > until; };
+        if (std::ranges::all_of(dying, lives)) return;
+        const auto first_due = std::partition(dying.begin(), dying.end(), lives);
         due.assign(std::make_move_iterator(first_due), std::make_move_iterator(dying.end()));
         dying.erase(first_due, dying.end());
     }
-    if (due.empty()) return;
     std::vector<SharedRate> shares;
     {
         const std::lock_guard lock(mutex);
