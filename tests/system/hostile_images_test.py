@@ -294,8 +294,9 @@ class Hostile(Case):
         return 0
 
     def used(self):
-        """Bytes and files of what is stored, but for the database."""
-        sizes = [path.lstat().st_blocks * 512 for place in ("layers", "content") for path in (self.data / place).rglob("*") if not path.is_dir()]
+        """Bytes and files of what is stored, but for the database and the lowest layer of all containers."""
+        sizes = [path.lstat().st_blocks * 512 for place in ("layers", "content") for path in (self.data / place).rglob("*")
+                 if not path.is_dir() and self.data / "layers/base" not in path.parents]
         return sum(sizes), len(sizes)
 
     def attack(self, name, say, *request, growth=GROWTH):
