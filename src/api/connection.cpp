@@ -33,7 +33,10 @@ constexpr auto quiet = asio::as_tuple(asio::use_awaitable);
 constexpr auto idle_patience = 10min;
 constexpr auto header_patience = 30s;
 constexpr auto body_patience = 5min;
-constexpr auto linger_time = 1s;
+
+/// A client that is refused while it still sends may go on so long, and be silent so long, before the connection is closed.
+constexpr auto linger_time = 30s;
+constexpr auto linger_silence = 1s;
 
 /// A body that nobody read is read away up to here, so that the connection can be used again.
 constexpr std::size_t drain_limit = std::size_t{256} << 10U;
@@ -219,13 +222,16 @@ asio::awaitable<bool> Connection::serve_one() {
         if (idle_) co_return false;
         refused = std::move(error);
     }
+    bool goes_on = false;
     if (refused) {
         co_await refuse(*refused);
-        co_return false;
+    } else {
+        close_after_ = !exchange->head().keep_alive || server_->stopping;
+        goes_on = co_await answer(*exchange);
+        if (exchange->hijacked_) co_return false;
+        streaming_ = false;
     }
-    close_after_ = !exchange->head().keep_alive || server_->stopping;
-    const bool goes_on = co_await answer(*exchange);
-    streaming_ = false;
+    if (!goes_on) co_await linger();
     co_return goes_on;
 }
 
@@ -263,24 +269,20 @@ asio::awaitable<bool> Connection::answer(Exchange& exchange) {
         log::error("{} {} was not answered", exchange.head().method, exchange.head().target);
         co_return false;
     }
-    if (close_after_ || broken) {
-        co_await linger();
-        co_return false;
-    }
-    co_return co_await drain();
+    co_return !close_after_ && co_await drain();
 }
 
-/// Ends a connection whose client may still be sending: closed at once it would be reset, and the reset could take the answer with
-/// it before the client has read it.
+/// Ends a connection whose client may still be sending. Closed at once it would break the client's write, and many clients then
+/// report that instead of reading the answer.
 asio::awaitable<void> Connection::linger() {
     boost::system::error_code ignored;
     socket_.shutdown(Socket::shutdown_send, ignored);
     if (parser_.done()) co_return;
-    const auto until = asio::steady_timer::clock_type::now() + linger_time;
-    const auto in_time = [&] { return asio::steady_timer::clock_type::now() < until; };
+    const auto began = asio::steady_timer::clock_type::now();
+    const auto within = [&](auto time) { return asio::steady_timer::clock_type::now() < began + time; };
     if (pumping_) socket_.cancel(ignored);
     asio::steady_timer pause{server_->loop};
-    while (pumping_ && in_time()) {
+    while (pumping_ && within(linger_silence)) {
         pause.expires_after(5ms);
         co_await pause.async_wait(quiet);
     }
@@ -288,7 +290,7 @@ asio::awaitable<void> Connection::linger() {
     try {
         do {
             buffer_.clear();
-        } while (co_await fill(linger_time) > 0 && in_time());
+        } while (co_await fill(linger_silence) > 0 && within(linger_time) && !server_->stopping);
     } catch (const ProtocolError&) {
     }
 }
@@ -298,8 +300,6 @@ asio::awaitable<void> Connection::refuse(const ProtocolError& error) {
     co_await put(
         fmt::format("HTTP/1.1 {} {}\r\n{}Content-Type: application/json\r\nDate: {}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{}",
                     error.status, reason_of(error.status), server_->server_headers, http_date(), body.size(), body));
-    boost::system::error_code ignored;
-    socket_.shutdown(Socket::shutdown_send, ignored);
 }
 
 /// The next bytes of the body; 0 at its end.
@@ -369,7 +369,7 @@ asio::awaitable<void> Connection::pump(std::shared_ptr<Connection> self, Fd pipe
 
 /// Reads away what is left of the body. False where the connection cannot be used again.
 asio::awaitable<bool> Connection::drain() {
-    if (pumping_) co_return false;  // Still sending what nobody reads any more; closing the socket ends the pump.
+    if (pumping_) co_return false;  // Still sending what nobody reads any more.
     if (continue_wanted_ && !parser_.done()) co_return false;
     std::vector<char> piece;
     std::size_t total = 0;

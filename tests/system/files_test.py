@@ -453,6 +453,26 @@ class Copy(Files):
             half.stdin.close()
         self.docker("stop", "-t", "0", "cc")  # Nothing holds its lane.
 
+    def test_an_answer_that_comes_early(self):
+        """A client that is refused before it has sent all may go on, and then reads why: no broken pipe takes its place."""
+        self.docker("create", "--name", "cc", "busybox")
+        requests = [("PUT /containers/nobody/archive?path=/", "No such container"), ("PUT /containers/cc/archive", "path cannot be empty"),
+                    ("PUT /containers/cc/archive?path=/bin/busybox", "not a directory"), ("PUT /containers/cc/archive?path=/tmp", "not a valid tar"),
+                    ("POST /images/load", "not a valid tar"), ("POST /images/create?fromSrc=-", "not a valid tar"), ("POST /containers/create", "Content-Type"),
+                    ("POST", "malformed")]
+        piece = bytes([255]) * 4096
+        for size in (4096, 1 << 20, 64 << 20):
+            for request, say in requests:
+                with self.subTest(request=request, size=size), socket.socket(socket.AF_UNIX) as client:
+                    client.settimeout(60 * PATIENCE)
+                    client.connect(str(self.daemon.socket))
+                    client.sendall(f"{request} HTTP/1.1\r\nHost: d\r\nContent-Length: {size}\r\n\r\n".encode())
+                    for _ in range(size // len(piece)):
+                        client.sendall(piece)
+                    answer = http.client.HTTPResponse(client)
+                    answer.begin()
+                    self.assertIn(say, answer.read().decode())
+
     def test_into_mounted_files(self):
         """What is mounted cannot be replaced, but written."""
         self.docker("run", "-d", "--name", "cc", "busybox", "sleep", "1000")
