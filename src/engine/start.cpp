@@ -29,10 +29,13 @@ struct StartFailure {
     Error error;
 };
 
+/// Docker's text for it names no task.
+struct NetworkFailure : Error {
+    explicit NetworkFailure(const Error& error) : Error(error) {}
+};
+
 StartFailure start_failure(const Error& error) {
-    const bool of_network = std::string_view(error.what()).starts_with("failed to set up container networking");
-    std::string text = of_network ? error.what() : fmt::format("failed to create task for container: {}", error.what());
-    if (of_network) return {exit_unknown, Error(error.kind(), text, error.os_error())};
+    const std::string text = fmt::format("failed to create task for container: {}", error.what());
     const std::string lower = to_lower(text);
     if (lower.contains("permission denied")) return {exit_not_executable, Error(ErrorKind::invalid_argument, text)};
     if (lower.contains("is a directory")) return {exit_not_executable, Error(ErrorKind::invalid_argument, text + ": permission denied")};
@@ -100,7 +103,13 @@ Ready prepare(const Options& options, const Rooms& rooms, const HostFacts& host,
     Ready out;
     const std::string& mode = record.host_config.network_mode;
     if (has_sandbox(record)) {
-        network::Sandbox sandbox = rooms.networks.attach(sandbox_request(record, options.dns));
+        network::Sandbox sandbox = [&, request = sandbox_request(record, options.dns)] {
+            try {
+                return rooms.networks.attach(request);
+            } catch (const Error& error) {
+                throw NetworkFailure(error);
+            }
+        }();
         out.netns = std::move(sandbox.netns);
         out.sysfs = std::move(sandbox.sysfs);
         for (const network::Endpoint& each : sandbox.endpoints) set_endpoint(marked, each);
@@ -215,7 +224,7 @@ asio::awaitable<void> Engine::Impl::start_held(ContainerPtr container) {
               .joined = {},
               .with_init = container->record->host_config.init.value_or(options.init),
               .linked = {}};
-    std::optional<Error> failure;
+    std::optional<StartFailure> failure;
     std::shared_ptr<MonitorLink> link;
     try {
         if (plan.with_init && options.init_path.empty()) fail(ErrorKind::unavailable, "grua-init is not installed");
@@ -290,10 +299,12 @@ asio::awaitable<void> Engine::Impl::start_held(ContainerPtr container) {
         if (container->start_error) throw Error(*container->start_error);
         if (container->record->state.started_at == plan.record->state.started_at)
             fail(ErrorKind::unavailable, "the monitor ended before the program started");
+    } catch (const NetworkFailure& error) {
+        failure = {exit_unknown, error};
     } catch (const Error& error) {
-        failure = error;
+        failure = start_failure(error);
     } catch (const std::exception& error) {
-        failure = Error(ErrorKind::system, error.what());
+        failure = start_failure(Error(ErrorKind::system, error.what()));
     }
     if (!failure) {
         co_await tell_linked(container->id());
@@ -303,7 +314,7 @@ asio::awaitable<void> Engine::Impl::start_held(ContainerPtr container) {
     if (link) link->close();
     if (container->link == link) container->link.reset();
     container->layers.reset();
-    const StartFailure mapped = start_failure(*failure);
+    const StartFailure& mapped = *failure;
     container->attaches.clear();  // Their clients see the end of the stream.
     container->update([&](ContainerRecord& next) {
         next.state.error = mapped.error.what();

@@ -10,7 +10,6 @@
 #include <linux/rtnetlink.h>
 #include <linux/veth.h>
 #include <net/if.h>
-#include <sys/socket.h>
 #include <algorithm>
 #include <array>
 #include <cerrno>
@@ -128,22 +127,6 @@ Link parse_link(const Message& message) {
         }
     }
     return link;
-}
-
-/// What the kernel says beyond errno, where it says something (NETLINK_EXT_ACK).
-std::string extended_text(const Message& message) {
-    if ((message.flags & NLM_F_ACK_TLVS) == 0) return {};
-    // With NETLINK_CAP_ACK, which is set, the failed request is not repeated: attributes follow nlmsgerr at once.
-    for (const Attribute& attribute : message.attributes_after<nlmsgerr>()) {
-        if (attribute.type == NLMSGERR_ATTR_MSG) return attribute.text();
-    }
-    return {};
-}
-
-Error request_error(std::string_view doing, int os_error, const std::string& extended) {
-    std::string text = fmt::format("{}: {}", doing, std::generic_category().message(os_error));
-    if (!extended.empty()) text += fmt::format(" ({})", extended);
-    return {ErrorKind::system, std::move(text), os_error};
 }
 
 }  // namespace
@@ -315,38 +298,7 @@ void NetlinkBatch::remove_rule_for_mark(Ip::Family family, std::uint32_t mark, s
     requests_.push_back({rule_request(RTM_DELRULE, 0, family, mark, table), fmt::format("remove routing rule for mark {:#x}", mark)});
 }
 
-Netlink::Netlink() : socket_(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE)) {
-    if (!socket_) fail_errno("open a netlink socket");
-    const auto set = [&](int option) {
-        const int on = 1;
-        if (::setsockopt(socket_.get(), SOL_NETLINK, option, &on, sizeof on) != 0) fail_errno("netlink: set option {}", option);
-    };
-    set(NETLINK_EXT_ACK);
-    set(NETLINK_CAP_ACK);
-    set(NETLINK_GET_STRICT_CHK);
-    sockaddr_nl address{};
-    address.nl_family = AF_NETLINK;
-    if (::bind(socket_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) fail_errno("netlink: bind");
-}
-
-std::vector<std::byte> Netlink::receive() {
-    for (;;) {
-        // The kernel's dumps come in pieces of at most 32 kB; a longer datagram is asked for by its real size.
-        const ssize_t size = ::recv(socket_.get(), nullptr, 0, MSG_PEEK | MSG_TRUNC);
-        if (size < 0 && errno == EINTR) continue;
-        if (size < 0) fail_errno("netlink: receive");
-        std::vector<std::byte> datagram(static_cast<std::size_t>(size));
-        sockaddr_nl sender{};
-        socklen_t sender_size = sizeof sender;
-        const ssize_t got =
-            ::recvfrom(socket_.get(), datagram.data(), datagram.size(), 0, reinterpret_cast<sockaddr*>(&sender), &sender_size);
-        if (got < 0 && errno == EINTR) continue;
-        if (got < 0) fail_errno("netlink: receive");
-        if (sender.nl_pid != 0) continue;  // Another process may send to this socket; only the kernel is believed.
-        datagram.resize(static_cast<std::size_t>(got));
-        return datagram;
-    }
-}
+Netlink::Netlink() : socket_(NETLINK_ROUTE) { socket_.set_option(NETLINK_GET_STRICT_CHK, 1); }
 
 void Netlink::run(const NetlinkBatch& batch) {
     std::span<const NetlinkBatch::Request> left(batch.requests_);
@@ -359,55 +311,26 @@ void Netlink::run(const NetlinkBatch& batch) {
 
 void Netlink::run_some(std::span<const NetlinkBatch::Request> requests) {
     std::vector<std::byte> datagram;
-    const std::uint32_t first = sequence_ + 1;
+    std::uint32_t last = 0;
     for (const auto& request : requests) {
         const std::size_t start = datagram.size();
         datagram.insert(datagram.end(), request.message.begin(), request.message.end());
-        const std::uint32_t sequence = ++sequence_;
-        std::memcpy(datagram.data() + start + offsetof(nlmsghdr, nlmsg_seq), &sequence, sizeof sequence);
+        last = socket_.number(std::span(datagram).subspan(start));
     }
-    while (::send(socket_.get(), datagram.data(), datagram.size(), 0) < 0) {
-        if (errno != EINTR) fail_errno("{}: netlink: send", requests.front().doing);
-    }
+    socket_.send(datagram, requests.front().doing);
 
+    const std::uint32_t first = last + 1 - static_cast<std::uint32_t>(requests.size());
     std::optional<Error> failure;
     for (std::size_t answered = 0; answered < requests.size();) {
-        const auto answer = receive();
-        for (const Message& message : messages(answer)) {
+        socket_.read(requests.front().doing, [&](const Message& message) {
             const std::uint32_t position = message.sequence - first;
-            if (message.type != NLMSG_ERROR || position >= requests.size()) continue;
+            if (message.type != NLMSG_ERROR || position >= requests.size()) return;
             ++answered;
             const int os_error = -message.header<nlmsgerr>().error;
-            if (os_error != 0 && !failure) failure = request_error(requests[position].doing, os_error, extended_text(message));
-        }
+            if (os_error != 0 && !failure) failure = refusal(requests[position].doing, os_error, message);
+        });
     }
     if (failure) throw Error(*failure);
-}
-
-template <typename OnMessage>
-void Netlink::dump(std::span<const std::byte> request, std::string_view what, OnMessage on_message) {
-    std::vector<std::byte> datagram(request.begin(), request.end());
-    const std::uint32_t sequence = ++sequence_;
-    std::memcpy(datagram.data() + offsetof(nlmsghdr, nlmsg_seq), &sequence, sizeof sequence);
-    while (::send(socket_.get(), datagram.data(), datagram.size(), 0) < 0) {
-        if (errno != EINTR) fail_errno("{}: netlink: send", what);
-    }
-    bool interrupted = false;
-    for (;;) {
-        const auto answer = receive();
-        for (const Message& message : messages(answer)) {
-            if (message.sequence != sequence) continue;
-            interrupted = interrupted || (message.flags & NLM_F_DUMP_INTR) != 0;
-            if (message.type == NLMSG_DONE || message.type == NLMSG_ERROR) {
-                // Both begin with an errno; NLMSG_DONE has a positive one never.
-                const int error = message.header<int>();
-                if (error < 0) throw request_error(what, -error, {});
-                if (interrupted) throw Error(ErrorKind::unavailable, fmt::format("{}: it changed meanwhile", what), EINTR);
-                return;
-            }
-            on_message(message);
-        }
-    }
 }
 
 namespace {
@@ -430,7 +353,7 @@ std::vector<Link> Netlink::links() {
     return retried([&] {
         std::vector<Link> out;
         const auto request = built(RTM_GETLINK, NLM_F_DUMP, link_header(), [](MessageBuilder&) {});
-        dump(request, "list links", [&](const Message& message) {
+        socket_.ask(request, "list links", [&](const Message& message) {
             if (message.type == RTM_NEWLINK) out.push_back(parse_link(message));
         });
         return out;
@@ -442,7 +365,7 @@ std::optional<Link> Netlink::link(std::string_view name) {
     // One link is answered like a dump of one, ended by the acknowledgement.
     const auto request = built(RTM_GETLINK, NLM_F_ACK, link_header(), [&](MessageBuilder& message) { put_name(message, name); });
     try {
-        dump(request, fmt::format("look at link {}", name), [&](const Message& message) {
+        socket_.ask(request, fmt::format("look at link {}", name), [&](const Message& message) {
             if (message.type == RTM_NEWLINK) out = parse_link(message);
         });
     } catch (const Error& error) {
@@ -459,7 +382,7 @@ std::vector<LinkAddress> Netlink::addresses() {
             header.ifa_family = family;
             // Not IFA_ADDRESS: on a point-to-point link that is the other side's. IPv6 has IFA_LOCAL there only.
             const auto request = built(RTM_GETADDR, NLM_F_DUMP, header, [](MessageBuilder&) {});
-            dump(request, "list addresses", [&](const Message& message) {
+            socket_.ask(request, "list addresses", [&](const Message& message) {
                 if (message.type != RTM_NEWADDR) return;
                 const auto found = message.header<ifaddrmsg>();
                 if (found.ifa_family != family) return;
@@ -484,7 +407,7 @@ std::vector<Route> Netlink::routes() {
             rtmsg header{};
             header.rtm_family = family;
             const auto request = built(RTM_GETROUTE, NLM_F_DUMP, header, [](MessageBuilder&) {});
-            dump(request, "list routes", [&](const Message& message) {
+            socket_.ask(request, "list routes", [&](const Message& message) {
                 if (message.type != RTM_NEWROUTE) return;
                 const auto found = message.header<rtmsg>();
                 if (found.rtm_family != family || found.rtm_type != RTN_UNICAST || (found.rtm_flags & RTM_F_CLONED) != 0) return;
@@ -510,7 +433,7 @@ std::optional<Queue> Netlink::queue(int link) {
         header.tcm_family = AF_UNSPEC;
         // Of all links: asked for one, some kernels say that it is there and nothing of it.
         const auto request = built(RTM_GETQDISC, NLM_F_DUMP, header, [](MessageBuilder&) {});
-        dump(request, fmt::format("look at the queue of link {}", link), [&](const Message& message) {
+        socket_.ask(request, fmt::format("look at the queue of link {}", link), [&](const Message& message) {
             const auto found = message.header<tcmsg>();
             if (message.type != RTM_NEWQDISC || found.tcm_ifindex != link || found.tcm_parent != TC_H_ROOT) return;
             out.emplace();
@@ -530,41 +453,24 @@ std::optional<Queue> Netlink::queue(int link) {
     });
 }
 
-NetlinkWatch::NetlinkWatch() : socket_(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE)) {
-    if (!socket_) fail_errno("open a netlink socket");
-    // A socket without an address hears nothing.
-    sockaddr_nl address{};
-    address.nl_family = AF_NETLINK;
-    if (::bind(socket_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) fail_errno("netlink: bind");
-    for (const int group : {RTNLGRP_LINK, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE})
-        if (::setsockopt(socket_.get(), SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &group, sizeof group) != 0)
-            fail_errno("netlink: watch links and routes");
+NetlinkWatch::NetlinkWatch() : socket_(NETLINK_ROUTE) {
+    for (const int group : {RTNLGRP_LINK, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE}) socket_.set_option(NETLINK_ADD_MEMBERSHIP, group);
 }
 
 NetlinkWatch::Changes NetlinkWatch::read() {
-    constexpr std::size_t buffer_size = 65536;
     Changes out;
-    std::array<std::byte, buffer_size> buffer;
-    for (;;) {
-        const ssize_t size = ::recv(socket_.get(), buffer.data(), buffer.size(), 0);
-        if (size < 0 && errno == EINTR) continue;
-        if (size < 0 && errno == EAGAIN) return out;
-        if (size < 0 && errno == ENOBUFS) {
-            out.routes = true;
-            continue;
+    const bool lost = socket_.read_waiting("watch links and routes", [&](const Message& message) {
+        if (message.type == RTM_NEWROUTE || message.type == RTM_DELROUTE) {
+            // Those of addresses and of what is cached come and go with containers.
+            const auto found = message.header<rtmsg>();
+            out.routes = out.routes || (found.rtm_type == RTN_UNICAST && (found.rtm_flags & RTM_F_CLONED) == 0);
         }
-        if (size < 0) fail_errno("netlink: watch links and routes");
-        for (const Message& message : messages(std::span(buffer).first(static_cast<std::size_t>(size)))) {
-            if (message.type == RTM_NEWROUTE || message.type == RTM_DELROUTE) {
-                // Those of addresses and of what is cached come and go with containers.
-                const auto found = message.header<rtmsg>();
-                out.routes = out.routes || (found.rtm_type == RTN_UNICAST && (found.rtm_flags & RTM_F_CLONED) == 0);
-            }
-            if (message.type != RTM_NEWLINK) continue;
-            const Link link = parse_link(message);
-            out.mtus.emplace_back(link.index, link.mtu);
-        }
-    }
+        if (message.type != RTM_NEWLINK) return;
+        const Link link = parse_link(message);
+        out.mtus.emplace_back(link.index, link.mtu);
+    });
+    out.routes = out.routes || lost;
+    return out;
 }
 
 }  // namespace grua::linux

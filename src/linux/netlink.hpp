@@ -8,6 +8,7 @@
 #include "base/error.hpp"
 #include "base/fd.hpp"
 #include "linux/ip_address.hpp"
+#include "linux/netlink_socket.hpp"
 
 #include <cstddef>
 #include <cstdint>
@@ -167,19 +168,15 @@ public:
 
 private:
     void run_some(std::span<const NetlinkBatch::Request> requests);
-    std::vector<std::byte> receive();
-    template <typename OnMessage>
-    void dump(std::span<const std::byte> request, std::string_view what, OnMessage on_message);
 
-    Fd socket_;
-    std::uint32_t sequence_ = 0;
+    NetlinkSocket socket_;
 };
 
 /// Tells when the host's routes change, or the MTU of one of its links.
 class NetlinkWatch {
 public:
     NetlinkWatch();
-    int fd() const noexcept { return socket_.get(); }  ///< Readable when there may be something.
+    int fd() const noexcept { return socket_.fd(); }  ///< Readable when there may be something.
 
     struct Changes {
         bool routes = false;                         ///< Or events were lost.
@@ -188,7 +185,7 @@ public:
     Changes read();
 
 private:
-    Fd socket_;
+    NetlinkSocket socket_;
 };
 
 }  // namespace grua::linux

@@ -1,14 +1,12 @@
 #include "linux/netlink_conntrack.hpp"
 
-#include "base/error.hpp"
-#include "base/fd.hpp"
 #include "linux/netlink_message.hpp"
+#include "linux/netlink_socket.hpp"
 
 #include <arpa/inet.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter/nfnetlink_conntrack.h>
 #include <netinet/in.h>
-#include <sys/socket.h>
 #include <cerrno>
 #include <optional>
 #include <span>
@@ -26,19 +24,6 @@ std::uint16_t message_type(unsigned message) { return static_cast<std::uint16_t>
 nfgenmsg header_of(Ip::Family family) {
     // With version 0 the kernel takes a request for all families.
     return {.nfgen_family = static_cast<std::uint8_t>(family == Ip::Family::v4 ? AF_INET : AF_INET6), .version = 1, .res_id = 0};
-}
-
-void send(int socket, const std::vector<std::byte>& request) {
-    while (::send(socket, request.data(), request.size(), 0) < 0)
-        if (errno != EINTR) fail_errno("connection tracking: send");
-}
-
-std::span<const std::byte> receive(int socket, std::vector<std::byte>& buffer) {
-    for (;;) {
-        const ssize_t got = ::recv(socket, buffer.data(), buffer.size(), 0);
-        if (got >= 0) return std::span(buffer).first(static_cast<std::size_t>(got));
-        if (errno != EINTR) fail_errno("connection tracking: receive");
-    }
 }
 
 struct Tuple {
@@ -86,34 +71,22 @@ std::optional<std::vector<std::byte>> removal_of(const Message& message, Ip::Fam
 }  // namespace
 
 void forget_flows(Ip::Family family, std::uint8_t protocol, const std::function<bool(const Flow&)>& is_meant) {
-    const Fd socket{::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER)};
-    if (!socket) fail_errno("connection tracking: open a netlink socket");
-    send(socket.get(), built(message_type(IPCTNL_MSG_CT_GET), NLM_F_DUMP, header_of(family), [&](MessageBuilder& message) {
-             message.nested(CTA_TUPLE_ORIG | NLA_F_NESTED,
-                            [&] { message.nested(CTA_TUPLE_PROTO | NLA_F_NESTED, [&] { message.number(CTA_PROTO_NUM, protocol); }); });
-             message.nested(CTA_FILTER | NLA_F_NESTED, [&] { message.number(CTA_FILTER_ORIG_FLAGS, by_protocol); });
-         }));
-    std::vector<std::byte> buffer(std::size_t{64} << 10U);
+    NetlinkSocket socket(NETLINK_NETFILTER);
+    auto request = built(message_type(IPCTNL_MSG_CT_GET), NLM_F_DUMP, header_of(family), [&](MessageBuilder& message) {
+        message.nested(CTA_TUPLE_ORIG | NLA_F_NESTED,
+                       [&] { message.nested(CTA_TUPLE_PROTO | NLA_F_NESTED, [&] { message.number(CTA_PROTO_NUM, protocol); }); });
+        message.nested(CTA_FILTER | NLA_F_NESTED, [&] { message.number(CTA_FILTER_ORIG_FLAGS, by_protocol); });
+    });
     std::vector<std::vector<std::byte>> removals;
-    for (bool more = true; more;) {
-        for (const Message& message : messages(receive(socket.get(), buffer))) {
-            if (message.type == NLMSG_DONE) {
-                more = false;
-            } else if (message.type == NLMSG_ERROR) {
-                errno = -message.header<nlmsgerr>().error;
-                fail_errno("connection tracking: list");
-            } else if (auto removal = removal_of(message, family, is_meant)) {
-                removals.push_back(std::move(*removal));
-            }
-        }
-    }
-    for (const auto& each : removals) {
-        send(socket.get(), each);
-        for (const Message& message : messages(receive(socket.get(), buffer))) {
-            if (message.type != NLMSG_ERROR) continue;
-            errno = -message.header<nlmsgerr>().error;
+    socket.ask(std::move(request), "connection tracking: list", [&](const Message& message) {
+        if (auto removal = removal_of(message, family, is_meant)) removals.push_back(std::move(*removal));
+    });
+    for (auto& each : removals) {
+        try {
+            socket.ask(std::move(each), "connection tracking: forget a flow", [](const Message&) {});
+        } catch (const Error& error) {
             // It may have ended by itself.
-            if (errno != 0 && errno != ENOENT) fail_errno("connection tracking: forget a flow");
+            if (error.os_error() != ENOENT) throw;
         }
     }
 }

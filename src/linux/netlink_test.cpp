@@ -1,9 +1,11 @@
 #include "linux/netlink.hpp"
 #include "linux/netlink_message.hpp"
+#include "linux/netlink_socket.hpp"
 
 #include <gtest/gtest.h>
 #include <linux/rtnetlink.h>
 #include <sched.h>
+#include <sys/socket.h>
 #include <unistd.h>
 #include <algorithm>
 #include <thread>
@@ -146,6 +148,52 @@ TEST(NetlinkTest, AnErrorNamesTheObject) {
         }
         EXPECT_TRUE(netlink.link("br7"));  // The socket is still in step.
         EXPECT_THROW(batch.delete_link("a-name-of-16-cha"), Error);
+    });
+}
+
+TEST(NetlinkSocketTest, BelievesTheKernelOnly) {
+    in_new_netns([] {
+        NetlinkSocket socket(NETLINK_ROUTE);
+        socket.set_option(NETLINK_ADD_MEMBERSHIP, RTNLGRP_LINK);
+        sockaddr_nl address{};
+        socklen_t size = sizeof address;
+        ASSERT_EQ(::getsockname(socket.fd(), reinterpret_cast<sockaddr*>(&address), &size), 0);
+        const Fd other{::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE)};
+        const auto lie = [&] {
+            const auto bytes = built(RTM_DELLINK, 0, ifinfomsg{}, [](MessageBuilder&) {});
+            ASSERT_EQ(::sendto(other.get(), bytes.data(), bytes.size(), 0, reinterpret_cast<const sockaddr*>(&address), size),
+                      static_cast<ssize_t>(bytes.size()));
+        };
+        lie();
+        NetlinkBatch make;
+        make.create_bridge({.name = "br7", .mac = *Mac::parse("02:42:00:00:00:07"), .mtu = 1500});
+        Netlink().run(make);
+        lie();
+        std::vector<std::uint16_t> types;
+        EXPECT_FALSE(socket.read_waiting("watch", [&](const Message& message) { types.push_back(message.type); }));
+        ASSERT_FALSE(types.empty());
+        EXPECT_EQ(std::ranges::count(types, RTM_NEWLINK), static_cast<std::ptrdiff_t>(types.size()));
+    });
+}
+
+TEST(NetlinkSocketTest, SaysWhatWasLostAndWhatIsRefused) {
+    in_new_netns([] {
+        NetlinkSocket socket(NETLINK_ROUTE);
+        socket.set_option(NETLINK_ADD_MEMBERSHIP, RTNLGRP_LINK);
+        const int small = 1;
+        ASSERT_EQ(::setsockopt(socket.fd(), SOL_SOCKET, SO_RCVBUF, &small, sizeof small), 0);
+        NetlinkBatch make;
+        for (int i = 0; i < 20; ++i)
+            make.create_bridge({.name = fmt::format("br{}", i), .mac = *Mac::parse("02:42:00:00:00:07"), .mtu = 1500});
+        Netlink().run(make);
+        EXPECT_TRUE(socket.read_waiting("watch", [](const Message&) {}));
+        try {
+            socket.ask(built(RTM_GETLINK, NLM_F_ACK, ifinfomsg{.ifi_index = 999}, [](MessageBuilder&) {}), "look", [](const Message&) {});
+            FAIL();
+        } catch (const Error& error) {
+            EXPECT_STREQ(error.what(), "look: No such device");
+            EXPECT_EQ(error.os_error(), ENODEV);
+        }
     });
 }
 

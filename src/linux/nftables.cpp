@@ -10,7 +10,6 @@
 #include <linux/netfilter/nfnetlink.h>
 #include <nftables/libnftables.h>
 #include <sched.h>
-#include <sys/socket.h>
 #include <unistd.h>
 #include <algorithm>
 #include <array>
@@ -21,22 +20,7 @@ namespace grua::linux {
 
 namespace {
 
-constexpr std::size_t receive_buffer = 64UL * 1024;  // More than the kernel puts into one datagram.
-
-Fd open_socket() {
-    Fd socket{::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER)};
-    if (!socket) fail_errno("nftables: open a netlink socket");
-    sockaddr_nl address{};
-    address.nl_family = AF_NETLINK;
-    if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) fail_errno("nftables: bind");
-    return socket;
-}
-
 bool is_ours(std::uint16_t type, unsigned message) { return type == ((NFNL_SUBSYS_NFTABLES << 8U) | message); }
-
-}  // namespace
-
-namespace {
 
 using Context = std::unique_ptr<nft_ctx, decltype(&nft_ctx_free)>;
 
@@ -81,39 +65,25 @@ std::optional<std::string> list_chain(const std::string& chain) {
 }
 
 std::size_t rule_count(std::string_view table) {
-    const Fd socket = open_socket();
     nfgenmsg header{};
     header.nfgen_family = NFPROTO_INET;
-    MessageBuilder request((NFNL_SUBSYS_NFTABLES << 8U) | NFT_MSG_GETRULE, NLM_F_DUMP, header);
-    request.text(NFTA_RULE_TABLE, table);
-    const auto bytes = std::move(request).finish();
-    if (::send(socket.get(), bytes.data(), bytes.size(), 0) < 0) fail_errno("nftables: list rules of {}", table);
-
     std::size_t count = 0;
-    std::vector<std::byte> buffer(receive_buffer);
-    for (;;) {
-        const ssize_t size = ::recv(socket.get(), buffer.data(), buffer.size(), 0);
-        if (size < 0 && errno == EINTR) continue;
-        if (size < 0) fail_errno("nftables: list rules of {}", table);
-        for (const Message& message : messages(std::span(buffer).first(static_cast<std::size_t>(size)))) {
-            if (message.type == NLMSG_DONE) return count;
-            if (message.type == NLMSG_ERROR) {
-                const int error = -message.header<nlmsgerr>().error;
-                if (error == ENOENT) return 0;
-                errno = error;
-                fail_errno("nftables: list rules of {}", table);
-            }
-            if (is_ours(message.type, NFT_MSG_NEWRULE)) ++count;
-        }
+    try {
+        NetlinkSocket(NETLINK_NETFILTER)
+            .ask(built((NFNL_SUBSYS_NFTABLES << 8U) | NFT_MSG_GETRULE, NLM_F_DUMP, header,
+                       [&](MessageBuilder& request) { request.text(NFTA_RULE_TABLE, table); }),
+                 fmt::format("nftables: list rules of {}", table), [&](const Message& message) {
+                     if (is_ours(message.type, NFT_MSG_NEWRULE)) ++count;
+                 });
+    } catch (const Error& error) {
+        if (error.os_error() != ENOENT) throw;
     }
+    return count;
 }
 
 NftablesWatch::NftablesWatch(std::string table, std::vector<std::string> others)
-    : table_(std::move(table)), others_(std::move(others)), socket_(open_socket()) {
-    const int group = NFNLGRP_NFTABLES;
-    if (::setsockopt(socket_.get(), SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &group, sizeof group) != 0) {
-        fail_errno("nftables: watch table {}", table_);
-    }
+    : table_(std::move(table)), others_(std::move(others)), socket_(NETLINK_NETFILTER) {
+    socket_.set_option(NETLINK_ADD_MEMBERSHIP, NFNLGRP_NFTABLES);
 }
 
 NftablesWatch::Changes NftablesWatch::read() {
@@ -122,27 +92,17 @@ NftablesWatch::Changes NftablesWatch::read() {
     constexpr std::array deletions{NFT_MSG_DELTABLE, NFT_MSG_DELCHAIN, NFT_MSG_DELRULE};
     constexpr std::array additions{NFT_MSG_NEWCHAIN, NFT_MSG_NEWRULE};
     Changes out;
-    std::array<std::byte, receive_buffer> buffer;
-    for (;;) {
-        const ssize_t size = ::recv(socket_.get(), buffer.data(), buffer.size(), MSG_DONTWAIT);
-        if (size < 0 && errno == EINTR) continue;
-        if (size < 0 && errno == EAGAIN) return out;
-        if (size < 0 && errno == ENOBUFS) {
-            out = {.deleted = true, .others = true};
-            continue;
+    const bool lost = socket_.read_waiting("nftables: watch tables", [&](const Message& message) {
+        const auto is_one = [&](unsigned type) { return is_ours(message.type, type); };
+        const bool deletion = std::ranges::any_of(deletions, is_one);
+        if (!deletion && std::ranges::none_of(additions, is_one)) return;
+        for (const Attribute& attribute : message.attributes_after<nfgenmsg>()) {
+            if (attribute.type != NFTA_RULE_TABLE) continue;
+            out.deleted = out.deleted || (deletion && attribute.text() == table_);
+            out.others = out.others || std::ranges::find(others_, attribute.text()) != others_.end();
         }
-        if (size < 0) fail_errno("nftables: watch table {}", table_);
-        for (const Message& message : messages(std::span(buffer).first(static_cast<std::size_t>(size)))) {
-            const auto is_one = [&](unsigned type) { return is_ours(message.type, type); };
-            const bool deletion = std::ranges::any_of(deletions, is_one);
-            if (!deletion && std::ranges::none_of(additions, is_one)) continue;
-            for (const Attribute& attribute : message.attributes_after<nfgenmsg>()) {
-                if (attribute.type != NFTA_RULE_TABLE) continue;
-                out.deleted = out.deleted || (deletion && attribute.text() == table_);
-                out.others = out.others || std::ranges::find(others_, attribute.text()) != others_.end();
-            }
-        }
-    }
+    });
+    return lost ? Changes{.deleted = true, .others = true} : out;
 }
 
 }  // namespace grua::linux

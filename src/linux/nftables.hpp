@@ -4,7 +4,7 @@
 // Tables are of family inet, in the network namespace of the calling thread.
 #pragma once
 
-#include "base/fd.hpp"
+#include "linux/netlink_socket.hpp"
 
 #include <cstddef>
 #include <optional>
@@ -29,7 +29,7 @@ class NftablesWatch {
 public:
     NftablesWatch(std::string table, std::vector<std::string> others);
 
-    int fd() const noexcept { return socket_.get(); }  ///< Readable when there may be something.
+    int fd() const noexcept { return socket_.fd(); }  ///< Readable when there may be something.
 
     struct Changes {
         bool deleted = false;  ///< Something of the table, by anybody; or events were lost.
@@ -41,7 +41,7 @@ public:
 private:
     std::string table_;
     std::vector<std::string> others_;
-    Fd socket_;
+    NetlinkSocket socket_;
 };
 
 }  // namespace grua::linux

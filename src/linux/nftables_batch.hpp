@@ -1,7 +1,7 @@
 // A transaction of nftables messages. For the files of nftables only.
 #pragma once
 
-#include "linux/nftables_elements.hpp"
+#include "linux/netlink_socket.hpp"
 
 #include <cstddef>
 #include <string_view>
@@ -11,7 +11,7 @@ namespace grua::linux {
 
 /// Sends them between the marks of a batch, with their sequence numbers, and reads the answers. Each must ask for an acknowledgement.
 /// Throws Error with the errno of the first that failed; nothing has changed then.
-void run_nft_batch(NftSocket& socket, std::vector<std::vector<std::byte>> messages, std::string_view doing);
+void run_nft_batch(NetlinkSocket& socket, std::vector<std::vector<std::byte>> requests, std::string_view doing);
 
 /// The first bytes of each: family and version.
 struct NftHeader {

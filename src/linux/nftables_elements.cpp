@@ -106,7 +106,7 @@ NftBytes& NftBytes::priority(std::uint32_t priority) {
 
 NftBytes& NftBytes::mac(const Mac& mac) { return append(mac.bytes.data(), mac.bytes.size(), mac.text()); }
 
-void change_elements(NftSocket& socket, std::string_view table, const std::vector<NftElement>& removed,
+void change_elements(NetlinkSocket& socket, std::string_view table, const std::vector<NftElement>& removed,
                      const std::vector<NftElement>& added, std::string_view doing) {
     std::vector<std::vector<std::byte>> messages_out;
     append(messages_out, table, NFT_MSG_DELSETELEM, removed);

@@ -2,8 +2,8 @@
 // read for it, so that the thousandth costs what the first did (libnftables reads a set before it adds to it).
 #pragma once
 
-#include "base/fd.hpp"
 #include "linux/ip_address.hpp"
+#include "linux/netlink_socket.hpp"
 
 #include <cstddef>
 #include <cstdint>
@@ -44,17 +44,11 @@ struct NftElement {
     friend auto operator<=>(const NftElement&, const NftElement&) = default;
 };
 
-/// A socket for transactions in the network namespace of the thread that made it. To be kept: the kernel lets who closes one wait until
-/// all that was deleted there is freed, 5 to 20 ms.
-struct NftSocket {
-    NftSocket();
-    Fd fd;
-    std::uint32_t sequence = 0;
-};
-
 /// Takes `removed` away and adds `added`, all or nothing, in the table `table` of each element's family and of the socket's
 /// network namespace. Throws Error with the kernel's errno: ENOENT where an element, a set or the table is not there.
-void change_elements(NftSocket& socket, std::string_view table, const std::vector<NftElement>& removed,
+/// `socket`, of NETLINK_NETFILTER, is to be kept: the kernel lets who closes one wait until all that was deleted there is freed,
+/// 5 to 20 ms.
+void change_elements(NetlinkSocket& socket, std::string_view table, const std::vector<NftElement>& removed,
                      const std::vector<NftElement>& added, std::string_view doing);
 
 }  // namespace grua::linux

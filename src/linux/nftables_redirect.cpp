@@ -134,7 +134,7 @@ void redirect_port(std::string_view name, const PortRedirect& redirect) {
         add(protocol, checksum, destination_address, destination_port, redirect.port, target);
         add(protocol, checksum, source_address, source_port, target, redirect.port);
     }
-    NftSocket socket;
+    NetlinkSocket socket(NETLINK_NETFILTER);
     try {
         run_nft_batch(socket, messages, doing);
     } catch (const Error& error) {

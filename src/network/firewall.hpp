@@ -8,6 +8,7 @@
 #include "linux/nftables.hpp"
 #include "network/rules.hpp"
 
+#include <linux/netlink.h>
 #include <map>
 #include <mutex>
 #include <set>
@@ -52,7 +53,7 @@ private:
     std::size_t rules_ = 0;             ///< Of the table of family inet, as it was written.
     std::set<OptionalRules> optional_;  ///< That were written.
     linux::NftablesWatch watch_;
-    linux::NftSocket socket_;
+    linux::NetlinkSocket socket_{NETLINK_NETFILTER};
     std::mutex mutex_;
     std::set<linux::NftElement> elements_;
     std::map<OptionalRules, int> needing_;  ///< How many of them need what.

@@ -14,6 +14,7 @@
 #include "linux/nftables_redirect.hpp"
 #include "network/container_files.hpp"
 #include "network/dns_message.hpp"
+#include "network/name_table.hpp"
 #include "network/socket_address.hpp"
 
 #include <arpa/inet.h>
@@ -33,7 +34,6 @@
 #include <cstring>
 #include <list>
 #include <mutex>
-#include <ranges>
 #include <stop_token>
 #include <thread>
 #include <unordered_map>
@@ -85,15 +85,6 @@ std::optional<SocketAddress> parse_server(std::string_view text) {
     if (!zone.empty() && ip->is_v6()) reinterpret_cast<sockaddr_in6&>(out.storage).sin6_scope_id = ::if_nametoindex(zone.c_str());
     return out;
 }
-
-/// Names of one network.
-struct Zone {
-    std::string name;
-    std::map<std::string, NamedEndpoint> endpoints;                   ///< By container ID.
-    std::multimap<std::string, std::string, std::less<>> containers;  ///< Lower-case name → container ID.
-    std::map<std::string, std::string> addresses;                     ///< Address → container ID.
-    std::size_t turn = 0;                                             ///< Rotates the addresses of a name.
-};
 
 Bytes framed(const Bytes& message) {
     Bytes out{static_cast<std::byte>(message.size() >> 8U), static_cast<std::byte>(message.size() & 0xffU)};
@@ -173,9 +164,6 @@ private:
     void close(Container& container, Connection& connection);
     void on_forward(Forward& forward, std::uint32_t events);
     void handle(Container& container, dns::View query, const sockaddr_in& client, Connection* connection);
-    std::optional<Bytes> own_answer(Container& container, const dns::Question& question, std::size_t limit);
-    Bytes answer_to_host(dns::View query, const dns::Question& question, std::size_t limit);
-    bool names_of(const ResolverView& view, const std::string& name, std::vector<const NamedEndpoint*>& found);
     void start_forward(Container& container, dns::View query, const sockaddr_in& client, Connection* connection);
     bool ask(Forward& forward);
     void ask_next(Forward& forward);
@@ -194,7 +182,7 @@ private:
     // Between the callers and the loop.
     std::mutex mutex_;
     std::unordered_map<std::string, std::unique_ptr<Container>> containers_;
-    std::unordered_map<std::string, Zone> zones_;
+    NameTable names_;
     std::vector<std::unique_ptr<Container>> ended_;  ///< Their sockets may still be in the round of events.
 
     // The loop's own.
@@ -318,32 +306,14 @@ void Resolver::Loop::end(const std::string& container_id) {
     ::eventfd_write(wake_.fd.get(), 1);
 }
 
-void Resolver::Loop::remove_names(const std::string& container_id, const std::string& network_id) {
+void Resolver::Loop::set_names(const std::string& container_id, NamedEndpoint endpoint) {
     const std::lock_guard lock(mutex_);
-    const auto zone = zones_.find(network_id);
-    if (zone == zones_.end()) return;
-    auto& [name, endpoints, containers, addresses, turn] = zone->second;
-    const auto endpoint = endpoints.find(container_id);
-    if (endpoint == endpoints.end()) return;
-    for (const std::string& each : endpoint->second.names) {
-        auto [at, end] = containers.equal_range(to_lower(each));
-        while (at != end) at = at->second == container_id ? containers.erase(at) : std::next(at);
-    }
-    for (const std::string* each : {&endpoint->second.ipv4, &endpoint->second.ipv6})
-        if (const auto at = addresses.find(*each); at != addresses.end() && at->second == container_id) addresses.erase(at);
-    endpoints.erase(endpoint);
-    if (endpoints.empty()) zones_.erase(zone);
+    names_.set(container_id, std::move(endpoint));
 }
 
-void Resolver::Loop::set_names(const std::string& container_id, NamedEndpoint endpoint) {
-    remove_names(container_id, endpoint.network_id);
+void Resolver::Loop::remove_names(const std::string& container_id, const std::string& network_id) {
     const std::lock_guard lock(mutex_);
-    Zone& zone = zones_[endpoint.network_id];
-    zone.name = to_lower(endpoint.network_name);
-    for (const std::string& each : endpoint.names) zone.containers.emplace(to_lower(each), container_id);
-    for (const std::string* each : {&endpoint.ipv4, &endpoint.ipv6})
-        if (!each->empty()) zone.addresses[*each] = container_id;
-    zone.endpoints[container_id] = std::move(endpoint);
+    names_.remove(container_id, network_id);
 }
 
 // --- the loop -----------------------------------------------------------------------------------------------------------
@@ -466,86 +436,9 @@ void Resolver::Loop::handle(Container& container, dns::View query, const sockadd
         return;
     }
     const std::size_t limit = connection ? longest_message : parsed.question->udp_size;
-    if (container.is_host) return reply(container, client, connection, answer_to_host(query, *parsed.question, limit));
-    if (const auto answer = own_answer(container, *parsed.question, limit)) return reply(container, client, connection, *answer);
+    if (container.is_host) return reply(container, client, connection, names_.answer_to_host(query, *parsed.question, limit));
+    if (const auto answer = names_.answer(container.view, *parsed.question, limit)) return reply(container, client, connection, *answer);
     start_forward(container, query, client, connection);
-}
-
-/// The endpoints of a name on the view's networks: "web", or "web.NETWORK".
-bool Resolver::Loop::names_of(const ResolverView& view, const std::string& name, std::vector<const NamedEndpoint*>& found) {
-    for (const std::string& network : view.networks) {
-        const auto zone = zones_.find(network);
-        if (zone == zones_.end()) continue;
-        auto [first, last] = zone->second.containers.equal_range(name);
-        if (first == last && name.ends_with("." + zone->second.name))
-            std::tie(first, last) = zone->second.containers.equal_range(name.substr(0, name.size() - zone->second.name.size() - 1));
-        for (; first != last; ++first) found.push_back(&zone->second.endpoints.at(first->second));
-        // Service names with several addresses: everyone gets another one first.
-        if (!found.empty()) {
-            std::ranges::rotate(found, found.begin() + static_cast<std::ptrdiff_t>(zone->second.turn++ % found.size()));
-            return true;
-        }
-    }
-    return false;
-}
-
-/// None where a name that is known has nothing of this type, which is no error.
-std::vector<Ip> addresses_of(const std::vector<const NamedEndpoint*>& endpoints, std::uint16_t type) {
-    std::vector<Ip> out;
-    for (const NamedEndpoint* each : endpoints) {
-        const std::string& text = type == dns::type_a ? each->ipv4 : type == dns::type_aaaa ? each->ipv6 : std::string();
-        if (const auto ip = Ip::parse(text)) out.push_back(*ip);
-    }
-    return out;
-}
-
-/// What the container's networks know; nothing where the question is for others.
-std::optional<Bytes> Resolver::Loop::own_answer(Container& container, const dns::Question& question, std::size_t limit) {
-    if (question.class_ != 1) return std::nullopt;
-    if (question.type == dns::type_ptr) {
-        const auto wanted = dns::reverse_address(question.name);
-        if (!wanted) return std::nullopt;
-        const std::string text = wanted->text();
-        for (const std::string& network : container.view.networks) {
-            const auto zone = zones_.find(network);
-            if (zone == zones_.end()) continue;
-            const auto found = zone->second.addresses.find(text);
-            if (found == zone->second.addresses.end()) continue;
-            const NamedEndpoint& endpoint = zone->second.endpoints.at(found->second);
-            return dns::answer_name(question, endpoint.hostname + "." + endpoint.network_name + ".");
-        }
-        return std::nullopt;
-    }
-    std::vector<const NamedEndpoint*> found;
-    const auto link = container.view.links.find(question.name);
-    if (!names_of(container.view, link == container.view.links.end() ? question.name : to_lower(link->second), found)) return std::nullopt;
-    return dns::answer_addresses(question, addresses_of(found, question.type), limit);
-}
-
-/// All networks, and nothing that is not here.
-Bytes Resolver::Loop::answer_to_host(dns::View query, const dns::Question& question, std::size_t limit) {
-    if (question.class_ != 1) return dns::answer_error(query, dns::Rcode::refused);
-    if (const auto wanted = question.type == dns::type_ptr ? dns::reverse_address(question.name) : std::nullopt) {
-        for (const Zone& zone : std::views::values(zones_)) {
-            const auto found = zone.addresses.find(wanted->text());
-            if (found == zone.addresses.end()) continue;
-            const NamedEndpoint& endpoint = zone.endpoints.at(found->second);
-            return dns::answer_name(question, fmt::format("{}.{}.{}.", endpoint.hostname, endpoint.network_name, host_domain));
-        }
-        return dns::answer_error(query, dns::Rcode::refused);
-    }
-    std::string name = question.name;
-    const bool is_below = name.ends_with(fmt::format(".{}", host_domain));
-    if (is_below) name.resize(name.size() - host_domain.size() - 1);
-    ResolverView all;
-    std::vector<const NamedEndpoint*> found;
-    for (const std::string& network : std::views::keys(zones_)) {
-        std::vector<const NamedEndpoint*> here;
-        all.networks = {network};
-        if (names_of(all, name, here)) found.insert(found.end(), here.begin(), here.end());
-    }
-    if (found.empty()) return dns::answer_error(query, is_below ? dns::Rcode::name_error : dns::Rcode::refused);
-    return dns::answer_addresses(question, addresses_of(found, question.type), limit);
 }
 
 // --- upstream -----------------------------------------------------------------------------------------------------------
