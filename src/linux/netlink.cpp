@@ -22,7 +22,6 @@ namespace {
 
 // Every answer of a batch must fit the socket's buffer before the first is read: about 1 kB each with the kernel's bookkeeping.
 constexpr std::size_t requests_per_send = 64;
-constexpr int dump_attempts = 8;
 constexpr std::size_t longest_alias = 255;  // IFALIASZ less the zero byte.
 
 ifinfomsg link_header() {
@@ -332,22 +331,6 @@ void Netlink::run_some(std::span<const NetlinkBatch::Request> requests) {
     }
     if (failure) throw Error(*failure);
 }
-
-namespace {
-
-/// A dump that was overtaken by a change is taken again.
-template <typename Once>
-auto retried(Once&& once) {
-    for (int attempt = 1;; ++attempt) {
-        try {
-            return once();
-        } catch (const Error& error) {
-            if (error.os_error() != EINTR || attempt == dump_attempts) throw;
-        }
-    }
-}
-
-}  // namespace
 
 std::vector<Link> Netlink::links() {
     return retried([&] {

@@ -4,6 +4,7 @@
 #include "base/error.hpp"
 #include "base/fd.hpp"
 
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -44,6 +45,19 @@ private:
     std::unique_ptr<std::byte[]> buffer_;
     std::uint32_t sequence_ = 0;
 };
+
+/// A list that was overtaken by a change is taken again, a few times.
+template <typename Once>
+auto retried(Once&& once) {
+    constexpr int attempts = 8;
+    for (int attempt = 1;; ++attempt) {
+        try {
+            return once();
+        } catch (const Error& error) {
+            if (error.os_error() != EINTR || attempt == attempts) throw;
+        }
+    }
+}
 
 /// What the kernel answered with `os_error`, and what it says beyond that.
 Error refusal(std::string_view doing, int os_error, const Message& answer);

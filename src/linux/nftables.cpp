@@ -67,18 +67,21 @@ std::optional<std::string> list_chain(const std::string& chain) {
 std::size_t rule_count(std::string_view table) {
     nfgenmsg header{};
     header.nfgen_family = NFPROTO_INET;
-    std::size_t count = 0;
+    const auto request = built((NFNL_SUBSYS_NFTABLES << 8U) | NFT_MSG_GETRULE, NLM_F_DUMP, header,
+                               [&](MessageBuilder& message) { message.text(NFTA_RULE_TABLE, table); });
+    NetlinkSocket socket(NETLINK_NETFILTER);
     try {
-        NetlinkSocket(NETLINK_NETFILTER)
-            .ask(built((NFNL_SUBSYS_NFTABLES << 8U) | NFT_MSG_GETRULE, NLM_F_DUMP, header,
-                       [&](MessageBuilder& request) { request.text(NFTA_RULE_TABLE, table); }),
-                 fmt::format("nftables: list rules of {}", table), [&](const Message& message) {
-                     if (is_ours(message.type, NFT_MSG_NEWRULE)) ++count;
-                 });
+        return retried([&] {
+            std::size_t count = 0;
+            socket.ask(request, fmt::format("nftables: list rules of {}", table), [&](const Message& message) {
+                if (is_ours(message.type, NFT_MSG_NEWRULE)) ++count;
+            });
+            return count;
+        });
     } catch (const Error& error) {
         if (error.os_error() != ENOENT) throw;
+        return 0;
     }
-    return count;
 }
 
 NftablesWatch::NftablesWatch(std::string table, std::vector<std::string> others)

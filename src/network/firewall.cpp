@@ -30,7 +30,15 @@ std::set<OptionalRules> Firewall::needed() const {
     return out;
 }
 
-bool Firewall::is_whole() const { return linux::rule_count(table_) == rules_; }
+/// Not where that cannot be told: to write them again does no harm.
+bool Firewall::is_whole() const {
+    try {
+        return linux::rule_count(table_) == rules_;
+    } catch (const Error& error) {
+        log::warn("{}", error.what());
+        return false;
+    }
+}
 
 void Firewall::start(const Elements& elements) {
     const std::lock_guard lock(mutex_);
