@@ -229,7 +229,6 @@ asio::awaitable<bool> Connection::serve_one() {
         close_after_ = !exchange->head().keep_alive || server_->stopping;
         goes_on = co_await answer(*exchange);
         if (exchange->hijacked_) co_return false;
-        streaming_ = false;
     }
     if (!goes_on) co_await linger();
     co_return goes_on;
@@ -238,7 +237,6 @@ asio::awaitable<bool> Connection::serve_one() {
 asio::awaitable<bool> Connection::answer(Exchange& exchange) {
     int status = 0;
     std::string message;
-    bool broken = false;
     try {
         co_await server_->dispatch(exchange);
     } catch (const Error& error) {
@@ -247,7 +245,7 @@ asio::awaitable<bool> Connection::answer(Exchange& exchange) {
     } catch (const ProtocolError& error) {
         status = error.status;
         message = error.message;
-        broken = true;
+        close_after_ = true;
     }
     if (exchange.hijacked_) co_return false;
     if (streaming_) {
@@ -262,7 +260,6 @@ asio::awaitable<bool> Connection::answer(Exchange& exchange) {
             co_return false;
         }
         if (status >= 500 && status != 501) log::error("{} {}: {}", exchange.head().method, exchange.head().target, message);
-        close_after_ = close_after_ || broken;
         co_await exchange.send(status, error_body(message));
     }
     if (!exchange.ended_) {

@@ -11,10 +11,8 @@
 #include <linux/veth.h>
 #include <net/if.h>
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <cstring>
-#include <system_error>
 
 namespace grua::linux {
 

@@ -28,9 +28,9 @@ NftHeader nft_header(unsigned char family) { return {.family = family, .version 
 
 void run_nft_batch(NetlinkSocket& socket, std::vector<std::vector<std::byte>> requests, std::string_view doing) {
     std::vector<std::byte> datagram = batch_mark(NFNL_MSG_BATCH_BEGIN);
-    std::uint32_t last = 0;
+    const std::uint32_t first = socket.number(datagram);
     for (auto& request : requests) {
-        last = socket.number(request);
+        socket.number(request);
         datagram.insert(datagram.end(), request.begin(), request.end());
     }
     const auto end = batch_mark(NFNL_MSG_BATCH_END);
@@ -39,15 +39,18 @@ void run_nft_batch(NetlinkSocket& socket, std::vector<std::vector<std::byte>> re
     ::setsockopt(socket.fd(), SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof size);
     const std::string what = fmt::format("{}: nftables", doing);
     socket.send(datagram, what);
-    // The kernel answered within send(): an acknowledgement for each request, or errors alone.
-    const std::uint32_t first = last + 1 - static_cast<std::uint32_t>(requests.size());
+    // The kernel answered within send(): an acknowledgement for each request, or errors. What fails as a whole, when all is checked,
+    // is an error of the mark.
     std::optional<Error> failure;
     std::size_t answered = 0;
     socket.read_waiting(what, [&](const Message& message) {
-        if (message.type != NLMSG_ERROR || message.sequence - first >= requests.size()) return;
-        ++answered;
+        if (message.type != NLMSG_ERROR || message.sequence - first > requests.size()) return;
         const int os_error = -message.header<nlmsgerr>().error;
-        if (os_error != 0 && !failure) failure = refusal(what, os_error, message);
+        if (os_error == 0) {
+            ++answered;
+        } else if (!failure) {
+            failure = refusal(what, os_error, message);
+        }
     });
     if (failure) throw Error(*failure);
     if (answered < requests.size()) fail(ErrorKind::system, "{}: {} of {} requests were answered", what, answered, requests.size());
