@@ -9,24 +9,21 @@
 #include "base/error.hpp"
 #include "base/fd.hpp"
 #include "base/log.hpp"
-#include "base/text.hpp"
 #include "linux/netns.hpp"
 #include "linux/nftables_redirect.hpp"
-#include "network/container_files.hpp"
 #include "network/dns_message.hpp"
 #include "network/name_table.hpp"
 #include "network/socket_address.hpp"
+#include "network/upstreams.hpp"
 
 #include <arpa/inet.h>
 #include <fcntl.h>
-#include <net/if.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <algorithm>
 #include <array>
 #include <cerrno>
@@ -56,35 +53,9 @@ constexpr std::size_t connections_per_container = 32;
 constexpr std::size_t servers_tried = 3;
 constexpr auto patience = std::chrono::seconds(2);  ///< With one server.
 constexpr auto idle_connection = std::chrono::seconds(10);
-constexpr auto resolv_conf_age = std::chrono::milliseconds(500);
 constexpr auto sweep_interval = std::chrono::milliseconds(100);
 constexpr auto warning_interval = std::chrono::seconds(10);
 constexpr std::size_t longest_message = 65535;
-
-/// An upstream server.
-std::optional<SocketAddress> parse_server(std::string_view text) {
-    std::string host(text);
-    std::uint16_t port = dns_port;
-    if (text.starts_with('[')) {
-        const auto end = text.find(']');
-        if (end == std::string_view::npos) return std::nullopt;
-        host = text.substr(1, end - 1);
-        if (end + 1 < text.size() && text[end + 1] == ':') port = static_cast<std::uint16_t>(parse_uint(text.substr(end + 2)).value_or(0));
-    } else if (std::ranges::count(text, ':') == 1) {
-        host = text.substr(0, text.find(':'));
-        port = static_cast<std::uint16_t>(parse_uint(text.substr(text.find(':') + 1)).value_or(0));
-    }
-    std::string zone;
-    if (const auto percent = host.find('%'); percent != std::string::npos) {
-        zone = host.substr(percent + 1);
-        host.resize(percent);
-    }
-    const auto ip = Ip::parse(host);
-    if (!ip || port == 0) return std::nullopt;
-    SocketAddress out = socket_address(*ip, port);
-    if (!zone.empty() && ip->is_v6()) reinterpret_cast<sockaddr_in6&>(out.storage).sin6_scope_id = ::if_nametoindex(zone.c_str());
-    return out;
-}
 
 Bytes framed(const Bytes& message) {
     Bytes out{static_cast<std::byte>(message.size() >> 8U), static_cast<std::byte>(message.size() & 0xffU)};
@@ -172,10 +143,8 @@ private:
     void drop(Forward& forward);
     void sweep();
     int until_next();
-    const std::vector<SocketAddress>& host_servers();
     void warn(const std::string& text);
 
-    const ResolverOptions options_;
     Fd epoll_;
     Socket wake_;
 
@@ -191,16 +160,14 @@ private:
     std::list<Connection> closed_;
     std::size_t open_connections_ = 0;
     Clock::time_point next_sweep_{};
-    std::vector<SocketAddress> host_servers_;
-    std::vector<std::pair<timespec, std::uint64_t>> seen_;
-    Clock::time_point looked_{};
+    HostServers host_servers_;
     Clock::time_point warned_{};
     std::uint64_t connections_ = 0;
     Bytes buffer_ = Bytes(longest_message + 2);
     std::jthread thread_;
 };
 
-Resolver::Loop::Loop(ResolverOptions options) : options_(std::move(options)), epoll_(::epoll_create1(EPOLL_CLOEXEC)) {
+Resolver::Loop::Loop(ResolverOptions options) : epoll_(::epoll_create1(EPOLL_CLOEXEC)), host_servers_(std::move(options)) {
     if (!epoll_) fail_errno("dns: epoll");
     wake_.fd = Fd{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
     if (!wake_.fd) fail_errno("dns: eventfd");
@@ -260,8 +227,7 @@ void Resolver::Loop::serve_host(const Ip& ip, std::uint16_t port) {
 void Resolver::Loop::serve(const std::string& container_id, int netns, ResolverView view) {
     auto container = std::make_unique<Container>();
     container->id = container_id;
-    for (const std::string& each : view.upstreams)
-        if (const auto server = parse_server(each)) container->servers.push_back(*server);
+    container->servers = parse_servers(view.upstreams);
     container->view = std::move(view);
     if (!container->servers.empty()) container->netns = Fd{::fcntl(netns, F_DUPFD_CLOEXEC, 0)};
     {
@@ -289,9 +255,7 @@ void Resolver::Loop::change(const std::string& container_id, ResolverView view) 
     const std::lock_guard lock(mutex_);
     const auto found = containers_.find(container_id);
     if (found == containers_.end()) return;
-    found->second->servers.clear();
-    for (const std::string& each : view.upstreams)
-        if (const auto server = parse_server(each)) found->second->servers.push_back(*server);
+    found->second->servers = parse_servers(view.upstreams);
     found->second->view = std::move(view);
 }
 
@@ -443,31 +407,8 @@ void Resolver::Loop::handle(Container& container, dns::View query, const sockadd
 
 // --- upstream -----------------------------------------------------------------------------------------------------------
 
-/// Read again when a watched file is another one than it was, looked at twice a second at most.
-const std::vector<SocketAddress>& Resolver::Loop::host_servers() {
-    const auto now = Clock::now();
-    if (looked_ != Clock::time_point{} && now < looked_ + resolv_conf_age) return host_servers_;
-    std::vector<std::pair<timespec, std::uint64_t>> seen;
-    for (const std::string& path : options_.watched) {
-        struct stat status{};
-        if (::stat(path.c_str(), &status) != 0) status = {};
-        seen.emplace_back(status.st_mtim, status.st_ino);
-    }
-    const auto same = [](const auto& a, const auto& b) {
-        return a.first.tv_sec == b.first.tv_sec && a.first.tv_nsec == b.first.tv_nsec && a.second == b.second;
-    };
-    const bool changed = looked_ == Clock::time_point{} || !std::ranges::equal(seen, seen_, same);
-    looked_ = now;
-    if (!changed) return host_servers_;
-    seen_ = std::move(seen);
-    host_servers_.clear();
-    for (const std::string& each : nameservers(options_.host_resolv_conf()))
-        if (const auto server = parse_server(each)) host_servers_.push_back(*server);
-    return host_servers_;
-}
-
 void Resolver::Loop::start_forward(Container& container, dns::View query, const sockaddr_in& client, Connection* connection) {
-    const std::vector<SocketAddress>& servers = container.servers.empty() ? host_servers() : container.servers;
+    const std::vector<SocketAddress>& servers = container.servers.empty() ? host_servers_.get() : container.servers;
     const auto refuse = [&] { reply(container, client, connection, dns::answer_error(query, dns::Rcode::server_failure)); };
     // What the host would ask stays here where all networks are internal; a server of the container's own is asked from within.
     if (servers.empty() || (container.servers.empty() && !container.view.forward)) return refuse();
