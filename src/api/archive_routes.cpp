@@ -3,6 +3,7 @@
 #include "api/routes.hpp"
 #include "base/async.hpp"
 #include "base/encoding.hpp"
+#include "base/utf8.hpp"
 #include "oci/reference.hpp"
 
 #include <array>
@@ -17,29 +18,6 @@ using boost::json::object;
 
 constexpr std::size_t piece_size = std::size_t{256} << 10U;
 
-/// Bytes that are not UTF-8 become U+FFFD, as Go's encoder has it: JSON cannot have them.
-std::string as_utf8(std::string_view text) {
-    std::string out;
-    for (std::size_t at = 0; at < text.size();) {
-        const auto byte = [&](std::size_t offset) {
-            return at + offset < text.size() ? static_cast<unsigned char>(text[at + offset]) : 0U;
-        };
-        const unsigned first = byte(0);
-        const std::size_t size = first < 0x80                    ? 1
-                                 : first >= 0xc2 && first < 0xe0 ? 2
-                                 : first >= 0xe0 && first < 0xf0 ? 3
-                                 : first >= 0xf0 && first < 0xf5 ? 4
-                                                                 : 0;
-        bool good = size > 0;
-        for (std::size_t offset = 1; offset < size; ++offset) good = good && (byte(offset) & 0xc0U) == 0x80U;
-        if (size == 3) good = good && !(first == 0xe0 && byte(1) < 0xa0) && !(first == 0xed && byte(1) >= 0xa0);
-        if (size == 4) good = good && !(first == 0xf0 && byte(1) < 0x90) && !(first == 0xf4 && byte(1) >= 0x90);
-        out += good ? text.substr(at, size) : std::string_view("\xef\xbf\xbd");
-        at += good ? size : 1;
-    }
-    return out;
-}
-
 std::string path_of(const Exchange& exchange) {
     const std::string_view path = exchange.query().get("path");
     if (path.empty()) fail(ErrorKind::invalid_argument, "bad parameter: path cannot be empty");
@@ -47,11 +25,11 @@ std::string path_of(const Exchange& exchange) {
 }
 
 void add_stat_header(Exchange& exchange, const engine::PathStat& stat) {
-    const object out{{"name", as_utf8(stat.name)},
+    const object out{{"name", to_valid_utf8(stat.name)},
                      {"size", stat.size},
                      {"mode", stat.mode},
                      {"mtime", format_time(stat.modified)},
-                     {"linkTarget", as_utf8(stat.link_target)}};
+                     {"linkTarget", to_valid_utf8(stat.link_target)}};
     exchange.add_header("X-Docker-Container-Path-Stat", base64_encode(boost::json::serialize(out)));
 }
 
@@ -102,7 +80,7 @@ Answer container_changes(const Services& services, Exchange& exchange) {
     if (changes.empty()) co_return co_await exchange.send(200, "null\n");
     boost::json::array out;
     out.reserve(changes.size());
-    for (const engine::FileChange& each : changes) out.push_back(object{{"Path", as_utf8(each.path)}, {"Kind", each.kind}});
+    for (const engine::FileChange& each : changes) out.push_back(object{{"Path", to_valid_utf8(each.path)}, {"Kind", each.kind}});
     co_await exchange.send(200, boost::json::serialize(out) + "\n");
 }
 
