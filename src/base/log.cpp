@@ -4,17 +4,18 @@
 
 #include <unistd.h>
 #include <array>
+#include <atomic>
 #include <boost/json/serialize.hpp>
 #include <boost/json/value.hpp>
 
 namespace grua::log {
 namespace {
 
-// Set once by main() before any thread starts.
+// Each by itself: who writes while they change may see one of before and one of after.
 struct Settings {
-    Level level = Level::info;
-    Format format = Format::text;
-    int fd = 2;
+    std::atomic<Level> level = Level::info;
+    std::atomic<Format> format = Format::text;
+    std::atomic<int> fd = 2;
 };
 Settings settings;  // NOLINT(cppcoreguidelines-avoid-non-const-global-variables)
 
@@ -27,9 +28,13 @@ std::string quoted(std::string_view text) { return boost::json::serialize(boost:
 
 }  // namespace
 
-void configure(Level level, Format format, int fd) { settings = {level, format, fd}; }
+void configure(Level level, Format format, int fd) {
+    settings.level = level;
+    settings.format = format;
+    settings.fd = fd;
+}
 
-bool enabled(Level level) noexcept { return level >= settings.level; }
+bool enabled(Level level) noexcept { return level >= settings.level.load(std::memory_order_relaxed); }
 
 void write(Level level, std::string_view message) {
     if (!enabled(level)) return;

@@ -10,7 +10,7 @@ namespace grua::log {
 enum class Level { debug, info, warn, error };
 enum class Format { text, json };
 
-/// For main() only, before there are threads. `fd` is not owned.
+/// From any thread, also while others write. `fd` is not owned.
 void configure(Level level, Format format = Format::text, int fd = 2);
 
 void write(Level level, std::string_view message);
