@@ -17,14 +17,15 @@
 #include "base/async.hpp"
 #include "base/fd.hpp"
 #include "base/transfers.hpp"
-#include "engine/documents.hpp"
-#include "engine/events.hpp"
-#include "engine/exec.hpp"
+#include "engine/model/documents.hpp"
+#include "engine/model/exec.hpp"
+#include "engine/model/record.hpp"
 #include "engine/options.hpp"
-#include "engine/record.hpp"
-#include "engine/stats.hpp"
+#include "engine/watch/events.hpp"
+#include "engine/watch/stats.hpp"
 #include "images/gc.hpp"
 #include "network/networks.hpp"
+#include "tasks/monitor_link.hpp"
 
 #include <functional>
 #include <memory>
@@ -106,14 +107,7 @@ public:
     virtual asio::awaitable<WaitResult> result() = 0;
 };
 
-struct AttachOptions {
-    bool use_stdin = false;
-    bool use_stdout = false;
-    bool use_stderr = false;
-    bool logs = false;        ///< First what the log has.
-    bool stream = false;      ///< Then what comes.
-    std::string detach_keys;  ///< "ctrl-p,ctrl-q" where empty.
-};
+using tasks::AttachOptions;
 
 struct LogOptions {
     bool use_stdout = false;

@@ -1,7 +1,7 @@
 // Containers as list and inspect show them.
 #pragma once
 
-#include "engine/documents.hpp"
+#include "engine/model/documents.hpp"
 
 #include <cstdint>
 #include <map>
