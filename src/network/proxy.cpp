@@ -2,6 +2,7 @@
 
 #include "base/error.hpp"
 #include "base/log.hpp"
+#include "base/spare_descriptor.hpp"
 #include "network/socket_address.hpp"
 
 #include <fcntl.h>
@@ -30,6 +31,7 @@ constexpr int turns_at_once = 16;  // then it is another connection's turn
 constexpr std::size_t session_limit = 4096;  // of all ports; one descriptor each
 constexpr auto session_idle = std::chrono::seconds(90);
 constexpr int sweep_milliseconds = 10'000;
+constexpr int pause_milliseconds = 100;  // of a port whose clients cannot be accepted, nor sent away
 constexpr std::size_t datagram_limit = 65536;
 
 /// One direction.
@@ -184,9 +186,11 @@ private:
     void run(const std::stop_token& stop) {
         std::array<epoll_event, 64> events{};
         while (!stop.stop_requested()) {
-            const int wait = !unfinished_.empty() ? 0 : sweep();
+            int wait = !unfinished_.empty() ? 0 : sweep();
+            if (!paused_.empty()) wait = wait < 0 ? pause_milliseconds : std::min(wait, pause_milliseconds);
             const int count = ::epoll_wait(poll_.get(), events.data(), static_cast<int>(events.size()), wait);
             for (const std::uint64_t id : std::exchange(unfinished_, {})) serve(id, 0);
+            go_on_with_paused();
             for (const epoll_event& event : std::span(events).first(static_cast<std::size_t>(std::max(count, 0)))) {
                 if (event.data.u64 == 0) continue;
                 if (!pass_datagrams(event.data.u64) && !accept(event.data.u64)) serve(event.data.u64, event.events);
@@ -294,6 +298,7 @@ private:
             const auto found = ports_.find(id);
             if (found == ports_.end()) return false;
             client = Fd{::accept4(found->second.socket.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC)};
+            if (!client && is_shortage(errno)) send_away(id, found->second.socket.get());
             if (!client) return true;
             target = found->second.target;
             connection = ++last_id_;
@@ -307,6 +312,28 @@ private:
             if (client) reset(client.get());
         }
         return true;
+    }
+
+    /// With `mutex_` held, where descriptors are used up: the client is refused. Where not even that can be done the port waits.
+    void send_away(std::uint64_t id, int listener) {
+        if (const Fd client = spare_.accept(listener)) reset(client.get());
+        if (spare_.keep()) return;
+        epoll_event nothing{.events = 0, .data = {.u64 = id}};
+        if (::epoll_ctl(poll_.get(), EPOLL_CTL_MOD, listener, &nothing) == 0) paused_.emplace_back(Clock::now(), id);
+    }
+
+    void go_on_with_paused() {
+        if (paused_.empty()) return;
+        const auto before = Clock::now() - std::chrono::milliseconds(pause_milliseconds);
+        const std::lock_guard lock(mutex_);
+        if (!spare_.keep()) return;
+        std::erase_if(paused_, [&](const auto& each) {
+            if (each.first > before) return false;
+            epoll_event event{.events = EPOLLIN, .data = {.u64 = each.second}};
+            if (const auto port = ports_.find(each.second); port != ports_.end())
+                ::epoll_ctl(poll_.get(), EPOLL_CTL_MOD, port->second.socket.get(), &event);
+            return true;
+        });
     }
 
     void open(std::uint64_t id, Fd& client, const Target& target) {
@@ -376,6 +403,8 @@ private:
     Clock::time_point next_sweep_;
     std::map<std::uint64_t, Connection> connections_;
     std::vector<std::uint64_t> unfinished_;
+    std::vector<std::pair<Clock::time_point, std::uint64_t>> paused_;  ///< Since when, which port.
+    SpareDescriptor spare_;
     std::jthread thread_;  // last: it uses all of the above
 };
 

@@ -9,6 +9,7 @@
 #include "base/error.hpp"
 #include "base/fd.hpp"
 #include "base/log.hpp"
+#include "base/spare_descriptor.hpp"
 #include "linux/netns.hpp"
 #include "linux/nftables_redirect.hpp"
 #include "network/dns_message.hpp"
@@ -159,6 +160,8 @@ private:
     std::list<Forward> over_;  ///< As ended_.
     std::list<Connection> closed_;
     std::size_t open_connections_ = 0;
+    SpareDescriptor spare_;
+    bool has_paused_ = false;  ///< Listeners, until there are descriptors again.
     Clock::time_point next_sweep_{};
     HostServers host_servers_;
     Clock::time_point warned_{};
@@ -299,7 +302,11 @@ void Resolver::Loop::run(const std::stop_token& stop) {
                 warn(error.what());
             }
         }
-        sweep();
+        try {
+            sweep();
+        } catch (const std::exception& error) {
+            warn(error.what());
+        }
         ended_.clear();
         over_.clear();
         closed_.clear();
@@ -339,7 +346,16 @@ void Resolver::Loop::read_udp(Container& container) {
 
 void Resolver::Loop::accept(Container& container) {
     Fd accepted{::accept4(container.listener.fd.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK)};
-    if (!accepted) return;
+    if (!accepted) {
+        if (!is_shortage(errno)) return;
+        warn("descriptors are used up");
+        // Sent away: it asks again. Where not even that can be done the listener waits for the next sweep.
+        static_cast<void>(spare_.accept(container.listener.fd.get()));
+        if (spare_.keep()) return;
+        watch(container.listener, 0, EPOLL_CTL_MOD);
+        has_paused_ = true;
+        return;
+    }
     // The oldest gives way: nobody keeps others out by doing nothing.
     if (container.connections.size() >= connections_per_container) close(container, container.connections.front());
     ++open_connections_;
@@ -520,6 +536,10 @@ void Resolver::Loop::sweep() {
         Forward& forward = *each++;
         if (forward.deadline <= now) ask_next(forward);
     }
+    if (has_paused_ && spare_.keep()) {
+        has_paused_ = false;
+        for (auto& [id, container] : containers_) watch(container->listener, EPOLLIN, EPOLL_CTL_MOD);
+    }
     if (open_connections_ == 0) return;
     for (auto& [id, container] : containers_) {
         for (auto each = container->connections.begin(); each != container->connections.end();) {
@@ -531,7 +551,7 @@ void Resolver::Loop::sweep() {
 
 int Resolver::Loop::until_next() {
     const std::lock_guard lock(mutex_);
-    if (forwards_.empty() && open_connections_ == 0) return -1;
+    if (forwards_.empty() && open_connections_ == 0 && !has_paused_) return -1;
     return static_cast<int>(std::chrono::milliseconds(sweep_interval).count());
 }
 
