@@ -223,8 +223,11 @@ std::shared_ptr<Waiter> Engine::wait(std::string_view reference, WaitCondition c
     const bool runs = is_running(state.status) || state.status == Status::restarting || container->holds_network;
     if (condition == WaitCondition::not_running && !runs)
         waiter->resolve({.exit_code = state.exit_code, .error = state.error});
-    else
+    else {
+        // Those whose clients have left.
+        std::erase_if(container->waiters, [](const auto& each) { return each.expired(); });
         container->waiters.push_back(waiter);
+    }
     return waiter;
 }
 

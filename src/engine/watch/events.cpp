@@ -1,5 +1,7 @@
 #include "engine/watch/events.hpp"
 
+#include "base/error.hpp"
+
 #include <algorithm>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/steady_timer.hpp>
@@ -8,9 +10,6 @@
 
 namespace grua::engine {
 namespace {
-
-constexpr std::size_t ring_limit = 256;
-constexpr std::size_t queue_limit = 1024;
 
 bool has(const StringList& wanted, std::string_view value) { return std::ranges::find(wanted, value) != wanted.end(); }
 
@@ -58,77 +57,115 @@ bool matches(const Event& event, const Filters& filters) {
     });
 }
 
+namespace {
+
+/// What an event takes, about.
+std::size_t size_of(const Event& event) {
+    constexpr std::size_t one_attribute = 96;
+    std::size_t out = sizeof event + event.type.size() + event.action.size() + event.id.size();
+    for (const auto& [key, value] : event.attributes) out += one_attribute + key.size() + value.size();
+    return out;
+}
+
+}  // namespace
+
+/// The last events, numbered. All subscribers read the same; each knows by its number where it is.
+struct Events::Ring {
+    std::deque<Event> events;
+    std::uint64_t first = 0;  ///< Number of the oldest.
+    std::size_t size = 0;     ///< In bytes.
+    bool closed = false;
+
+    std::uint64_t end() const { return first + events.size(); }
+    const Event& at(std::uint64_t number) const { return events[number - first]; }
+};
+
 class Events::Subscriber : public EventSubscription {
 public:
-    Subscriber(const asio::any_io_executor& loop, Filters filters, std::optional<Time> until)
-        : filters_(std::move(filters)), until_(until), wake_(loop) {
+    Subscriber(const asio::any_io_executor& loop, std::shared_ptr<const Ring> ring, std::uint64_t from, Filters filters,
+               std::optional<Time> since, std::optional<Time> until)
+        : ring_(std::move(ring)), next_(from), filters_(std::move(filters)), since_(since), until_(until), wake_(loop) {
         wake_.expires_at(until ? asio::steady_timer::clock_type::now() + (*until - now()) : asio::steady_timer::time_point::max());
     }
 
     asio::awaitable<std::optional<Event>> next() override {
         for (;;) {
-            if (!queue_.empty()) {
-                Event event = std::move(queue_.front());
-                queue_.pop_front();
-                co_return event;
+            if (lost_) fail(ErrorKind::unavailable, "events were lost: they came faster than this client read them");
+            while (next_ < ring_->end()) {
+                const Event& event = ring_->at(next_++);
+                if (wants(event)) co_return event;
             }
-            if (closed_ || (until_ && now() >= *until_)) co_return std::nullopt;
+            if (ring_->closed || (until_ && now() >= *until_)) co_return std::nullopt;
             (void)co_await wake_.async_wait(asio::as_tuple(asio::use_awaitable));
             const auto cancelled = co_await asio::this_coro::cancellation_state;
             if (cancelled.cancelled() != asio::cancellation_type::none) co_return std::nullopt;
         }
     }
 
-    void offer(const Event& event) {
-        if (closed_ || (until_ && event.time > *until_) || !matches(event, filters_)) return;
-        if (queue_.size() >= queue_limit)
-            closed_ = true;
+    void published() {
+        // One that waits and does not want it is not woken.
+        if (next_ + 1 == ring_->end() && !wants(ring_->at(next_)))
+            ++next_;
         else
-            queue_.push_back(event);
-        wake_.cancel();
+            wake_.cancel();
     }
 
-    void close() {
-        closed_ = true;
-        wake_.cancel();
+    /// Before the oldest goes.
+    void evicting() {
+        if (next_ > ring_->first) return;
+        lost_ = lost_ || wants(ring_->at(ring_->first));
+        next_ = ring_->first + 1;
     }
+
+    void wake() { wake_.cancel(); }
 
 private:
+    bool wants(const Event& event) const {
+        return (!since_ || event.time >= *since_) && (!until_ || event.time <= *until_) && matches(event, filters_);
+    }
+
+    std::shared_ptr<const Ring> ring_;
+    std::uint64_t next_;
     Filters filters_;
-    std::optional<Time> until_;
-    std::deque<Event> queue_;
+    std::optional<Time> since_, until_;
     asio::steady_timer wake_;
-    bool closed_ = false;
+    bool lost_ = false;
 };
 
-Events::Events(asio::any_io_executor loop) : loop_(std::move(loop)) {}
+Events::Events(asio::any_io_executor loop) : loop_(std::move(loop)), ring_(std::make_shared<Ring>()) {}
 Events::~Events() = default;
 
 void Events::publish(Event event) {
     event.time = now();
     std::erase_if(subscribers_, [](const auto& each) { return each.expired(); });
-    for (const auto& each : subscribers_)
-        if (const auto subscriber = each.lock()) subscriber->offer(event);
-    ring_.push_back(std::move(event));
-    if (ring_.size() > ring_limit) ring_.pop_front();
+    const auto each = [this](auto what) {
+        for (const auto& weak : subscribers_)
+            if (const auto subscriber = weak.lock()) what(*subscriber);
+    };
+    const std::size_t size = size_of(event);
+    while (!ring_->events.empty() && (ring_->events.size() >= event_limit || ring_->size + size > event_memory_limit)) {
+        each([](Subscriber& subscriber) { subscriber.evicting(); });
+        ring_->size -= size_of(ring_->events.front());
+        ring_->events.pop_front();
+        ++ring_->first;
+    }
+    ring_->events.push_back(std::move(event));
+    ring_->size += size;
+    each([](Subscriber& subscriber) { subscriber.published(); });
 }
 
 std::shared_ptr<EventSubscription> Events::subscribe(Filters filters, std::optional<Time> since, std::optional<Time> until) {
-    auto subscriber = std::make_shared<Subscriber>(loop_, std::move(filters), until);
-    if (since || (until && *until <= now()))
-        for (const Event& event : ring_)
-            if (!since || event.time >= *since) subscriber->offer(event);
-    if (closed_)
-        subscriber->close();
-    else
-        subscribers_.push_back(subscriber);
+    const bool asks_for_the_past = since || (until && *until <= now());
+    const std::uint64_t from = asks_for_the_past ? ring_->first : ring_->end();
+    auto subscriber = std::make_shared<Subscriber>(loop_, ring_, from, std::move(filters), since, until);
+    if (!ring_->closed) subscribers_.push_back(subscriber);
     return subscriber;
 }
 
 void Events::close() {
-    closed_ = true;
+    ring_->closed = true;
     for (const auto& each : subscribers_)
-        if (const auto subscriber = each.lock()) subscriber->close();
+        if (const auto subscriber = each.lock()) subscriber->wake();
 }
 
 }  // namespace grua::engine

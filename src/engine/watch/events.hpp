@@ -1,5 +1,5 @@
-// What happened, for whoever wants to know: the last 256 events for those who ask about the past, and a bounded queue for
-// each subscriber. Loop only.
+// What happened, for whoever wants to know: the last events, kept once for all. A subscriber is a place among them; one that does not
+// read costs nothing, and is told that it missed some. Loop only.
 #pragma once
 
 #include "base/text.hpp"
@@ -33,10 +33,14 @@ class EventSubscription {
 public:
     virtual ~EventSubscription() = default;
 
-    /// The next event that matches; nothing at `until`, or when the engine closes, or where the subscriber was too slow
-    /// (more than 1024 events behind). Ends with an asio cancellation like any other operation.
+    /// The next event that matches; nothing at `until`, or when the engine closes. Throws Error(unavailable) where one that matches was
+    /// lost: the subscriber was too slow. Ends with an asio cancellation like any other operation.
     virtual asio::awaitable<std::optional<Event>> next() = 0;
 };
+
+/// So many are kept, and as many as fit into this: labels are as long as their owners like.
+inline constexpr std::size_t event_limit = 1024;
+inline constexpr std::size_t event_memory_limit = std::size_t{4} << 20U;
 
 class Events {
 public:
@@ -53,11 +57,11 @@ public:
     void close();
 
 private:
+    struct Ring;
     class Subscriber;
     asio::any_io_executor loop_;
-    std::deque<Event> ring_;
+    std::shared_ptr<Ring> ring_;
     std::list<std::weak_ptr<Subscriber>> subscribers_;
-    bool closed_ = false;
 };
 
 }  // namespace grua::engine
