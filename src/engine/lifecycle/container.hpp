@@ -8,6 +8,7 @@
 #include "engine/model/state_machine.hpp"
 #include "tasks/monitor_link.hpp"
 
+#include <boost/asio/posix/stream_descriptor.hpp>
 #include <list>
 #include <memory>
 #include <optional>
@@ -15,10 +16,14 @@
 
 namespace grua::engine {
 
+/// A client that came before the start. One that leaves before it is forgotten.
 struct PendingAttach {
     tasks::AttachRequest request;
-    Fd client;
+    asio::posix::stream_descriptor client;
 };
+
+/// More clients than this may not wait for one container's start.
+inline constexpr std::size_t pending_attach_limit = 100;
 
 class WaiterState;
 
@@ -51,8 +56,8 @@ struct Container {
 
     std::shared_ptr<tasks::MonitorLink> link;  ///< While it runs.
     Fd pidfd;
-    std::shared_ptr<const void> layers;   ///< Its layers stay as they are while it runs.
-    std::vector<PendingAttach> attaches;  ///< Clients that came before the start.
+    std::shared_ptr<const void> layers;  ///< Its layers stay as they are while it runs.
+    std::vector<std::shared_ptr<PendingAttach>> attaches;
     std::list<std::weak_ptr<WaiterState>> waiters;
     RestartDelay delay;
     std::optional<Error> start_error;  ///< What the monitor said of the start that is under way.

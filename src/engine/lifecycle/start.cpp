@@ -270,8 +270,8 @@ asio::awaitable<void> Engine::Impl::start_held(ContainerPtr container) {
         link = std::make_shared<tasks::MonitorLink>(loop, std::move(ready.ours), monitor_events(container));
         container->link = link;
         // In the monitor's queue before it exists, so no byte of output can precede them.
-        for (PendingAttach& each : std::exchange(container->attaches, {}))
-            link->post_attach(std::move(each.request), std::move(each.client));
+        for (const auto& each : std::exchange(container->attaches, {}))
+            link->post_attach(std::move(each->request), Fd(each->client.release()));
         link->run();
 
         tasks::LaunchOrder order;

@@ -28,6 +28,12 @@ void require_attachable(const ContainerRecord& record) {
     }
 }
 
+void require_place(const Container& container) {
+    if (!is_running(container.record->state.status) && container.attaches.size() >= pending_attach_limit)
+        fail(ErrorKind::unavailable, "{} clients wait for the start of container {} already", container.attaches.size(),
+             container.record->name);
+}
+
 monitor::LogReaderOptions reader_options(const ContainerRecord& record, const LogOptions& options) {
     monitor::LogReaderOptions out;
     out.path = record.log_path;
@@ -120,10 +126,11 @@ void write_log(const ContainerRecord& record, const AttachOptions& options, bool
 
 }  // namespace
 
-RecordPtr Engine::Impl::check_attach(std::string_view reference, const AttachOptions&) const {
-    auto record = get_container(reference)->record;
-    require_attachable(*record);
-    return record;
+RecordPtr Engine::Impl::check_attach(std::string_view reference, const AttachOptions& attach_options) const {
+    const auto container = get_container(reference);
+    require_attachable(*container->record);
+    if (attach_options.stream) require_place(*container);
+    return container->record;
 }
 
 asio::awaitable<void> Engine::Impl::attach(std::string reference, AttachOptions attach_options, Fd client, std::string early_input) {
@@ -155,7 +162,16 @@ asio::awaitable<void> Engine::Impl::attach(std::string reference, AttachOptions 
         co_await link->attach(std::move(request), std::move(client));
         co_return;
     }
-    container->attaches.push_back({.request = std::move(request), .client = std::move(client)});
+    require_place(*container);
+    const auto waiting = std::make_shared<PendingAttach>(std::move(request), asio::posix::stream_descriptor(loop, client.get()));
+    static_cast<void>(client.release());
+    container->attaches.push_back(waiting);
+    // A client that only stops to send is still there. (One by TCP that has left looks the same until it is written to.)
+    waiting->client.async_wait(asio::posix::stream_descriptor::wait_error,
+                               [from = std::weak_ptr(container), gone = std::weak_ptr(waiting)](const boost::system::error_code& error) {
+                                   const auto still = from.lock();
+                                   if (!error && still) std::erase(still->attaches, gone.lock());
+                               });
 }
 
 asio::awaitable<std::shared_ptr<LogStream>> Engine::Impl::logs(std::string reference, LogOptions log_options) {
