@@ -1,7 +1,8 @@
 // Files in and out of a container: stat, tar of a path, tar into a folder, the whole root file system.
 //
 // A container that runs is read and written through copies of its own mounts. One that does not is read through a snapshot,
-// so that a slow reader keeps nobody from starting it; it is written through its own mount while its lane is held.
+// so that a slow reader keeps nobody from starting it; it is written through its own mount while its lane is held, from a file that has
+// all of what is written, so that a slow sender keeps nobody from it either.
 #include "base/log.hpp"
 #include "engine/engine_impl.hpp"
 #include "layers/extract.hpp"
@@ -164,6 +165,30 @@ std::string extraction_point(const Root& root, const std::string& path) {
     return follow_links(root, path);
 }
 
+/// A file without a name, which goes with its descriptor.
+Fd unnamed_file(const std::string& folder) {
+    Fd out{::open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600)};
+    if (out || (errno != EOPNOTSUPP && errno != EISDIR)) return out;
+    std::string path = folder + "/.body-XXXXXX";
+    out = Fd{::mkostemp(path.data(), O_CLOEXEC)};
+    if (out) ::unlink(path.c_str());
+    return out;
+}
+
+/// All that comes from a pipe, from its beginning.
+Fd spool(const Fd& from, const std::string& folder) {
+    constexpr std::size_t piece = std::size_t{1} << 20U;
+    Fd out = unnamed_file(folder);
+    if (!out) fail_errno("make a file in {}", folder);
+    for (;;) {
+        const ssize_t moved = ::splice(from.get(), nullptr, out.get(), nullptr, piece, SPLICE_F_MOVE);
+        if (moved == 0) break;
+        if (moved < 0 && errno != EINTR) fail_errno("keep what is sent in {}", folder);
+    }
+    if (::lseek(out.get(), 0, SEEK_SET) < 0) fail_errno("lseek");
+    return out;
+}
+
 }  // namespace
 
 asio::awaitable<void> Engine::Impl::in_own_thread(std::function<void()> work) {
@@ -292,9 +317,20 @@ asio::awaitable<std::shared_ptr<TarStream>> Engine::Impl::archive_path(std::stri
 
 asio::awaitable<void> Engine::Impl::extract(std::string reference, ExtractRequest request, Fd input) {
     const auto container = get_container(reference);
-    std::optional<Lane::Turn> held;
-    const auto view = co_await view_of(container, reference, layers::Access::read_write, held);
     const auto tar = std::make_shared<Fd>(std::move(input));
+    std::optional<Lane::Turn> held;
+    std::shared_ptr<FileView> view;
+    for (bool is_whole = false;;) {
+        if (!is_whole && !is_running(container->record->state.status)) {
+            co_await in_own_thread([tar, folder = options.data_root] { *tar = spool(*tar, folder); });
+            is_whole = true;
+        }
+        view = co_await view_of(container, reference, layers::Access::read_write, held);
+        if (is_whole || !held) break;
+        // It has ended meanwhile.
+        view.reset();
+        held.reset();
+    }
     co_await in_own_thread([view, request, reference, tar, record = container->record] {
         const Fd own = std::move(*tar);
         with_file_view(std::move(*view), [&](const Root& root) {
