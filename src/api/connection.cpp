@@ -47,8 +47,8 @@ constexpr std::size_t early_limit = header_limit;
 constexpr auto linger_time = 30s;
 constexpr auto linger_silence = 1s;
 
-/// At the end: for those that are cancelled to let go of what they hold. What the pool does for them is not cut short.
-constexpr auto cancel_patience = 5s;
+/// At the end: for those whose client is cut off to let go of what they hold.
+constexpr auto cut_off_patience = 2s;
 
 /// A body that nobody read is read away up to here, so that the connection can be used again.
 constexpr std::size_t drain_limit = std::size_t{256} << 10U;
@@ -103,8 +103,8 @@ public:
     void stop_when_idle() {
         if (idle_ || streaming_) cancel();
     }
+    /// Ends what waits for the client. What waits for the engine is not cut short: it is between two steps of something.
     void stop_now() {
-        cancel();
         boost::system::error_code ignored;
         socket_.close(ignored);
     }
@@ -588,7 +588,7 @@ asio::awaitable<std::size_t> Connections::stop(std::chrono::milliseconds patienc
     each([](Connection& connection) { connection.stop_when_idle(); });
     co_await none_left(Clock::now() + patience);
     each([](Connection& connection) { connection.stop_now(); });
-    co_await none_left(Clock::now() + cancel_patience);
+    co_await none_left(Clock::now() + cut_off_patience);
     co_return count();
 }
 

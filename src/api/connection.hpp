@@ -30,8 +30,8 @@ public:
     /// Ends those that have waited for a request for a while and have sent nothing of it.
     void close_idle();
 
-    /// Ends idle connections and streams at once, lets the others finish what they do for `patience`, cancels those that are left then,
-    /// and returns how many did not end by that.
+    /// Ends idle connections and streams at once, lets the others finish what they do for `patience`, cuts the clients of those off
+    /// that are left then, and returns how many did not end by that.
     asio::awaitable<std::size_t> stop(std::chrono::milliseconds patience);
 
     struct State;

@@ -56,10 +56,12 @@ TEST(Filters, no_expression_costs_more_than_its_text) {
 }
 
 TEST(Filters, expressions_are_bounded_in_all) {
-    EXPECT_TRUE(refusal([] { named("((a{100}){10}){100}"); }).starts_with("invalid filter 'name': the regular expressions need more than"));
+    EXPECT_TRUE(refusal([] {
+                    named("[ab]{1000}|[cd]{1000}c|[ef]{1000}e|[gh]{1000}g|[ij]{1000}i");
+                }).starts_with("invalid filter 'name': the regular expressions need more than"));
     EXPECT_FALSE(matches("(a{1000}){1000}", "aaa"));  // No expression: it repeats too often.
     boost::json::array many;
-    for (int i = 0; i < 1000; ++i) many.emplace_back("(x|y){40}" + std::to_string(i));
+    for (int i = 0; i < 1000; ++i) many.emplace_back(std::to_string(i) + "(x|y){40}");
     EXPECT_NE(refusal([&] { Filters::parse(boost::json::serialize(boost::json::object{{"name", many}}), {"name"}); }), "accepted");
 }
 

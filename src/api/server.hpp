@@ -26,8 +26,8 @@ public:
     /// Accepts from a listening socket until stop().
     void accept_from(Fd listener);
 
-    /// Accepts no more, ends idle connections and streams, gives the others `patience`, then cancels them. How many are left all the
-    /// same: what they stand on must not be destroyed.
+    /// Accepts no more, ends idle connections and streams, gives the others `patience`, then cuts their clients off. How many calls are
+    /// under way all the same: what they stand on must not be destroyed.
     asio::awaitable<std::size_t> stop(std::chrono::milliseconds patience);
 
 private:
