@@ -1,5 +1,5 @@
 #include "base/error.hpp"
-#include "engine/events.hpp"
+#include "engine/watch/events.hpp"
 
 #include <gtest/gtest.h>
 #include <boost/asio/co_spawn.hpp>
