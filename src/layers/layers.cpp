@@ -1,6 +1,7 @@
 #include "layers/layers.hpp"
 
 #include "base/error.hpp"
+#include "base/fault_point.hpp"
 #include "base/files.hpp"
 #include "base/id.hpp"
 #include "base/log.hpp"
@@ -135,7 +136,7 @@ void LayerStore::sweep() {
 }
 
 std::optional<Layer> LayerStore::find(const oci::Digest& diff_id) const {
-    const std::scoped_lock lock{mutex_};
+    const MutexLock lock{mutex_};
     const auto found = layers_.find(diff_id);
     return found == layers_.end() ? std::nullopt : std::optional(found->second);
 }
@@ -143,7 +144,7 @@ std::optional<Layer> LayerStore::find(const oci::Digest& diff_id) const {
 StagedLayer::~StagedLayer() {
     if (name_.empty()) return;
     try {
-        const std::scoped_lock lock{store_->mutex_};
+        const MutexLock lock{store_->mutex_};
         store_->trash(store_->directory_ + "/staging/" + name_);
     } catch (const std::exception& error) {
         log::error("layer {}: {}", diff_id_.text(), error.what());  // swept at the next start
@@ -155,6 +156,7 @@ StagedPtr LayerStore::stage(Source& source, const std::optional<oci::Digest>& ex
     const std::string name = random_hex(16);
     const std::string staging = directory_ + "/staging";
     const std::string staged = staging + "/" + name;
+    fault_point("layers:create-folder");
     if (format_ == LayerFormat::tree && ::mkdir(staged.c_str(), 0755) != 0) fail_errno("create folder {}", staged);
     try {
         ProgressSource counted{source, progress};
@@ -163,6 +165,7 @@ StagedPtr LayerStore::stage(Source& source, const std::optional<oci::Digest>& ex
         const std::string algorithm{expected ? expected->algorithm() : "sha256"};
         std::optional<HashingReader> hashed;
         if (was_packed || source_digest.algorithm != algorithm) hashed.emplace(*plain, algorithm);
+        fault_point("layers:unpack");
         TarReader tar{hashed ? *hashed : *plain};
         const std::uint64_t size = format_ == LayerFormat::tree ? unpack_tar(tar, staged) : write_erofs(tar, staged);
         if (!hashed) skip_all(*plain);
@@ -173,7 +176,7 @@ StagedPtr LayerStore::stage(Source& source, const std::optional<oci::Digest>& ex
         crash_point("layers:unpacked");
         return StagedPtr(new StagedLayer(*this, name, actual, size, tar.entries() == 0));
     } catch (...) {
-        const std::scoped_lock lock{mutex_};
+        const MutexLock lock{mutex_};
         trash(staged);
         throw;
     }
@@ -184,9 +187,9 @@ void LayerStore::publish(const std::vector<StagedPtr>& staged) {
     if (std::ranges::none_of(staged, is_waiting)) return;
     store::sync_filesystem(directory_);
     crash_point("layers:synced");
-    const std::scoped_lock lock{mutex_};
+    const MutexLock lock{mutex_};
     std::vector<Layer> made;
-    const auto insert = [&] {
+    const auto insert = [&]() GRUA_REQUIRES(mutex_) {
         for (const StagedPtr& each : staged) {
             if (!is_waiting(each) || layers_.contains(each->diff_id_)) continue;
             if (std::ranges::find(made, each->diff_id_, &Layer::diff_id) != made.end()) continue;
@@ -194,6 +197,7 @@ void LayerStore::publish(const std::vector<StagedPtr>& staged) {
             database_.execute("INSERT INTO layers (diff_id, size) VALUES (?, ?)", {layer.diff_id.text(), layer.size});
             layer.number = database_.last_insert_id();
             const std::string from = fmt::format("{}/staging/{}", directory_, each->name_);
+            fault_point("layers:rename-layer");
             if (::rename(from.c_str(), layer_path(layer.number).c_str()) != 0) fail_errno("rename {}", from);
             made.push_back(std::move(layer));
         }
@@ -218,12 +222,12 @@ void LayerStore::publish(const std::vector<StagedPtr>& staged) {
 }
 
 LayerStore::Hold LayerStore::hold(const oci::Digest& diff_id) {
-    const std::scoped_lock lock{mutex_};
+    const MutexLock lock{mutex_};
     return hold_locked(diff_id);
 }
 
 bool LayerStore::is_held(const oci::Digest& diff_id) const {
-    const std::scoped_lock lock{mutex_};
+    const MutexLock lock{mutex_};
     return is_held_locked(diff_id);
 }
 
@@ -237,14 +241,14 @@ struct LayerStore::HeldContainer {
     LayerStore& store;
     std::vector<Hold> layers;
     ~HeldContainer() {
-        const std::scoped_lock lock{store.mutex_};
+        const MutexLock lock{store.mutex_};
         store.purged_ = false;
         store.trashed_.notify_all();
     }
 };
 
 LayerStore::Hold LayerStore::hold_container(std::string_view container_id) {
-    const std::scoped_lock lock{mutex_};
+    const MutexLock lock{mutex_};
     const auto found = containers_.find(container_id);
     if (found == containers_.end()) fail(ErrorKind::not_found, "container {} has no writable layer", container_id);
     if (Hold held = found->second.held.lock()) return held;
@@ -272,8 +276,8 @@ LayerStore::Hold LayerStore::hold_locked(const oci::Digest& diff_id) {
 }
 
 std::vector<oci::Digest> LayerStore::remove_layers(const std::vector<oci::Digest>& diff_ids) {
-    const std::scoped_lock lock{mutex_};
-    const auto is_used = [&](const oci::Digest& diff_id) {
+    const MutexLock lock{mutex_};
+    const auto is_used = [&](const oci::Digest& diff_id) GRUA_REQUIRES(mutex_) {
         if (is_held_locked(diff_id)) return true;
         return std::ranges::any_of(
             containers_, [&](const auto& each) { return std::ranges::find(each.second.diff_ids, diff_id) != each.second.diff_ids.end(); });
@@ -283,7 +287,7 @@ std::vector<oci::Digest> LayerStore::remove_layers(const std::vector<oci::Digest
         if (layers_.contains(diff_id) && !is_used(diff_id)) removed.push_back(diff_id);
     }
     if (removed.empty()) return removed;
-    database_.transaction([&] {
+    database_.transaction([&]() GRUA_REQUIRES(mutex_) {
         for (const oci::Digest& diff_id : removed) database_.execute("DELETE FROM layers WHERE number = ?", {layers_.at(diff_id).number});
     });
     crash_point("layers:row-removed");
@@ -298,7 +302,7 @@ std::vector<oci::Digest> LayerStore::remove_layers(const std::vector<oci::Digest
 }
 
 std::vector<Layer> LayerStore::list() const {
-    const std::scoped_lock lock{mutex_};
+    const MutexLock lock{mutex_};
     std::vector<Layer> out;
     for (const auto& [diff_id, layer] : layers_) out.push_back(layer);
     return out;
@@ -314,7 +318,6 @@ std::vector<std::int64_t> LayerStore::numbers(const std::vector<oci::Digest>& di
     return out;
 }
 
-/// With `mutex_` held.
 LayerStore::Folders LayerStore::folders(const std::vector<oci::Digest>& diff_ids) const {
     Folders out;
     for (const std::int64_t number : numbers(diff_ids)) {
@@ -343,14 +346,16 @@ Fd LayerStore::open_layer(const std::string& path) const {
 
 void LayerStore::prepare(std::string_view container_id, const std::vector<oci::Digest>& diff_ids, Durability durability) {
     check_id(container_id);
-    const std::scoped_lock lock{mutex_};
+    const MutexLock lock{mutex_};
     std::string target = durability == Durability::volatile_ ? "volatile" : "normal";
     for (const std::int64_t number : numbers(diff_ids)) target += fmt::format(",{}", number);
     const std::string path = container_path(container_id);
+    fault_point("layers:prepare");
     if (::mkdir(path.c_str(), 0755) != 0) {
         if (errno == EEXIST) fail(ErrorKind::conflict, "container {} has a writable layer already", container_id);
         fail_errno("create folder {}", path);
     }
+    fault_point("layers:prepare-upper");
     make_directories(path + "/upper", 0755);
     make_directories(path + "/work", 0700);
     if (::symlink(target.c_str(), (path + "/" + layers_link).c_str()) != 0) fail_errno("create {}/{}", path, layers_link);
@@ -358,7 +363,7 @@ void LayerStore::prepare(std::string_view container_id, const std::vector<oci::D
 }
 
 LayerStore::Container LayerStore::container(std::string_view id) const {
-    const std::scoped_lock lock{mutex_};
+    const MutexLock lock{mutex_};
     const auto found = containers_.find(id);
     if (found == containers_.end()) fail(ErrorKind::not_found, "container {} has no writable layer", id);
     return found->second;
@@ -369,7 +374,7 @@ Fd LayerStore::mount(std::string_view container_id, Access access) const {
     Overlay overlay{.read_only = access == Access::read_only, .omit_syncs = entry.durability == Durability::volatile_};
     Folders below;
     {
-        const std::scoped_lock lock{mutex_};
+        const MutexLock lock{mutex_};
         below = folders(entry.diff_ids);
     }
     overlay.lower = std::move(below.paths);
@@ -383,7 +388,7 @@ Fd LayerStore::mount(std::string_view container_id, Access access) const {
 
 Fd LayerStore::mount_layers(const std::vector<oci::Digest>& diff_ids) const {
     Overlay overlay{.read_only = true};
-    const std::scoped_lock lock{mutex_};
+    const MutexLock lock{mutex_};
     overlay.lower = folders(diff_ids).paths;  // locked until it is mounted
     // Without an upper overlayfs wants two.
     for (const char* more : {"/empty", "/blank"})
@@ -394,7 +399,7 @@ Fd LayerStore::mount_layers(const std::vector<oci::Digest>& diff_ids) const {
 Fd LayerStore::mount_snapshot(std::string_view container_id) const {
     const Container entry = container(container_id);
     Overlay overlay{.lower = {container_path(container_id) + "/upper"}, .read_only = true};
-    const std::scoped_lock lock{mutex_};
+    const MutexLock lock{mutex_};
     for (std::string& each : folders(entry.diff_ids).paths) overlay.lower.push_back(std::move(each));  // locked until it is mounted
     if (overlay.lower.size() < 2) overlay.lower.push_back(directory_ + "/empty");
     return mount_overlay(overlay);
@@ -408,8 +413,8 @@ Fd LayerStore::open_upper(std::string_view container_id) const {
     return folder;
 }
 
-/// Under the lock, but in the constructor.
 std::string LayerStore::trash(const std::string& path) {
+    fault_point("layers:move-to-trash");
     const std::string name = random_hex(16);
     const std::string target = fmt::format("{}/trash/{}", directory_, name);
     if (::rename(path.c_str(), target.c_str()) != 0 && errno != ENOENT) fail_errno("move {} to the trash", path);
@@ -425,7 +430,7 @@ bool LayerStore::is_kept(const std::string& trashed) const {
 
 void LayerStore::remove(std::string_view container_id) {
     check_id(container_id);
-    const std::scoped_lock lock{mutex_};
+    const MutexLock lock{mutex_};
     const std::string name = trash(container_path(container_id));
     const auto found = containers_.find(container_id);
     if (found == containers_.end()) return;
@@ -434,7 +439,7 @@ void LayerStore::remove(std::string_view container_id) {
 }
 
 void LayerStore::purge(const std::stop_token& stop) {
-    std::unique_lock lock{mutex_};
+    MutexLock lock{mutex_};
     while (!stop.stop_requested()) {
         purged_ = true;
         lock.unlock();
@@ -443,7 +448,7 @@ void LayerStore::purge(const std::stop_token& stop) {
             if (!folder) fail_errno("open folder {}/trash", directory_);
             for (const auto& entry : fs::directory_iterator(directory_ + "/trash")) {
                 {
-                    const std::scoped_lock look{mutex_};
+                    const MutexLock look{mutex_};
                     if (is_kept(entry.path().filename())) continue;
                     kept_.erase(entry.path().filename());
                 }
@@ -454,23 +459,25 @@ void LayerStore::purge(const std::stop_token& stop) {
         }
         lock.lock();
         trashed_.notify_all();
-        trashed_.wait(lock, stop, [&] { return !purged_; });
+        trashed_.wait(lock, stop, [&]() GRUA_REQUIRES(mutex_) { return !purged_; });
     }
 }
 
 void LayerStore::wait_for_purge() {
-    std::unique_lock lock{mutex_};
-    const auto is_waiting = [&](const auto& entry) { return !is_kept(entry.path().filename()); };
-    trashed_.wait(lock, [&] { return purged_ && std::ranges::none_of(fs::directory_iterator(directory_ + "/trash"), is_waiting); });
+    MutexLock lock{mutex_};
+    const auto is_waiting = [&](const auto& entry) GRUA_REQUIRES(mutex_) { return !is_kept(entry.path().filename()); };
+    trashed_.wait(lock, [&]() GRUA_REQUIRES(mutex_) {
+        return purged_ && std::ranges::none_of(fs::directory_iterator(directory_ + "/trash"), is_waiting);
+    });
 }
 
 bool LayerStore::has_container(std::string_view container_id) const {
-    const std::scoped_lock lock{mutex_};
+    const MutexLock lock{mutex_};
     return containers_.contains(container_id);
 }
 
 std::vector<std::string> LayerStore::containers() const {
-    const std::scoped_lock lock{mutex_};
+    const MutexLock lock{mutex_};
     std::vector<std::string> out;
     for (const auto& [id, entry] : containers_) out.push_back(id);
     return out;
@@ -485,7 +492,7 @@ std::uint64_t LayerStore::usage(std::string_view container_id) const {
 
 LayerStore::Paths LayerStore::paths(std::string_view container_id) const {
     const Container entry = container(container_id);
-    const std::scoped_lock lock{mutex_};
+    const MutexLock lock{mutex_};
     std::vector<std::string> lower{directory_ + "/base"};
     for (const std::int64_t number : numbers(entry.diff_ids)) lower.insert(lower.begin(), layer_path(number));
     return {join(lower, ":"), container_path(container_id) + "/upper", container_path(container_id) + "/work"};

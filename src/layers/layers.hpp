@@ -15,6 +15,7 @@
 #pragma once
 
 #include "base/fd.hpp"
+#include "base/mutex.hpp"
 #include "oci/digest.hpp"
 #include "store/database.hpp"
 
@@ -23,7 +24,6 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -196,16 +196,16 @@ private:
         std::vector<std::string> paths;  ///< The highest first.
         std::vector<std::shared_ptr<const Fd>> images;
     };
-    Folders folders(const std::vector<oci::Digest>& diff_ids) const;
+    Folders folders(const std::vector<oci::Digest>& diff_ids) const GRUA_REQUIRES(mutex_);
     Fd open_layer(const std::string& path) const;
-    std::vector<std::int64_t> numbers(const std::vector<oci::Digest>& diff_ids) const;
-    void load();
-    void sweep();
-    Hold hold_locked(const oci::Digest& diff_id);
-    bool is_held_locked(const oci::Digest& diff_id) const;
-    bool is_mounted(const oci::Digest& diff_id) const;
-    std::string trash(const std::string& path);
-    bool is_kept(const std::string& trashed) const;
+    std::vector<std::int64_t> numbers(const std::vector<oci::Digest>& diff_ids) const GRUA_REQUIRES(mutex_);
+    void load() GRUA_REQUIRES(mutex_);
+    void sweep() GRUA_REQUIRES(mutex_);
+    Hold hold_locked(const oci::Digest& diff_id) GRUA_REQUIRES(mutex_);
+    bool is_held_locked(const oci::Digest& diff_id) const GRUA_REQUIRES(mutex_);
+    bool is_mounted(const oci::Digest& diff_id) const GRUA_REQUIRES(mutex_);
+    std::string trash(const std::string& path) GRUA_REQUIRES(mutex_);
+    bool is_kept(const std::string& trashed) const GRUA_REQUIRES(mutex_);
     void purge(const std::stop_token& stop);
 
     friend class StagedLayer;
@@ -214,14 +214,15 @@ private:
     const std::string directory_;
     const LayerFormat format_;
     store::Database& database_;
-    mutable std::mutex mutex_;
-    std::map<oci::Digest, Layer> layers_;
-    mutable std::map<std::int64_t, std::shared_ptr<const Fd>> images_;  // mounted once: what is read of them is in memory once
-    std::map<oci::Digest, std::weak_ptr<const void>> held_;
-    std::map<std::string, Container, std::less<>> containers_;
-    std::map<std::string, Container> kept_;  // in the trash by these names, and still read
+    mutable Mutex mutex_;
+    std::map<oci::Digest, Layer> layers_ GRUA_GUARDED_BY(mutex_);
+    mutable std::map<std::int64_t, std::shared_ptr<const Fd>> images_
+        GRUA_GUARDED_BY(mutex_);  // mounted once: what is read of them is in memory once
+    std::map<oci::Digest, std::weak_ptr<const void>> held_ GRUA_GUARDED_BY(mutex_);
+    std::map<std::string, Container, std::less<>> containers_ GRUA_GUARDED_BY(mutex_);
+    std::map<std::string, Container> kept_ GRUA_GUARDED_BY(mutex_);  // in the trash by these names, and still read
     std::condition_variable_any trashed_;
-    bool purged_ = false;
+    bool purged_ GRUA_GUARDED_BY(mutex_) = false;
     std::jthread purger_;  // last: it uses all of the above
 };
 

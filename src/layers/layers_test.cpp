@@ -219,7 +219,15 @@ TEST_P(LayersTest, verify) {
     const std::string tar = tar_entry("made/by/itself", '0', "", "x") + tar_entry("d/.wh.gone", '0', "", "") +
                             tar_entry("big", '0', "", std::string(100'000, 'b'));
     const Layer layer = unpack(tar);
-    ::usleep(20'000);  // more than a tick of the file systems' clock
+    // What is looked at was changed before the look began, as soon as the file system's clock has ticked.
+    const auto changed = [&](const std::string& path) {
+        struct stat status{};
+        EXPECT_EQ(::stat((folder_ + path).c_str(), &status), 0) << path;
+        return std::pair{status.st_ctim.tv_sec, status.st_ctim.tv_nsec};
+    };
+    do {
+        std::ofstream{folder_ + "/probe"} << "x";
+    } while (changed("/probe") <= changed("/layers/l/" + std::to_string(layer.number)));
     const auto verified = [&] {
         Text source{tar};
         return layers_->verify(layer.diff_id, source, [] {}).difference.value_or("whole");

@@ -1,6 +1,7 @@
 #include "layers/overlay.hpp"
 
 #include "base/error.hpp"
+#include "base/fault_point.hpp"
 #include "base/thread.hpp"
 
 #include <fcntl.h>
@@ -134,6 +135,7 @@ Fd mount_overlay_by_text(const Overlay& overlay) {
 }
 
 Fd mount_overlay(const Overlay& overlay) {
+    fault_point("layers:mount");
     static const bool one_by_one = takes_layers_one_by_one();
     return one_by_one ? mount_by_options(overlay) : mount_overlay_by_text(overlay);
 }

@@ -1,6 +1,7 @@
 #include "layers/unpack.hpp"
 
 #include "base/error.hpp"
+#include "base/fault_point.hpp"
 #include "base/files.hpp"
 #include "base/text.hpp"
 #include "layers/entry_path.hpp"
@@ -114,6 +115,7 @@ private:
     }
 
     void write(int directory, const std::string& leaf, const TarEntry& entry) {
+        fault_point("layers:unpack-file");
         const Fd file{::openat(directory, leaf.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600)};
         if (!file) fail_errno("create");
         if (entry.sparse) {

@@ -3,6 +3,7 @@
 #include "base/error.hpp"
 #include "base/log.hpp"
 #include "base/spare_descriptor.hpp"
+#include "base/mutex.hpp"
 #include "network/socket_address.hpp"
 
 #include <fcntl.h>
@@ -16,7 +17,6 @@
 #include <array>
 #include <chrono>
 #include <map>
-#include <mutex>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -149,7 +149,7 @@ public:
     }
 
     std::uint64_t add(Fd listener, const Target& target) {
-        const std::lock_guard lock(mutex_);
+        const MutexLock lock(mutex_);
         const std::uint64_t id = ++last_id_;
         const int fd = listener.get();
         int type = 0;
@@ -168,7 +168,7 @@ public:
     }
 
     void remove(std::uint64_t id) {
-        const std::lock_guard lock(mutex_);
+        const MutexLock lock(mutex_);
         const auto found = ports_.find(id);
         if (found == ports_.end()) return;
         // Other descriptors of it stay open.
@@ -200,7 +200,7 @@ private:
 
     /// False where `id` is neither a port of datagrams nor a client's session.
     bool pass_datagrams(std::uint64_t id) {
-        const std::lock_guard lock(mutex_);
+        const MutexLock lock(mutex_);
         if (const auto port = ports_.find(id); port != ports_.end() && port->second.datagrams) {
             for (int turn = 0; turn < turns_at_once; ++turn)
                 if (!ask(port->first, port->second)) break;
@@ -213,8 +213,8 @@ private:
         return true;
     }
 
-    /// With `mutex_` held: one datagram of a client. False where there is none.
-    bool ask(std::uint64_t id, Port& port) {
+    /// One datagram of a client. False where there is none.
+    bool ask(std::uint64_t id, Port& port) GRUA_REQUIRES(mutex_) {
         SocketAddress client;
         alignas(cmsghdr) std::array<char, 256> control{};
         iovec data{.iov_base = datagram_.data(), .iov_len = datagram_.size()};
@@ -253,8 +253,8 @@ private:
         return true;
     }
 
-    /// With `mutex_` held: one datagram for a client. False where there is none.
-    bool answer(Session& session) {
+    /// One datagram for a client. False where there is none.
+    bool answer(Session& session) GRUA_REQUIRES(mutex_) {
         const ssize_t size = ::recv(session.server.get(), datagram_.data(), datagram_.size(), MSG_DONTWAIT);
         if (size < 0) return errno == ECONNREFUSED;  // it was told by ICMP, of one that was sent before
         session.used = Clock::now();
@@ -270,15 +270,14 @@ private:
         return true;
     }
 
-    /// With `mutex_` held.
-    std::map<std::uint64_t, Session>::iterator end_session(std::map<std::uint64_t, Session>::iterator session) {
+    std::map<std::uint64_t, Session>::iterator end_session(std::map<std::uint64_t, Session>::iterator session) GRUA_REQUIRES(mutex_) {
         std::erase_if(ports_.at(session->second.port).sessions, [&](const auto& each) { return each.second == session->first; });
         return sessions_.erase(session);
     }
 
     /// Ends the sessions that nobody uses; how long the next look may wait.
     int sweep() {
-        const std::lock_guard lock(mutex_);
+        const MutexLock lock(mutex_);
         if (sessions_.empty()) return -1;
         const auto now = Clock::now();
         if (now < next_sweep_) return sweep_milliseconds;
@@ -294,7 +293,7 @@ private:
         Target target;
         std::uint64_t connection = 0;
         {
-            const std::lock_guard lock(mutex_);
+            const MutexLock lock(mutex_);
             const auto found = ports_.find(id);
             if (found == ports_.end()) return false;
             client = Fd{::accept4(found->second.socket.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC)};
@@ -394,10 +393,10 @@ private:
 
     Fd poll_;
     Fd wake_;
-    std::mutex mutex_;
-    std::map<std::uint64_t, Port> ports_;
-    std::map<std::uint64_t, Session> sessions_;  ///< Of datagrams.
-    std::uint64_t last_id_ = 0;
+    Mutex mutex_;
+    std::map<std::uint64_t, Port> ports_ GRUA_GUARDED_BY(mutex_);
+    std::map<std::uint64_t, Session> sessions_ GRUA_GUARDED_BY(mutex_);  ///< Of datagrams.
+    std::uint64_t last_id_ GRUA_GUARDED_BY(mutex_) = 0;
     // The thread's alone.
     std::vector<char> datagram_ = std::vector<char>(datagram_limit);
     Clock::time_point next_sweep_;
