@@ -176,9 +176,8 @@ int exec(const Context& context, const Options& options) {
 
     const linux::Cgroup cgroup = cgroup_of(state);
     const sigset_t signals = block_signals();
-    const runtime::ExecStarted started =
-        runtime::exec({state.pid, pidfd.get(), &state.spec, &cgroup}, process,
-                      {{0, 1, 2}, seccomp_cache, preserved(options), !options.has("detach")});
+    const runtime::ExecStarted started = runtime::exec({state.pid, pidfd.get(), &state.spec, &cgroup}, process,
+                                                       {{0, 1, 2}, seccomp_cache, preserved(options), !options.has("detach")});
     if (started.terminal && options.has("console-socket")) send_terminal(options.value("console-socket"), started.terminal.get());
     write_pid_file(options, started.pid);
     return options.has("detach") ? 0 : attend(started.pid, started.pidfd.get(), started.terminal.get(), signals);

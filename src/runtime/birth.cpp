@@ -87,8 +87,7 @@ ForChildren::ForChildren(const Plan& plan) {
 
 ForChildren::~ForChildren() {
     for (const auto& each : before_) {
-        if (::setns(each.fd.get(), static_cast<int>(each.flag)) != 0)
-            std::abort();  // Going on in a container's namespace would be worse.
+        if (::setns(each.fd.get(), static_cast<int>(each.flag)) != 0) std::abort();  // Going on in a container's namespace would be worse.
     }
 }
 

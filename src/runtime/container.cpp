@@ -8,6 +8,7 @@
 #include "runtime/convert.hpp"
 #include "runtime/hooks.hpp"
 #include "runtime/make_plan.hpp"
+#include "runtime/net_devices.hpp"
 #include "runtime/plan.hpp"
 #include "runtime/rlimits.hpp"
 #include "runtime/sysctl.hpp"
@@ -97,7 +98,7 @@ void set_sysctls(const Plan& plan, Progress& progress) {
 
 void runtime_hooks(const Plan& plan, Progress& progress) {
     const bool has_hooks = plan.spec->hooks && !(plan.spec->hooks->prestart.empty() && plan.spec->hooks->create_runtime.empty());
-    if (has_hooks) {
+    if (has_hooks || !plan.linux->net_devices.empty()) {
         progress.channel->send(Word::mounted);
         progress.need_cgroup();
         progress.channel->expect(Word::hooks_done);
@@ -211,6 +212,7 @@ void talk(const Plan& plan, const Channel& channel, Born& born, Started& started
             break;
         }
         if (message->word == Word::mounted) {
+            move_net_devices(plan.linux->net_devices, born.pid());
             if (plan.spec->hooks) {
                 const std::string now = state_json(plan.id, "creating", born.pid(), plan.bundle, *plan.spec);
                 run_hooks(plan.spec->hooks->prestart, now, "prestart");

@@ -55,11 +55,11 @@ struct CreateRequest {
     int empty_mounts = -1;  ///< Borrowed, of linux::make_empty_mount_namespace(): where the container's mounts begin if that will do.
     Stdio stdio;
     StartMode start = StartMode::at_once;
-    std::string bundle;         ///< What a relative spec.root.path is relative to, and what hooks are told.
-    std::string seccomp_cache;  ///< Folder for compiled filters; none is kept where empty.
-    std::string cgroup_path;    ///< Where spec.linux.cgroupsPath is empty; "/grua/<id>" where this is empty too.
-    int preserved_fds = 0;      ///< Descriptors 3 … 2+n of the caller go to the program as they are.
-    bool pivot = true;          ///< false: chroot above all that was mounted, for a rootfs on the initial ramfs (`--no-pivot`).
+    std::string bundle;           ///< What a relative spec.root.path is relative to, and what hooks are told.
+    std::string seccomp_cache;    ///< Folder for compiled filters; none is kept where empty.
+    std::string cgroup_path;      ///< Where spec.linux.cgroupsPath is empty; "/grua/<id>" where this is empty too.
+    int preserved_fds = 0;        ///< Descriptors 3 … 2+n of the caller go to the program as they are.
+    bool pivot = true;            ///< false: chroot above all that was mounted, for a rootfs on the initial ramfs (`--no-pivot`).
     bool plain_newlines = false;  ///< The terminal makes no "\r\n" of "\n": whoever copies it to another terminal leaves that to that one.
 };
 

@@ -123,8 +123,8 @@ Fd console_target(const Root& root) {
 }  // namespace
 
 void make_devices(const Plan& plan, Progress& progress) {
-    const bool bound =
-        std::ranges::any_of(plan.mounts, [](const auto& each) { return !each.source_path.empty() && cleaned(each.mount->destination) == "/dev"; });
+    const bool bound = std::ranges::any_of(
+        plan.mounts, [](const auto& each) { return !each.source_path.empty() && cleaned(each.mount->destination) == "/dev"; });
     if (bound) return;
     need_folder(plan, *progress.root, "/dev");
     const Fd dev = progress.root->make_directories("/dev");

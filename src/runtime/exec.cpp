@@ -69,7 +69,8 @@ Fd duplicate(int fd) {
 
 bool may_trace(const oci::RuntimeSpec& spec) {
     constexpr unsigned cap_sys_ptrace = 19;
-    return spec.process && linux::parse_capabilities(spec.process->capabilities.value_or(oci::Capabilities{}).bounding).set.has(cap_sys_ptrace);
+    return spec.process &&
+           linux::parse_capabilities(spec.process->capabilities.value_or(oci::Capabilities{}).bounding).set.has(cap_sys_ptrace);
 }
 
 void plan_namespaces(Plan& plan, const ExecTarget& target) {

@@ -23,7 +23,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr std::size_t most_words = 2048;  // of what a hook wrote, for an error's text
-constexpr int most_turns = 16;              // a pipe's worth
+constexpr int most_turns = 16;            // a pipe's worth
 
 std::vector<char*> pointers(const std::vector<std::string>& texts) {
     std::vector<char*> out;
@@ -119,8 +119,7 @@ void run_hook(const oci::Hook& hook, std::string_view state, std::string_view po
 
 }  // namespace
 
-void run_hooks(const std::vector<oci::Hook>& hooks, std::string_view state, std::string_view point,
-               const HookSurroundings& surroundings) {
+void run_hooks(const std::vector<oci::Hook>& hooks, std::string_view state, std::string_view point, const HookSurroundings& surroundings) {
     for (const oci::Hook& hook : hooks) run_hook(hook, state, point, surroundings);
 }
 

@@ -3,10 +3,10 @@
 // They are made in the configuration's order, which mountinfo shows them in. Where the container begins from an empty mount namespace all
 // are made before the first is attached, while the host's paths are there; else each is made when its turn comes, so that the source of
 // a bind may be what an earlier one has put there.
+#include "linux/mounts.hpp"
 #include "base/error.hpp"
 #include "base/test_points.hpp"
 #include "base/text.hpp"
-#include "linux/mounts.hpp"
 #include "linux/process.hpp"
 #include "runtime/plan.hpp"
 
@@ -103,8 +103,7 @@ void attach_new(const Plan& plan, Progress& progress, const PlannedMount& planne
     if (mount.type == "proc" || mount.type == "sysfs" || destination == "/dev") need_folder(plan, *progress.root, destination);
     bool was_there = false;
     const Fd target = mount_point(*progress.root, destination, Root::Kind::directory, was_there);
-    const bool has_mode =
-        std::ranges::any_of(planned.options.filesystem, [](const auto& each) { return each.starts_with("mode="); });
+    const bool has_mode = std::ranges::any_of(planned.options.filesystem, [](const auto& each) { return each.starts_with("mode="); });
     if (mount.type == "tmpfs" && was_there && !has_mode &&
         ::fchmodat(made.fd, ".", look(target.get(), destination).st_mode & 07777U, 0) != 0)
         fail_errno("change the mode of {}", destination);

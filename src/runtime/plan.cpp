@@ -3,6 +3,7 @@
 #include "base/error.hpp"
 #include "linux/mounts.hpp"
 #include "linux/process.hpp"
+#include "runtime/net_devices.hpp"
 #include "runtime/plan.hpp"
 #include "runtime/sysctl.hpp"
 
@@ -33,8 +34,7 @@ bool is_another(const JoinedNamespace& joined) {
 void check_namespaces(const Plan& plan) {
     const bool has_own_user = (plan.own_namespaces & CLONE_NEWUSER) != 0;
     const bool has_maps = !plan.linux->uid_mappings.empty() && !plan.linux->gid_mappings.empty();
-    if (has_own_user && !has_maps)
-        fail(ErrorKind::invalid_argument, "user namespaces enabled, but no uid or gid mappings found");
+    if (has_own_user && !has_maps) fail(ErrorKind::invalid_argument, "user namespaces enabled, but no uid or gid mappings found");
     const auto joins = [&](std::uint64_t flag) {
         return std::ranges::any_of(plan.joined, [&](const auto& each) { return each.flag == flag; });
     };
@@ -42,10 +42,13 @@ void check_namespaces(const Plan& plan) {
         fail(ErrorKind::invalid_argument, "unable to set hostname without a private UTS namespace");
     if ((!plan.linux->masked_paths.empty() || !plan.linux->readonly_paths.empty()) && !plan.has_own_mounts() && !joins(CLONE_NEWNS))
         fail(ErrorKind::invalid_argument, "unable to restrict sys entries without a private MNT namespace");
+    check_net_devices(plan.linux->net_devices);
     std::uint64_t separate = plan.own_namespaces;
     for (const auto& each : plan.joined)
         if (is_another(each)) separate |= each.flag;
     check_sysctls(plan.linux->sysctl, separate);
+    if (!plan.linux->net_devices.empty() && (separate & CLONE_NEWNET) == 0)
+        fail(ErrorKind::invalid_argument, "unable to move network devices without a private NET namespace");
 }
 
 bool is_below(const std::string& path, const std::string& folder) {

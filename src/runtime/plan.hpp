@@ -57,8 +57,8 @@ struct Plan {
     std::string rootfs_path;
     bool at_its_path = false;  ///< The root is mounted where it is on the host, all of which is there until the root is changed.
     std::vector<PlannedMount> mounts;
-    Fd proc;                               ///< A proc of `pid_namespace`, not configured yet; empty where the child's own will do.
-    bool has_cgroup_v2 = false;            ///< And nothing else.
+    Fd proc;                     ///< A proc of `pid_namespace`, not configured yet; empty where the child's own will do.
+    bool has_cgroup_v2 = false;  ///< And nothing else.
     const linux::Cgroup* cgroup = nullptr;
     const linux::Cgroup* joins = nullptr;  ///< What the child moves itself into; null where its parent puts it in.
     bool pivot = true;
@@ -94,8 +94,8 @@ struct Progress {
     Channel* channel = nullptr;
     bool cgroup_ready = false;
     bool in_cgroup_namespace = false;
-    std::optional<Root> root;          ///< The container's root, from the step that attaches it on.
-    std::vector<MadeMount> made;       ///< By number of the plan's mounts, where they are made before the first is attached.
+    std::optional<Root> root;     ///< The container's root, from the step that attaches it on.
+    std::vector<MadeMount> made;  ///< By number of the plan's mounts, where they are made before the first is attached.
     std::vector<std::pair<Fd, std::string>> read_only_later;
     Fd proc;      ///< The container's own, writable and with all in it; empty where its configuration has another.
     Fd null;      ///< /dev/null of the container, where we have made it.

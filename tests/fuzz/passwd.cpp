@@ -1,6 +1,6 @@
 // /etc/passwd and /etc/group of an image, and the user that is looked for in them. The first line says who.
-#include "runtime/user.hpp"
 #include "fuzz.hpp"
+#include "runtime/user.hpp"
 
 int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     using namespace grua;

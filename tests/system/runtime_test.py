@@ -322,6 +322,23 @@ class Runtime(unittest.TestCase):
         self.mount("/round/x", "tmpfs", "tmpfs")
         self.assertIn("Too many levels", self.start("true", check=False).stderr)
 
+    def test_network_devices_of_the_host(self):  # E7b
+        """In a network namespace that the runtime is started in, so that the machine's links are not touched."""
+        self.spec["linux"]["netDevices"] = {"grua8": {"name": "inside0"}, "grua9": {}, "grua7": {"name": "dev%d"}}
+        self.spec["process"]["args"] = ["ip", "-o", "addr"]
+        (self.work / "config.json").write_text(json.dumps(self.spec))
+        runtime = f"{RUNTIME} --root {self.work}/state run --bundle {self.work} rt-{os.getpid()}"
+        made = ("for l in grua7 grua8 grua9; do ip link add $l type dummy; done; ip addr add 198.51.100.8/25 dev grua8; ip addr add fd00:99::8/64 dev grua8 nodad;"
+                " ip link set grua8 up")
+        out = run("unshare", "-n", "sh", "-ec", f"{made}; {runtime}; ip -o link").stdout
+        for expected in ("inside0    inet 198.51.100.8/25", "inside0    inet6 fd00:99::8/64"):
+            self.assertIn(expected, out)
+        inside, _, left = out.partition("1: lo: <LOOPBACK> mtu")
+        self.assertNotIn("grua8", left)
+        for names, why in (({"nosuch": {}}, "network device nosuch: the host has no such interface"), ({"lo": {"name": "a/b"}}, "invalid name")):
+            self.spec["linux"]["netDevices"] = names
+            self.assertIn(why, self.start("true", check=False).stderr)
+
     def test_without_a_mount_namespace(self):  # E7
         self.spec["linux"]["namespaces"] = [each for each in self.spec["linux"]["namespaces"] if each["type"] != "mount"]
         self.assertIn("unable to restrict sys entries without a private MNT namespace", self.start("true", check=False).stderr)
