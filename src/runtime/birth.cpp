@@ -47,8 +47,8 @@ bool is_our_child(pid_t pid) {
     if ((plan.own_namespaces & CLONE_NEWNET) != 0) check(::unshare(CLONE_NEWNET));
     check(::setns(empty_mounts, CLONE_NEWNS));
     check(::setns(plan.pid_namespace.get(), CLONE_NEWPID));
-    // To ask for a proc takes CAP_SYS_ADMIN, but only over the mount namespace: so it is nobody's right on the host. Where no user namespace
-    // can be made it has to be the host's, for the moment that the process lives.
+    // To ask for a proc takes CAP_SYS_ADMIN, but only over the mount namespace: so it is nobody's right on the host. Where no user
+    // namespace can be made it has to be the host's, for the moment that the process lives.
     [[maybe_unused]] const int made = ::unshare(CLONE_NEWUSER | CLONE_NEWNS);
     const linux::CapabilitySet admin{std::uint64_t{1} << 21U};
     linux::set_capabilities({.bounding = {}, .effective = admin, .inheritable = {}, .permitted = admin, .ambient = {}});
@@ -68,7 +68,13 @@ Fd proc_of(const Plan& plan) {
     const Fd made = plan.empty_mounts < 0 ? linux::make_empty_mount_namespace() : Fd{};
     auto [ours, theirs] = Channel::make();
     const linux::Cloned child = linux::clone_process(0);
-    if (child.pid == 0) leave_and_open_proc(plan, made ? made.get() : plan.empty_mounts, theirs.fd());
+    if (child.pid == 0) {
+        try {
+            leave_and_open_proc(plan, made ? made.get() : plan.empty_mounts, theirs.fd());
+        } catch (const Error& error) {
+            ::_exit(error.os_error() != 0 ? error.os_error() : EINVAL);
+        }
+    }
     theirs.close();
     auto message = ours.receive();
     int status = 0;

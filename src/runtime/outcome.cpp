@@ -24,10 +24,20 @@ std::string bounded(std::string_view text) {
     return std::string(cut_utf8(out, longest_text));
 }
 
+Error refusal_of(std::string_view program, int error) {
+    const ErrorKind kind = error == ENOENT ? ErrorKind::not_found : ErrorKind::forbidden;
+    const char* text = error == ENOENT    ? "no such file or directory"
+                       : error == EACCES  ? "permission denied"
+                       : error == ENOEXEC ? "exec format error"
+                                          : nullptr;
+    return {kind, to_valid_utf8(fmt::format("exec {}: {}", program, text ? text : std::generic_category().message(error))), error};
+}
+
 }  // namespace
 
 struct Outcome::Page {
     std::atomic<bool> executing;
+    std::atomic<bool> refused;  // By execve; `text` is the program.
     std::atomic<bool> failed;
     pid_t program;
     ErrorKind kind;
@@ -44,7 +54,17 @@ Outcome::Outcome() {
 
 Outcome::~Outcome() { ::munmap(page_, sizeof(Page)); }
 
-void Outcome::about_to_execute() const noexcept { page_->executing = true; }
+void Outcome::about_to_execute(std::string_view program) const noexcept {
+    const std::string_view kept = program.substr(0, longest_text);
+    page_->size = kept.size();
+    std::memcpy(page_->text.data(), kept.data(), kept.size());
+    page_->executing = true;
+}
+
+void Outcome::execve_failed(int error) const noexcept {
+    page_->os_error = error;
+    page_->refused = true;
+}
 
 void Outcome::failed(const Error& error, std::string_view doing) const noexcept {
     const std::string text = bounded(doing.empty() ? std::string(error.what()) : fmt::format("{}: {}", doing, error.what()));
@@ -60,7 +80,8 @@ pid_t* Outcome::program() const noexcept { return &page_->program; }
 bool Outcome::is_executing() const noexcept { return page_->executing; }
 
 std::optional<Error> Outcome::failure() const {
-    if (!page_->failed) return std::nullopt;
+    if (!page_->failed && !page_->refused) return std::nullopt;
+    if (!page_->failed) return refusal_of({page_->text.data(), std::min<std::size_t>(page_->size, longest_text)}, page_->os_error);
     const ErrorKind kind = page_->kind < ErrorKind::invalid_argument || page_->kind > ErrorKind::system ? ErrorKind::system : page_->kind;
     const std::size_t size = std::min<std::size_t>(page_->size, longest_text);
     return Error{kind, to_valid_utf8(std::string_view(page_->text.data(), size)), page_->os_error};

@@ -21,7 +21,9 @@ public:
     ~Outcome();
 
     /// The next is execve: from now on an end without a failure is the program's own.
-    void about_to_execute() const noexcept;
+    void about_to_execute(std::string_view program) const noexcept;
+    /// Allocates nothing and calls nothing: there may be a filter that allows no system call.
+    void execve_failed(int error) const noexcept;
     /// `doing` goes before the error's text where it is not empty.
     void failed(const Error& error, std::string_view doing) const noexcept;
     /// Where the kernel writes the pid of a process that the child makes in its place (CLONE_PARENT_SETTID).

@@ -30,7 +30,7 @@ TEST(Outcome, IsWhatTheChildSaid) {
     const Outcome outcome;
     EXPECT_FALSE(outcome.failure());
     in_a_child([&] {
-        outcome.about_to_execute();
+        outcome.about_to_execute("/bin/x");
         outcome.failed(Error{ErrorKind::not_found, "no such thing", ENOENT}, "rootfs");
     });
     EXPECT_TRUE(outcome.is_executing());
@@ -39,6 +39,15 @@ TEST(Outcome, IsWhatTheChildSaid) {
     EXPECT_EQ(error->kind(), ErrorKind::not_found);
     EXPECT_EQ(error->os_error(), ENOENT);
     EXPECT_STREQ(error->what(), "rootfs: no such thing");
+}
+
+TEST(Outcome, ARefusedExecveNamesTheProgram) {
+    const Outcome outcome;
+    outcome.about_to_execute("/bin/\xff");
+    EXPECT_FALSE(outcome.failure());
+    outcome.execve_failed(ENOEXEC);
+    EXPECT_STREQ(outcome.failure()->what(), "exec /bin/\uFFFD: exec format error");
+    EXPECT_EQ(outcome.failure()->kind(), ErrorKind::forbidden);
 }
 
 // A7

@@ -155,17 +155,11 @@ void container_hooks(const Plan& plan, const Progress& progress, const Words& wo
 
     const std::vector<char*> arguments = pointers(plan.process->args);
     const std::vector<char*> variables = pointers(words.environment);
-    plan.outcome.about_to_execute();
+    plan.outcome.about_to_execute(words.program);
     load_filter(plan, progress);
     ::execve(words.program.c_str(), arguments.data(), variables.data());
-
-    const int error = errno;
-    const ErrorKind kind = error == ENOENT ? ErrorKind::not_found : ErrorKind::forbidden;
-    const char* text = error == ENOENT    ? "no such file or directory"
-                       : error == EACCES  ? "permission denied"
-                       : error == ENOEXEC ? "exec format error"
-                                          : nullptr;
-    throw Error(kind, fmt::format("exec {}: {}", words.program, text ? text : std::generic_category().message(error)), error);
+    plan.outcome.execve_failed(errno);
+    ::_exit(127);
 }
 
 /// Makes the process that becomes the program, in the PID namespace and as a child of our parent, and ends. The parent waits for that
