@@ -166,15 +166,15 @@ void container_hooks(const Plan& plan, const Progress& progress, const Words& wo
 /// end, which with CLONE_VFORK comes when the program executes or has failed.
 void hop(const Plan& plan, Progress& progress) {
     if (::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) fail_errno("dumpable");
-    if (plan.has_tracers) {
-        load_filter(plan, progress);
-        linux::set_capabilities(plan.capabilities);
-    }
     // clone and not clone3, which profiles refuse because a filter cannot look at its arguments.
     unsigned long flags = CLONE_PARENT | CLONE_PARENT_SETTID | SIGCHLD;
     if (!plan.start_fifo) {
         flags |= CLONE_VFORK;
         progress.channel->close();
+    }
+    if (plan.has_tracers) {
+        load_filter(plan, progress);
+        linux::set_capabilities(plan.capabilities);
     }
     const long pid = ::syscall(SYS_clone, flags, nullptr, plan.outcome.program(), nullptr, nullptr);
     if (pid < 0) fail_errno("fork into the PID namespace");
