@@ -2,6 +2,7 @@
 
 #include "base/files.hpp"
 #include "base/log.hpp"
+#include "base/test_points.hpp"
 #include "base/text.hpp"
 #include "linux/process.hpp"
 #include "runtime/container.hpp"
@@ -88,6 +89,7 @@ int create_or_run(const Context& context, const Options& options, runtime::Start
     request.seccomp_cache = seccomp_cache;
     request.preserved_fds = preserved(options);
     request.pivot = !options.has("no-pivot");
+    request.plain_newlines = !detach;
 
     const sigset_t signals = block_signals();
     make_state_directory(context, id);
@@ -164,6 +166,7 @@ int exec(const Context& context, const Options& options) {
             sets.bounding.push_back(each);
             sets.effective.push_back(each);
             sets.permitted.push_back(each);
+            if (is_left_out("CVE-2022-29162")) sets.inheritable.push_back(each);
         }
     }
     process.user.username.clear();
@@ -173,8 +176,8 @@ int exec(const Context& context, const Options& options) {
 
     const linux::Cgroup cgroup = cgroup_of(state);
     const sigset_t signals = block_signals();
-    const runtime::ExecStarted started =
-        runtime::exec({state.pid, pidfd.get(), &state.spec, &cgroup}, process, {{0, 1, 2}, seccomp_cache, preserved(options)});
+    const runtime::ExecStarted started = runtime::exec({state.pid, pidfd.get(), &state.spec, &cgroup}, process,
+                                                       {{0, 1, 2}, seccomp_cache, preserved(options), !options.has("detach")});
     if (started.terminal && options.has("console-socket")) send_terminal(options.value("console-socket"), started.terminal.get());
     write_pid_file(options, started.pid);
     return options.has("detach") ? 0 : attend(started.pid, started.pidfd.get(), started.terminal.get(), signals);

@@ -81,11 +81,13 @@ LayerStore::LayerStore(std::string directory, store::Database& database, LayerFo
     make_directories(directory_, 0700);
     for (const char* folder : {"l", "staging", "containers", "trash", "empty", "blank", "base/dev", "base/etc", "base/proc", "base/sys"})
         make_directories(fmt::format("{}/{}", directory_, folder), 0755);
-    // Made once: a running container has them in its overlay.
-    for (const char* file : {"hostname", "hosts", "resolv.conf"}) {
-        const std::string path = fmt::format("{}/base/etc/{}", directory_, file);
+    // Made once: a running container has them in its overlay. Programs look for the first to know that they are in a container.
+    for (const char* file : {".dockerenv", "etc/hostname", "etc/hosts", "etc/resolv.conf"}) {
+        const std::string path = fmt::format("{}/base/{}", directory_, file);
         if (const Fd made{::open(path.c_str(), O_RDONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644)}; !made) fail_errno("create {}", path);
     }
+    const std::string mtab = directory_ + "/base/etc/mtab";
+    if (::symlink("/proc/mounts", mtab.c_str()) != 0 && errno != EEXIST) fail_errno("create {}", mtab);
     if (format_ == LayerFormat::erofs) while_doing("layers as erofs images", [&] { check_erofs(directory_ + "/staging"); });
     load();
     sweep();

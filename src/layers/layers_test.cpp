@@ -110,8 +110,8 @@ TEST_P(LayersTest, what_is_mounted_on_is_there_and_yields_to_layers) {
     const Fd bare = layers_->mount("c1");
     const Fd root = layers_->mount("c2");
     for (const int each : {bare.get(), root.get()})
-        for (const char* path : {"dev", "proc", "sys", "etc/hosts", "etc/hostname", "etc/resolv.conf"})
-            EXPECT_EQ(::faccessat(each, path, F_OK, 0), 0) << path;
+        for (const char* path : {"dev", "proc", "sys", "etc/hosts", "etc/hostname", "etc/resolv.conf", "etc/mtab", ".dockerenv"})
+            EXPECT_EQ(::faccessat(each, path, F_OK, AT_SYMLINK_NOFOLLOW), 0) << path;
     const Fd hosts{::openat(root.get(), "etc/hosts", O_RDONLY | O_CLOEXEC)};
     EXPECT_EQ(read_all(hosts.get(), "hosts", 100), "its own");
     // A container writes to its own layer.

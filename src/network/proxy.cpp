@@ -324,7 +324,7 @@ private:
     void go_on_with_paused() {
         if (paused_.empty()) return;
         const auto before = Clock::now() - std::chrono::milliseconds(pause_milliseconds);
-        const std::lock_guard lock(mutex_);
+        const MutexLock lock(mutex_);
         if (!spare_.keep()) return;
         std::erase_if(paused_, [&](const auto& each) {
             if (each.first > before) return false;

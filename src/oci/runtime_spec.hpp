@@ -457,12 +457,20 @@ struct Personality {
     }
 };
 
+/// A network interface of the host that the container takes (config-linux.md#network-devices).
+struct NetDevice {
+    std::string name;  ///< Inside; the host's where it is empty.
+    friend bool operator==(const NetDevice&, const NetDevice&) = default;
+    static constexpr auto fields() { return std::tuple{json::field("name", &NetDevice::name).omitted_when_empty()}; }
+};
+
 struct Linux {
     std::vector<Namespace> namespaces;
     std::vector<IdMapping> uid_mappings;
     std::vector<IdMapping> gid_mappings;
     std::map<std::string, TimeOffset> time_offsets;
     std::vector<Device> devices;
+    std::map<std::string, NetDevice> net_devices;
     std::string cgroups_path;
     std::optional<Resources> resources;
     std::optional<Seccomp> seccomp;
@@ -480,6 +488,7 @@ struct Linux {
                           json::field("gidMappings", &Linux::gid_mappings).omitted_when_empty(),
                           json::field("timeOffsets", &Linux::time_offsets).omitted_when_empty(),
                           json::field("devices", &Linux::devices).omitted_when_empty(),
+                          json::field("netDevices", &Linux::net_devices).omitted_when_empty(),
                           json::field("cgroupsPath", &Linux::cgroups_path).omitted_when_empty(),
                           json::field("resources", &Linux::resources).omitted_when_empty(),
                           json::field("seccomp", &Linux::seccomp).omitted_when_empty(),

@@ -45,7 +45,8 @@ oci::Process init_process(const SpecInput& input) {
         size.width = static_cast<std::uint16_t>(std::min(record.host_config.console_size[1], 65535U));
         process.console_size = size;
     }
-    process.user.username = record.config.user;
+    // Root by its number, so that its groups are looked up too.
+    process.user.username = record.config.user.empty() ? "0" : record.config.user;
     process.user.additional_groups = record.host_config.group_add;
     if (!input.init_path.empty()) process.args = {"/sbin/docker-init", "--"};
     process.args.push_back(record.path);
@@ -259,7 +260,7 @@ oci::Process exec_process(const ContainerRecord& record, const ExecConfig& confi
         size.width = static_cast<std::uint16_t>(std::min(config.console_size[1], 65535U));
         process.console_size = size;
     }
-    process.user.username = config.user.empty() ? record.config.user : config.user;
+    process.user.username = !config.user.empty() ? config.user : !record.config.user.empty() ? record.config.user : "0";
     process.user.additional_groups = record.host_config.group_add;
     process.args = config.cmd;
     StringList env = process_env(input);
