@@ -6,6 +6,7 @@
 #include "engine/engine.hpp"
 #include "engine/file_view.hpp"
 #include "engine/launcher.hpp"
+#include "engine/log_streams.hpp"
 #include "engine/networking.hpp"
 #include "engine/saver.hpp"
 #include "engine/spec.hpp"
@@ -179,6 +180,7 @@ public:
     Events events;
     Saver saver;
     Launcher launcher;
+    LogStreams log_streams;
 
     std::map<std::string, ContainerPtr, std::less<>> containers;  ///< By ID.
     std::map<std::string, std::string, std::less<>> names;        ///< Name to ID; also of containers being made.

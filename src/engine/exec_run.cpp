@@ -1,6 +1,7 @@
 // Further programs in a running container.
 #include "base/id.hpp"
 #include "base/log.hpp"
+#include "base/stream_frames.hpp"
 #include "engine/engine_impl.hpp"
 
 #include <fcntl.h>
@@ -20,21 +21,13 @@ int exit_code_of(const Error& error) {
 
 std::string command_text(const ExecConfig& config) { return join(config.cmd, " "); }
 
-/// Docker's stream format: stream, three zeros, length in network order.
 void tell_client(int client, const std::string& text, bool multiplexed) {
     std::string message;
     if (multiplexed) {
-        const auto size = static_cast<std::uint32_t>(text.size());
-        message = {1,
-                   0,
-                   0,
-                   0,
-                   static_cast<char>(size >> 24U),
-                   static_cast<char>(size >> 16U),
-                   static_cast<char>(size >> 8U),
-                   static_cast<char>(size)};
+        append_frame(message, StdStream::out, text);
+    } else {
+        message = text;
     }
-    message += text;
     (void)::send(client, message.data(), message.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 

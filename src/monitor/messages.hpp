@@ -1,6 +1,8 @@
 // What gruad, the launcher and a monitor say to each other: JSON texts with descriptors beside them, one text per packet of a
 // SOCK_SEQPACKET socket (socket.hpp). Every text has `type`; a receiver ignores types and members that it does not know, so
-// that a newer gruad and an older monitor understand each other. `version` grows when an old receiver would misunderstand.
+// that a newer gruad and an older monitor understand each other. `version` grows when an old receiver would misunderstand; who meets
+// one that it does not know says so (check_version) and does nothing that might be misread.
+// A message that cannot be read is answered too: with an error where its `seq` can be read, else by the end of the connection.
 //
 //     gruad ── launch ──────────────► launcher          (+ the fds that Launch::fds names)
 //     gruad ── attach, exec, resize,
@@ -14,6 +16,7 @@
 
 #include "base/codec.hpp"
 #include "base/error.hpp"
+#include "base/utf8.hpp"
 
 #include <cstdint>
 #include <optional>
@@ -24,6 +27,10 @@
 namespace grua::monitor {
 
 inline constexpr int protocol_version = 1;
+inline constexpr int oldest_version = 1;  ///< That is still understood.
+
+/// Throws Error(unavailable) for a peer whose messages might be misread. `who`: "the monitor of CONTAINER".
+void check_version(int version, std::string_view who);
 
 /// An Error as it travels.
 struct Failure {
@@ -264,10 +271,12 @@ struct Hello {
     }
 };
 
-/// Any message as it is sent.
+/// Any message as it is sent. A text from inside a container, or one that was cut, may not be UTF-8: it is made valid here, as nobody
+/// could read the message otherwise.
 template <json::WireStruct Message>
 std::string encode(const Message& message) {
-    return json::dump(message, json::Version{1, 99});
+    std::string text = json::dump(message, json::Version{1, 99});
+    return is_valid_utf8(text) ? text : to_valid_utf8(text);
 }
 /// Throws Error(invalid_argument).
 template <json::WireStruct Message>

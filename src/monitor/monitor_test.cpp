@@ -3,6 +3,7 @@
 
 #include "base/error.hpp"
 #include "base/files.hpp"
+#include "base/stream_frames.hpp"
 #include "linux/cgroup.hpp"
 #include "linux/mounts.hpp"
 #include "monitor/launcher.hpp"
@@ -80,13 +81,9 @@ struct Streams {
 
 Streams without_frames(std::string_view bytes) {
     Streams streams;
-    while (bytes.size() >= 8) {
-        const auto byte = [&](std::size_t i) { return std::size_t{static_cast<unsigned char>(bytes[i])}; };
-        const std::size_t size = byte(4) << 24U | byte(5) << 16U | byte(6) << 8U | byte(7);
-        (bytes[0] == 1 ? streams.out : streams.err) += bytes.substr(8, size);
-        bytes.remove_prefix(std::min(bytes.size(), 8 + size));
-    }
-    EXPECT_EQ(bytes, "");
+    FrameReader frames;
+    frames.feed(bytes, [&](StdStream stream, std::string_view piece) { (stream == StdStream::out ? streams.out : streams.err) += piece; });
+    EXPECT_TRUE(frames.at_boundary());
     return streams;
 }
 
