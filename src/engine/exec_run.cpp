@@ -2,7 +2,9 @@
 #include "base/id.hpp"
 #include "base/log.hpp"
 #include "base/stream_frames.hpp"
+#include "engine/client_end.hpp"
 #include "engine/engine_impl.hpp"
+#include "monitor/detach_keys.hpp"
 
 #include <fcntl.h>
 #include <sys/socket.h>
@@ -44,6 +46,7 @@ asio::awaitable<std::string> Engine::Impl::exec_create(std::string reference, Ex
     if (config.cmd.empty()) fail(ErrorKind::invalid_argument, "no exec command specified");
     for (const auto& each : config.env)
         if (each.empty() || each.starts_with('=')) fail(ErrorKind::invalid_argument, "invalid environment variable: {}", each);
+    monitor::check_detach_keys(config.detach_keys);
     auto exec = std::make_shared<ExecRecord>();
     exec->id = random_id();
     exec->container_id = container->id();
@@ -123,6 +126,7 @@ asio::awaitable<void> Engine::Impl::exec_start(std::string id, ExecStart start, 
     const std::string text = fmt::format("OCI runtime exec failed: exec failed: unable to start container process: {}", failure->what());
     if (!spare) throw Error(ErrorKind::invalid_argument, text);
     tell_client(spare.get(), text + "\r\n", multiplexed);
+    end_client(loop, std::move(spare));
 }
 
 asio::awaitable<void> Engine::Impl::exec_resize(std::string id, std::uint32_t height, std::uint32_t width) {

@@ -1,6 +1,5 @@
 // Bytes in and out: attach, the log, the terminal's size.
 #include "base/stream_frames.hpp"
-#include "base/utf8.hpp"
 #include "engine/client_end.hpp"
 #include "engine/engine_impl.hpp"
 #include "monitor/detach_keys.hpp"
@@ -9,15 +8,6 @@
 
 namespace grua::engine {
 namespace {
-
-/// In Docker's words.
-void check_detach_keys(const std::string& keys) {
-    try {
-        (void)monitor::parse_detach_keys(keys.empty() ? monitor::default_detach_keys : keys);
-    } catch (const Error&) {
-        fail(ErrorKind::invalid_argument, "Invalid detach keys ({}) provided", to_valid_utf8(keys));
-    }
-}
 
 void require_attachable(const ContainerRecord& record) {
     switch (record.state.status) {
@@ -55,7 +45,7 @@ asio::awaitable<void> write_log(std::shared_ptr<LogStream> log, bool multiplexed
 RecordPtr Engine::Impl::check_attach(std::string_view reference, const AttachOptions& attach_options) const {
     auto record = get_container(reference)->record;
     // Before the connection is no longer HTTP, which has no way to say it.
-    check_detach_keys(attach_options.detach_keys);
+    monitor::check_detach_keys(attach_options.detach_keys);
     require_attachable(*record);
     return record;
 }

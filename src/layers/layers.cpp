@@ -287,7 +287,8 @@ std::vector<oci::Digest> LayerStore::remove_layers(const std::vector<oci::Digest
     };
     std::vector<oci::Digest> removed;
     for (const oci::Digest& diff_id : diff_ids) {
-        if (layers_.contains(diff_id) && !is_used(diff_id)) removed.push_back(diff_id);
+        const bool is_repeated = std::ranges::find(removed, diff_id) != removed.end();
+        if (layers_.contains(diff_id) && !is_used(diff_id) && !is_repeated) removed.push_back(diff_id);
     }
     if (removed.empty()) return removed;
     database_.transaction([&] {

@@ -158,7 +158,7 @@ private:
             exited_ = Exited{.code = runtime::exit_status_for(error), .finished_at = now_ns(), .error = error.what()};
             write_exit_file(launch_.directory, *exited_);
             init_->ended = init_->reported = true;
-            init_->clients.clear();
+            for (const auto& client : init_->clients) client->replay.reset();
             init_->end_outputs();
             say(Failed{.error = to_failure(error)});
         }
