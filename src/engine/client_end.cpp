@@ -12,15 +12,17 @@ namespace {
 
 constexpr std::chrono::seconds linger{10};
 constexpr std::size_t block = std::size_t{32} << 10U;
+constexpr int most_blocks = 16;
 
-/// The peer's end was not read yet, and may be.
+/// False where the peer's end was read. Bounded: one that sends without end must not keep the loop.
 bool drop_input(int client) {
     std::array<char, block> bytes;
-    for (;;) {
+    for (int turn = 0; turn < most_blocks; ++turn) {
         const ssize_t got = ::recv(client, bytes.data(), bytes.size(), MSG_DONTWAIT);
-        if (got > 0 || (got < 0 && errno == EINTR)) continue;
-        return got < 0 && errno == EAGAIN;
+        if (got == 0 || (got < 0 && errno != EINTR && errno != EAGAIN)) return false;
+        if (got < 0 && errno == EAGAIN) break;
     }
+    return true;
 }
 
 asio::awaitable<void> drain(std::shared_ptr<asio::posix::stream_descriptor> client, std::shared_ptr<asio::steady_timer> timer) {

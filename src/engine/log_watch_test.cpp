@@ -51,7 +51,7 @@ protected:
         writer.add(monitor::Stream::standard_output, text, now());
         writer.flush();
     }
-    void exit() {
+    void end_container() {
         container_->update([](ContainerRecord& next) { next.state.status = Status::exited; });
         container_->changed.notify_all();
     }
@@ -101,7 +101,7 @@ TEST_F(LogFollowing, HundredsOfFollowersShareOneInstance) {
     write("second\n");
     EXPECT_TRUE(all_have("first\nsecond\n"));
     write("last\n");
-    exit();
+    end_container();
     EXPECT_TRUE(run_until([&] { return std::all_of(ended.get(), ended.get() + count, [](bool each) { return each; }); }));
     EXPECT_TRUE(all_have("first\nsecond\nlast\n"));
 }
@@ -118,7 +118,7 @@ TEST_F(LogFollowing, AnEndThatComesWhileTheLogIsReadIsSeen) {
         loop_.restart();
         loop_.run_one();
         ::usleep(static_cast<useconds_t>(turn % 20 * 100));
-        exit();
+        end_container();
         ASSERT_TRUE(run_until([&] { return ended; })) << turn;
     }
 }

@@ -12,8 +12,9 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
-#include <algorithm>
+#include <array>
 #include <filesystem>
+#include <functional>
 #include <map>
 
 namespace grua::layers {
@@ -184,7 +185,7 @@ protected:
             EXPECT_EQ(beside, std::vector<std::string>{"outside"}) << name;
         }
         // Links inside are no harm: a door that refuses everything would show nothing.
-        EXPECT_GT(done, 20);
+        EXPECT_GT(done, 10);
     }
 
     std::string work_;

@@ -327,7 +327,8 @@ std::vector<std::int64_t> LayerStore::numbers(const std::vector<oci::Digest>& di
 LayerStore::Folders LayerStore::folders(const std::vector<oci::Digest>& diff_ids) const {
     Folders out;
     std::set<std::int64_t> seen;
-    for (const std::int64_t number : numbers(diff_ids) | std::views::reverse) {
+    const std::vector<std::int64_t> lowest_first = numbers(diff_ids);
+    for (const std::int64_t number : lowest_first | std::views::reverse) {
         if (!seen.insert(number).second) continue;
         std::string path = layer_path(number);
         auto known = images_.find(number);

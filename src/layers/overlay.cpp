@@ -136,11 +136,12 @@ Fd mount_overlay_by_text(const Overlay& overlay) {
 
 Fd mount_overlay(const Overlay& overlay) {
     static const bool one_by_one = takes_layers_one_by_one();
-    const auto mount = [](const Overlay& what) { return one_by_one ? mount_by_options(what) : mount_overlay_by_text(what); };
-    if (overlay.lower.size() <= stack_limit) return mount(overlay);
+    const auto mount_one = [](const Overlay& what) { return one_by_one ? mount_by_options(what) : mount_overlay_by_text(what); };
+    if (overlay.lower.size() <= stack_limit) return mount_one(overlay);
     // The lowest ones become one, which the kernel allows once: a stack on a stack.
     const auto first = overlay.lower.end() - static_cast<std::ptrdiff_t>(stack_limit);
-    const Fd joined = mount({.lower = {first, overlay.lower.end()}, .read_only = true});
+    const Fd joined =
+        mount_one({.lower = std::vector<std::string>(first, overlay.lower.end()), .upper = {}, .work = {}, .read_only = true});
     Overlay upper = overlay;
     upper.lower.erase(upper.lower.begin() + (first - overlay.lower.begin()), upper.lower.end());
     upper.lower.push_back(fmt::format("/proc/self/fd/{}", joined.get()));

@@ -6,6 +6,9 @@
 #include "monitor/monitor.hpp"
 
 #include <fcntl.h>
+#include <algorithm>
+#include <string>
+#include <vector>
 
 namespace {
 
