@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include <array>
+#include <atomic>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/cancellation_signal.hpp>
@@ -112,7 +113,7 @@ public:
     bool may_give_way() const noexcept { return idle_ && Clock::now() > idle_since_ + idle_grace; }
 
     asio::awaitable<std::string> read_body(const RequestHead& head, std::size_t limit);
-    Fd body_pipe();
+    BodyPipe body_pipe();
     asio::awaitable<void> send(Exchange& exchange, int status, std::string body, std::string_view content_type);
     asio::awaitable<void> begin(Exchange& exchange, int status, std::string_view content_type);
     asio::awaitable<void> write(Exchange& exchange, std::string_view bytes);
@@ -128,7 +129,7 @@ private:
     asio::awaitable<std::size_t> fill(Clock::time_point until);
     asio::awaitable<void> linger();
     asio::awaitable<std::size_t> read_piece(std::span<char> out);
-    asio::awaitable<void> pump(std::shared_ptr<Connection> self, Fd pipe);
+    asio::awaitable<void> pump(std::shared_ptr<Connection> self, Fd pipe, std::shared_ptr<std::atomic<bool>> broken);
     asio::awaitable<bool> drain();
     asio::awaitable<void> discard_body();
     asio::awaitable<void> put(std::string bytes);
@@ -367,26 +368,32 @@ asio::awaitable<std::string> Connection::read_body(const RequestHead& head, std:
     co_return body;
 }
 
-Fd Connection::body_pipe() {
+BodyPipe Connection::body_pipe() {
     int ends[2];
     if (::pipe2(ends, O_CLOEXEC) < 0) fail_errno("pipe");
     Fd out{ends[0]};
     Fd in{ends[1]};
     static_cast<void>(::fcntl(in.get(), F_SETPIPE_SZ, body_pipe_size));  // smaller where the user's share is used up
     pumping_ = true;
-    asio::co_spawn(server_->loop, pump(shared_from_this(), std::move(in)), asio::detached);
-    return out;
+    const auto broken = std::make_shared<std::atomic<bool>>(false);
+    asio::co_spawn(server_->loop, pump(shared_from_this(), std::move(in), broken), asio::detached);
+    return {std::move(out), [broken] {
+                if (*broken) fail(ErrorKind::invalid_argument, "the request's body broke off before its end");
+            }};
 }
 
 /// From the socket into the pipe. Ends when the body ends, the client leaves or the reader closes its end; `drain` waits for it.
-asio::awaitable<void> Connection::pump(std::shared_ptr<Connection> self, Fd pipe) {
+asio::awaitable<void> Connection::pump(std::shared_ptr<Connection> self, Fd pipe, std::shared_ptr<std::atomic<bool>> broken) {
+    // Closed last: whoever reads its end must find in `broken` what it means.
+    asio::posix::stream_descriptor out{server_->loop, pipe.release()};
+    *broken = true;
     try {
-        asio::posix::stream_descriptor out{server_->loop, pipe.release()};
         std::vector<char> piece(body_piece);
         while (const std::size_t size = co_await read_piece(piece)) {
             const auto [error, written] = co_await asio::async_write(out, asio::buffer(piece.data(), size), quiet);
             if (error) break;  // The reader has what it wants, or failed and says so itself.
         }
+        *broken = false;
     } catch (const Gone&) {
         close_after_ = true;
         if (streaming_) cancel();
@@ -595,7 +602,7 @@ asio::awaitable<std::size_t> Connections::stop(std::chrono::milliseconds patienc
 // Exchange
 
 asio::awaitable<std::string> Exchange::read_body(std::size_t limit) { return connection_.read_body(head_, limit); }
-Fd Exchange::body_pipe() { return connection_.body_pipe(); }
+BodyPipe Exchange::body_pipe() { return connection_.body_pipe(); }
 asio::awaitable<void> Exchange::send(int status, std::string body, std::string_view content_type) {
     return connection_.send(*this, status, std::move(body), content_type);
 }

@@ -57,6 +57,7 @@ Engine::Impl::Impl(asio::any_io_executor loop_, asio::thread_pool& pool_, Option
       events(loop_),
       saver(loop_, pool_, migrated(rooms_.database)),
       launcher(options.runtime_path),
+      log_streams(loop_),
       gc_policy(options.gc),
       collecting(loop_),
       collect_now(loop_) {}

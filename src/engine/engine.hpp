@@ -171,6 +171,8 @@ struct ExtractRequest {
     std::string path;            ///< An existing folder.
     bool keep_kinds = false;     ///< No folder is replaced by a file, nor the other way round.
     bool owner_is_user = false;  ///< Everything belongs to the user that the container runs as.
+    /// Where the tar's stream ends without the tar's own end; throws where it should have gone on. May be empty.
+    std::function<void()> check_end = {};
 };
 
 struct FileChange {

@@ -8,6 +8,7 @@
 #include "engine/model/create_request.hpp"
 #include "engine/networking/networking.hpp"
 #include "engine/spec/spec.hpp"
+#include "engine/watch/log_streams.hpp"
 #include "images/image_store.hpp"
 #include "layers/layers.hpp"
 #include "linux/cgroup.hpp"
@@ -179,6 +180,7 @@ public:
     Events events;
     Saver saver;
     tasks::Launcher launcher;
+    LogStreams log_streams;
 
     std::map<std::string, ContainerPtr, std::less<>> containers;  ///< By ID.
     std::map<std::string, std::string, std::less<>> names;        ///< Name to ID; also of containers being made.

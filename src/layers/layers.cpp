@@ -18,6 +18,7 @@
 #include <unistd.h>
 #include <algorithm>
 #include <filesystem>
+#include <ranges>
 
 namespace grua::layers {
 namespace {
@@ -120,6 +121,7 @@ void LayerStore::load() {
             const auto found = by_number.find(parse_int(word).value_or(-1));
             if (found == by_number.end()) {
                 log::error("container {}: layer {} is missing", entry.path().filename().string(), word);
+                container.missing.push_back(word);
                 continue;
             }
             container.diff_ids.push_back(found->second);
@@ -170,6 +172,9 @@ StagedPtr LayerStore::stage(Source& source, const std::optional<oci::Digest>& ex
         fault_point("layers:unpack");
         TarReader tar{hashed ? *hashed : *plain};
         const std::uint64_t size = format_ == LayerFormat::tree ? unpack_tar(tar, staged) : write_erofs(tar, staged);
+        // What comes with a digest says by it where it ends. All packers write an end, and what has none broke off.
+        if (!expected && tar.entries() > 0 && !tar.has_end_mark())
+            fail(ErrorKind::invalid_argument, "not a valid tar: it breaks off without an end");
         if (!hashed) skip_all(*plain);
         const oci::Digest actual = hashed ? hashed->finish() : source_digest.digest();
         if (expected && actual != *expected) {
@@ -191,6 +196,7 @@ void LayerStore::publish(const std::vector<StagedPtr>& staged) {
     crash_point("layers:synced");
     const MutexLock lock{mutex_};
     std::vector<Layer> made;
+    std::vector<StagedLayer*> moved;
     const auto insert = [&]() GRUA_REQUIRES(mutex_) {
         for (const StagedPtr& each : staged) {
             if (!is_waiting(each) || layers_.contains(each->diff_id_)) continue;
@@ -202,6 +208,7 @@ void LayerStore::publish(const std::vector<StagedPtr>& staged) {
             fault_point("layers:rename-layer");
             if (::rename(from.c_str(), layer_path(layer.number).c_str()) != 0) fail_errno("rename {}", from);
             made.push_back(std::move(layer));
+            moved.push_back(each.get());
         }
         store::sync_directory(directory_ + "/l");
         crash_point("layers:renamed");
@@ -218,8 +225,8 @@ void LayerStore::publish(const std::vector<StagedPtr>& staged) {
     for (const StagedPtr& each : staged) {
         if (!each) continue;
         each->held_ = hold_locked(each->diff_id_);
-        // Where another one was first, this one's folder is still in staging.
-        if (std::ranges::find(made, each->diff_id_, &Layer::diff_id) != made.end()) each->name_.clear();
+        // Where another one was first, also one of these, this one's folder is still in staging.
+        if (std::ranges::find(moved, each.get()) != moved.end()) each->name_.clear();
     }
 }
 
@@ -286,7 +293,8 @@ std::vector<oci::Digest> LayerStore::remove_layers(const std::vector<oci::Digest
     };
     std::vector<oci::Digest> removed;
     for (const oci::Digest& diff_id : diff_ids) {
-        if (layers_.contains(diff_id) && !is_used(diff_id)) removed.push_back(diff_id);
+        const bool is_repeated = std::ranges::find(removed, diff_id) != removed.end();
+        if (layers_.contains(diff_id) && !is_used(diff_id) && !is_repeated) removed.push_back(diff_id);
     }
     if (removed.empty()) return removed;
     database_.transaction([&]() GRUA_REQUIRES(mutex_) {
@@ -320,9 +328,14 @@ std::vector<std::int64_t> LayerStore::numbers(const std::vector<oci::Digest>& di
     return out;
 }
 
+/// An image may have a layer twice, which overlayfs refuses. The higher one alone shows the same: it decides
+/// for each name that the lower one has, and about others neither says anything.
 LayerStore::Folders LayerStore::folders(const std::vector<oci::Digest>& diff_ids) const {
     Folders out;
-    for (const std::int64_t number : numbers(diff_ids)) {
+    std::set<std::int64_t> seen;
+    const std::vector<std::int64_t> lowest_first = numbers(diff_ids);
+    for (const std::int64_t number : lowest_first | std::views::reverse) {
+        if (!seen.insert(number).second) continue;
         std::string path = layer_path(number);
         auto known = images_.find(number);
         if (known == images_.end() && fs::is_regular_file(path))
@@ -331,7 +344,7 @@ LayerStore::Folders LayerStore::folders(const std::vector<oci::Digest>& diff_ids
             path = fmt::format("/proc/self/fd/{}", known->second->get());
             out.images.push_back(known->second);
         }
-        out.paths.insert(out.paths.begin(), std::move(path));
+        out.paths.push_back(std::move(path));
     }
     return out;
 }
@@ -361,7 +374,8 @@ void LayerStore::prepare(std::string_view container_id, const std::vector<oci::D
     make_directories(path + "/upper", 0755);
     make_directories(path + "/work", 0700);
     if (::symlink(target.c_str(), (path + "/" + layers_link).c_str()) != 0) fail_errno("create {}/{}", path, layers_link);
-    containers_.insert_or_assign(std::string(container_id), Container{.diff_ids = diff_ids, .durability = durability, .held = {}});
+    containers_.insert_or_assign(std::string(container_id),
+                                 Container{.diff_ids = diff_ids, .durability = durability, .held = {}, .missing = {}});
 }
 
 LayerStore::Container LayerStore::container(std::string_view id) const {
@@ -371,8 +385,17 @@ LayerStore::Container LayerStore::container(std::string_view id) const {
     return found->second;
 }
 
+LayerStore::Container LayerStore::whole_container(std::string_view id) const {
+    Container out = container(id);
+    if (!out.missing.empty()) {
+        fail(ErrorKind::system, "container {} stands on layers that are missing in {}/l: {}; it can only be removed", id, directory_,
+             join(out.missing, ", "));
+    }
+    return out;
+}
+
 Fd LayerStore::mount(std::string_view container_id, Access access) const {
-    const Container entry = container(container_id);
+    const Container entry = whole_container(container_id);
     Overlay overlay{.read_only = access == Access::read_only, .omit_syncs = entry.durability == Durability::volatile_};
     Folders below;
     {
@@ -398,8 +421,10 @@ Fd LayerStore::mount_layers(const std::vector<oci::Digest>& diff_ids) const {
     return mount_overlay(overlay);
 }
 
+Fd LayerStore::mount_lower(std::string_view container_id) const { return mount_layers(whole_container(container_id).diff_ids); }
+
 Fd LayerStore::mount_snapshot(std::string_view container_id) const {
-    const Container entry = container(container_id);
+    const Container entry = whole_container(container_id);
     Overlay overlay{.lower = {container_path(container_id) + "/upper"}, .read_only = true};
     const MutexLock lock{mutex_};
     for (std::string& each : folders(entry.diff_ids).paths) overlay.lower.push_back(std::move(each));  // locked until it is mounted
@@ -440,24 +465,37 @@ void LayerStore::remove(std::string_view container_id) {
     containers_.erase(found);
 }
 
+/// What cannot be removed keeps nobody else; it is tried again with the next that comes. False where `stop` came.
+bool LayerStore::purge_one(int trash, const std::string& name, const std::stop_token& stop) {
+    {
+        const MutexLock look{mutex_};
+        if (is_kept(name)) return true;
+        kept_.erase(name);
+    }
+    try {
+        return remove_tree(trash, name, stop);
+    } catch (const std::exception& error) {
+        log::error("emptying the trash: {}: {}", name, error.what());
+        const MutexLock look{mutex_};
+        stuck_.insert(name);
+        return true;
+    }
+}
+
 void LayerStore::purge(const std::stop_token& stop) {
     MutexLock lock{mutex_};
     while (!stop.stop_requested()) {
         purged_ = true;
+        stuck_.clear();
         lock.unlock();
         try {
             const Fd folder{::open((directory_ + "/trash").c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)};
             if (!folder) fail_errno("open folder {}/trash", directory_);
             for (const auto& entry : fs::directory_iterator(directory_ + "/trash")) {
-                {
-                    const MutexLock look{mutex_};
-                    if (is_kept(entry.path().filename())) continue;
-                    kept_.erase(entry.path().filename());
-                }
-                if (!remove_tree(folder.get(), entry.path().filename(), stop)) return;
+                if (!purge_one(folder.get(), entry.path().filename(), stop)) return;
             }
         } catch (const std::exception& error) {
-            log::error("emptying the trash: {}", error.what());  // tried again with the next that comes
+            log::error("emptying the trash: {}", error.what());
         }
         lock.lock();
         trashed_.notify_all();
@@ -467,7 +505,10 @@ void LayerStore::purge(const std::stop_token& stop) {
 
 void LayerStore::wait_for_purge() {
     MutexLock lock{mutex_};
-    const auto is_waiting = [&](const auto& entry) GRUA_REQUIRES(mutex_) { return !is_kept(entry.path().filename()); };
+    const auto is_waiting = [&](const auto& entry) GRUA_REQUIRES(mutex_) {
+        const std::string name = entry.path().filename();
+        return !is_kept(name) && !stuck_.contains(name);
+    };
     trashed_.wait(lock, [&]() GRUA_REQUIRES(mutex_) {
         return purged_ && std::ranges::none_of(fs::directory_iterator(directory_ + "/trash"), is_waiting);
     });

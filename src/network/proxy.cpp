@@ -2,8 +2,8 @@
 
 #include "base/error.hpp"
 #include "base/log.hpp"
-#include "base/spare_descriptor.hpp"
 #include "base/mutex.hpp"
+#include "base/spare_descriptor.hpp"
 #include "network/socket_address.hpp"
 
 #include <fcntl.h>

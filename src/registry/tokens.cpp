@@ -20,9 +20,10 @@ struct TokenWire {
     std::string refresh_token;
     std::int64_t expires_in = 0;
 
+    template <typename Self = TokenWire>
     static constexpr auto fields() {
-        return std::tuple{json::field("token", &TokenWire::token), json::field("access_token", &TokenWire::access_token),
-                          json::field("refresh_token", &TokenWire::refresh_token), json::field("expires_in", &TokenWire::expires_in)};
+        return std::tuple{json::field("token", &Self::token), json::field("access_token", &Self::access_token),
+                          json::field("refresh_token", &Self::refresh_token), json::field("expires_in", &Self::expires_in)};
     }
 };
 

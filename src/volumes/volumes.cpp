@@ -27,10 +27,11 @@ struct Stored {
     std::string created;
     bool anonymous = false;
 
+    template <typename Self = Stored>
     static constexpr auto fields() {
-        return std::tuple{json::field("driver", &Stored::driver), json::field("options", &Stored::options),
-                          json::field("labels", &Stored::labels), json::field("created", &Stored::created),
-                          json::field("anonymous", &Stored::anonymous)};
+        return std::tuple{json::field("driver", &Self::driver), json::field("options", &Self::options),
+                          json::field("labels", &Self::labels), json::field("created", &Self::created),
+                          json::field("anonymous", &Self::anonymous)};
     }
 };
 

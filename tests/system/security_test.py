@@ -4,6 +4,7 @@ With GRUA_WITHOUT=CVE-… a build of the preset `unprotected` leaves that protec
 (`./test protections` checks it): a test that cannot fail shows nothing.
 """
 
+import base64
 import contextlib
 import ctypes
 import fcntl
@@ -22,7 +23,7 @@ import tempfile
 import time
 import unittest
 
-from harness import BIN, ENV, Case, run, wait_until
+from harness import BIN, DOCKER, ENV, Case, run, wait_until
 
 RUNTIME = BIN / "grua-runtime"
 
@@ -135,6 +136,16 @@ def spying(pid, folder, secret, allowed):
             found.update(json.loads(out))
         except ValueError:
             raise AssertionError(f"the spy: {out}{err}") from None
+
+
+def seen(folder):
+    """All that can be seen of a tree, the times of changes too."""
+    out = {}
+    for path in [folder, *sorted(folder.rglob("*"))]:
+        status = os.lstat(path)
+        out[str(path)] = (status.st_mode, status.st_uid, status.st_gid, status.st_nlink, status.st_mtime_ns, status.st_ctime_ns, os.listxattr(path, follow_symlinks=False),
+                          path.read_bytes() if path.is_file() else None)
+    return out
 
 
 class Bundles(unittest.TestCase):
@@ -444,12 +455,20 @@ class Engine(Case):
         """Tars that want to get at a folder of the host."""
         up = "../" * 14
 
-        def entry(name, kind=tarfile.REGTYPE, link="", data=b"evil"):
+        inside = str(canary).strip("/")
+
+        def entry(name, kind=tarfile.REGTYPE, link="", data=b"evil", xattrs=False):
             info = tarfile.TarInfo(name)
-            info.type, info.linkname, info.mode = kind, link, 0o755
+            info.type, info.linkname, info.mode, info.mtime, info.uid, info.gid = kind, link, 0o7777, 12345, 4242, 4242
+            info.pax_headers = {"SCHILY.xattr.user.evil": "x", "SCHILY.xattr.trusted.evil": "x"} if xattrs else {}
             info.size = len(data) if kind == tarfile.REGTYPE else 0
             return info, data if kind == tarfile.REGTYPE else None
 
+        def folders(path):
+            parts = path.split("/")
+            return [entry("/".join(parts[:count]), tarfile.DIRTYPE) for count in range(1, len(parts) + 1)]
+
+        before = seen(canary)
         attacks = {
             "dotdot": [entry(f"{up}{canary}/new")],
             "absolute": [entry(f"{canary}/new")],
@@ -462,6 +481,15 @@ class Engine(Case):
             "whiteout of dotdot": [entry(".wh...", data=b""), entry(f".wh.{up}{canary}", data=b"")],
             "opaque": [entry("l", tarfile.SYMTYPE, str(canary)), entry("l/.wh..wh..opq", data=b"")],
             "device": [entry("l", tarfile.SYMTYPE, str(canary)), entry("l/dev", tarfile.CHRTYPE)],
+            "folders through a link to the root": [*folders(inside), entry("l", tarfile.SYMTYPE, "/"), *folders(f"l/{inside}")],
+            "folders through a link that climbs": [*folders(inside), entry("l", tarfile.SYMTYPE, "../" * 14), *folders(f"l/{inside}")],
+            "folders that become links": [*folders(f"d/{inside}"), entry("d", tarfile.SYMTYPE, "/"), entry("x", tarfile.DIRTYPE)],
+            "folders through a link": [entry("l", tarfile.SYMTYPE, str(canary)), entry("l/", tarfile.DIRTYPE), entry("l/sub", tarfile.DIRTYPE)],
+            "mode of a link": [entry("l", tarfile.SYMTYPE, f"{canary}/file"), entry("m", tarfile.SYMTYPE, str(canary))],
+            "xattrs of a link": [entry("l", tarfile.SYMTYPE, str(canary), xattrs=True), entry("m", tarfile.SYMTYPE, f"{canary}/file", xattrs=True)],
+            "xattrs through a link": [entry("l", tarfile.SYMTYPE, str(canary)), entry("l/file", xattrs=True), entry("l/", tarfile.DIRTYPE, xattrs=True)],
+            "hard link to a link": [entry("l", tarfile.SYMTYPE, f"{canary}/file"), entry("h", tarfile.LNKTYPE, "l"), entry("h")],
+            "fifo": [entry("l", tarfile.SYMTYPE, str(canary)), entry("l/pipe", tarfile.FIFOTYPE)],
         }
         for name, entries in attacks.items():
             buffer = io.BytesIO()
@@ -469,13 +497,60 @@ class Engine(Case):
                 for info, data in entries:
                     archive.addfile(info, io.BytesIO(data) if data is not None else None)
             yield name, buffer.getvalue()
-            self.assertEqual([p.name for p in canary.iterdir()], ["file"], name)
-            self.assertEqual((canary / "file").read_text(), "untouched", name)
+            self.assertEqual(seen(canary), before, name)
+
+    def test_times_of_folders_stay_inside(self):
+        """A6: a layer's folders get their times last, when links may have come in their way."""
+        canary = self.canary()
+        for name, tar in self.attacks(canary):
+            if name.startswith("folders"):
+                run(DOCKER, "import", "-", "evil:1", check=False, stdin=self.file_of(tar), env=self.daemon.environment())
+                self.docker("rmi", "-f", "evil:1", check=False)
+
+    def test_a_copy_to_the_client_stays_inside(self):
+        """What a daemon, or a container through it, sends to `grua cp` makes files in the folder that was named, and nowhere else."""
+        work = pathlib.Path(tempfile.mkdtemp(prefix="grua-cp-", dir="/var/tmp"))
+        self.addCleanup(shutil.rmtree, work)
+        stat = base64.b64encode(json.dumps({"name": "l", "size": 0, "mode": 0o20000000755, "mtime": "2026-01-02T03:04:05Z", "linkTarget": ""}).encode())
+        for name, tar in self.attacks(self.canary()):
+            for target in (".", "renamed"):
+                place = work / "in"
+                place.mkdir()
+                with socket.socket(socket.AF_UNIX) as listener:
+                    listener.bind(str(work / "sock"))
+                    listener.listen(8)
+                    listener.settimeout(0.2)
+                    client = subprocess.Popen([BIN / "grua", "-H", f"unix://{work}/sock", "cp", "cc:/l", str(place / target)], stdin=subprocess.DEVNULL,
+                                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=self.daemon.environment())
+                    asked = 0
+                    while client.poll() is None:
+                        try:
+                            peer, _ = listener.accept()
+                        except TimeoutError:
+                            continue
+                        with peer, contextlib.suppress(OSError):
+                            request = peer.recv(65536)
+                            asked += b"/archive" in request
+                            body = tar if b"/archive" in request else b"OK"
+                            peer.sendall(b"HTTP/1.1 200 OK\r\nApi-Version: 1.44\r\nX-Docker-Container-Path-Stat: " + stat +
+                                         b"\r\nContent-Type: application/x-tar\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+                self.assertGreater(asked, 0, name)
+                (work / "sock").unlink()
+                self.assertEqual([path.name for path in work.iterdir()], ["in"], name)
+                shutil.rmtree(place)
+
+    def file_of(self, data):
+        file = tempfile.TemporaryFile()
+        self.addCleanup(file.close)
+        file.write(data)
+        file.seek(0)
+        return file
 
     def canary(self):
         canary = pathlib.Path(tempfile.mkdtemp(prefix="grua-canary-", dir="/var/tmp"))
         self.addCleanup(shutil.rmtree, canary)
         (canary / "file").write_text("untouched")
+        (canary / "sub").mkdir()
         return canary
 
     def test_CVE_2026_17106_layer_extraction_stays_inside(self):

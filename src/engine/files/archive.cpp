@@ -345,6 +345,7 @@ asio::awaitable<void> Engine::Impl::extract(std::string reference, ExtractReques
             const auto plain = layers::decompress(source);
             layers::TarReader reader{*plain};
             layers::extract_tar(reader, root, path, options);
+            if (!reader.has_end_mark() && request.check_end) request.check_end();
         });
     });
     emit(*container->record, "extract-to-dir");

@@ -26,7 +26,7 @@ struct Sides {
 
 Sides sides_of(layers::LayerStore& store, const std::string& id) {
     auto held = store.hold_container(id);
-    return {std::move(held), store.open_upper(id), store.mount_layers(store.container_layers(id))};
+    return {std::move(held), store.open_upper(id), store.mount_lower(id)};
 }
 
 oci::ImageRunConfig image_config_of(const ContainerConfig& config) {

@@ -3,6 +3,7 @@
 
 #include "base/async.hpp"
 #include "base/condition.hpp"
+#include "engine/engine.hpp"
 #include "engine/model/record.hpp"
 #include "engine/model/restart_policy.hpp"
 #include "engine/model/state_machine.hpp"

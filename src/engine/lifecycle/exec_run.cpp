@@ -1,7 +1,10 @@
 // Further programs in a running container.
 #include "base/id.hpp"
 #include "base/log.hpp"
+#include "base/stream_frames.hpp"
 #include "engine/engine_impl.hpp"
+#include "engine/watch/client_end.hpp"
+#include "monitor/detach_keys.hpp"
 
 #include <fcntl.h>
 #include <sys/socket.h>
@@ -20,21 +23,13 @@ int exit_code_of(const Error& error) {
 
 std::string command_text(const ExecConfig& config) { return join(config.cmd, " "); }
 
-/// Docker's stream format: stream, three zeros, length in network order.
 void tell_client(int client, const std::string& text, bool multiplexed) {
     std::string message;
     if (multiplexed) {
-        const auto size = static_cast<std::uint32_t>(text.size());
-        message = {1,
-                   0,
-                   0,
-                   0,
-                   static_cast<char>(size >> 24U),
-                   static_cast<char>(size >> 16U),
-                   static_cast<char>(size >> 8U),
-                   static_cast<char>(size)};
+        append_frame(message, StdStream::out, text);
+    } else {
+        message = text;
     }
-    message += text;
     (void)::send(client, message.data(), message.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
@@ -51,6 +46,7 @@ asio::awaitable<std::string> Engine::Impl::exec_create(std::string reference, Ex
     if (config.cmd.empty()) fail(ErrorKind::invalid_argument, "no exec command specified");
     for (const auto& each : config.env)
         if (each.empty() || each.starts_with('=')) fail(ErrorKind::invalid_argument, "invalid environment variable: {}", each);
+    monitor::check_detach_keys(config.detach_keys);
     auto exec = std::make_shared<ExecRecord>();
     exec->id = random_id();
     exec->container_id = container->id();
@@ -130,6 +126,7 @@ asio::awaitable<void> Engine::Impl::exec_start(std::string id, ExecStart start, 
     const std::string text = fmt::format("OCI runtime exec failed: exec failed: unable to start container process: {}", failure->what());
     if (!spare) throw Error(ErrorKind::invalid_argument, text);
     tell_client(spare.get(), text + "\r\n", multiplexed);
+    end_client(loop, std::move(spare));
 }
 
 asio::awaitable<void> Engine::Impl::exec_resize(std::string id, std::uint32_t height, std::uint32_t width) {

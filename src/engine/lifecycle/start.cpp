@@ -6,6 +6,7 @@
 #include "engine/networking/networking.hpp"
 #include "engine/spec/devices.hpp"
 #include "layers/layers.hpp"
+#include "monitor/log_options.hpp"
 #include "network/container_files.hpp"
 
 #include <fcntl.h>
@@ -149,21 +150,10 @@ Ready prepare(const Options& options, const Rooms& rooms, const HostFacts& host,
     return out;
 }
 
-std::int64_t size_of(const std::string& text) {
-    const auto digits = text.find_first_not_of("0123456789");
-    const auto number = parse_int(text.substr(0, digits));
-    if (!number) fail(ErrorKind::invalid_argument, "invalid size: '{}'", text);
-    const std::string unit = digits == std::string::npos ? "" : to_lower(text.substr(digits));
-    if (unit.empty() || unit == "b") return *number;
-    if (unit == "k" || unit == "kb") return *number << 10;
-    if (unit == "m" || unit == "mb") return *number << 20;
-    if (unit == "g" || unit == "gb") return *number << 30;
-    fail(ErrorKind::invalid_argument, "invalid size: '{}'", text);
-}
-
-std::string log_option(const ContainerRecord& record, const char* name, const std::string& otherwise) {
-    const auto found = record.host_config.log_config.config.find(name);
-    return found == record.host_config.log_config.config.end() ? otherwise : found->second;
+monitor::LogLimits log_limits(const ContainerRecord& record, const Options& options) {
+    const auto defaults = monitor::parse_log_options({{"max-size", options.log_max_size}, {"max-file", options.log_max_file}}, {});
+    if (record.log_path.empty()) return defaults;
+    return monitor::parse_log_options(record.host_config.log_config.config, defaults);
 }
 
 }  // namespace
@@ -278,8 +268,9 @@ asio::awaitable<void> Engine::Impl::start_held(ContainerPtr container) {
         order.id = container->id();
         order.directory = plan.live_directory;
         order.log_path = plan.record->log_path;
-        order.log_max_size = size_of(log_option(*plan.record, "max-size", options.log_max_size));
-        order.log_max_files = static_cast<int>(parse_int(log_option(*plan.record, "max-file", options.log_max_file)).value_or(1));
+        const monitor::LogLimits limits = log_limits(*plan.record, options);
+        order.log_max_size = limits.max_size;
+        order.log_max_files = limits.max_files;
         order.open_stdin = plan.record->config.open_stdin;
         order.stdin_once = plan.record->config.stdin_once;
         order.seccomp_cache = options.exec_root + "/seccomp";

@@ -25,13 +25,14 @@ struct HealthConfig {
     std::int64_t start_interval = 0;
     std::int64_t retries = 0;
 
+    template <typename Self = HealthConfig>
     static constexpr auto fields() {
-        return std::tuple{field("Test", &HealthConfig::test).omitted_when_empty(),
-                          field("Interval", &HealthConfig::interval).omitted_when_empty(),
-                          field("Timeout", &HealthConfig::timeout).omitted_when_empty(),
-                          field("StartPeriod", &HealthConfig::start_period).omitted_when_empty(),
-                          field("StartInterval", &HealthConfig::start_interval).added_in(44).omitted_when_empty(),
-                          field("Retries", &HealthConfig::retries).omitted_when_empty()};
+        return std::tuple{field("Test", &Self::test).omitted_when_empty(),
+                          field("Interval", &Self::interval).omitted_when_empty(),
+                          field("Timeout", &Self::timeout).omitted_when_empty(),
+                          field("StartPeriod", &Self::start_period).omitted_when_empty(),
+                          field("StartInterval", &Self::start_interval).added_in(44).omitted_when_empty(),
+                          field("Retries", &Self::retries).omitted_when_empty()};
     }
     bool operator==(const HealthConfig&) const = default;
 };
@@ -64,32 +65,33 @@ struct ContainerConfig {
     std::optional<std::int64_t> stop_timeout;  ///< Seconds; -1 waits for ever.
     StringList shell;
 
+    template <typename Self = ContainerConfig>
     static constexpr auto fields() {
-        return std::tuple{field("Hostname", &ContainerConfig::hostname),
-                          field("Domainname", &ContainerConfig::domainname),
-                          field("User", &ContainerConfig::user),
-                          field("AttachStdin", &ContainerConfig::attach_stdin),
-                          field("AttachStdout", &ContainerConfig::attach_stdout),
-                          field("AttachStderr", &ContainerConfig::attach_stderr),
-                          field("ExposedPorts", &ContainerConfig::exposed_ports).omitted_when_empty(),
-                          field("Tty", &ContainerConfig::tty),
-                          field("OpenStdin", &ContainerConfig::open_stdin),
-                          field("StdinOnce", &ContainerConfig::stdin_once),
-                          field("Env", &ContainerConfig::env),
-                          field("Cmd", &ContainerConfig::cmd),
-                          field("Healthcheck", &ContainerConfig::healthcheck).omitted_when_empty(),
-                          field("ArgsEscaped", &ContainerConfig::args_escaped).omitted_when_empty(),
-                          field("Image", &ContainerConfig::image),
-                          field("Volumes", &ContainerConfig::volumes),
-                          field("WorkingDir", &ContainerConfig::working_dir),
-                          field("Entrypoint", &ContainerConfig::entrypoint),
-                          field("NetworkDisabled", &ContainerConfig::network_disabled).omitted_when_empty(),
-                          field("MacAddress", &ContainerConfig::mac_address).omitted_when_empty(),
-                          field("OnBuild", &ContainerConfig::on_build).omitted_when_empty(),
-                          field("Labels", &ContainerConfig::labels),
-                          field("StopSignal", &ContainerConfig::stop_signal).omitted_when_empty(),
-                          field("StopTimeout", &ContainerConfig::stop_timeout).omitted_when_empty(),
-                          field("Shell", &ContainerConfig::shell).omitted_when_empty()};
+        return std::tuple{field("Hostname", &Self::hostname),
+                          field("Domainname", &Self::domainname),
+                          field("User", &Self::user),
+                          field("AttachStdin", &Self::attach_stdin),
+                          field("AttachStdout", &Self::attach_stdout),
+                          field("AttachStderr", &Self::attach_stderr),
+                          field("ExposedPorts", &Self::exposed_ports).omitted_when_empty(),
+                          field("Tty", &Self::tty),
+                          field("OpenStdin", &Self::open_stdin),
+                          field("StdinOnce", &Self::stdin_once),
+                          field("Env", &Self::env),
+                          field("Cmd", &Self::cmd),
+                          field("Healthcheck", &Self::healthcheck).omitted_when_empty(),
+                          field("ArgsEscaped", &Self::args_escaped).omitted_when_empty(),
+                          field("Image", &Self::image),
+                          field("Volumes", &Self::volumes),
+                          field("WorkingDir", &Self::working_dir),
+                          field("Entrypoint", &Self::entrypoint),
+                          field("NetworkDisabled", &Self::network_disabled).omitted_when_empty(),
+                          field("MacAddress", &Self::mac_address).omitted_when_empty(),
+                          field("OnBuild", &Self::on_build).omitted_when_empty(),
+                          field("Labels", &Self::labels),
+                          field("StopSignal", &Self::stop_signal).omitted_when_empty(),
+                          field("StopTimeout", &Self::stop_timeout).omitted_when_empty(),
+                          field("Shell", &Self::shell).omitted_when_empty()};
     }
     bool operator==(const ContainerConfig&) const = default;
 };
@@ -98,8 +100,9 @@ struct PortBinding {
     std::string host_ip;
     std::string host_port;
 
+    template <typename Self = PortBinding>
     static constexpr auto fields() {
-        return std::tuple{field("HostIp", &PortBinding::host_ip), field("HostPort", &PortBinding::host_port)};
+        return std::tuple{field("HostIp", &Self::host_ip), field("HostPort", &Self::host_port)};
     }
     bool operator==(const PortBinding&) const = default;
 };
@@ -109,8 +112,9 @@ struct RestartPolicy {
     std::string name;
     std::int64_t maximum_retry_count = 0;
 
+    template <typename Self = RestartPolicy>
     static constexpr auto fields() {
-        return std::tuple{field("Name", &RestartPolicy::name), field("MaximumRetryCount", &RestartPolicy::maximum_retry_count)};
+        return std::tuple{field("Name", &Self::name), field("MaximumRetryCount", &Self::maximum_retry_count)};
     }
     bool operator==(const RestartPolicy&) const = default;
 };
@@ -119,7 +123,10 @@ struct LogConfig {
     std::string type;
     StringMap config;
 
-    static constexpr auto fields() { return std::tuple{field("Type", &LogConfig::type), field("Config", &LogConfig::config)}; }
+    template <typename Self = LogConfig>
+    static constexpr auto fields() {
+        return std::tuple{field("Type", &Self::type), field("Config", &Self::config)};
+    }
     bool operator==(const LogConfig&) const = default;
 };
 
@@ -127,7 +134,10 @@ struct WeightDevice {
     std::string path;
     std::uint16_t weight = 0;
 
-    static constexpr auto fields() { return std::tuple{field("Path", &WeightDevice::path), field("Weight", &WeightDevice::weight)}; }
+    template <typename Self = WeightDevice>
+    static constexpr auto fields() {
+        return std::tuple{field("Path", &Self::path), field("Weight", &Self::weight)};
+    }
     bool operator==(const WeightDevice&) const = default;
 };
 
@@ -135,7 +145,10 @@ struct ThrottleDevice {
     std::string path;
     std::uint64_t rate = 0;  ///< Bytes or operations each second.
 
-    static constexpr auto fields() { return std::tuple{field("Path", &ThrottleDevice::path), field("Rate", &ThrottleDevice::rate)}; }
+    template <typename Self = ThrottleDevice>
+    static constexpr auto fields() {
+        return std::tuple{field("Path", &Self::path), field("Rate", &Self::rate)};
+    }
     bool operator==(const ThrottleDevice&) const = default;
 };
 
@@ -144,9 +157,10 @@ struct DeviceMapping {
     std::string path_in_container;
     std::string cgroup_permissions;
 
+    template <typename Self = DeviceMapping>
     static constexpr auto fields() {
-        return std::tuple{field("PathOnHost", &DeviceMapping::path_on_host), field("PathInContainer", &DeviceMapping::path_in_container),
-                          field("CgroupPermissions", &DeviceMapping::cgroup_permissions)};
+        return std::tuple{field("PathOnHost", &Self::path_on_host), field("PathInContainer", &Self::path_in_container),
+                          field("CgroupPermissions", &Self::cgroup_permissions)};
     }
     bool operator==(const DeviceMapping&) const = default;
 };
@@ -158,10 +172,10 @@ struct DeviceRequest {
     std::vector<StringList> capabilities;
     StringMap options;
 
+    template <typename Self = DeviceRequest>
     static constexpr auto fields() {
-        return std::tuple{field("Driver", &DeviceRequest::driver), field("Count", &DeviceRequest::count),
-                          field("DeviceIDs", &DeviceRequest::device_ids), field("Capabilities", &DeviceRequest::capabilities),
-                          field("Options", &DeviceRequest::options)};
+        return std::tuple{field("Driver", &Self::driver), field("Count", &Self::count), field("DeviceIDs", &Self::device_ids),
+                          field("Capabilities", &Self::capabilities), field("Options", &Self::options)};
     }
     bool operator==(const DeviceRequest&) const = default;
 };
@@ -171,8 +185,9 @@ struct Ulimit {
     std::int64_t hard = 0;  ///< -1 is no limit.
     std::int64_t soft = 0;
 
+    template <typename Self = Ulimit>
     static constexpr auto fields() {
-        return std::tuple{field("Name", &Ulimit::name), field("Hard", &Ulimit::hard), field("Soft", &Ulimit::soft)};
+        return std::tuple{field("Name", &Self::name), field("Hard", &Self::hard), field("Soft", &Self::soft)};
     }
     bool operator==(const Ulimit&) const = default;
 };
@@ -215,41 +230,42 @@ struct Resources {
     std::string net_burst;
     StringList network_allow;  ///< Who may reach it; none: everybody on its networks.
 
+    template <typename Self = Resources>
     static constexpr auto fields() {
-        return std::tuple{field("CpuShares", &Resources::cpu_shares),
-                          field("Memory", &Resources::memory),
-                          field("NanoCpus", &Resources::nano_cpus),
-                          field("CgroupParent", &Resources::cgroup_parent),
-                          field("BlkioWeight", &Resources::blkio_weight),
-                          field("BlkioWeightDevice", &Resources::blkio_weight_device),
-                          field("BlkioDeviceReadBps", &Resources::blkio_device_read_bps),
-                          field("BlkioDeviceWriteBps", &Resources::blkio_device_write_bps),
-                          field("BlkioDeviceReadIOps", &Resources::blkio_device_read_iops),
-                          field("BlkioDeviceWriteIOps", &Resources::blkio_device_write_iops),
-                          field("CpuPeriod", &Resources::cpu_period),
-                          field("CpuQuota", &Resources::cpu_quota),
-                          field("CpuRealtimePeriod", &Resources::cpu_realtime_period),
-                          field("CpuRealtimeRuntime", &Resources::cpu_realtime_runtime),
-                          field("CpusetCpus", &Resources::cpuset_cpus),
-                          field("CpusetMems", &Resources::cpuset_mems),
-                          field("Devices", &Resources::devices),
-                          field("DeviceCgroupRules", &Resources::device_cgroup_rules),
-                          field("DeviceRequests", &Resources::device_requests),
-                          field("MemoryReservation", &Resources::memory_reservation),
-                          field("MemorySwap", &Resources::memory_swap),
-                          field("MemorySwappiness", &Resources::memory_swappiness),
-                          field("OomKillDisable", &Resources::oom_kill_disable),
-                          field("PidsLimit", &Resources::pids_limit),
-                          field("Ulimits", &Resources::ulimits),
-                          field("KernelMemoryTCP", &Resources::kernel_memory_tcp).omitted_when_empty(),
-                          field("CpuCount", &Resources::cpu_count),
-                          field("CpuPercent", &Resources::cpu_percent),
-                          field("IOMaximumIOps", &Resources::io_maximum_iops),
-                          field("IOMaximumBandwidth", &Resources::io_maximum_bandwidth),
-                          field("NetRateIn", &Resources::net_rate_in).omitted_when_empty(),
-                          field("NetRateOut", &Resources::net_rate_out).omitted_when_empty(),
-                          field("NetBurst", &Resources::net_burst).omitted_when_empty(),
-                          field("NetworkAllow", &Resources::network_allow).omitted_when_empty()};
+        return std::tuple{field("CpuShares", &Self::cpu_shares),
+                          field("Memory", &Self::memory),
+                          field("NanoCpus", &Self::nano_cpus),
+                          field("CgroupParent", &Self::cgroup_parent),
+                          field("BlkioWeight", &Self::blkio_weight),
+                          field("BlkioWeightDevice", &Self::blkio_weight_device),
+                          field("BlkioDeviceReadBps", &Self::blkio_device_read_bps),
+                          field("BlkioDeviceWriteBps", &Self::blkio_device_write_bps),
+                          field("BlkioDeviceReadIOps", &Self::blkio_device_read_iops),
+                          field("BlkioDeviceWriteIOps", &Self::blkio_device_write_iops),
+                          field("CpuPeriod", &Self::cpu_period),
+                          field("CpuQuota", &Self::cpu_quota),
+                          field("CpuRealtimePeriod", &Self::cpu_realtime_period),
+                          field("CpuRealtimeRuntime", &Self::cpu_realtime_runtime),
+                          field("CpusetCpus", &Self::cpuset_cpus),
+                          field("CpusetMems", &Self::cpuset_mems),
+                          field("Devices", &Self::devices),
+                          field("DeviceCgroupRules", &Self::device_cgroup_rules),
+                          field("DeviceRequests", &Self::device_requests),
+                          field("MemoryReservation", &Self::memory_reservation),
+                          field("MemorySwap", &Self::memory_swap),
+                          field("MemorySwappiness", &Self::memory_swappiness),
+                          field("OomKillDisable", &Self::oom_kill_disable),
+                          field("PidsLimit", &Self::pids_limit),
+                          field("Ulimits", &Self::ulimits),
+                          field("KernelMemoryTCP", &Self::kernel_memory_tcp).omitted_when_empty(),
+                          field("CpuCount", &Self::cpu_count),
+                          field("CpuPercent", &Self::cpu_percent),
+                          field("IOMaximumIOps", &Self::io_maximum_iops),
+                          field("IOMaximumBandwidth", &Self::io_maximum_bandwidth),
+                          field("NetRateIn", &Self::net_rate_in).omitted_when_empty(),
+                          field("NetRateOut", &Self::net_rate_out).omitted_when_empty(),
+                          field("NetBurst", &Self::net_burst).omitted_when_empty(),
+                          field("NetworkAllow", &Self::network_allow).omitted_when_empty()};
     }
     bool operator==(const Resources&) const = default;
 };
@@ -261,12 +277,13 @@ struct BindOptions {
     bool read_only_non_recursive = false;
     bool read_only_force_recursive = false;
 
+    template <typename Self = BindOptions>
     static constexpr auto fields() {
-        return std::tuple{field("Propagation", &BindOptions::propagation).omitted_when_empty(),
-                          field("NonRecursive", &BindOptions::non_recursive).omitted_when_empty(),
-                          field("CreateMountpoint", &BindOptions::create_mountpoint).omitted_when_empty(),
-                          field("ReadOnlyNonRecursive", &BindOptions::read_only_non_recursive).omitted_when_empty(),
-                          field("ReadOnlyForceRecursive", &BindOptions::read_only_force_recursive).omitted_when_empty()};
+        return std::tuple{field("Propagation", &Self::propagation).omitted_when_empty(),
+                          field("NonRecursive", &Self::non_recursive).omitted_when_empty(),
+                          field("CreateMountpoint", &Self::create_mountpoint).omitted_when_empty(),
+                          field("ReadOnlyNonRecursive", &Self::read_only_non_recursive).omitted_when_empty(),
+                          field("ReadOnlyForceRecursive", &Self::read_only_force_recursive).omitted_when_empty()};
     }
     bool operator==(const BindOptions&) const = default;
 };
@@ -275,9 +292,9 @@ struct DriverConfig {
     std::string name;
     StringMap options;
 
+    template <typename Self = DriverConfig>
     static constexpr auto fields() {
-        return std::tuple{field("Name", &DriverConfig::name).omitted_when_empty(),
-                          field("Options", &DriverConfig::options).omitted_when_empty()};
+        return std::tuple{field("Name", &Self::name).omitted_when_empty(), field("Options", &Self::options).omitted_when_empty()};
     }
     bool operator==(const DriverConfig&) const = default;
 };
@@ -288,11 +305,11 @@ struct VolumeOptions {
     std::string subpath;
     std::optional<DriverConfig> driver_config;
 
+    template <typename Self = VolumeOptions>
     static constexpr auto fields() {
-        return std::tuple{field("NoCopy", &VolumeOptions::no_copy).omitted_when_empty(),
-                          field("Labels", &VolumeOptions::labels).omitted_when_empty(),
-                          field("Subpath", &VolumeOptions::subpath).omitted_when_empty(),
-                          field("DriverConfig", &VolumeOptions::driver_config).omitted_when_empty()};
+        return std::tuple{field("NoCopy", &Self::no_copy).omitted_when_empty(), field("Labels", &Self::labels).omitted_when_empty(),
+                          field("Subpath", &Self::subpath).omitted_when_empty(),
+                          field("DriverConfig", &Self::driver_config).omitted_when_empty()};
     }
     bool operator==(const VolumeOptions&) const = default;
 };
@@ -302,10 +319,10 @@ struct TmpfsOptions {
     std::uint32_t mode = 0;
     std::vector<StringList> options;
 
+    template <typename Self = TmpfsOptions>
     static constexpr auto fields() {
-        return std::tuple{field("SizeBytes", &TmpfsOptions::size_bytes).omitted_when_empty(),
-                          field("Mode", &TmpfsOptions::mode).omitted_when_empty(),
-                          field("Options", &TmpfsOptions::options).omitted_when_empty()};
+        return std::tuple{field("SizeBytes", &Self::size_bytes).omitted_when_empty(), field("Mode", &Self::mode).omitted_when_empty(),
+                          field("Options", &Self::options).omitted_when_empty()};
     }
     bool operator==(const TmpfsOptions&) const = default;
 };
@@ -321,15 +338,16 @@ struct Mount {
     std::optional<VolumeOptions> volume_options;
     std::optional<TmpfsOptions> tmpfs_options;
 
+    template <typename Self = Mount>
     static constexpr auto fields() {
-        return std::tuple{field("Type", &Mount::type),
-                          field("Source", &Mount::source).omitted_when_empty(),
-                          field("Target", &Mount::target),
-                          field("ReadOnly", &Mount::read_only).omitted_when_empty(),
-                          field("Consistency", &Mount::consistency).omitted_when_empty(),
-                          field("BindOptions", &Mount::bind_options).omitted_when_empty(),
-                          field("VolumeOptions", &Mount::volume_options).omitted_when_empty(),
-                          field("TmpfsOptions", &Mount::tmpfs_options).omitted_when_empty()};
+        return std::tuple{field("Type", &Self::type),
+                          field("Source", &Self::source).omitted_when_empty(),
+                          field("Target", &Self::target),
+                          field("ReadOnly", &Self::read_only).omitted_when_empty(),
+                          field("Consistency", &Self::consistency).omitted_when_empty(),
+                          field("BindOptions", &Self::bind_options).omitted_when_empty(),
+                          field("VolumeOptions", &Self::volume_options).omitted_when_empty(),
+                          field("TmpfsOptions", &Self::tmpfs_options).omitted_when_empty()};
     }
     bool operator==(const Mount&) const = default;
 };
@@ -377,47 +395,47 @@ struct HostConfig : Resources {
     std::optional<StringList> readonly_paths;  ///< Null: Docker's set; empty: none.
     std::optional<bool> init;
 
+    template <typename Self = HostConfig>
     static constexpr auto fields() {
-        return std::tuple_cat(
-            std::tuple{field("Binds", &HostConfig::binds),
-                       field("ContainerIDFile", &HostConfig::container_id_file),
-                       field("LogConfig", &HostConfig::log_config),
-                       field("NetworkMode", &HostConfig::network_mode),
-                       field("PortBindings", &HostConfig::port_bindings),
-                       field("RestartPolicy", &HostConfig::restart_policy),
-                       field("AutoRemove", &HostConfig::auto_remove),
-                       field("VolumeDriver", &HostConfig::volume_driver),
-                       field("VolumesFrom", &HostConfig::volumes_from),
-                       field("ConsoleSize", &HostConfig::console_size),
-                       field("Annotations", &HostConfig::annotations).added_in(43).omitted_when_empty(),
-                       field("CapAdd", &HostConfig::cap_add),
-                       field("CapDrop", &HostConfig::cap_drop),
-                       field("CgroupnsMode", &HostConfig::cgroupns_mode),
-                       field("Dns", &HostConfig::dns),
-                       field("DnsOptions", &HostConfig::dns_options),
-                       field("DnsSearch", &HostConfig::dns_search),
-                       field("ExtraHosts", &HostConfig::extra_hosts),
-                       field("GroupAdd", &HostConfig::group_add),
-                       field("IpcMode", &HostConfig::ipc_mode),
-                       field("Cgroup", &HostConfig::cgroup),
-                       field("Links", &HostConfig::links),
-                       field("OomScoreAdj", &HostConfig::oom_score_adj),
-                       field("PidMode", &HostConfig::pid_mode),
-                       field("Privileged", &HostConfig::privileged),
-                       field("PublishAllPorts", &HostConfig::publish_all_ports),
-                       field("ReadonlyRootfs", &HostConfig::readonly_rootfs),
-                       field("SecurityOpt", &HostConfig::security_opt),
-                       field("StorageOpt", &HostConfig::storage_opt).omitted_when_empty(),
-                       field("Tmpfs", &HostConfig::tmpfs).omitted_when_empty(),
-                       field("UTSMode", &HostConfig::uts_mode),
-                       field("UsernsMode", &HostConfig::userns_mode),
-                       field("ShmSize", &HostConfig::shm_size),
-                       field("Sysctls", &HostConfig::sysctls).omitted_when_empty(),
-                       field("Runtime", &HostConfig::runtime),
-                       field("Isolation", &HostConfig::isolation)},
-            Resources::fields(),
-            std::tuple{field("Mounts", &HostConfig::mounts).omitted_when_empty(), field("MaskedPaths", &HostConfig::masked_paths),
-                       field("ReadonlyPaths", &HostConfig::readonly_paths), field("Init", &HostConfig::init).omitted_when_empty()});
+        return std::tuple_cat(std::tuple{field("Binds", &Self::binds),
+                                         field("ContainerIDFile", &Self::container_id_file),
+                                         field("LogConfig", &Self::log_config),
+                                         field("NetworkMode", &Self::network_mode),
+                                         field("PortBindings", &Self::port_bindings),
+                                         field("RestartPolicy", &Self::restart_policy),
+                                         field("AutoRemove", &Self::auto_remove),
+                                         field("VolumeDriver", &Self::volume_driver),
+                                         field("VolumesFrom", &Self::volumes_from),
+                                         field("ConsoleSize", &Self::console_size),
+                                         field("Annotations", &Self::annotations).added_in(43).omitted_when_empty(),
+                                         field("CapAdd", &Self::cap_add),
+                                         field("CapDrop", &Self::cap_drop),
+                                         field("CgroupnsMode", &Self::cgroupns_mode),
+                                         field("Dns", &Self::dns),
+                                         field("DnsOptions", &Self::dns_options),
+                                         field("DnsSearch", &Self::dns_search),
+                                         field("ExtraHosts", &Self::extra_hosts),
+                                         field("GroupAdd", &Self::group_add),
+                                         field("IpcMode", &Self::ipc_mode),
+                                         field("Cgroup", &Self::cgroup),
+                                         field("Links", &Self::links),
+                                         field("OomScoreAdj", &Self::oom_score_adj),
+                                         field("PidMode", &Self::pid_mode),
+                                         field("Privileged", &Self::privileged),
+                                         field("PublishAllPorts", &Self::publish_all_ports),
+                                         field("ReadonlyRootfs", &Self::readonly_rootfs),
+                                         field("SecurityOpt", &Self::security_opt),
+                                         field("StorageOpt", &Self::storage_opt).omitted_when_empty(),
+                                         field("Tmpfs", &Self::tmpfs).omitted_when_empty(),
+                                         field("UTSMode", &Self::uts_mode),
+                                         field("UsernsMode", &Self::userns_mode),
+                                         field("ShmSize", &Self::shm_size),
+                                         field("Sysctls", &Self::sysctls).omitted_when_empty(),
+                                         field("Runtime", &Self::runtime),
+                                         field("Isolation", &Self::isolation)},
+                              Self::Resources::fields(),
+                              std::tuple{field("Mounts", &Self::mounts).omitted_when_empty(), field("MaskedPaths", &Self::masked_paths),
+                                         field("ReadonlyPaths", &Self::readonly_paths), field("Init", &Self::init).omitted_when_empty()});
     }
     bool operator==(const HostConfig&) const = default;
 };
@@ -427,10 +445,11 @@ struct EndpointIpamConfig {
     std::string ipv6_address;
     StringList link_local_ips;
 
+    template <typename Self = EndpointIpamConfig>
     static constexpr auto fields() {
-        return std::tuple{field("IPv4Address", &EndpointIpamConfig::ipv4_address).omitted_when_empty(),
-                          field("IPv6Address", &EndpointIpamConfig::ipv6_address).omitted_when_empty(),
-                          field("LinkLocalIPs", &EndpointIpamConfig::link_local_ips).omitted_when_empty()};
+        return std::tuple{field("IPv4Address", &Self::ipv4_address).omitted_when_empty(),
+                          field("IPv6Address", &Self::ipv6_address).omitted_when_empty(),
+                          field("LinkLocalIPs", &Self::link_local_ips).omitted_when_empty()};
     }
     bool operator==(const EndpointIpamConfig&) const = default;
 };
@@ -453,22 +472,23 @@ struct EndpointSettings {
     std::int64_t global_ipv6_prefix_len = 0;
     std::optional<StringList> dns_names;
 
+    template <typename Self = EndpointSettings>
     static constexpr auto fields() {
-        return std::tuple{field("IPAMConfig", &EndpointSettings::ipam_config),
-                          field("Links", &EndpointSettings::links),
-                          field("Aliases", &EndpointSettings::aliases),
-                          field("MacAddress", &EndpointSettings::mac_address),
-                          field("DriverOpts", &EndpointSettings::driver_opts),
-                          field("GwPriority", &EndpointSettings::gw_priority).added_in(48),
-                          field("NetworkID", &EndpointSettings::network_id),
-                          field("EndpointID", &EndpointSettings::endpoint_id),
-                          field("Gateway", &EndpointSettings::gateway),
-                          field("IPAddress", &EndpointSettings::ip_address),
-                          field("IPPrefixLen", &EndpointSettings::ip_prefix_len),
-                          field("IPv6Gateway", &EndpointSettings::ipv6_gateway),
-                          field("GlobalIPv6Address", &EndpointSettings::global_ipv6_address),
-                          field("GlobalIPv6PrefixLen", &EndpointSettings::global_ipv6_prefix_len),
-                          field("DNSNames", &EndpointSettings::dns_names).added_in(44)};
+        return std::tuple{field("IPAMConfig", &Self::ipam_config),
+                          field("Links", &Self::links),
+                          field("Aliases", &Self::aliases),
+                          field("MacAddress", &Self::mac_address),
+                          field("DriverOpts", &Self::driver_opts),
+                          field("GwPriority", &Self::gw_priority).added_in(48),
+                          field("NetworkID", &Self::network_id),
+                          field("EndpointID", &Self::endpoint_id),
+                          field("Gateway", &Self::gateway),
+                          field("IPAddress", &Self::ip_address),
+                          field("IPPrefixLen", &Self::ip_prefix_len),
+                          field("IPv6Gateway", &Self::ipv6_gateway),
+                          field("GlobalIPv6Address", &Self::global_ipv6_address),
+                          field("GlobalIPv6PrefixLen", &Self::global_ipv6_prefix_len),
+                          field("DNSNames", &Self::dns_names).added_in(44)};
     }
     bool operator==(const EndpointSettings&) const = default;
 };
@@ -476,7 +496,10 @@ struct EndpointSettings {
 struct NetworkingConfig {
     std::map<std::string, EndpointSettings> endpoints_config;
 
-    static constexpr auto fields() { return std::tuple{field("EndpointsConfig", &NetworkingConfig::endpoints_config)}; }
+    template <typename Self = NetworkingConfig>
+    static constexpr auto fields() {
+        return std::tuple{field("EndpointsConfig", &Self::endpoints_config)};
+    }
     bool operator==(const NetworkingConfig&) const = default;
 };
 
@@ -491,15 +514,16 @@ struct MountPoint {
     bool rw = true;
     std::string propagation;
 
+    template <typename Self = MountPoint>
     static constexpr auto fields() {
-        return std::tuple{field("Type", &MountPoint::type),
-                          field("Name", &MountPoint::name).omitted_when_empty(),
-                          field("Source", &MountPoint::source),
-                          field("Destination", &MountPoint::destination),
-                          field("Driver", &MountPoint::driver).omitted_when_empty(),
-                          field("Mode", &MountPoint::mode),
-                          field("RW", &MountPoint::rw),
-                          field("Propagation", &MountPoint::propagation)};
+        return std::tuple{field("Type", &Self::type),
+                          field("Name", &Self::name).omitted_when_empty(),
+                          field("Source", &Self::source),
+                          field("Destination", &Self::destination),
+                          field("Driver", &Self::driver).omitted_when_empty(),
+                          field("Mode", &Self::mode),
+                          field("RW", &Self::rw),
+                          field("Propagation", &Self::propagation)};
     }
     bool operator==(const MountPoint&) const = default;
 };
@@ -512,11 +536,11 @@ struct UpdateConfig : Resources {
     std::map<std::string, std::vector<PortBinding>> publish_remove;  ///< Key: "80/tcp"; an empty list is all of that port's.
     std::string publish_from;                                        ///< A container whose published ports become this one's.
 
+    template <typename Self = UpdateConfig>
     static constexpr auto fields() {
-        return std::tuple_cat(
-            Resources::fields(),
-            std::tuple{field("RestartPolicy", &UpdateConfig::restart_policy), field("PublishAdd", &UpdateConfig::publish_add),
-                       field("PublishRemove", &UpdateConfig::publish_remove), field("PublishFrom", &UpdateConfig::publish_from)});
+        return std::tuple_cat(Self::Resources::fields(),
+                              std::tuple{field("RestartPolicy", &Self::restart_policy), field("PublishAdd", &Self::publish_add),
+                                         field("PublishRemove", &Self::publish_remove), field("PublishFrom", &Self::publish_from)});
     }
     bool operator==(const UpdateConfig&) const = default;
 };
@@ -535,18 +559,19 @@ struct ExecConfig {
     std::string working_dir;
     StringList cmd;
 
+    template <typename Self = ExecConfig>
     static constexpr auto fields() {
-        return std::tuple{field("User", &ExecConfig::user),
-                          field("Privileged", &ExecConfig::privileged),
-                          field("Tty", &ExecConfig::tty),
-                          field("ConsoleSize", &ExecConfig::console_size).omitted_when_empty(),
-                          field("AttachStdin", &ExecConfig::attach_stdin),
-                          field("AttachStdout", &ExecConfig::attach_stdout),
-                          field("AttachStderr", &ExecConfig::attach_stderr),
-                          field("DetachKeys", &ExecConfig::detach_keys),
-                          field("Env", &ExecConfig::env),
-                          field("WorkingDir", &ExecConfig::working_dir),
-                          field("Cmd", &ExecConfig::cmd)};
+        return std::tuple{field("User", &Self::user),
+                          field("Privileged", &Self::privileged),
+                          field("Tty", &Self::tty),
+                          field("ConsoleSize", &Self::console_size).omitted_when_empty(),
+                          field("AttachStdin", &Self::attach_stdin),
+                          field("AttachStdout", &Self::attach_stdout),
+                          field("AttachStderr", &Self::attach_stderr),
+                          field("DetachKeys", &Self::detach_keys),
+                          field("Env", &Self::env),
+                          field("WorkingDir", &Self::working_dir),
+                          field("Cmd", &Self::cmd)};
     }
     bool operator==(const ExecConfig&) const = default;
 };

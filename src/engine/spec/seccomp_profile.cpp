@@ -17,9 +17,9 @@ struct Condition {
     std::vector<std::string> machines;
     std::string kernel;
 
+    template <typename Self = Condition>
     static constexpr auto fields() {
-        return std::tuple{field("capabilities", &Condition::capabilities), field("machines", &Condition::machines),
-                          field("kernel", &Condition::kernel)};
+        return std::tuple{field("capabilities", &Self::capabilities), field("machines", &Self::machines), field("kernel", &Self::kernel)};
     }
 };
 
@@ -29,9 +29,10 @@ struct Argument {
     std::uint64_t value = 0;
     std::uint64_t value_two = 0;
 
+    template <typename Self = Argument>
     static constexpr auto fields() {
-        return std::tuple{field("index", &Argument::index), field("op", &Argument::op), field("value", &Argument::value),
-                          field("value_two", &Argument::value_two)};
+        return std::tuple{field("index", &Self::index), field("op", &Self::op), field("value", &Self::value),
+                          field("value_two", &Self::value_two)};
     }
 };
 
@@ -42,9 +43,10 @@ struct Rule {
     Condition when;
     Condition unless;
 
+    template <typename Self = Rule>
     static constexpr auto fields() {
-        return std::tuple{field("names", &Rule::names), field("errno", &Rule::error), field("args", &Rule::args),
-                          field("when", &Rule::when), field("unless", &Rule::unless)};
+        return std::tuple{field("names", &Self::names), field("errno", &Self::error), field("args", &Self::args),
+                          field("when", &Self::when), field("unless", &Self::unless)};
     }
 };
 
@@ -53,9 +55,10 @@ struct Table {
     std::map<std::string, std::vector<std::string>> architectures;
     std::vector<Rule> rules;
 
+    template <typename Self = Table>
     static constexpr auto fields() {
-        return std::tuple{field("default_errno", &Table::default_errno), field("architectures", &Table::architectures),
-                          field("rules", &Table::rules)};
+        return std::tuple{field("default_errno", &Self::default_errno), field("architectures", &Self::architectures),
+                          field("rules", &Self::rules)};
     }
 };
 
@@ -66,9 +69,9 @@ struct DockerCondition {
     std::vector<std::string> arches;
     std::string min_kernel;
 
+    template <typename Self = DockerCondition>
     static constexpr auto fields() {
-        return std::tuple{field("caps", &DockerCondition::caps), field("arches", &DockerCondition::arches),
-                          field("minKernel", &DockerCondition::min_kernel)};
+        return std::tuple{field("caps", &Self::caps), field("arches", &Self::arches), field("minKernel", &Self::min_kernel)};
     }
 };
 
@@ -78,9 +81,10 @@ struct DockerArgument {
     std::uint64_t value_two = 0;
     std::string op;
 
+    template <typename Self = DockerArgument>
     static constexpr auto fields() {
-        return std::tuple{field("index", &DockerArgument::index), field("value", &DockerArgument::value),
-                          field("valueTwo", &DockerArgument::value_two), field("op", &DockerArgument::op)};
+        return std::tuple{field("index", &Self::index), field("value", &Self::value), field("valueTwo", &Self::value_two),
+                          field("op", &Self::op)};
     }
 };
 
@@ -93,11 +97,11 @@ struct DockerRule {
     DockerCondition includes;
     DockerCondition excludes;
 
+    template <typename Self = DockerRule>
     static constexpr auto fields() {
-        return std::tuple{field("name", &DockerRule::name),        field("names", &DockerRule::names),
-                          field("action", &DockerRule::action),    field("errnoRet", &DockerRule::error),
-                          field("args", &DockerRule::args),        field("includes", &DockerRule::includes),
-                          field("excludes", &DockerRule::excludes)};
+        return std::tuple{field("name", &Self::name),        field("names", &Self::names), field("action", &Self::action),
+                          field("errnoRet", &Self::error),   field("args", &Self::args),   field("includes", &Self::includes),
+                          field("excludes", &Self::excludes)};
     }
 };
 
@@ -105,9 +109,9 @@ struct DockerArchitecture {
     std::string architecture;
     std::vector<std::string> sub_architectures;
 
+    template <typename Self = DockerArchitecture>
     static constexpr auto fields() {
-        return std::tuple{field("architecture", &DockerArchitecture::architecture),
-                          field("subArchitectures", &DockerArchitecture::sub_architectures)};
+        return std::tuple{field("architecture", &Self::architecture), field("subArchitectures", &Self::sub_architectures)};
     }
 };
 
@@ -119,13 +123,14 @@ struct DockerProfile {
     std::vector<std::string> flags;
     std::vector<DockerRule> syscalls;
 
+    template <typename Self = DockerProfile>
     static constexpr auto fields() {
-        return std::tuple{field("defaultAction", &DockerProfile::default_action),
-                          field("defaultErrnoRet", &DockerProfile::default_errno),
-                          field("architectures", &DockerProfile::architectures),
-                          field("archMap", &DockerProfile::arch_map),
-                          field("flags", &DockerProfile::flags),
-                          field("syscalls", &DockerProfile::syscalls)};
+        return std::tuple{field("defaultAction", &Self::default_action),
+                          field("defaultErrnoRet", &Self::default_errno),
+                          field("architectures", &Self::architectures),
+                          field("archMap", &Self::arch_map),
+                          field("flags", &Self::flags),
+                          field("syscalls", &Self::syscalls)};
     }
 };
 
