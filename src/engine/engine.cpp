@@ -40,97 +40,34 @@ Options complete(Options options) {
     return options;
 }
 
-store::Database& migrated(store::Database& database) {
-    Saver::migrate(database);
-    return database;
-}
-
 }  // namespace
 
+EngineGround::EngineGround(const asio::any_io_executor& loop, asio::thread_pool& pool, Options given, const Rooms& rooms)
+    : completed(complete(std::move(given))), real(loop, pool, completed, rooms) {}
+
 Engine::Impl::Impl(asio::any_io_executor loop_, asio::thread_pool& pool_, Options options_, Rooms rooms_)
-    : loop(loop_),
-      pool(pool_),
-      options(complete(std::move(options_))),
+    : EngineGround(loop_, pool_, std::move(options_), rooms_),
+      Lifecycle(loop_, pool_, completed, host_facts(), rooms_.database, *real),
       rooms(rooms_),
-      host(host_facts()),
-      cgroups(linux::CgroupMounts::detect()),
-      events(loop_),
-      saver(loop_, pool_, migrated(rooms_.database)),
-      launcher(options.runtime_path),
       log_streams(loop_),
-      gc_policy(options.gc),
+      gc_policy(completed.gc),
       collecting(loop_),
       collect_now(loop_) {}
 
-ContainerPtr Engine::Impl::find_container(std::string_view reference) const {
-    if (const auto exact = containers.find(reference); exact != containers.end()) return exact->second;
-    const std::string_view bare = reference.starts_with('/') ? reference.substr(1) : reference;
-    if (const auto name = names.find(bare); name != names.end()) {
-        const auto named = containers.find(name->second);
-        if (named != containers.end()) return named->second;
-    }
-    if (reference.empty()) return nullptr;
-    const auto first = containers.lower_bound(reference);
-    if (first == containers.end() || !first->first.starts_with(reference)) return nullptr;
-    const auto second = std::next(first);
-    if (second != containers.end() && second->first.starts_with(reference))
-        fail(ErrorKind::invalid_argument, "Multiple IDs found with provided prefix: {}", reference);
-    return first->second;
+asio::awaitable<void> Engine::Impl::recover() {
+    co_await Lifecycle::recover();
+    collector_ended = false;
+    spawn(collect_in_turns(), "collect garbage");
 }
 
-ContainerPtr Engine::Impl::get_container(std::string_view reference) const {
-    auto found = find_container(reference);
-    if (!found) fail(ErrorKind::not_found, "No such container: {}", reference);
-    return found;
+asio::awaitable<void> Engine::Impl::shutdown() {
+    closing = true;
+    collect_now.notify_all();
+    while (!collector_ended) co_await collect_now.wait();
+    co_await Lifecycle::shutdown();
 }
 
-void Engine::Impl::add(const ContainerPtr& container) {
-    containers.insert_or_assign(container->id(), container);
-    for (const auto& [alias, target] : container->record->links) linked_from[target].insert(container->id());
-    publish(*container);
-}
-
-void Engine::Impl::publish(Container& container) {
-    {
-        const std::lock_guard lock(snapshot_mutex);
-        if (container.gone)
-            snapshot.erase(container.id());
-        else
-            snapshot.insert_or_assign(container.id(), container.record);
-    }
-    container.changed.notify_all();
-}
-
-std::string Engine::Impl::cgroup_path(const ContainerRecord& record) const {
-    std::string parent = record.host_config.cgroup_parent.empty() ? options.cgroup_parent : record.host_config.cgroup_parent;
-    if (!parent.starts_with('/')) parent.insert(0, "/");
-    while (parent.size() > 1 && parent.ends_with('/')) parent.pop_back();
-    return (parent == "/" ? "" : parent) + "/" + record.id;
-}
-
-void Engine::Impl::emit(const ContainerRecord& record, std::string action, StringMap more) {
-    Event event;
-    event.type = "container";
-    event.action = std::move(action);
-    event.id = record.id;
-    event.attributes = record.config.labels;
-    event.attributes["image"] = record.config.image;
-    event.attributes["name"] = record.name;
-    for (auto& [key, value] : more) event.attributes.insert_or_assign(key, std::move(value));
-    events.publish(std::move(event));
-}
-
-void Engine::Impl::spawn(asio::awaitable<void> task, std::string doing) {
-    // The engine lives until the task has ended.
-    asio::co_spawn(loop, std::move(task), [self = shared_from_this(), doing = std::move(doing)](const std::exception_ptr& failure) {
-        if (!failure) return;
-        try {
-            std::rethrow_exception(failure);
-        } catch (const std::exception& error) {
-            log::error("{}: {}", doing, error.what());
-        }
-    });
-}
+asio::awaitable<void> Engine::Impl::has_started(std::string id) { return tell_linked(std::move(id)); }
 
 // --- the door --------------------------------------------------------------------------------------------------------
 
@@ -221,7 +158,7 @@ std::shared_ptr<Waiter> Engine::wait(std::string_view reference, WaitCondition c
     const auto container = impl_->get_container(reference);
     auto waiter = std::make_shared<WaiterState>(impl_->loop, condition);
     const State& state = container->record->state;
-    const bool runs = is_running(state.status) || state.status == Status::restarting || container->holds_network;
+    const bool runs = is_running(state.status) || state.status == Status::restarting || container->phase == Phase::ending;
     if (condition == WaitCondition::not_running && !runs)
         waiter->resolve({.exit_code = state.exit_code, .error = state.error});
     else {

@@ -1,87 +1,49 @@
-// The engine's inside: one class, its parts in files by what they do.
+// The engine's inside: one class, its parts in files by what they do. What containers live by is Lifecycle's; this is what stands on it.
 #pragma once
 
 #include "engine/engine.hpp"
 #include "engine/files/file_view.hpp"
-#include "engine/lifecycle/container.hpp"
-#include "engine/lifecycle/saver.hpp"
+#include "engine/lifecycle/lifecycle.hpp"
+#include "engine/lifecycle/waiter.hpp"
 #include "engine/model/create_request.hpp"
 #include "engine/networking/networking.hpp"
 #include "engine/spec/spec.hpp"
 #include "engine/watch/log_streams.hpp"
 #include "images/image_store.hpp"
 #include "layers/layers.hpp"
-#include "linux/cgroup.hpp"
 #include "network/networks.hpp"
-#include "tasks/launcher.hpp"
 
-#include <deque>
 #include <map>
-#include <mutex>
-#include <set>
+#include <optional>
 #include <string>
-#include <unordered_map>
 
 namespace grua::engine {
 
-/// In the live folder of a container that is paused for a commit only: a gruad that finds it lets the container go on.
-constexpr const char* pause_mark = "/paused-for-commit";
-
-/// What became of a container while no gruad was there.
-struct Recovered {
-    std::optional<tasks::FoundMonitor> monitor;  ///< It runs.
-    std::optional<tasks::ExitReport> exited;
-    bool start_asked = false;
-    bool paused = false;
+/// The real ground; a base, since Lifecycle stands on it.
+struct EngineGround {
+    EngineGround(const asio::any_io_executor& loop, asio::thread_pool& pool, Options given, const Rooms& rooms);
+    const Options completed;
+    RoomGround real;
 };
 
-/// Of a container that is being started: hosts, hostname, resolv.conf.
-void write_network_files(const Options& options, const network::Networks& networks, const ContainerRecord& record,
-                         const std::string& hostname, const LinkedHosts& linked);
-
-class Engine::Impl : public std::enable_shared_from_this<Engine::Impl> {
+class Engine::Impl : private EngineGround, public Lifecycle {
 public:
     Impl(asio::any_io_executor loop, asio::thread_pool& pool, Options options, Rooms rooms);
 
-    // looking (engine.cpp)
-    ContainerPtr find_container(std::string_view reference) const;
-    ContainerPtr get_container(std::string_view reference) const;
-    void add(const ContainerPtr& container);
-    /// The record changed: readers on other threads see it, who waits for the container looks again.
-    void publish(Container& container);
+    std::shared_ptr<Impl> shared_impl() { return std::static_pointer_cast<Impl>(shared_from_this()); }
+
+    asio::awaitable<void> recover();
+    asio::awaitable<void> shutdown();
+    asio::awaitable<void> has_started(std::string id) override;
 
     // create.cpp
     asio::awaitable<Created> create(CreateRequest request);
-    std::string reserve_name(const std::string& asked, const std::string& id);
     asio::awaitable<void> rename(std::string reference, std::string name);
 
-    // start.cpp
-    asio::awaitable<void> start(std::string reference);
-    asio::awaitable<void> start_held(ContainerPtr container);
-    tasks::MonitorEvents monitor_events(const ContainerPtr& container);
-
-    // stop.cpp
-    asio::awaitable<void> stop(std::string reference, StopOptions options);
-    asio::awaitable<void> stop_held(ContainerPtr container, StopOptions options);
-    asio::awaitable<void> restart(std::string reference, StopOptions options);
-    asio::awaitable<void> kill(std::string reference, std::string signal);
-    asio::awaitable<void> pause(std::string reference);
-    asio::awaitable<void> unpause(std::string reference);
+    // update.cpp
     asio::awaitable<void> update(std::string reference, UpdateConfig update, StringList& warnings);
-    void send_signal(Container& container, int signal);
-    asio::awaitable<bool> wait_for_exit(ContainerPtr container, Condition::Clock::time_point deadline);
 
-    // exit.cpp
-    void on_started(const ContainerPtr& container, pid_t pid, Time started_at, Fd pidfd);
-    void on_exited(const ContainerPtr& container, const tasks::ExitReport& report);
-    void on_link_closed(const ContainerPtr& container);
-    asio::awaitable<void> after_exit(ContainerPtr container);
-    asio::awaitable<void> restart_later(ContainerPtr container, std::chrono::milliseconds delay);
-    void resolve_waiters(Container& container, bool removed);
-
-    // remove.cpp
-    asio::awaitable<void> remove(std::string reference, RemoveOptions options);
-    asio::awaitable<void> remove_held(ContainerPtr container, bool volumes);
+    // prune.cpp
     asio::awaitable<Pruned> prune(std::function<bool(const ContainerRecord&)> keep);
 
     // collect.cpp
@@ -97,15 +59,6 @@ public:
     asio::awaitable<void> attach(std::string reference, AttachOptions options, Fd client, std::string early_input);
     asio::awaitable<std::shared_ptr<LogStream>> logs(std::string reference, LogOptions options);
     asio::awaitable<void> resize(std::string reference, std::uint32_t height, std::uint32_t width);
-
-    // exec_run.cpp
-    asio::awaitable<std::string> exec_create(std::string reference, ExecConfig config);
-    ExecPtr exec_find(std::string_view id) const;
-    ExecPtr check_exec(std::string_view id) const;
-    asio::awaitable<void> exec_start(std::string id, ExecStart start, Fd client, std::string early_input);
-    asio::awaitable<void> exec_resize(std::string id, std::uint32_t height, std::uint32_t width);
-    void on_exec_exited(const ContainerPtr& container, const std::string& id, int code);
-    void forget_execs(Container& container);
 
     // observe.cpp
     asio::awaitable<StatsSample> stats(std::string reference);
@@ -133,13 +86,18 @@ public:
 
     /// Runs `work` in a thread of its own and comes back to the loop when it has ended.
     asio::awaitable<void> in_own_thread(std::function<void()> work);
+    /// The same for what gives something and takes as long as there are data: the pool is for milliseconds, and starts wait for it.
+    template <typename Work>
+    asio::awaitable<std::invoke_result_t<Work&>> at_length(Work work) {
+        const auto out = std::make_shared<std::optional<std::invoke_result_t<Work&>>>();
+        co_await in_own_thread([out, work = std::make_shared<Work>(std::move(work))] { out->emplace((*work)()); });
+        co_return std::move(**out);
+    }
 
     // volumes_use.cpp
     asio::awaitable<std::shared_ptr<const volumes::Volume>> create_volume(volumes::CreateOptions options);
     asio::awaitable<void> remove_volume(std::string name, bool force);
     asio::awaitable<Pruned> prune_volumes(std::function<bool(const volumes::Volume&)> keep);
-
-    StringList volume_users(const std::string& name) const;
 
     // network_use.cpp
     asio::awaitable<network::Network> create_network(network::NetworkConfig request);
@@ -151,53 +109,18 @@ public:
     asio::awaitable<void> change_ports(ContainerPtr container, Ports added, Ports removed);
     asio::awaitable<void> take_ports(ContainerPtr container, std::string from);
     asio::awaitable<void> save_networking(ContainerPtr container);
-    std::map<std::string, std::string> linked_containers(const HostConfig& host_config) const;
-    LinkedHosts linked_hosts(const ContainerRecord& record) const;
     asio::awaitable<void> tell_linked(std::string id);
     asio::awaitable<void> rewrite_network_files(ContainerPtr container, bool with_resolver);
     void emit_network(const network::NetworkConfig& network, std::string action, const std::string& container_id = {});
 
-    // recover.cpp
-    asio::awaitable<void> recover();
-    asio::awaitable<void> shutdown();
-    void recover_container(const ContainerPtr& container, Recovered found, std::vector<ContainerPtr>& to_start);
-    asio::awaitable<void> forget_traces(std::vector<std::string> ids);
-
-    // paths and small things (engine.cpp)
-    std::string container_directory(const std::string& id) const { return options.data_root + "/containers/" + id; }
-    std::string live_directory(const std::string& id) const { return options.exec_root + "/containers/" + id; }
-    std::string cgroup_path(const ContainerRecord& record) const;
-    void emit(const ContainerRecord& record, std::string action, StringMap more = {});
-    void save(const Container& container) { saver.save(*container.record); }
-    void spawn(asio::awaitable<void> task, std::string doing);
-
-    asio::any_io_executor loop;
-    asio::thread_pool& pool;
-    const Options options;
     const Rooms rooms;
-    const HostFacts host;
-    const linux::CgroupMounts cgroups;
-    Events events;
-    Saver saver;
-    tasks::Launcher launcher;
     LogStreams log_streams;
-
-    std::map<std::string, ContainerPtr, std::less<>> containers;  ///< By ID.
-    std::map<std::string, std::string, std::less<>> names;        ///< Name to ID; also of containers being made.
-    std::map<std::string, std::set<std::string>> linked_from;     ///< Containers with links of the default bridge, by where these lead.
-    std::unordered_map<std::string, ExecPtr> execs;
-    std::deque<std::pair<Condition::Clock::time_point, std::string>> finished_execs;  ///< The oldest first.
-    bool closing = false;
 
     images::GcPolicy gc_policy;
     Lane collecting;
     Condition collect_now;  ///< Also: the collector ended.
     bool images_changed = false;
     bool collector_ended = true;
-
-    /// For readers on other threads.
-    mutable std::mutex snapshot_mutex;
-    std::unordered_map<std::string, RecordPtr> snapshot;
 };
 
 }  // namespace grua::engine

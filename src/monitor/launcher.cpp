@@ -66,6 +66,11 @@ MonitorFds sort_fds(const Launch& launch, std::vector<Fd>& given) {
         if (name == "spec") out.spec = std::move(given[i]);
         if (name == "rootfs") out.rootfs = std::move(given[i]);
         if (name == "netns") out.network_namespace = std::move(given[i]);
+        if (name == "kept") out.kept.push_back(std::move(given[i]));
+        constexpr std::string_view of_namespace = "namespace:";
+        constexpr std::string_view of_mount = "mount:";
+        if (name.starts_with(of_namespace)) out.namespaces[name.substr(of_namespace.size())] = std::move(given[i]);
+        if (name.starts_with(of_mount)) out.mounts[name.substr(of_mount.size())] = std::move(given[i]);
     }
     if (!out.control || !out.spec) fail(ErrorKind::invalid_argument, "a launch without control or spec");
     return out;

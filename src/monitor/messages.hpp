@@ -63,7 +63,9 @@ struct Launch {
     int version = protocol_version;
     std::string id;
     std::string directory;                 ///< 0700, exists: monitor.sock, exit.json.
-    std::vector<std::string> fds;          ///< In order: "control", "spec" (memfd of config.json), then optional "rootfs", "netns".
+    /// In order: "control", "spec" (memfd of config.json), then optional "rootfs", "netns", "namespace:KIND" for one of the spec's that is
+    /// joined, "mount:/DESTINATION" for a detached mount in the place of the source of the spec's bind mount there, "kept".
+    std::vector<std::string> fds;
     std::string log_path;                  ///< Empty: driver `none`.
     std::int64_t log_max_size = 10485760;  ///< -1: never rotated.
     int log_max_files = 5;

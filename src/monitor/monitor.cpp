@@ -87,6 +87,12 @@ void write_exit_file(const std::string& directory, const Exited& exited) {
     }
 }
 
+bool has_own_pids(const oci::RuntimeSpec& spec) {
+    return spec.linux_ && std::ranges::any_of(spec.linux_->namespaces, [](const oci::Namespace& each) {
+               return each.type == "pid" && each.path.empty();
+           });
+}
+
 class Monitor {
 public:
     Monitor(const Launch& launch, MonitorFds fds)
@@ -127,7 +133,13 @@ public:
 private:
     void start() {
         try {
-            const oci::RuntimeSpec spec = read_spec();
+            oci::RuntimeSpec spec = read_spec();
+            shares_pids_ = !has_own_pids(spec);
+            // By what was opened when it was known whose they are: a PID may be another process's by now.
+            if (spec.linux_)
+                for (oci::Namespace& each : spec.linux_->namespaces)
+                    if (const auto given = fds_.namespaces.find(each.type); given != fds_.namespaces.end())
+                        each.path = fmt::format("/proc/self/fd/{}", given->second.get());
             Program& init = *init_;
             init.terminal = spec.process && spec.process->terminal;
             init.close_stdin_with_client = launch_.stdin_once;
@@ -136,6 +148,7 @@ private:
             request.directory = launch_.directory;
             request.rootfs = std::move(fds_.rootfs);
             request.network_namespace = std::move(fds_.network_namespace);
+            request.mounts = std::move(fds_.mounts);
             const Fd empty_mounts = std::move(fds_.empty_mounts);
             request.empty_mounts = empty_mounts.get();
             request.bundle = launch_.bundle;
@@ -152,6 +165,8 @@ private:
             init.pidfd = std::move(started.pidfd);
             if (init.terminal) use_terminal(init, std::move(started.terminal), launch_.open_stdin);
             cgroup_.emplace(std::move(started.cgroup));
+            fds_.namespaces.clear();
+            fds_.kept.clear();
             say(Started{.pid = init.pid, .started_at = started_at_}, init.pidfd.get());
             init.write_input();
         } catch (const Error& error) {
@@ -242,7 +257,18 @@ private:
                     program->ended = true;
                     program->status = status;
                     program->deadline = monotonic_ms() + drain_ms;
+                    if (program == init_) end_the_others();
                 }
+    }
+
+    /// A PID namespace of its own ends with its first process; in one that is shared the others would go on.
+    void end_the_others() {
+        if (!shares_pids_ || !cgroup_) return;
+        try {
+            cgroup_->kill(SIGKILL);
+        } catch (const Error&) {
+            return;  // gruad tries it again before it removes the cgroup.
+        }
     }
 
     void finish_programs() {
@@ -439,6 +465,7 @@ private:
     std::optional<Exited> exited_;
     std::int64_t started_at_ = 0;
     bool exit_seen_ = false;
+    bool shares_pids_ = false;
 };
 
 }  // namespace

@@ -5,6 +5,10 @@
 #include "base/fd.hpp"
 #include "monitor/messages.hpp"
 
+#include <map>
+#include <string>
+#include <vector>
+
 namespace grua::monitor {
 
 struct MonitorFds {
@@ -12,6 +16,9 @@ struct MonitorFds {
     Fd spec;
     Fd rootfs;
     Fd network_namespace;
+    std::map<std::string, Fd> namespaces;  ///< By the spec's kind.
+    std::map<std::string, Fd> mounts;      ///< By destination.
+    std::vector<Fd> kept;                  ///< Until the program runs.
     Fd empty_mounts;  ///< A mount namespace; may be missing.
 };
 

@@ -138,6 +138,7 @@ Process parse_process(std::string_view text) {
 
 std::string to_json(const RuntimeSpec& spec) { return json::dump(spec, {1, 0}); }
 std::string to_json(const Process& process) { return json::dump(process, {1, 0}); }
+json::Value to_value(const Process& process) { return json::detail::write(process, {1, 0}); }
 
 RuntimeSpec default_runtime_spec() {
     RuntimeSpec spec;

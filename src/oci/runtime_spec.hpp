@@ -573,6 +573,8 @@ void check(const Process& process);
 
 std::string to_json(const RuntimeSpec& spec);
 std::string to_json(const Process& process);
+/// The same before it is text, to be part of another document.
+json::Value to_value(const Process& process);
 
 /// What `grua-runtime spec` writes: a shell in a container with Docker's default mounts, masks and capabilities.
 RuntimeSpec default_runtime_spec();

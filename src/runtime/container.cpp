@@ -303,10 +303,17 @@ void start(const std::string& directory) {
 }
 
 int exit_status_for(const Error& error) noexcept {
-    const std::string_view text = error.what();
-    if (text.contains("executable file not found") || text.contains("no such file or directory")) return 127;
-    if (text.contains("permission denied") || text.contains("is a directory")) return 126;
-    return 125;
+    // By what it is, not by its words: a path may have any name.
+    switch (error.os_error()) {
+        case ENOENT:
+        case ENOTDIR:
+            return 127;
+        case EACCES:
+        case EISDIR:
+            return 126;
+        default:
+            return error.kind() == ErrorKind::not_found ? 127 : 125;
+    }
 }
 
 }  // namespace grua::runtime

@@ -30,6 +30,7 @@
 #include "oci/runtime_spec.hpp"
 
 #include <sys/types.h>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -52,6 +53,7 @@ struct CreateRequest {
     std::string directory;  ///< 0700, made by the caller: the exec fifo lives here.
     Fd rootfs;              ///< A detached mount; without it spec.root.path is used.
     Fd network_namespace;   ///< Joined; overrides the spec's network namespace.
+    std::map<std::string, Fd> mounts;  ///< Detached, by destination: in the place of the source of the spec's bind mount there.
     int empty_mounts = -1;  ///< Borrowed, of linux::make_empty_mount_namespace(): where the container's mounts begin if that will do.
     Stdio stdio;
     StartMode start = StartMode::at_once;
@@ -71,7 +73,7 @@ struct Started {
 };
 
 /// The caller becomes the parent and reaps. Throws Error whole as the child met it; nothing is left behind then.
-/// Missing programs carry Docker's texts: kind not_found → exit status 127, forbidden → 126, see exit_status_for().
+/// Missing programs carry Docker's texts; which exit status a failure means is exit_status_for()'s.
 Started create(const oci::RuntimeSpec& spec, CreateRequest request);
 
 /// Lets a container made with StartMode::on_start execute. Error(conflict) where it is not waiting.

@@ -105,6 +105,8 @@ void plan_mounts(Plan& plan, CreateRequest& request) {
         if (mount.type == "bind") planned.options.bind = true;
         if (planned.options.id_mapped || !mount.uid_mappings.empty()) fail(ErrorKind::not_implemented, "not implemented: ID-mapped mounts");
         if (planned.options.bind && !planned.options.remount) planned.source_path = absolute(mount.source, request.bundle);
+        if (const auto given = request.mounts.find(mount.destination); planned.options.bind && given != request.mounts.end())
+            planned.source = std::move(given->second);
         // What an earlier mount of the same configuration puts there is meant.
         if (!planned.source_path.empty() && has_path && is_below(planned.source_path, plan.rootfs_path)) plan.at_its_path = true;
         plan.mounts.push_back(std::move(planned));
@@ -115,7 +117,7 @@ void plan_mounts(Plan& plan, CreateRequest& request) {
     if (!plan.in_user_namespace) return;
     // There the child has no right to the host's folders.
     for (PlannedMount& planned : plan.mounts) {
-        if (planned.source_path.empty()) continue;
+        if (planned.source_path.empty() || planned.source) continue;
         const oci::Mount& mount = *planned.mount;
         planned.source = while_doing(fmt::format("error mounting {:?} to rootfs at {:?}", mount.source, mount.destination), [&] {
             return linux::copy_mount(AT_FDCWD, planned.source_path.c_str(),

@@ -27,7 +27,7 @@ struct PlannedMount {
     const oci::Mount* mount;
     MountOptions options;
     std::string source_path;  ///< Of a bind, absolute.
-    Fd source;                ///< A detached copy of it, where the child could not make one.
+    Fd source;                ///< Detached: given, or a copy where the child could not make one.
     std::vector<CgroupCopy> cgroups;
 };
 

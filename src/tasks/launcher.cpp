@@ -50,6 +50,10 @@ void Launcher::launch(LaunchOrder order) {
         message.fds.emplace_back("netns");
         fds.push_back(order.network_namespace.get());
     }
+    for (const auto& [name, fd] : order.more) {
+        message.fds.push_back(name);
+        fds.push_back(fd.get());
+    }
     const std::string text = monitor::encode(message);
     const std::lock_guard lock(state_->mutex);
     if (!state_->process.socket) state_->start();

@@ -6,6 +6,8 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace grua::tasks {
 
@@ -22,6 +24,7 @@ struct LaunchOrder {
     Fd spec;     ///< memfd with the OCI configuration.
     Fd rootfs;
     Fd network_namespace;  ///< May be none.
+    std::vector<std::pair<std::string, Fd>> more;  ///< By the names that monitor::Launch has.
 };
 
 class Launcher {

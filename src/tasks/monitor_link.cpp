@@ -60,7 +60,12 @@ public:
             fail(ErrorKind::unavailable, "too many clients are attached before the start");
     }
 
-    asio::awaitable<monitor::Reply> request(std::uint64_t seq, std::string text, Fd client) {
+    struct Answer {
+        monitor::Reply reply;
+        std::vector<Fd> fds;
+    };
+
+    asio::awaitable<Answer> request(std::uint64_t seq, std::string text, Fd client) {
         const auto self = shared_from_this();
         for (;;) {
             if (closed_) fail(ErrorKind::unavailable, "the container's monitor has ended");
@@ -71,14 +76,17 @@ public:
             (void)co_await socket_.async_wait(asio::posix::stream_descriptor::wait_write, asio::as_tuple(asio::use_awaitable));
         }
         client = Fd();
-        waiting_.insert_or_assign(seq, std::nullopt);
-        while (!waiting_.at(seq) && !closed_) co_await replied_.wait();
-        const auto reply = std::exchange(waiting_.at(seq), std::nullopt);
-        waiting_.erase(seq);
-        if (!reply) fail(ErrorKind::unavailable, "the container's monitor has ended");
-        if (reply->error) throw monitor::to_error(*reply->error);
-        co_return *reply;
+        // Goes with whoever waits: an answer that nobody wants any more is dropped.
+        const Waiting waiting(waiting_, seq);
+        while (!waiting.answer() && !closed_) co_await replied_.wait();
+        std::optional<Answer> answer = std::exchange(waiting.answer(), std::nullopt);
+        if (!answer) fail(ErrorKind::unavailable, "the container's monitor has ended");
+        if (answer->reply.error) throw monitor::to_error(*answer->reply.error);
+        co_return std::move(*answer);
     }
+
+    void set_events(MonitorEvents events) { events_ = std::move(events); }
+    bool is_closed() const noexcept { return closed_; }
 
     /// Nobody is told: who closes knows.
     void close() {
@@ -87,48 +95,79 @@ public:
     }
 
 private:
+    class Waiting {
+    public:
+        Waiting(std::map<std::uint64_t, std::optional<Answer>>& all, std::uint64_t seq) : all_(all), at_(all.try_emplace(seq).first) {}
+        Waiting(const Waiting&) = delete;
+        Waiting& operator=(const Waiting&) = delete;
+        ~Waiting() { all_.erase(at_); }
+        std::optional<Answer>& answer() const { return at_->second; }
+
+    private:
+        std::map<std::uint64_t, std::optional<Answer>>& all_;
+        std::map<std::uint64_t, std::optional<Answer>>::iterator at_;
+    };
+
     static asio::awaitable<void> read_all(std::shared_ptr<Impl> self) {
+        std::string why = "the container's monitor has ended";
         while (!self->closed_) {
             monitor::Packet packet;
             auto got = monitor::Received::closed;
+            std::function<void()> tell;
             try {
                 got = monitor::receive(self->socket_.native_handle(), packet, true);
-                if (got == monitor::Received::packet) self->take(packet);
-            } catch (const Error& error) {
-                log::warn("a monitor's message cannot be read: {}", error.what());
-                continue;
+                if (got == monitor::Received::packet) tell = self->take(packet);
+            } catch (const std::exception& error) {
+                // It may have been what somebody waits for, so the end of the link is the answer.
+                why = fmt::format("a message of the container's monitor cannot be read: {}", error.what());
+                log::warn("{}", why);
+                break;
             }
             if (got == monitor::Received::closed) break;
             if (got == monitor::Received::would_block)
                 (void)co_await self->socket_.async_wait(asio::posix::stream_descriptor::wait_read, asio::as_tuple(asio::use_awaitable));
+            try {
+                if (tell) tell();
+            } catch (const std::exception& error) {
+                log::error("after a message of a container's monitor: {}", error.what());
+            }
         }
         if (self->closed_) co_return;
         const auto closed = self->events_.closed;
         self->finish();
-        if (closed) closed();
+        if (closed) closed(why);
     }
 
-    void take(monitor::Packet& packet) {
+    /// What is to be done with it. Throws Error where it is no message.
+    std::function<void()> take(monitor::Packet& packet) {
         const auto type = monitor::decode<monitor::Header>(packet.text).type;
         // Kept beside: a handler may close this link.
-        const MonitorEvents events = events_;
         if (type == monitor::Reply::name) {
             auto reply = monitor::decode<monitor::Reply>(packet.text);
             const auto found = waiting_.find(reply.seq);
-            if (found != waiting_.end()) found->second = std::move(reply);
+            if (found != waiting_.end()) found->second = Answer{.reply = std::move(reply), .fds = std::move(packet.fds)};
             replied_.notify_all();
         } else if (type == monitor::Started::name) {
             const auto message = monitor::decode<monitor::Started>(packet.text);
             if (packet.fds.empty()) fail(ErrorKind::invalid_argument, "started without a pidfd");
-            if (events.started) events.started(message.pid, time_of(message.started_at), std::move(packet.fds.front()));
+            return [told = events_.started, message, pidfd = std::make_shared<Fd>(std::move(packet.fds.front()))] {
+                if (told) told(message.pid, time_of(message.started_at), std::move(*pidfd));
+            };
         } else if (type == monitor::Failed::name) {
-            if (events.failed) events.failed(monitor::to_error(monitor::decode<monitor::Failed>(packet.text).error));
+            return [told = events_.failed, error = monitor::to_error(monitor::decode<monitor::Failed>(packet.text).error)] {
+                if (told) told(error);
+            };
         } else if (type == monitor::Exited::name) {
-            if (events.exited) events.exited(report_of(monitor::decode<monitor::Exited>(packet.text)));
+            return [told = events_.exited, report = report_of(monitor::decode<monitor::Exited>(packet.text))] {
+                if (told) told(report);
+            };
         } else if (type == monitor::ExecExited::name) {
             const auto message = monitor::decode<monitor::ExecExited>(packet.text);
-            if (events.exec_exited) events.exec_exited(message.exec_id, message.code.value_or(exit_unknown));
+            return [told = events_.exec_exited, message] {
+                if (told) told(message.exec_id, message.code.value_or(exit_unknown));
+            };
         }
+        return {};
     }
 
     void finish() {
@@ -143,7 +182,7 @@ private:
     asio::posix::stream_descriptor socket_;
     MonitorEvents events_;
     Condition replied_;
-    std::map<std::uint64_t, std::optional<monitor::Reply>> waiting_;
+    std::map<std::uint64_t, std::optional<Answer>> waiting_;
     std::uint64_t seq_ = 0;
     bool closed_ = false;
 };
@@ -167,15 +206,18 @@ asio::awaitable<void> MonitorLink::attach(AttachRequest request, Fd client) {
     co_await impl->request(message.seq, monitor::encode(message), std::move(client));
 }
 
-asio::awaitable<pid_t> MonitorLink::exec(std::string exec_id, oci::Process process, std::optional<AttachRequest> attach, Fd client) {
+asio::awaitable<MonitorLink::ExecStarted> MonitorLink::exec(std::string exec_id, oci::Process process, std::optional<AttachRequest> attach,
+                                                            Fd client) {
     const auto impl = impl_;
     monitor::Exec message;
     message.seq = impl->next_seq();
     message.exec_id = std::move(exec_id);
-    message.process = boost::json::parse(oci::to_json(process));
+    message.process = oci::to_value(process);
     if (attach) message.attach = message_of(*attach);
-    const auto reply = co_await impl->request(message.seq, monitor::encode(message), std::move(client));
-    co_return reply.pid;
+    auto answer = co_await impl->request(message.seq, monitor::encode(message), std::move(client));
+    ExecStarted out{.pid = answer.reply.pid, .pidfd = {}};
+    if (!answer.fds.empty()) out.pidfd = std::move(answer.fds.front());
+    co_return out;
 }
 
 asio::awaitable<void> MonitorLink::resize(std::string exec_id, std::uint32_t rows, std::uint32_t columns) {
@@ -188,6 +230,8 @@ asio::awaitable<void> MonitorLink::resize(std::string exec_id, std::uint32_t row
     co_await impl->request(message.seq, monitor::encode(message), Fd());
 }
 
+void MonitorLink::set_events(MonitorEvents events) { impl_->set_events(std::move(events)); }
+bool MonitorLink::is_closed() const noexcept { return impl_->is_closed(); }
 void MonitorLink::close() { impl_->close(); }
 
 std::optional<ExitReport> read_exit_file(const std::string& directory) {
@@ -205,6 +249,7 @@ std::optional<FoundMonitor> find_monitor(const std::string& directory) {
     if (monitor::decode<monitor::Header>(packet.text).type != monitor::Hello::name) return std::nullopt;
     const auto hello = monitor::decode<monitor::Hello>(packet.text);
     FoundMonitor out;
+    out.version = hello.version;
     out.socket = std::move(*socket);
     out.pid = hello.pid;
     out.started_at = time_of(hello.started_at);

@@ -29,7 +29,7 @@ struct MonitorEvents {
     std::function<void(const Error& error)> failed;
     std::function<void(const ExitReport& report)> exited;
     std::function<void(const std::string& exec_id, int code)> exec_exited;
-    std::function<void()> closed;  ///< The last of all.
+    std::function<void(const std::string& why)> closed;  ///< The last of all.
 };
 
 /// What the monitor wrote down at the end; nothing where there is no such file. Blocks.
@@ -37,6 +37,7 @@ std::optional<ExitReport> read_exit_file(const std::string& directory);
 
 /// A monitor that outlived the gruad that started it.
 struct FoundMonitor {
+    int version = 0;  ///< Of what it says, monitor::protocol_version of its time.
     Fd socket;
     pid_t pid = 0;
     Time started_at{};
@@ -76,10 +77,17 @@ public:
     void post_attach(AttachRequest request, Fd client);
 
     asio::awaitable<void> attach(AttachRequest request, Fd client);
-    /// Returns the program's pid. Throws Error as the runtime met it.
-    asio::awaitable<pid_t> exec(std::string exec_id, oci::Process process, std::optional<AttachRequest> attach, Fd client);
+    struct ExecStarted {
+        pid_t pid = 0;
+        Fd pidfd;
+    };
+    /// Throws Error as the runtime met it.
+    asio::awaitable<ExecStarted> exec(std::string exec_id, oci::Process process, std::optional<AttachRequest> attach, Fd client);
     asio::awaitable<void> resize(std::string exec_id, std::uint32_t rows, std::uint32_t columns);
 
+    /// Others hear from now on.
+    void set_events(MonitorEvents events);
+    bool is_closed() const noexcept;
     void close();
 
 private:

@@ -58,7 +58,7 @@ TEST(MonitorLink, RequestsRepliesAndTheEnd) {
     bool closed = false;
     MonitorEvents events;
     events.exited = [&](const ExitReport& report) { exited = report; };
-    events.closed = [&] { closed = true; };
+    events.closed = [&](const std::string&) { closed = true; };
     auto link = std::make_shared<MonitorLink>(loop.get_executor(), std::move(ours), std::move(events));
     std::array<int, 2> pipe{};
     ASSERT_EQ(::pipe(pipe.data()), 0);
@@ -69,8 +69,8 @@ TEST(MonitorLink, RequestsRepliesAndTheEnd) {
         co_await link->attach({}, Fd(pipe[1]));
         oci::Process process;
         process.args = {"true"};
-        const pid_t pid = co_await link->exec("good", process, std::nullopt, Fd());
-        EXPECT_EQ(pid, 42);
+        const auto started = co_await link->exec("good", process, std::nullopt, Fd());
+        EXPECT_EQ(started.pid, 42);
         try {
             co_await link->exec("bad", process, std::nullopt, Fd());
         } catch (const Error& error) {
@@ -93,6 +93,43 @@ TEST(MonitorLink, ARequestToAMonitorThatEndsFails) {
     link->run();
     theirs = Fd();
     EXPECT_THROW(run_on_loop(loop, [&]() -> asio::awaitable<void> { co_await link->resize("", 1, 1); }), Error);
+}
+
+// A7
+TEST(MonitorLink, AMessageThatCannotBeReadAnswersWhoeverWaits) {
+    asio::io_context loop;
+    auto [ours, theirs] = monitor::socket_pair();
+    std::string why;
+    MonitorEvents events;
+    events.closed = [&](const std::string& said) { why = said; };
+    auto link = std::make_shared<MonitorLink>(loop.get_executor(), std::move(ours), std::move(events));
+    link->run();
+    const std::jthread monitor_thread([socket = std::move(theirs)] {
+        monitor::Packet packet;
+        (void)monitor::receive(socket.get(), packet);
+        // A text that ends in the middle of a character.
+        monitor::send(socket.get(), "{\"type\":\"reply\",\"seq\":1,\"error\":{\"message\":\"\xc3\"}}");
+        (void)monitor::receive(socket.get(), packet);
+    });
+    EXPECT_THROW(run_on_loop(loop, [&]() -> asio::awaitable<void> { co_await link->resize("", 1, 1); }), Error);
+    EXPECT_NE(why.find("cannot be read"), std::string::npos) << why;
+}
+
+// A7
+TEST(MonitorLink, AStartWhoseDescriptorWasLostEndsTheLink) {
+    asio::io_context loop;
+    auto [ours, theirs] = monitor::socket_pair();
+    bool started = false;
+    bool closed = false;
+    MonitorEvents events;
+    events.started = [&](pid_t, Time, Fd) { started = true; };
+    events.closed = [&](const std::string&) { closed = true; };
+    auto link = std::make_shared<MonitorLink>(loop.get_executor(), std::move(ours), std::move(events));
+    link->run();
+    monitor::send(theirs.get(), monitor::encode(monitor::Started{.pid = 42, .started_at = 1}));
+    loop.run_for(std::chrono::seconds(10));
+    EXPECT_FALSE(started);
+    EXPECT_TRUE(closed);
 }
 
 }  // namespace

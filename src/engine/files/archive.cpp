@@ -206,7 +206,7 @@ asio::awaitable<std::shared_ptr<FileView>> Engine::Impl::open_view(ContainerPtr 
     view->read_only_root = container->record->host_config.readonly_rootfs || access == layers::Access::read_only;
     const RecordPtr record = container->record;
     if (is_running(record->state.status)) {
-        const auto pidfd = std::make_shared<Fd>(::fcntl(container->pidfd.get(), F_DUPFD_CLOEXEC, 0));
+        const auto pidfd = std::make_shared<Fd>(container->task ? container->task->pidfd() : Fd());
         auto work = [this, view, record, pidfd] {
             view->held = rooms.layers.hold_container(record->id);
             RunningMounts mounts = copy_running_mounts(pidfd->get(), tmpfs_destinations(*record));
@@ -245,9 +245,9 @@ asio::awaitable<std::shared_ptr<FileView>> Engine::Impl::view_of(ContainerPtr co
     for (int tries = 0;; ++tries) {
         if (!is_running(container->record->state.status)) {
             held.emplace(co_await container->lane.take());
-            while (container->cleaning) co_await container->changed.wait();
+            while (container->is_settling()) co_await container->changed.wait();
         }
-        if (container->gone) fail(ErrorKind::not_found, "No such container: {}", reference);
+        if (container->is_gone()) fail(ErrorKind::not_found, "No such container: {}", reference);
         if (is_running(container->record->state.status)) held.reset();
         try {
             co_return co_await open_view(container, access);
@@ -292,7 +292,7 @@ asio::awaitable<std::shared_ptr<TarStream>> Engine::Impl::open_tar(std::function
         }
         out->end(failure);
     };
-    spawn(run(shared_from_this(), output, std::move(work)), "tar stream");
+    spawn(run(shared_impl(), output, std::move(work)), "tar stream");
     co_await output->begun();
     co_return stream;
 }
@@ -363,9 +363,9 @@ asio::awaitable<std::shared_ptr<TarStream>> Engine::Impl::export_files(std::stri
     const auto tree = std::make_shared<Tree>();
     for (int tries = 0; !tree->root; ++tries) {
         const RecordPtr record = container->record;
-        if (container->gone) fail(ErrorKind::not_found, "No such container: {}", reference);
+        if (container->is_gone()) fail(ErrorKind::not_found, "No such container: {}", reference);
         const bool runs = is_running(record->state.status);
-        const auto pidfd = std::make_shared<Fd>(runs ? ::fcntl(container->pidfd.get(), F_DUPFD_CLOEXEC, 0) : -1);
+        const auto pidfd = std::make_shared<Fd>(runs && container->task ? container->task->pidfd() : Fd());
         auto work = [this, tree, record, pidfd] {
             tree->held = rooms.layers.hold_container(record->id);
             tree->root = *pidfd ? copy_running_mounts(pidfd->get(), {}).root : rooms.layers.mount_snapshot(record->id);

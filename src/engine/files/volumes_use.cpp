@@ -6,13 +6,6 @@
 
 namespace grua::engine {
 
-StringList Engine::Impl::volume_users(const std::string& name) const {
-    StringList out;
-    for (const auto& [id, container] : containers)
-        if (std::ranges::find(container->record->mounts, name, &MountPoint::name) != container->record->mounts.end()) out.push_back(id);
-    return out;
-}
-
 asio::awaitable<std::shared_ptr<const volumes::Volume>> Engine::Impl::create_volume(volumes::CreateOptions asked) {
     const bool known = !asked.name.empty() && rooms.volumes.find(asked.name);
     auto work = [this, asked = std::move(asked)] { return rooms.volumes.create(asked); };
@@ -23,11 +16,13 @@ asio::awaitable<std::shared_ptr<const volumes::Volume>> Engine::Impl::create_vol
 
 asio::awaitable<void> Engine::Impl::remove_volume(std::string name, bool force) {
     if (force && !rooms.volumes.find(name)) co_return;
+    // Whoever makes a container with it meanwhile waits until it is gone, and gets a new one.
+    const auto leaving = volume_leases.leaving(name);
     auto work = [this, name, users = volume_users(name)] {
         rooms.volumes.remove(name, users);
         return true;
     };
-    co_await offload(pool, std::move(work));
+    co_await at_length(std::move(work));
     events.publish({.type = "volume", .action = "destroy", .id = name, .attributes = {{"driver", "local"}}});
 }
 
@@ -36,7 +31,7 @@ asio::awaitable<Pruned> Engine::Impl::prune_volumes(std::function<bool(const vol
     for (const auto& volume : rooms.volumes.list()) {
         if ((keep && keep(*volume)) || !volume_users(volume->name).empty()) continue;
         auto measure = [this, volume] { return rooms.volumes.usage(*volume); };
-        const std::uint64_t bytes = co_await offload(pool, std::move(measure));
+        const std::uint64_t bytes = co_await at_length(std::move(measure));
         try {
             co_await remove_volume(volume->name, false);
         } catch (const Error& error) {

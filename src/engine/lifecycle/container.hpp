@@ -3,13 +3,14 @@
 
 #include "base/async.hpp"
 #include "base/condition.hpp"
-#include "engine/engine.hpp"
+#include "engine/lifecycle/owned.hpp"
 #include "engine/model/record.hpp"
 #include "engine/model/restart_policy.hpp"
 #include "engine/model/state_machine.hpp"
-#include "tasks/monitor_link.hpp"
+#include "tasks/task.hpp"
 
 #include <boost/asio/posix/stream_descriptor.hpp>
+#include <cstdint>
 #include <list>
 #include <memory>
 #include <optional>
@@ -27,6 +28,18 @@ struct PendingAttach {
 inline constexpr std::size_t pending_attach_limit = 100;
 
 class WaiterState;
+struct StartWork;
+
+/// What the engine is about with it, beside the status that everybody sees. Loop only.
+enum class Phase : std::uint8_t {
+    idle,      ///< Nothing of a run is held, but what could not be let go of.
+    starting,  ///< The steps of a start are under way.
+    running,
+    ending,    ///< It has ended; its networks and ports are not free yet, so nobody is told.
+    settling,  ///< Told; the rest of its run is let go of.
+    foreign,   ///< Its record cannot be read here: nothing of it is touched, but when somebody removes it.
+    gone,      ///< Removed; only references are left.
+};
 
 struct Container {
     Container(const asio::any_io_executor& loop, ContainerRecord first)
@@ -37,6 +50,9 @@ struct Container {
     void update(Change change) {
         ContainerRecord next = *record;
         change(next);
+        become(std::move(next));
+    }
+    void become(ContainerRecord next) {
         check_change(next.id, record->state.status, next.state.status);
         record = std::make_shared<const ContainerRecord>(std::move(next));
     }
@@ -51,44 +67,28 @@ struct Container {
 
     const std::string& id() const { return record->id; }
 
-    Lane lane;
-    Condition changed;  ///< Record, cleaning, start_error.
-    RecordPtr record;
+    bool is_gone() const noexcept { return phase == Phase::gone; }
+    /// After an exit, until everything of the run was let go of once.
+    bool is_settling() const noexcept { return phase == Phase::ending || phase == Phase::settling; }
+    /// A restart is under way: neither --rm nor the restart policy have a say in this end.
+    bool is_restarting() const noexcept { return !restarts.expired(); }
 
-    std::shared_ptr<tasks::MonitorLink> link;  ///< While it runs.
-    Fd pidfd;
-    std::shared_ptr<const void> layers;  ///< Its layers stay as they are while it runs.
+    Lane lane;
+    Condition changed;  ///< Record or phase.
+    RecordPtr record;
+    Phase phase = Phase::idle;
+    std::uint64_t round = 0;  ///< Grows with each start: what was planned in an older one is void.
+
+    tasks::TaskPtr task;  ///< From a start until the end has been settled.
+    Owned owned;          ///< Of its run and of itself.
     std::vector<std::shared_ptr<PendingAttach>> attaches;
     std::list<std::weak_ptr<WaiterState>> waiters;
     RestartDelay delay;
-    std::optional<Error> start_error;  ///< What the monitor said of the start that is under way.
-    bool cleaning = false;             ///< After an exit, until network and cgroup are free again.
-    bool holds_network = false;        ///< After an exit, until its networks and ports are free again: nobody is told of the end before.
-    bool keep_after_exit = false;      ///< A restart is under way: --rm does not apply.
-    bool gone = false;                 ///< Removed; only references are left.
-    bool removal_failed = false;       ///< It is still there, and may be removed again.
+    std::weak_ptr<StartWork> starting;    ///< The start that is under way.
+    std::weak_ptr<const void> restarts;   ///< Held by whoever restarts it.
+    std::chrono::seconds retry{};         ///< After which what could not be let go of was tried again last.
 };
 
 using ContainerPtr = std::shared_ptr<Container>;
-
-/// Kept by the container weakly: a client that goes away is forgotten.
-class WaiterState : public Waiter {
-public:
-    WaiterState(const asio::any_io_executor& loop, WaitCondition asked) : condition(asked), done(loop) {}
-
-    asio::awaitable<WaitResult> result() override {
-        while (!value) co_await done.wait();
-        co_return *value;
-    }
-
-    void resolve(const WaitResult& with) {
-        if (!value) value = with;
-        done.notify_all();
-    }
-
-    const WaitCondition condition;
-    Condition done;
-    std::optional<WaitResult> value;
-};
 
 }  // namespace grua::engine

@@ -92,7 +92,7 @@ std::optional<Made> make(const Rooms& rooms, const std::string& id, const images
 
 }  // namespace
 
-std::string Engine::Impl::reserve_name(const std::string& asked, const std::string& id) {
+std::string Lifecycle::reserve_name(const std::string& asked, const std::string& id) {
     if (!asked.empty()) {
         std::string name = checked_name(asked);
         const auto [known, is_new] = names.try_emplace(name, id);
@@ -266,6 +266,7 @@ asio::awaitable<Created> Engine::Impl::create(CreateRequest request) {
     }
     claim.keep();
     const auto container = std::make_shared<Container>(loop, std::move(record));
+    own_itself(container->owned, *container->record);
     add(container);
     for (const auto& volume : made->volumes)
         if (volume.is_new) events.publish({.type = "volume", .action = "create", .id = volume.name, .attributes = {{"driver", "local"}}});
@@ -277,7 +278,7 @@ asio::awaitable<void> Engine::Impl::rename(std::string reference, std::string na
     if (name.empty()) fail(ErrorKind::invalid_argument, "Neither old nor new names may be empty");
     const auto container = get_container(reference);
     const Lane::Turn turn = co_await container->lane.take();
-    if (container->gone) fail(ErrorKind::not_found, "No such container: {}", reference);
+    if (container->is_gone()) fail(ErrorKind::not_found, "No such container: {}", reference);
     const std::string old = container->record->name;
     if (checked_name(name) == old) fail(ErrorKind::invalid_argument, "Renaming a container with the same name as its current name");
     const std::string reserved = reserve_name(name, container->id());

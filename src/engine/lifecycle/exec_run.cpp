@@ -2,9 +2,10 @@
 #include "base/id.hpp"
 #include "base/log.hpp"
 #include "base/stream_frames.hpp"
-#include "engine/engine_impl.hpp"
+#include "engine/lifecycle/lifecycle.hpp"
 #include "engine/watch/client_end.hpp"
 #include "monitor/detach_keys.hpp"
+#include "runtime/container.hpp"
 
 #include <fcntl.h>
 #include <sys/socket.h>
@@ -13,13 +14,14 @@
 namespace grua::engine {
 namespace {
 
-constexpr int exit_not_executable = 126;
-constexpr int exit_not_found = 127;
+using namespace std::chrono_literals;
 
-int exit_code_of(const Error& error) {
-    const std::string text = to_lower(error.what());
-    return text.contains("permission denied") || text.contains("is a directory") ? exit_not_executable : exit_not_found;
-}
+/// Inspect must find one that has ended for a while, as Docker keeps it; then it goes.
+constexpr auto kept_for = 5min;
+/// Of one container, that do not run: a client that makes them and never starts them does not fill the memory.
+constexpr std::size_t most_waiting = 1024;
+
+int exit_code_of(const Error& error) { return runtime::exit_status_for(error) == 126 ? 126 : 127; }
 
 std::string command_text(const ExecConfig& config) { return join(config.cmd, " "); }
 
@@ -35,7 +37,7 @@ void tell_client(int client, const std::string& text, bool multiplexed) {
 
 }  // namespace
 
-asio::awaitable<std::string> Engine::Impl::exec_create(std::string reference, ExecConfig config) {
+asio::awaitable<std::string> Lifecycle::exec_create(std::string reference, ExecConfig config) {
     const auto container = get_container(reference);
     const Status status = container->record->state.status;
     if (status == Status::paused)
@@ -47,6 +49,10 @@ asio::awaitable<std::string> Engine::Impl::exec_create(std::string reference, Ex
     for (const auto& each : config.env)
         if (each.empty() || each.starts_with('=')) fail(ErrorKind::invalid_argument, "invalid environment variable: {}", each);
     monitor::check_detach_keys(config.detach_keys);
+    expire_execs();
+    const auto waits = [&](const auto& each) { return each.second->container_id == container->id() && !each.second->running; };
+    if (static_cast<std::size_t>(std::ranges::count_if(execs, waits)) >= most_waiting)
+        fail(ErrorKind::conflict, "container {} has {} execs that do not run", container->id(), most_waiting);
     auto exec = std::make_shared<ExecRecord>();
     exec->id = random_id();
     exec->container_id = container->id();
@@ -58,25 +64,25 @@ asio::awaitable<std::string> Engine::Impl::exec_create(std::string reference, Ex
     co_return exec->id;
 }
 
-ExecPtr Engine::Impl::exec_find(std::string_view id) const {
+ExecPtr Lifecycle::exec_find(std::string_view id) const {
     const auto found = execs.find(std::string(id));
     if (found == execs.end()) fail(ErrorKind::not_found, "No such exec instance: {}", id);
     return found->second;
 }
 
-ExecPtr Engine::Impl::check_exec(std::string_view id) const {
+ExecPtr Lifecycle::check_exec(std::string_view id) const {
     auto exec = exec_find(id);
     const auto container = get_container(exec->container_id);
     const Status status = container->record->state.status;
     if (status == Status::paused)
         fail(ErrorKind::conflict, "container {} is paused, unpause the container before exec", container->record->name);
-    if (status != Status::running || !container->link) fail(ErrorKind::conflict, "container {} is not running", container->id());
+    if (status != Status::running || !container->task) fail(ErrorKind::conflict, "container {} is not running", container->id());
     if (exec->running) fail(ErrorKind::conflict, "exec command {} is already running", id);
     if (exec->started) fail(ErrorKind::conflict, "exec command {} has already run", id);
     return exec;
 }
 
-asio::awaitable<void> Engine::Impl::exec_start(std::string id, ExecStart start, Fd client, std::string early_input) {
+asio::awaitable<void> Lifecycle::exec_start(std::string id, ExecStart start, Fd client, std::string early_input) {
     const auto exec = check_exec(id);
     const auto container = get_container(exec->container_id);
     const auto change = [&](auto how) {
@@ -110,35 +116,41 @@ asio::awaitable<void> Engine::Impl::exec_start(std::string id, ExecStart start, 
     emit(*container->record, "exec_start: " + command_text(config), {{"execID", id}});
     std::optional<Error> failure;
     try {
-        const auto link = container->link;
-        const pid_t pid = co_await link->exec(id, exec_process(*container->record, config, host), std::move(attach), std::move(client));
-        if (execs.contains(id) && exec_find(id)->running) change([&](ExecRecord& next) { next.pid = pid; });
+        const auto task = container->task;
+        const auto handle = co_await task->exec(id, exec_process(*container->record, config, host), std::move(attach), std::move(client));
+        if (execs.contains(id) && exec_find(id)->running) change([&](ExecRecord& next) { next.pid = handle->pid(); });
     } catch (const Error& error) {
         failure = error;
     }
     if (!failure) co_return;
     const int code = exit_code_of(*failure);
-    if (execs.contains(id))
-        change([&](ExecRecord& next) {
-            next.running = false;
-            next.exit_code = code;
-        });
+    end_exec(id, code);
+    container->update([&](ContainerRecord& record) { std::erase(record.exec_ids, id); });
+    publish(*container);
     const std::string text = fmt::format("OCI runtime exec failed: exec failed: unable to start container process: {}", failure->what());
     if (!spare) throw Error(ErrorKind::invalid_argument, text);
     tell_client(spare.get(), text + "\r\n", multiplexed);
     end_client(loop, std::move(spare));
 }
 
-asio::awaitable<void> Engine::Impl::exec_resize(std::string id, std::uint32_t height, std::uint32_t width) {
+asio::awaitable<void> Lifecycle::exec_resize(std::string id, std::uint32_t height, std::uint32_t width) {
     const auto exec = exec_find(id);
     const auto container = get_container(exec->container_id);
-    if (!exec->running || !container->link) fail(ErrorKind::conflict, "exec process is not started");
-    const auto link = container->link;
-    co_await link->resize(id, height, width);
+    if (!exec->running || !container->task) fail(ErrorKind::conflict, "exec process is not started");
+    const auto task = container->task;
+    co_await task->resize(id, height, width);
     emit(*container->record, "exec_resize", {{"execID", id}});
 }
 
-void Engine::Impl::on_exec_exited(const ContainerPtr& container, const std::string& id, int code) {
+void Lifecycle::on_exec_exited(const ContainerPtr& container, const std::string& id, int code) {
+    if (!execs.contains(id)) return;
+    end_exec(id, code);
+    emit(*container->record, "exec_die", {{"execID", id}, {"exitCode", std::to_string(code)}});
+    container->update([&](ContainerRecord& record) { std::erase(record.exec_ids, id); });
+    publish(*container);
+}
+
+void Lifecycle::end_exec(const std::string& id, int code) {
     const auto found = execs.find(id);
     if (found == execs.end()) return;
     auto next = std::make_shared<ExecRecord>(*found->second);
@@ -146,30 +158,27 @@ void Engine::Impl::on_exec_exited(const ContainerPtr& container, const std::stri
     next->pid = 0;
     next->exit_code = code;
     found->second = std::move(next);
-    emit(*container->record, "exec_die", {{"execID", id}, {"exitCode", std::to_string(code)}});
-    container->update([&](ContainerRecord& record) { std::erase(record.exec_ids, id); });
-    publish(*container);
-    // Inspect must find it for a while, as Docker keeps it; then it goes.
-    const auto present = Condition::Clock::now();
-    finished_execs.emplace_back(present, id);
-    while (!finished_execs.empty() && finished_execs.front().first + std::chrono::minutes(5) < present) {
+    finished_execs.emplace_back(ground.clock.steady(), id);
+    expire_execs();
+}
+
+void Lifecycle::expire_execs() {
+    const auto oldest = ground.clock.steady() - kept_for;
+    while (!finished_execs.empty() && finished_execs.front().first < oldest) {
         execs.erase(finished_execs.front().second);
         finished_execs.pop_front();
     }
 }
 
-/// The container's run is over, and theirs with it.
-void Engine::Impl::forget_execs(Container& container) {
-    for (auto& [id, exec] : execs) {
-        if (exec->container_id != container.id() || !exec->running) continue;
-        auto next = std::make_shared<ExecRecord>(*exec);
-        next->running = false;
-        next->pid = 0;
-        next->exit_code = 137;
-        exec = std::move(next);
-        finished_execs.emplace_back(Condition::Clock::now(), id);
-    }
-    container.update([](ContainerRecord& next) { next.exec_ids.clear(); });
+/// The container's run is over, and theirs with it; those that were never started have lost what they were for.
+void Lifecycle::forget_execs(Container& container) {
+    std::vector<std::string> running;
+    std::erase_if(execs, [&](const auto& each) {
+        if (each.second->container_id != container.id()) return false;
+        if (each.second->running) running.push_back(each.first);
+        return !each.second->started;
+    });
+    for (const std::string& id : running) end_exec(id, 137);
 }
 
 }  // namespace grua::engine

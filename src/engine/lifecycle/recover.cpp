@@ -1,41 +1,43 @@
-// The start of gruad: which containers are there, what became of them while it was away, and what of theirs is left over.
+// The start of gruad: which containers are there, what became of them while it was away, and what of theirs is left over. The list of
+// steps is at the end of this file's first part.
 //
-// <exec root>/containers/<id>/record.json, where it exists, is newer than the store's record: it is written before a start
-// and taken away after the exit has been stored. "running" in it means that a start was asked for. What came of it:
+// <exec root>/containers/<id>/start.json is there from a start until its end is in the store. What came of that start:
 //
 //     a monitor answers              it runs, or it has ended and nobody has noted it yet
 //     exit.json                      it has ended, or could not be started
 //     monitor.sock, nobody listens   the monitor was killed: the status is unknown
 //     none of these                  no monitor came to be, and none will (monitor.cpp): it never started
+//
+// Containers that go with their exit have their record in record.json beside it, not in the store. (A gruad before start.json wrote
+// record.json for all, with "running" in it.) A record that cannot be read - a newer gruad's, a broken one - is a container whose everything
+// is kept: it is shown as dead, and goes when somebody removes it by force.
 #include "base/files.hpp"
+#include "base/id.hpp"
 #include "base/log.hpp"
-#include "engine/engine_impl.hpp"
+#include "engine/lifecycle/recover_work.hpp"
+#include "engine/lifecycle/start_mark.hpp"
 #include "engine/networking/networking.hpp"
-#include "layers/layers.hpp"
-#include "volumes/volumes.hpp"
+#include "store/database.hpp"
 
 #include <fcntl.h>
-#include <csignal>
+#include <sys/syscall.h>
+#include <algorithm>
+#include <array>
 #include <filesystem>
 
 namespace grua::engine {
 namespace {
 
 namespace fs = std::filesystem;
+using namespace std::chrono_literals;
 
 constexpr int exit_unknown = 255;
+constexpr std::size_t longest_record = std::size_t{16} << 20U;
+/// A start by restart policy that fails when gruad comes back is tried again so often: what it needs may come up meanwhile.
+constexpr int most_attempts = 8;
+constexpr auto first_delay = 1s;
 
-struct Leftover {
-    ContainerRecord record;
-    std::optional<tasks::FoundMonitor> monitor;
-    std::optional<tasks::ExitReport> exited;
-    bool stored = false;
-    bool start_asked = false;  ///< Since its state was stored.
-    bool had_monitor = false;
-    bool paused = false;
-    layers::LayerStore::Hold layers{};
-    std::optional<ContainerRecord> live;  ///< With the networking that the last start gave it.
-};
+using Work = std::shared_ptr<RecoverWork>;
 
 std::vector<std::string> folders(const std::string& path) {
     std::vector<std::string> out;
@@ -45,252 +47,402 @@ std::vector<std::string> folders(const std::string& path) {
     return out;
 }
 
-void remove_cgroup(const linux::CgroupMounts& mounts, const std::string& path) {
+std::string live_root(const Lifecycle& life) { return life.options.exec_root + "/containers"; }
+
+/// What fails for one container is said and does not keep gruad from the others.
+template <typename What>
+bool try_for(const std::string& id, const char* doing, const What& what) {
     try {
-        auto cgroup = linux::Cgroup::open(mounts, linux::CgroupPath::parse(path));
-        cgroup.kill(SIGKILL);
-        cgroup.remove();
-    } catch (const Error& error) {
-        if (error.kind() != ErrorKind::not_found) log::warn("cgroup {}: {}", path, error.what());
+        what();
+        return true;
+    } catch (const std::exception& error) {
+        log::error("container {}: {}: {}", id, doing, error.what());
+        return false;
     }
 }
 
-/// Of a create that did not come to its record.
-void remove_new_volumes(volumes::Volumes& volumes, const std::string& live) {
-    try {
-        for (const auto& name : split(read_file(live + "/new_volumes"), '\n'))
-            if (!name.empty() && volumes.find(name)) volumes.remove(name, {});
-    } catch (const Error& error) {
-        if (error.kind() != ErrorKind::not_found) log::warn("{}: {}", live, error.what());
-    }
-}
-
-std::map<std::string, Leftover> read_records(store::Database& database, const std::string& live_root) {
-    std::map<std::string, Leftover> out;
-    for (ContainerRecord& record : Saver::load(database)) {
-        std::string id = record.id;
-        out.emplace(std::move(id), Leftover{.record = std::move(record), .monitor = {}, .exited = {}, .stored = true});
-    }
-    for (const auto& id : folders(live_root)) {
-        try {
-            ContainerRecord record = record_from_json(read_file(live_root + "/" + id + "/record.json", std::size_t{16} << 20U));
-            if (record.id != id) continue;
-            const auto known = out.find(id);
-            // A container that is stored but no longer in the store has been removed.
-            if (known == out.end() && !record.host_config.auto_remove) continue;
-            Leftover& each = out[id];
-            each.start_asked = is_running(record.state.status);
-            each.live = record;
-            // Changes that clients were told about since: the store has them.
-            if (known != out.end()) continue;
-            if (each.start_asked) {
-                record.state.status = Status::created;
-                record.state.error = "the daemon ended before the program started";
-            }
-            each.record = std::move(record);
-        } catch (const Error& error) {
-            if (error.kind() != ErrorKind::not_found) log::warn("container {}: {}", id, error.what());
-        }
-    }
+/// Shown, and nothing else: what is not understood is not written over, started or swept.
+Leftover foreign(const std::string& id, const std::string& why) {
+    Leftover out;
+    out.record.id = id;
+    out.record.name = short_id(id);
+    out.record.state.status = Status::dead;
+    out.record.state.error = fmt::format("its record cannot be read: {}", why);
+    out.is_foreign = true;
     return out;
 }
 
-void find_monitor_of(Leftover& leftover, const std::string& live) {
+void read_live_record(RecoverWork& work, const std::string& id) {
+    const std::string live = live_root(work.life) + "/" + id;
+    const auto known = work.all.find(id);
+    if (known != work.all.end() && known->second.is_foreign) return;
+    std::optional<ContainerRecord> beside;
     try {
-        leftover.monitor = tasks::find_monitor(live);
-        if (leftover.monitor)
-            leftover.exited = leftover.monitor->exited;
-        else
-            leftover.exited = tasks::read_exit_file(live);
+        beside = record_from_json(read_file(live + "/record.json", longest_record));
+        if (beside->id != id) fail(ErrorKind::invalid_argument, "it is of {}", beside->id);
     } catch (const Error& error) {
-        log::warn("{}: {}", live, error.what());
+        if (error.kind() != ErrorKind::not_found) {
+            log::error("container {}: {}", id, error.what());
+            if (known == work.all.end()) work.all.emplace(id, foreign(id, error.what()));
+            return;
+        }
     }
-    std::error_code ignored;
-    leftover.had_monitor = leftover.monitor || fs::exists(live + "/monitor.sock", ignored);
+    // A container that is stored but no longer in the store has been removed.
+    if (known == work.all.end() && !(beside && beside->host_config.auto_remove)) return;
+    Leftover& each = work.all[id];
+    const bool by_record = beside && is_running(beside->state.status);
+    if (known == work.all.end()) {
+        each.record = *beside;
+        if (by_record) each.record.state.status = Status::created;
+    }
+    each.start_asked = by_record;
+    // With the networking that the last start gave it, which the store need not have yet.
+    ContainerRecord started = by_record ? *beside : each.record;
+    if (try_for(id, "what its start left behind", [&] { each.start_asked = read_start_mark(live, started) || each.start_asked; }) &&
+        each.start_asked) {
+        each.record.networks = started.networks;
+        each.record.desired_macs = started.desired_macs;
+        each.record.interfaces = started.interfaces;
+        each.record.ports = started.ports;
+        each.record.sandbox_id = started.sandbox_id;
+    }
+    if (known == work.all.end() && each.start_asked && each.record.state.error.empty())
+        each.record.state.error = "the daemon ended before the program started";
 }
 
-bool is_frozen(const linux::CgroupMounts& mounts, const std::string& path) {
-    try {
-        return linux::Cgroup::open(mounts, linux::CgroupPath::parse(path)).frozen();
-    } catch (const Error& error) {
-        log::warn("cgroup {}: {}", path, error.what());
-        return false;
+void read_records(RecoverWork& work) {
+    Saver::Loaded loaded = Saver::load(work.life.saver.database());
+    for (ContainerRecord& record : loaded.records) {
+        std::string id = record.id;
+        Leftover& each = work.all[id];
+        each.record = std::move(record);
+        each.is_stored = true;
+    }
+    for (const auto& [id, why] : loaded.unreadable) work.all.emplace(id, foreign(id, why));
+    for (const std::string& id : folders(live_root(work.life))) read_live_record(work, id);
+}
+
+void find_monitors(RecoverWork& work) {
+    for (auto& [id, each] : work.all) {
+        if (each.is_foreign) continue;
+        const std::string live = live_root(work.life) + "/" + id;
+        try_for(id, "its monitor", [&] {
+            each.task = work.life.ground.tasks.find(live, work.life.cgroup_path(each.record));
+            each.exited = each.task ? each.task->monitor.exited : tasks::read_exit_file(live);
+        });
+        std::error_code ignored;
+        each.had_monitor = each.task || fs::exists(live + "/monitor.sock", ignored);
+    }
+}
+
+/// Killed in the middle of a removal: the layer goes first, the row last.
+void finish_removals(RecoverWork& work) {
+    Lifecycle& life = work.life;
+    for (auto it = work.all.begin(); it != work.all.end();) {
+        const std::string id = it->first;
+        Leftover& each = it->second;
+        const bool with_volumes = each.record.state.status == Status::removing;
+        if (each.is_foreign || each.runs() || (!with_volumes && life.ground.roots.has(id))) {
+            ++it;
+            continue;
+        }
+        try {
+            life.ground.roots.remove(id);
+            if (with_volumes || each.record.host_config.auto_remove)
+                for (const auto& name : each.record.anonymous_volumes) life.ground.volumes.remove(name);
+            if (each.is_stored) life.saver.database().execute("DELETE FROM containers WHERE id = ?", {id});
+            life.ground.tasks.end_cgroup(life.cgroup_path(each.record));
+            it = work.all.erase(it);
+        } catch (const std::exception& error) {
+            log::error("container {}: its removal cannot be finished: {}", id, error.what());
+            each.unfinished = error.what();
+            ++it;
+        }
     }
 }
 
 /// The gruad that paused the container for a commit is gone. True where the container runs on now.
-bool end_pause_for_commit(const linux::CgroupMounts& mounts, const std::string& path, const std::string& live) {
+bool end_pause_for_commit(tasks::Tasks& tasks, const std::string& cgroup_path, const std::string& live) {
     std::error_code ignored;
     const std::string mark = live + pause_mark;
     if (!fs::exists(mark, ignored)) return false;
-    try {
-        linux::Cgroup::open(mounts, linux::CgroupPath::parse(path)).thaw();
-    } catch (const Error& error) {
-        log::warn("cgroup {}: {}", path, error.what());
-        return false;
-    }
+    tasks.thaw(cgroup_path);
     fs::remove(mark, ignored);
     return true;
 }
 
+/// Of a container that runs, by the descriptor of its program.
+Fd network_namespace(const Leftover& each) {
+    const auto& monitor = each.task->monitor;
+    Fd out{::open(fmt::format("/proc/{}/ns/net", monitor.pid).c_str(), O_RDONLY | O_CLOEXEC)};
+    if (!monitor.pidfd || ::syscall(SYS_pidfd_send_signal, monitor.pidfd.get(), 0, nullptr, 0) != 0) return {};
+    return out;
+}
+
+void take_over_runs(RecoverWork& work) {
+    Lifecycle& life = work.life;
+    tasks::Tasks& tasks = life.ground.tasks;
+    for (auto& [id, each] : work.all) {
+        if (each.is_foreign) continue;
+        const std::string path = life.cgroup_path(each.record);
+        if (!each.runs()) {
+            try_for(id, "its cgroup", [&] { tasks.end_cgroup(path); });
+            continue;
+        }
+        try_for(id, "whether it is paused", [&] {
+            each.is_paused = tasks.is_frozen(path) && !end_pause_for_commit(tasks, path, live_root(life) + "/" + id);
+        });
+        try_for(id, "its layers", [&] { each.layers = life.ground.roots.hold(id); });
+        work.live.push_back(attachment_of(each.record, life.options.dns));
+        work.live.back().netns = network_namespace(each);
+    }
+}
+
+void recover_networks(RecoverWork& work) { work.life.ground.sandboxes.recover(std::move(work.live)); }
+
+/// Of a create that did not come to its record.
+void remove_new_volumes(VolumeFolders& volumes, const std::string& folder) {
+    try {
+        for (const auto& name : split(read_file(folder + "/new_volumes"), '\n'))
+            if (!name.empty()) volumes.remove(name);
+    } catch (const Error& error) {
+        if (error.kind() != ErrorKind::not_found) throw;
+    }
+}
+
+/// What belongs to no container. Both roots are this gruad's alone.
+void sweep(RecoverWork& work) {
+    Lifecycle& life = work.life;
+    for (const auto& id : life.ground.roots.all())
+        if (!work.all.contains(id)) try_for(id, "a layer that is nobody's", [&] { life.ground.roots.remove(id); });
+    for (const auto& root : {live_root(life), life.options.data_root + "/containers"})
+        for (const auto& id : folders(root)) {
+            if (work.all.contains(id)) continue;
+            const std::string folder = root + "/" + id;
+            try_for(id, "volumes that were made for it", [&] { remove_new_volumes(life.ground.volumes, folder); });
+            const std::string parent = life.options.cgroup_parent == "/" ? "" : life.options.cgroup_parent;
+            try_for(id, "a cgroup that is nobody's", [&] { life.ground.tasks.end_cgroup(parent + "/" + id); });
+            std::error_code error;
+            fs::remove_all(folder, error);
+            if (error) log::error("{}: {}", folder, error.message());
+        }
+}
+
+/// Records become containers.
+asio::awaitable<void> add_containers(Work work) {
+    Lifecycle& life = work->life;
+    for (auto& [id, each] : work->all) {
+        const auto container = std::make_shared<Container>(life.loop, std::move(each.record));
+        // A name is one container's: of an unreadable record it is not known.
+        if (!life.names.try_emplace(container->record->name, id).second) {
+            log::error("container {}: its name {} is another's", id, container->record->name);
+            container->found([&](ContainerRecord& next) { next.name = id; });
+            life.names.insert_or_assign(id, id);
+        }
+        life.own_itself(container->owned, *container->record);
+        life.add(container);
+        if (each.is_foreign) {
+            container->phase = Phase::foreign;
+            // Wherever its record was.
+            container->owned.add(Held::row, {.on_pool = {}, .on_loop = [&life, id]() -> asio::awaitable<void> {
+                                                 life.saver.remove(id);
+                                                 co_await life.saver.flushed();
+                                             }});
+            container->owned.add(Held::cgroup, life.cgroup_owner(*container->record));
+            log::error("container {}: {}: it is kept as it is", id, container->record->state.error);
+            continue;
+        }
+        if (life.recover_container(container, each)) work->to_start.push_back(container);
+        if (each.start_asked && !each.runs() && !container->is_settling()) work->traces.push_back(id);
+    }
+    co_return;
+}
+
+/// Once what came of them is in the store.
+asio::awaitable<void> forget_traces(Work work) {
+    Lifecycle& life = work->life;
+    if (work->traces.empty()) co_return;
+    try {
+        co_await life.saver.flushed();
+    } catch (const Error& error) {
+        log::error("traces of starts are kept: {}", error.what());
+        co_return;
+    }
+    for (const std::string& id : work->traces) {
+        const auto found = life.containers.find(id);
+        if (found == life.containers.end()) continue;
+        found->second->owned.add(Held::traces, life.traces_owner(*found->second->record));
+        co_await life.release(found->second, Held::traces, Held::traces);
+    }
+}
+
+asio::awaitable<void> begin_starts(Work work) {
+    log::info("{} containers found, {} of them to be started", work->life.containers.size(), work->to_start.size());
+    for (const auto& container : work->to_start) work->not_attempted.insert(container->id());
+    for (const auto& container : work->to_start)
+        work->life.spawn(work->life.start_recovered(work, container), "start a container by its restart policy");
+    co_return;
+}
+
+/// A --rm container that had ended when gruad was last there: its client is gone.
+asio::awaitable<void> begin_removals(Work work) {
+    Lifecycle& life = work->life;
+    for (const auto& [id, container] : std::map(life.containers)) {
+        const ContainerRecord& record = *container->record;
+        if (container->phase != Phase::idle || !record.host_config.auto_remove || is_running(record.state.status)) continue;
+        if (record.state.status == Status::created && record.state.started_at == Time{} && record.state.error.empty()) continue;
+        auto take_away = [](std::shared_ptr<Lifecycle> self, ContainerPtr target) -> asio::awaitable<void> {
+            const Lane::Turn turn = co_await target->lane.take();
+            if (!target->is_gone() && !is_running(target->record->state.status)) co_await self->remove_held(target, true);
+        };
+        life.spawn(take_away(work->keeps, container), "remove a container that has ended");
+    }
+    co_return;
+}
+
+constexpr std::array<Step<RecoverWork>, 10> recover_steps{{
+    {.name = "recover:records", .on_pool = read_records},
+    {.name = "recover:monitors", .on_pool = find_monitors},
+    {.name = "recover:removals", .on_pool = finish_removals},
+    {.name = "recover:runs", .on_pool = take_over_runs},
+    {.name = "recover:networks", .on_pool = recover_networks},
+    {.name = "recover:sweep", .on_pool = sweep},
+    {.name = "recover:containers", .on_loop = add_containers},
+    {.name = "recover:traces", .on_loop = forget_traces},
+    {.name = "recover:starts", .on_loop = begin_starts},
+    {.name = "recover:ended", .on_loop = begin_removals},
+}};
+
+/// What has to run before it.
+std::vector<std::string> needed_by(const Lifecycle& life, const ContainerRecord& record) {
+    std::vector<std::string> out;
+    for (const std::string* mode : {&record.host_config.network_mode, &record.host_config.pid_mode}) {
+        if (!mode->starts_with("container:")) continue;
+        const auto found = life.find_container(std::string_view(*mode).substr(10));
+        if (found) out.push_back(found->id());
+    }
+    for (const auto& [alias, id] : record.links) out.push_back(id);
+    return out;
+}
+
 }  // namespace
 
-/// On the loop: the record becomes what was found.
-void Engine::Impl::recover_container(const ContainerPtr& container, Recovered found, std::vector<ContainerPtr>& to_start) {
-    const State& stored = container->record->state;
+/// The record becomes what was found. True where its restart policy wants it started.
+bool Lifecycle::recover_container(const ContainerPtr& container, Leftover& found) {
+    const State stored = container->record->state;
     const bool ran = is_running(stored.status) || stored.status == Status::restarting || found.start_asked;
-    if (found.monitor) {
-        container->pidfd = std::move(found.monitor->pidfd);
+    if (found.runs()) {
         container->found([&](ContainerRecord& next) {
             next.state = State{};
-            next.state.status = found.paused ? Status::paused : Status::running;
-            next.state.pid = found.monitor->pid;
-            next.state.started_at = found.monitor->started_at;
+            next.state.status = found.is_paused ? Status::paused : Status::running;
+            next.state.pid = found.task->monitor.pid;
+            next.state.started_at = found.task->monitor.started_at;
         });
-        container->link = std::make_shared<tasks::MonitorLink>(loop, std::move(found.monitor->socket), monitor_events(container));
-        container->link->run();
-    } else if (found.exited && found.exited->started_at == Time{} && !is_running(stored.status)) {
+        container->phase = Phase::running;
+        Owned& owned = container->owned;
+        owned.add(Held::network, network_owner(container->id()));
+        owned.add(Held::cgroup, cgroup_owner(*container->record));
+        owned.add(Held::monitor, monitor_owner(container));
+        owned.add(Held::traces, traces_owner(*container->record));
+        owned.add(Held::layers, {.on_pool = [hold = std::exchange(found.layers, nullptr)]() mutable { hold.reset(); }, .on_loop = {}});
+        container->task = ground.tasks.adopt(std::move(*found.task), task_events(container, nullptr));
+        publish(*container);
+        save(*container);
+        return false;
+    }
+    if (!found.exited && (is_running(stored.status) || (found.start_asked && found.had_monitor)))
+        found.exited = tasks::ExitReport{.code = exit_unknown,
+                                         .finished_at = ground.clock.wall(),
+                                         .error = "exit status unknown: the host or the container's monitor ended",
+                                         .started_at = is_running(stored.status) ? stored.started_at : ground.clock.wall()};
+    if (found.exited && found.exited->started_at == Time{} && !is_running(stored.status)) {
         container->found([&](ContainerRecord& next) {
             next.state.exit_code = found.exited->code;
             next.state.error = found.exited->error;
         });
     } else if (found.exited && (is_running(stored.status) || stored.finished_at != found.exited->finished_at)) {
         container->found([&](ContainerRecord& next) {
-            next.state.status = Status::running;
+            next.state.status = Status::exited;
+            next.state.pid = 0;
+            next.state.exit_code = found.exited->code;
+            next.state.oom_killed = found.exited->oom_killed;
+            next.state.error = found.exited->error;
+            next.state.finished_at = found.exited->finished_at;
             if (found.exited->started_at != Time{}) next.state.started_at = found.exited->started_at;
+            clear_networking(next);
         });
-        // The usual way from here: clean up, then --rm or the restart policy.
-        on_exited(container, *found.exited);
-        return;
+        const auto lasted = std::chrono::duration_cast<std::chrono::seconds>(found.exited->finished_at - container->record->state.started_at);
+        emit(*container->record, "die",
+             {{"exitCode", std::to_string(found.exited->code)}, {"execDuration", std::to_string(lasted.count())}});
     }
-    if (container->record->state.status == Status::restarting || container->record->state.status == Status::removing)
-        container->found([](ContainerRecord& next) { next.state.status = Status::exited; });
+    if (!found.unfinished.empty()) {
+        container->found([&](ContainerRecord& next) {
+            next.state.status = Status::dead;
+            next.state.error = fmt::format("its removal cannot be finished: {}", found.unfinished);
+        });
+    } else if (const Status now = container->record->state.status;
+               now == Status::restarting || now == Status::removing || is_running(now)) {
+        container->found([](ContainerRecord& next) {
+            next.state.status = Status::exited;
+            next.state.pid = 0;
+        });
+    }
+    // A monitor that waits for its exit to be noted.
+    const auto task = std::exchange(found.task, std::nullopt);
     publish(*container);
     save(*container);
-    if (!is_running(container->record->state.status) &&
-        starts_with_the_daemon(container->record->host_config.restart_policy, container->record->stopped_by_user, ran,
-                               container->record->state.exit_code) &&
-        container->record->state.status != Status::created)
-        to_start.push_back(container);
+    const State& state = container->record->state;
+    return state.status == Status::exited && starts_with_the_daemon(container->record->host_config.restart_policy,
+                                                                    container->record->stopped_by_user, ran, state.exit_code);
 }
 
-asio::awaitable<void> Engine::Impl::recover() {
-    using All = std::shared_ptr<std::map<std::string, Leftover>>;
-    auto look = [this]() -> All {
-        const std::string live_root = options.exec_root + "/containers";
-        auto all = std::make_shared<std::map<std::string, Leftover>>(read_records(rooms.database, live_root));
-        for (auto& [id, each] : *all) find_monitor_of(each, live_root + "/" + id);
-        std::vector<network::Attachment> live;
-        for (auto it = all->begin(); it != all->end();) {
-            const std::string& id = it->first;
-            Leftover& each = it->second;
-            const bool runs = each.monitor && !each.monitor->exited;
-            // Killed in the middle of its removal: the layer goes first, the record last.
-            const bool with_volumes = each.record.state.status == Status::removing;
-            if (!runs && (with_volumes || !rooms.layers.has_container(id))) {
-                rooms.layers.remove(id);
-                if (with_volumes || each.record.host_config.auto_remove)
-                    for (const auto& name : each.record.anonymous_volumes)
-                        if (rooms.volumes.find(name)) rooms.volumes.remove(name, {});
-                if (each.stored) rooms.database.execute("DELETE FROM containers WHERE id = ?", {id});
-                remove_cgroup(cgroups, cgroup_path(each.record));
-                it = all->erase(it);
-                continue;
-            }
-            if (runs) {
-                if (each.live) {
-                    each.record.networks = each.live->networks;
-                    each.record.desired_macs = each.live->desired_macs;
-                    each.record.interfaces = each.live->interfaces;
-                    each.record.ports = each.live->ports;
-                    each.record.sandbox_id = each.live->sandbox_id;
-                }
-                each.paused = is_frozen(cgroups, cgroup_path(each.record)) &&
-                              !end_pause_for_commit(cgroups, cgroup_path(each.record), live_root + "/" + id);
-                each.layers = rooms.layers.hold_container(id);
-                live.push_back(attachment_of(each.record, options.dns));
-                live.back().netns = Fd{::open(fmt::format("/proc/{}/ns/net", each.monitor->pid).c_str(), O_RDONLY | O_CLOEXEC)};
-            } else {
-                remove_cgroup(cgroups, cgroup_path(each.record));
-            }
-            ++it;
-        }
-        rooms.networks.recover(std::move(live));
-        // What belongs to no container. Both roots are this gruad's alone.
-        std::error_code ignored;
-        for (const auto& id : rooms.layers.containers())
-            if (!all->contains(id)) rooms.layers.remove(id);
-        for (const auto& root : {live_root, options.data_root + "/containers"})
-            for (const auto& id : folders(root))
-                if (!all->contains(id)) {
-                    remove_new_volumes(rooms.volumes, root + "/" + id);
-                    remove_cgroup(cgroups, (options.cgroup_parent == "/" ? "" : options.cgroup_parent) + "/" + id);
-                    fs::remove_all(root + "/" + id, ignored);
-                }
-        return all;
+/// After those that it needs, and once more where it could not be.
+asio::awaitable<void> Lifecycle::start_recovered(std::shared_ptr<RecoverWork> work, ContainerPtr container) {
+    const auto waits = [&] {
+        return std::ranges::any_of(needed_by(*this, *container->record), [&](const std::string& id) {
+            return id != container->id() && work->not_attempted.contains(id);
+        });
     };
-    const All all = co_await offload(pool, std::move(look));
-    std::vector<ContainerPtr> to_start;
-    std::vector<std::string> traces;
-    for (auto& [id, each] : *all) {
-        Recovered found{.monitor = {}, .exited = std::move(each.exited), .start_asked = each.start_asked, .paused = each.paused};
-        if (each.monitor && !each.monitor->exited) found.monitor = std::move(each.monitor);
-        if (!found.monitor && !found.exited && (is_running(each.record.state.status) || (each.start_asked && each.had_monitor)))
-            found.exited = tasks::ExitReport{.code = exit_unknown,
-                                             .finished_at = now(),
-                                             .error = "exit status unknown: the host or the container's monitor ended",
-                                             .started_at = is_running(each.record.state.status) ? each.record.state.started_at : now()};
-        if (each.start_asked && !found.monitor) traces.push_back(id);
-        const auto container = std::make_shared<Container>(loop, std::move(each.record));
-        container->layers = std::move(each.layers);
-        names.insert_or_assign(container->record->name, id);
-        add(container);
-        recover_container(container, std::move(found), to_start);
-        if (container->cleaning && !traces.empty() && traces.back() == id) traces.pop_back();  // after_exit() does it.
-    }
-    co_await forget_traces(std::move(traces));
-    log::info("{} containers found, {} of them to be started", containers.size(), to_start.size());
-    for (const auto& container : to_start) {
-        auto again = [](std::shared_ptr<Impl> self, ContainerPtr target) -> asio::awaitable<void> {
-            const Lane::Turn turn = co_await target->lane.take();
-            if (!target->gone && !is_running(target->record->state.status)) co_await self->start_held(target);
-        };
-        spawn(again(shared_from_this(), container), "start a container by its restart policy");
-    }
-    collector_ended = false;
-    spawn(collect_in_turns(), "collect garbage");
-    // A --rm container that was created and never started, or had ended, when gruad was last there: its client is gone.
-    for (const auto& [id, container] : std::map(containers)) {
-        if (!container->record->host_config.auto_remove || is_running(container->record->state.status) || container->cleaning) continue;
-        if (container->record->state.status == Status::created && container->record->state.started_at == Time{} &&
-            container->record->state.error.empty())
-            continue;
-        auto take_away = [](std::shared_ptr<Impl> self, ContainerPtr target) -> asio::awaitable<void> {
-            const Lane::Turn turn = co_await target->lane.take();
-            if (!target->gone && !is_running(target->record->state.status)) co_await self->remove_held(target, true);
-        };
-        spawn(take_away(shared_from_this(), container), "remove a container that has ended");
-    }
-}
-
-/// Of starts that came to nothing, once that is in the store.
-asio::awaitable<void> Engine::Impl::forget_traces(std::vector<std::string> ids) {
-    if (ids.empty()) co_return;
-    co_await saver.flushed();
-    std::vector<std::pair<std::string, bool>> folders_of;
-    for (const auto& id : ids) folders_of.emplace_back(live_directory(id), containers.at(id)->record->host_config.auto_remove);
-    auto forget = [folders_of = std::move(folders_of)] {
-        std::error_code ignored;
-        for (const auto& [live, keeps_record] : folders_of) {
-            if (!keeps_record) fs::remove(live + "/record.json", ignored);
-            for (const char* file : {"/exit.json", "/monitor.sock"}) fs::remove(live + file, ignored);
+    // Two that need each other wait for nobody in the end: the wait has a bound.
+    const auto patience = ground.clock.steady() + 60s;
+    while (waits() && ground.clock.steady() < patience && !closing) co_await wait_until(work->attempted, ground.timers, patience);
+    std::chrono::seconds delay = first_delay;
+    for (int attempt = 1; !closing; ++attempt) {
+        std::string failure;
+        {
+            const Lane::Turn turn = co_await container->lane.take();
+            const Status status = container->record->state.status;
+            if (closing || container->is_gone() || is_running(status) || status == Status::removing || status == Status::dead) break;
+            if (attempt > 1 && container->record->stopped_by_user) break;
+            try {
+                co_await start_held(container, StartReason::recovery);
+                break;
+            } catch (const Error& error) {
+                failure = error.what();
+            }
         }
-        return true;
-    };
-    co_await offload(pool, std::move(forget));
+        if (attempt == most_attempts || container->record->host_config.auto_remove) {
+            log::error("container {}: it is not started by its restart policy any more: {}", short_id(container->id()), failure);
+            break;
+        }
+        log::warn("container {}: started by its restart policy: {}; again in {} s", short_id(container->id()), failure, delay.count());
+        const std::uint64_t round = container->round;
+        const auto deadline = ground.clock.steady() + delay;
+        while (!closing && container->round == round && !container->is_gone() && ground.clock.steady() < deadline)
+            co_await wait_until(container->changed, ground.timers, deadline);
+        if (container->round != round) break;
+        delay *= 2;
+    }
+    work->not_attempted.erase(container->id());
+    work->attempted.notify_all();
 }
 
-asio::awaitable<void> Engine::Impl::shutdown() {
+asio::awaitable<void> Lifecycle::recover() {
+    const auto work = std::make_shared<RecoverWork>(shared_from_this());
+    co_await run_steps<RecoverWork>(pool, recover_steps, work);
+}
+
+asio::awaitable<void> Lifecycle::shutdown() {
     closing = true;
     events.close();
     for (const auto& [id, container] : containers) {
@@ -298,11 +450,13 @@ asio::awaitable<void> Engine::Impl::shutdown() {
         for (const auto& weak : container->waiters)
             if (const auto waiter = weak.lock()) waiter->resolve({.exit_code = 0, .error = "the daemon is shutting down"});
     }
-    collect_now.notify_all();
-    while (!collector_ended) co_await collect_now.wait();
-    co_await saver.flushed();
+    try {
+        co_await saver.flushed();
+    } catch (const Error& error) {
+        log::error("not everything is in the store: {}", error.what());
+    }
     for (const auto& [id, container] : containers)
-        if (container->link) container->link->close();
+        if (container->task) container->task->close();
 }
 
 }  // namespace grua::engine

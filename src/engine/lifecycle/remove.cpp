@@ -1,16 +1,113 @@
-#include "base/files.hpp"
+// The removal of a container. The list of steps is at the end of this file's first part.
 #include "base/log.hpp"
-#include "engine/engine_impl.hpp"
-#include "images/image_store.hpp"
-#include "layers/layers.hpp"
-#include "volumes/volumes.hpp"
+#include "engine/lifecycle/lifecycle.hpp"
+#include "engine/lifecycle/start_work.hpp"
+#include "engine/lifecycle/steps.hpp"
 
+#include <array>
 #include <csignal>
-#include <filesystem>
 
 namespace grua::engine {
+namespace {
 
-asio::awaitable<void> Engine::Impl::remove(std::string reference, RemoveOptions remove_options) {
+struct RemoveWork : Progress {
+    RemoveWork(std::shared_ptr<Lifecycle> engine, ContainerPtr whose, bool takes)
+        : keeps(std::move(engine)), life(*keeps), container(std::move(whose)), takes_volumes(takes) {}
+    std::shared_ptr<Lifecycle> keeps;
+    Lifecycle& life;
+    ContainerPtr container;
+    bool takes_volumes;
+    StringList volumes;  ///< That go with it.
+    std::vector<VolumeLeases::Lease> leaving;
+};
+using Work = std::shared_ptr<RemoveWork>;
+
+asio::awaitable<void> settle(Work work) {
+    const ContainerPtr container = work->container;
+    while (container->is_settling()) co_await container->changed.wait();
+}
+
+asio::awaitable<void> mark(Work work) {
+    Lifecycle& life = work->life;
+    Container& container = *work->container;
+    container.update([](ContainerRecord& next) { next.state.status = Status::removing; });
+    life.publish(container);
+    container.attaches.clear();
+    const ContainerRecord& record = *container.record;
+    if (!work->takes_volumes || record.anonymous_volumes.empty()) co_return;
+    for (const auto& name : record.anonymous_volumes) {
+        if (life.volume_users(name) != StringList{record.id}) continue;
+        work->volumes.push_back(name);
+        work->leaving.push_back(life.volume_leases.leaving(name));
+    }
+    if (record.host_config.auto_remove || container.phase == Phase::foreign) co_return;
+    // "removing" in the store says: to be removed with its volumes. Recovery goes on with it.
+    life.save(container);
+    co_await life.saver.flushed();
+}
+
+asio::awaitable<void> let_go(Work work) {
+    const ContainerPtr container = work->container;
+    Owned& owned = container->owned;
+    // Of a start that came to nothing, or of an earlier gruad's.
+    if (!owned.has(Held::network)) owned.add(Held::network, work->life.network_owner(container->id()));
+    if (!work->volumes.empty())
+        owned.add(Held::volumes, {.on_pool = [&folders = work->life.ground.volumes, names = work->volumes] {
+                                      for (const std::string& name : names) folders.remove(name);
+                                  },
+                                  .on_loop = {}});
+    // The layer first, the row last: recovery goes on with what lies between.
+    const auto failures = co_await owned.release(work->life.pool, first_of_run, Held::live);
+    for (const ReleaseFailure& each : failures)
+        log::error("container {}: its {} cannot be removed: {}", container->id(), to_string(each.what), each.error.what());
+    if (!failures.empty()) throw Error(failures.front().error);
+}
+
+asio::awaitable<void> forget(Work work) {
+    Lifecycle& life = work->life;
+    Container& container = *work->container;
+    const RecordPtr record = container.record;
+    container.phase = Phase::gone;
+    life.ground.images.was_used(record->image_id, record->state.finished_at);
+    life.containers.erase(record->id);
+    for (const auto& [alias, target] : record->links) {
+        const auto others = life.linked_from.find(target);
+        if (others == life.linked_from.end()) continue;
+        others->second.erase(record->id);
+        if (others->second.empty()) life.linked_from.erase(others);
+    }
+    if (const auto name = life.names.find(record->name); name != life.names.end() && name->second == record->id) life.names.erase(name);
+    std::erase_if(life.execs, [&](const auto& each) { return each.second->container_id == record->id; });
+    life.publish(container);
+    for (const auto& name : work->volumes)
+        life.events.publish({.type = "volume", .action = "destroy", .id = name, .attributes = {{"driver", "local"}}});
+    life.emit(*record, "destroy");
+    life.resolve_waiters(container, true);
+    co_return;
+}
+
+/// Layers that stood for this container only.
+asio::awaitable<void> free_image(Work work) {
+    Lifecycle& life = work->life;
+    if (life.ground.images.has(work->container->record->image_id)) co_return;
+    try {
+        co_await offload(life.pool, [&images = life.ground.images] { images.collect(); });
+    } catch (const std::exception& error) {
+        log::warn("layers of a removed container: {}", error.what());
+    }
+}
+
+constexpr std::array<Step<RemoveWork>, 5> remove_steps{{
+    {.name = "remove:settled", .on_loop = settle},
+    {.name = "remove:marked", .on_loop = mark},
+    {.name = "remove:released", .on_loop = let_go},
+    {.name = "remove:forgotten", .on_loop = forget},
+    {.name = "remove:image", .on_loop = free_image},
+}};
+
+}  // namespace
+
+asio::awaitable<void> Lifecycle::remove(std::string reference, RemoveOptions remove_options) {
     const auto container = get_container(reference);
     // A container that runs is killed before its lane is taken, so that a stop that waits for it ends at once.
     const auto refuse_running = [&] {
@@ -19,110 +116,52 @@ asio::awaitable<void> Engine::Impl::remove(std::string reference, RemoveOptions 
         fail(ErrorKind::conflict, "cannot remove container \"{}\": container is {}: stop the container before removing or force remove",
              container->record->name, to_string(status));
     };
-    if (container->record->state.status == Status::removing && !container->removal_failed)
+    if (container->record->state.status == Status::removing)
         fail(ErrorKind::conflict, "removal of container {} is already in progress", reference);
+    if (container->phase == Phase::foreign && !remove_options.force)
+        fail(ErrorKind::conflict, "cannot remove container \"{}\": {}: force remove", container->record->name, container->record->state.error);
     refuse_running();
+    if (remove_options.force) {
+        if (const auto starting = container->starting.lock(); starting && container->phase == Phase::starting) {
+            starting->called_off = true;
+            if (container->task) container->task->call_off("the container is being removed");
+        }
+    }
     if (is_running(container->record->state.status)) {
         container->update([](ContainerRecord& next) { next.stopped_by_user = true; });
         co_await kill(container->id(), "SIGKILL");
     }
     const Lane::Turn turn = co_await container->lane.take();
     // --rm, or another client, may have been faster.
-    if (container->gone) co_return;
+    if (container->is_gone()) co_return;
     refuse_running();
     if (container->record->state.status == Status::restarting || is_running(container->record->state.status)) {
         container->update([](ContainerRecord& next) { next.stopped_by_user = true; });
         co_await stop_held(container, {.timeout = 0, .signal = "SIGKILL"});
     }
-    container->removal_failed = false;
+    co_await remove_held(container, remove_options.volumes);
+}
+
+asio::awaitable<void> Lifecycle::remove_held(ContainerPtr container, bool with_volumes) {
+    const auto work = std::make_shared<RemoveWork>(shared_from_this(), container, with_volumes);
+    std::exception_ptr thrown;
+    std::string why;
     try {
-        co_await remove_held(container, remove_options.volumes);
-    } catch (...) {
-        // As where the disk is full: who made room asks again.
-        container->removal_failed = true;
-        throw;
+        co_await run_steps<RemoveWork>(pool, remove_steps, work);
+    } catch (const std::exception& error) {
+        thrown = std::current_exception();
+        why = error.what();
     }
-}
-
-asio::awaitable<void> Engine::Impl::remove_held(ContainerPtr container, bool with_volumes) {
-    while (container->cleaning) co_await container->changed.wait();
-    container->update([](ContainerRecord& next) { next.state.status = Status::removing; });
+    if (!thrown) co_return;
+    if (container->is_gone()) std::rethrow_exception(thrown);
+    // As where the disk is full: who made room asks again.
+    container->found([&](ContainerRecord& next) {
+        next.state.status = Status::dead;
+        next.state.error = fmt::format("its removal failed at {}: {}", work->at, why);
+    });
     publish(*container);
-    container->attaches.clear();
-    const std::string id = container->id();
-    const bool image_is_gone = [&] {
-        const auto image = rooms.images.find(container->record->image_id);
-        return !image;
-    }();
-    const bool takes_volumes = with_volumes && !container->record->anonymous_volumes.empty();
-    if (takes_volumes && !container->record->host_config.auto_remove) {
-        // "removing" in the store says: to be removed with its volumes. Recovery goes on with it.
-        save(*container);
-        co_await saver.flushed();
-    }
-    StringList volumes;
-    for (const auto& name : takes_volumes ? container->record->anonymous_volumes : StringList())
-        if (volume_users(name) == StringList{id}) volumes.push_back(name);
-    auto take_away = [this, record = container->record, directory = container_directory(id), image_is_gone, volumes] {
-        rooms.networks.release(record->id);
-        for (const auto& name : volumes)
-            if (rooms.volumes.find(name)) rooms.volumes.remove(name, {});
-        rooms.layers.remove(record->id);
-        std::error_code error;
-        std::filesystem::remove_all(directory, error);
-        if (error) log::warn("container {}: remove {}: {}", record->id, directory, error.message());
-        if (image_is_gone) rooms.images.collect();
-        return true;
-    };
-    co_await offload(pool, std::move(take_away));
-    crash_point("engine-removing");
-    if (!container->record->host_config.auto_remove) {
-        saver.remove(id);
-        co_await saver.flushed();
-    }
-    auto forget = [live = live_directory(id)] {
-        std::error_code ignored;
-        std::filesystem::remove_all(live, ignored);
-        return true;
-    };
-    co_await offload(pool, std::move(forget));
-
-    container->gone = true;
-    rooms.images.touch(container->record->image_id, container->record->state.finished_at);
-    containers.erase(id);
-    for (const auto& [alias, target] : container->record->links) {
-        const auto others = linked_from.find(target);
-        if (others == linked_from.end()) continue;
-        others->second.erase(id);
-        if (others->second.empty()) linked_from.erase(others);
-    }
-    names.erase(container->record->name);
-    publish(*container);
-    for (const auto& name : volumes)
-        events.publish({.type = "volume", .action = "destroy", .id = name, .attributes = {{"driver", "local"}}});
-    emit(*container->record, "destroy");
-    resolve_waiters(*container, true);
-}
-
-asio::awaitable<Pruned> Engine::Impl::prune(std::function<bool(const ContainerRecord&)> keep) {
-    std::vector<ContainerPtr> stopped;
-    for (const auto& [id, container] : containers)
-        if (!is_running(container->record->state.status) && container->record->state.status != Status::restarting &&
-            !(keep && keep(*container->record)))
-            stopped.push_back(container);
-    Pruned out;
-    for (const auto& container : stopped) {
-        const Lane::Turn turn = co_await container->lane.take();
-        // Another client may have started it, its policy may be about to.
-        const Status status = container->record->state.status;
-        if (container->gone || is_running(status) || status == Status::restarting || (keep && keep(*container->record))) continue;
-        auto measure = [this, id = container->id()] { return rooms.layers.has_container(id) ? rooms.layers.usage(id) : 0; };
-        out.reclaimed += co_await offload(pool, std::move(measure));
-        co_await remove_held(container, false);
-        out.deleted.push_back(container->id());
-    }
-    events.publish({.type = "container", .action = "prune", .id = "", .attributes = {{"reclaimed", std::to_string(out.reclaimed)}}});
-    co_return out;
+    save(*container);
+    std::rethrow_exception(thrown);
 }
 
 }  // namespace grua::engine

@@ -16,13 +16,13 @@ void Saver::migrate(store::Database& database) {
     database.migrate("engine", steps);
 }
 
-std::vector<ContainerRecord> Saver::load(store::Database& database) {
-    std::vector<ContainerRecord> out;
+Saver::Loaded Saver::load(store::Database& database) {
+    Loaded out;
     for (const auto& row : database.query("SELECT id, document FROM containers")) {
         try {
-            out.push_back(record_from_json(row.text(1)));
+            out.records.push_back(record_from_json(row.text(1)));
         } catch (const Error& error) {
-            log::error("container {}: its stored record cannot be read: {}", row.text(0), error.what());
+            out.unreadable.emplace_back(row.text(0), error.what());
         }
     }
     return out;

@@ -24,7 +24,12 @@ public:
 
     /// Makes the table; from the pool or before there is one.
     static void migrate(store::Database& database);
-    static std::vector<ContainerRecord> load(store::Database& database);
+    struct Loaded {
+        std::vector<ContainerRecord> records;
+        std::vector<std::pair<std::string, std::string>> unreadable;  ///< IDs, and why: a newer grua's, or broken.
+    };
+    static Loaded load(store::Database& database);
+    store::Database& database() noexcept { return database_; }
 
     /// Queues; durable some milliseconds later.
     void save(const ContainerRecord& record);

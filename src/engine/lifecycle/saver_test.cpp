@@ -38,7 +38,7 @@ TEST(Saver, GroupsAndKeepsTheLast) {
             saver.remove("id3");
             co_await saver.flushed();
         });
-        const auto stored = Saver::load(database);
+        const auto stored = Saver::load(database).records;
         ASSERT_EQ(stored.size(), 9U);
         for (const auto& each : stored) EXPECT_GE(each.restart_count, 10);
     }

@@ -1,153 +1,32 @@
-// The start of a container: what it needs is made ready on the pool, then one message to the launcher, then the monitor's word.
+// The start of a container: the list of its steps is at the end of this file's first part; what follows it is what comes of them.
 #include "base/files.hpp"
 #include "base/id.hpp"
 #include "base/log.hpp"
-#include "engine/engine_impl.hpp"
+#include "engine/lifecycle/lifecycle.hpp"
+#include "engine/lifecycle/start_mark.hpp"
+#include "engine/lifecycle/start_work.hpp"
+#include "engine/lifecycle/steps.hpp"
 #include "engine/networking/networking.hpp"
 #include "engine/spec/devices.hpp"
-#include "layers/layers.hpp"
 #include "monitor/log_options.hpp"
-#include "network/container_files.hpp"
+#include "runtime/container.hpp"
 
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <algorithm>
+#include <unistd.h>
 #include <array>
 #include <filesystem>
 
 namespace grua::engine {
 namespace {
 
-constexpr int exit_not_found = 127;
-constexpr int exit_not_executable = 126;
+using namespace std::chrono_literals;
+
 constexpr int exit_unknown = 128;
-
-/// What Docker makes of a failed start: the status of the container, and an error that its clients turn into 125, 126 or 127.
-struct StartFailure {
-    int exit_code;
-    Error error;
-};
-
-/// Docker's text for it names no task.
-struct NetworkFailure : Error {
-    explicit NetworkFailure(const Error& error) : Error(error) {}
-};
-
-StartFailure start_failure(const Error& error) {
-    const std::string text = fmt::format("failed to create task for container: {}", error.what());
-    const std::string lower = to_lower(text);
-    if (lower.contains("permission denied")) return {exit_not_executable, Error(ErrorKind::invalid_argument, text)};
-    if (lower.contains("is a directory")) return {exit_not_executable, Error(ErrorKind::invalid_argument, text + ": permission denied")};
-    if (lower.contains("not a directory"))
-        return {exit_not_found,
-                Error(ErrorKind::invalid_argument,
-                      text + ": Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host "
-                             "path exists and is the expected type")};
-    if (lower.contains("executable file not found") || lower.contains("no such file or directory"))
-        return {exit_not_found, Error(ErrorKind::invalid_argument, text)};
-    return {exit_unknown, Error(error.kind() == ErrorKind::not_found ? ErrorKind::system : error.kind(), text, error.os_error())};
-}
-
-Fd memory_file(const std::string& text) {
-    Fd file{::memfd_create("config.json", MFD_CLOEXEC)};
-    if (!file) fail_errno("make a memory file");
-    write_all(file.get(), text, "config.json");
-    if (::lseek(file.get(), 0, SEEK_SET) != 0) fail_errno("rewind config.json");
-    return file;
-}
-
-/// Everything of the loop that the pool needs, by value.
-struct Plan {
-    RecordPtr record;
-    std::string cgroup_path;
-    std::string live_directory;
-    std::map<std::string, std::string> joined;
-    bool with_init = false;
-    LinkedHosts linked;
-};
-
-struct Ready {
-    Fd spec;
-    layers::LayerStore::Hold layers;
-    Fd rootfs;
-    Fd netns;
-    Fd sysfs;  ///< Of that network namespace, until the container has its own.
-    Fd ours;
-    Fd theirs;
-    RecordPtr networking;  ///< The record with what its networks gave it; null where it joins another container's.
-};
+/// For a monitor to make its container: a bind of a file system on the network may take its time, but an answer comes.
+constexpr auto start_patience = 120s;
 
 std::string host_name() {
     std::array<char, 256> name{};
     return ::gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "localhost";
-}
-
-/// On the pool.
-Ready prepare(const Options& options, const Rooms& rooms, const HostFacts& host, const Plan& plan) {
-    const ContainerRecord& record = *plan.record;
-    for (const MountPoint& point : record.mounts) {
-        std::error_code error;
-        if (point.type == "bind" && !std::filesystem::exists(point.source, error))
-            fail(ErrorKind::invalid_argument, "invalid mount config for type \"bind\": bind source path does not exist: {}", point.source);
-    }
-    make_directories(plan.live_directory, 0700);
-    // Says "was being started" to whoever finds it: see recover.cpp.
-    ContainerRecord marked = record;
-    marked.state.status = Status::running;
-    marked.state.pid = 0;
-    std::error_code ignored;
-    std::filesystem::remove(plan.live_directory + "/exit.json", ignored);
-    std::filesystem::remove(plan.live_directory + "/monitor.sock", ignored);
-
-    Ready out;
-    const std::string& mode = record.host_config.network_mode;
-    if (has_sandbox(record)) {
-        network::Sandbox sandbox = [&, request = sandbox_request(record, options.dns)] {
-            try {
-                return rooms.networks.attach(request);
-            } catch (const Error& error) {
-                throw NetworkFailure(error);
-            }
-        }();
-        out.netns = std::move(sandbox.netns);
-        out.sysfs = std::move(sandbox.sysfs);
-        for (const network::Endpoint& each : sandbox.endpoints) set_endpoint(marked, each);
-        marked.ports = ports_of(sandbox.ports);
-        marked.sandbox_id = random_id();
-        out.networking = std::make_shared<const ContainerRecord>(marked);
-    } else if (const auto shared = marked.networks.find(mode); shared != marked.networks.end()) {
-        shared->second.network_id = rooms.networks.find_config(mode).id;
-        shared->second.endpoint_id = random_id();
-        marked.sandbox_id = random_id();
-        out.networking = std::make_shared<const ContainerRecord>(marked);
-    }
-    replace_file(plan.live_directory + "/record.json", to_json(marked), 0600);
-    crash_point("engine-marked");
-
-    const bool host_names = record.host_config.uts_mode == "host" || (mode == "host" && record.config.hostname.empty());
-    const std::string hostname = host_names ? host_name() : record.config.hostname;
-    if (!mode.starts_with("container:")) write_network_files(options, rooms.networks, marked, hostname, plan.linked);
-    out.layers = rooms.layers.hold_container(record.id);
-    out.rootfs = rooms.layers.mount(record.id, layers::Access::read_write);
-
-    const SpecInput input{.record = record,
-                          .host = host,
-                          .cgroup_path = plan.cgroup_path,
-                          .init_path = plan.with_init ? options.init_path : std::string(),
-                          .hostname = hostname,
-                          .joined_namespaces = plan.joined,
-                          .devices = granted_devices(record.host_config),
-                          .block_devices = block_device_numbers(record.host_config),
-                          .no_new_privileges = options.no_new_privileges};
-    out.spec = memory_file(oci::to_json(build_spec(input)));
-
-    std::array<int, 2> pair{};
-    if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair.data()) != 0) fail_errno("make a socket pair");
-    out.ours = Fd(pair[0]);
-    out.theirs = Fd(pair[1]);
-    return out;
 }
 
 monitor::LogLimits log_limits(const ContainerRecord& record, const Options& options) {
@@ -156,12 +35,217 @@ monitor::LogLimits log_limits(const ContainerRecord& record, const Options& opti
     return monitor::parse_log_options(record.host_config.log_config.config, defaults);
 }
 
+std::optional<std::string> joined_container(const std::string& mode) {
+    constexpr std::string_view prefix = "container:";
+    return mode.starts_with(prefix) ? std::optional(mode.substr(prefix.size())) : std::nullopt;
+}
+
+// --- the steps -------------------------------------------------------------------------------------------------------
+
+/// What an earlier run could not let go of is tried again: on top of it nothing is started.
+asio::awaitable<void> let_go_of_the_last(std::shared_ptr<StartWork> work) {
+    const ContainerPtr container = work->container;
+    if (!container->owned.has_between(first_of_run, last_of_run)) co_return;
+    if (!co_await work->life.release(container, first_of_run, last_of_run))
+        fail(ErrorKind::unavailable, "what its last run held could not be let go of");
+}
+
+/// The record that it will have, and what others of this engine give.
+asio::awaitable<void> plan(std::shared_ptr<StartWork> work) {
+    Lifecycle& life = work->life;
+    ContainerRecord& next = work->next;
+    work->cgroup_path = life.cgroup_path(next);
+    work->live = life.live_directory(next.id);
+    work->with_init = next.host_config.init.value_or(life.options.init);
+    if (work->with_init && life.options.init_path.empty()) fail(ErrorKind::unavailable, "grua-init is not installed");
+    const auto running = [&](const std::string& reference, const char* type) {
+        auto other = life.get_container(reference);
+        if (!is_running(other->record->state.status) || !other->task)
+            fail(ErrorKind::conflict, "cannot join {} namespace of a non running container: container {} is not running", type, other->id());
+        return other;
+    };
+    if (const auto other = joined_container(next.host_config.network_mode)) {
+        const ContainerPtr found = running(*other, "network");
+        work->spec.network_namespace = found->task->open_namespace("net");
+        work->joined.insert("network");
+        // One network, one set of names: the files are the other's.
+        next.hostname_path = found->record->hostname_path;
+        next.hosts_path = found->record->hosts_path;
+        next.resolv_conf_path = found->record->resolv_conf_path;
+    }
+    if (const auto other = joined_container(next.host_config.pid_mode)) {
+        work->spec.namespaces["pid"] = running(*other, "pid")->task->open_namespace("pid");
+        work->joined.insert("pid");
+    }
+    for (const auto& [alias, id] : next.links) {
+        const auto other = life.get_container(id)->record;
+        if (!is_running(other->state.status))
+            fail(ErrorKind::invalid_argument, "Cannot link to a non running container: /{} AS /{}/{}", other->name, next.name, alias);
+    }
+    work->linked = life.linked_hosts(next);
+    co_return;
+}
+
+void check_binds(StartWork& work) {
+    for (const MountPoint& point : work.next.mounts) {
+        std::error_code error;
+        if (point.type == "bind" && !std::filesystem::exists(point.source, error))
+            fail(ErrorKind::invalid_argument, "invalid mount config for type \"bind\": bind source path does not exist: {}", point.source);
+    }
+}
+
+void make_live_folder(StartWork& work) {
+    make_directories(work.live, 0700);
+    remove_start_traces(work.live, work.next.host_config.auto_remove);
+    work.owned.add(Held::traces, work.life.traces_owner(work.next));
+}
+
+void attach_network(StartWork& work) {
+    ContainerRecord& next = work.next;
+    Sandboxes& sandboxes = work.life.ground.sandboxes;
+    const std::string& mode = next.host_config.network_mode;
+    if (has_sandbox(next)) {
+        work.network_failed = true;
+        work.owned.add(Held::network, work.life.network_owner(next.id));
+        network::Sandbox sandbox = sandboxes.attach(sandbox_request(next, work.life.options.dns));
+        work.network_failed = false;
+        work.spec.network_namespace = std::move(sandbox.netns);
+        // Of that network namespace, until the container has its own.
+        work.sysfs = std::move(sandbox.sysfs);
+        for (const network::Endpoint& each : sandbox.endpoints) set_endpoint(next, each);
+        next.ports = ports_of(sandbox.ports);
+        next.sandbox_id = random_id();
+    } else if (const auto shared = next.networks.find(mode); shared != next.networks.end()) {
+        shared->second.network_id = sandboxes.id_of(mode);
+        shared->second.endpoint_id = random_id();
+        next.sandbox_id = random_id();
+    }
+}
+
+/// Says "was being started" to whoever finds it: see recover.cpp.
+void mark_start(StartWork& work) { write_start_mark(work.live, work.next); }
+
+void write_files(StartWork& work) {
+    const ContainerRecord& next = work.next;
+    const std::string& mode = next.host_config.network_mode;
+    const bool host_names = next.host_config.uts_mode == "host" || (mode == "host" && next.config.hostname.empty());
+    work.hostname = host_names ? host_name() : next.config.hostname;
+    if (!joined_container(mode)) work.life.ground.sandboxes.write_files(next, work.hostname, work.linked);
+}
+
+void mount_root(StartWork& work) {
+    Roots& roots = work.life.ground.roots;
+    work.owned.add(Held::layers, {.on_pool = [hold = roots.hold(work.next.id)]() mutable { hold.reset(); }, .on_loop = {}});
+    work.spec.root = roots.mount(work.next.id);
+}
+
+void write_spec(StartWork& work) {
+    Lifecycle& life = work.life;
+    const ContainerRecord& next = work.next;
+    SpecInput input{.record = next,
+                    .host = life.host,
+                    .cgroup_path = work.cgroup_path,
+                    .init_path = work.with_init ? life.options.init_path : std::string(),
+                    .hostname = work.hostname,
+                    .joined_namespaces = {},
+                    .devices = granted_devices(next.host_config),
+                    .block_devices = block_device_numbers(next.host_config),
+                    .no_new_privileges = life.options.no_new_privileges};
+    // By descriptors, which its monitor gets: the paths stand for them.
+    for (const std::string& kind : work.joined) input.joined_namespaces.emplace(kind, "/proc/self/fd/given");
+    tasks::TaskSpec& spec = work.spec;
+    spec.id = next.id;
+    spec.directory = work.live;
+    spec.document = build_spec(input);
+    const monitor::LogLimits limits = log_limits(next, life.options);
+    spec.log = {.path = next.log_path, .max_size = limits.max_size, .max_files = limits.max_files};
+    spec.open_stdin = next.config.open_stdin;
+    spec.stdin_once = next.config.stdin_once;
+    work.draft = life.ground.tasks.prepare(std::move(spec));
+}
+
+asio::awaitable<void> make_task(std::shared_ptr<StartWork> work) {
+    const ContainerPtr& container = work->container;
+    if (work->called_off) fail(ErrorKind::unavailable, "the start was called off");
+    std::vector<tasks::TaskClient> clients;
+    for (const auto& each : std::exchange(container->attaches, {}))
+        clients.push_back({.request = std::move(each->request), .socket = Fd(each->client.release())});
+    container->task =
+        work->life.ground.tasks.make(std::move(*work->draft), std::move(clients), work->life.task_events(container, work));
+    work->owned.add(Held::monitor, work->life.monitor_owner(container));
+    work->owned.add(Held::cgroup, work->life.cgroup_owner(work->next));
+    co_return;
+}
+
+/// on_started() has changed the record when this returns; a program that is quick has ended by then.
+asio::awaitable<void> launch(std::shared_ptr<StartWork> work) {
+    const tasks::TaskPtr task = work->container->task;
+    co_await task->run(work->life.ground.clock.steady() + start_patience);
+}
+
+constexpr std::array<Step<StartWork>, 10> start_steps{{
+    {.name = "start:last", .on_loop = let_go_of_the_last},
+    {.name = "start:plan", .on_loop = plan},
+    {.name = "start:binds", .on_pool = check_binds},
+    {.name = "start:folder", .on_pool = make_live_folder},
+    {.name = "start:network", .on_pool = attach_network},
+    {.name = "start:mark", .on_pool = mark_start},
+    {.name = "start:files", .on_pool = write_files},
+    {.name = "start:root", .on_pool = mount_root},
+    {.name = "start:spec", .on_pool = write_spec},
+    {.name = "start:task", .on_loop = make_task},
+}};
+constexpr std::array<Step<StartWork>, 1> run_step{{{.name = "start:launch", .on_loop = launch}}};
+
+// --- what comes of them ----------------------------------------------------------------------------------------------
+
+/// What Docker makes of a failed start: the status of the container, and an error that its clients turn into 125, 126 or 127.
+struct StartFailure {
+    int exit_code;
+    Error error;
+};
+
+StartFailure start_failure(const Error& error, bool is_networks) {
+    // Docker's text for it names no task.
+    if (is_networks) return {exit_unknown, error};
+    std::string text = fmt::format("failed to create task for container: {}", error.what());
+    // Of what this process could not find only the kernel's word counts; what the monitor says is about the program.
+    const bool is_programs = dynamic_cast<const tasks::NotStarted*>(&error) != nullptr;
+    const int status = is_programs || error.os_error() != 0 ? runtime::exit_status_for(error) : exit_unknown;
+    if (status != 126 && status != 127)
+        return {exit_unknown, Error(error.kind() == ErrorKind::not_found ? ErrorKind::system : error.kind(), text, error.os_error())};
+    // The words are what Docker's own client looks for.
+    if (error.os_error() == EISDIR) text += ": permission denied";
+    if (error.os_error() == ENOTDIR)
+        text += ": Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host path exists and is the "
+                "expected type";
+    return {status, Error(ErrorKind::invalid_argument, text)};
+}
+
+void apply(StartReason reason, ContainerRecord& record) {
+    switch (reason) {
+        case StartReason::asked:
+            record.stopped_by_user = false;
+            record.restart_count = 0;
+            return;
+        case StartReason::restart:
+            record.stopped_by_user = false;
+            return;
+        case StartReason::policy:
+            ++record.restart_count;
+            return;
+        case StartReason::recovery:
+            record.restart_count = 0;
+            return;
+    }
+}
+
 }  // namespace
 
-asio::awaitable<void> Engine::Impl::start(std::string reference) {
+asio::awaitable<void> Lifecycle::start(std::string reference) {
     const auto container = get_container(reference);
     const Lane::Turn turn = co_await container->lane.take();
-    if (container->gone) fail(ErrorKind::not_found, "No such container: {}", reference);
+    if (container->is_gone()) fail(ErrorKind::not_found, "No such container: {}", reference);
     switch (container->record->state.status) {
         case Status::running:
             fail(ErrorKind::not_modified, "container is already running");
@@ -173,16 +257,75 @@ asio::awaitable<void> Engine::Impl::start(std::string reference) {
         default:
             break;
     }
-    container->update([](ContainerRecord& next) {
-        next.stopped_by_user = false;
-        next.restart_count = 0;
-    });
     container->delay.reset();
-    co_await start_held(container);
+    co_await start_held(container, StartReason::asked);
 }
 
-tasks::MonitorEvents Engine::Impl::monitor_events(const ContainerPtr& container) {
-    const std::weak_ptr<Impl> engine = weak_from_this();
+asio::awaitable<void> Lifecycle::start_held(ContainerPtr container, StartReason reason) {
+    while (container->is_settling()) co_await container->changed.wait();
+    const auto work = std::make_shared<StartWork>(shared_from_this(), container, *container->record);
+    work->reason = reason;
+    apply(reason, work->next);
+    container->starting = work;
+    ++container->round;
+    set_phase(*container, Phase::starting);
+    std::exception_ptr thrown;
+    try {
+        co_await run_steps<StartWork>(pool, start_steps, work);
+        co_await run_steps<StartWork>(pool, run_step, work);
+    } catch (...) {
+        thrown = std::current_exception();
+    }
+    if (!thrown) {
+        co_await has_started(container->id());
+        co_return;
+    }
+    co_await start_failed(container, work, thrown);
+}
+
+asio::awaitable<void> Lifecycle::start_failed(ContainerPtr container, std::shared_ptr<StartWork> work, std::exception_ptr thrown) {
+    const StartFailure failure = [&] {
+        try {
+            std::rethrow_exception(thrown);
+        } catch (const Error& error) {
+            return start_failure(error, work->network_failed);
+        } catch (const std::exception& error) {
+            return start_failure(Error(ErrorKind::system, error.what()), false);
+        }
+    }();
+    log::info("container {}: its start failed at {}: {}", short_id(container->id()), work->at, failure.error.what());
+    container->attaches.clear();  // Their clients see the end of the stream.
+    container->update([&](ContainerRecord& next) {
+        apply(work->reason, next);
+        next.state.error = failure.error.what();
+        next.state.exit_code = failure.exit_code;
+        next.state.pid = 0;
+        clear_networking(next);
+        if (next.state.status == Status::restarting) {
+            next.state.status = Status::exited;
+            next.state.finished_at = ground.clock.wall();
+        }
+    });
+    save(*container);
+    container->owned.take(std::move(work->owned));
+    // The failure is in the store before its traces go, as an end is.
+    co_await release(container, Held::network, Held::monitor);
+    co_await release(container, Held::traces, last_of_run);
+    set_phase(*container, Phase::idle);
+    publish(*container);
+    emit(*container->record, "die", {{"exitCode", std::to_string(failure.exit_code)}});
+    if (container->record->host_config.auto_remove) {
+        try {
+            co_await remove_held(container, true);
+        } catch (const std::exception& error) {
+            log::error("container {}: {}", short_id(container->id()), error.what());
+        }
+    }
+    throw Error(failure.error);
+}
+
+tasks::TaskEvents Lifecycle::task_events(const ContainerPtr& container, std::shared_ptr<StartWork> work) {
+    const std::weak_ptr<Lifecycle> engine = weak_from_this();
     const std::weak_ptr<Container> weak = container;
     const auto with = [engine, weak](auto action) {
         return [engine, weak, action](auto&&... arguments) {
@@ -191,151 +334,28 @@ tasks::MonitorEvents Engine::Impl::monitor_events(const ContainerPtr& container)
             if (self && target) action(*self, target, std::forward<decltype(arguments)>(arguments)...);
         };
     };
-    tasks::MonitorEvents out;
-    out.started = with([](Impl& self, const ContainerPtr& target, pid_t pid, Time started_at, Fd pidfd) {
-        self.on_started(target, pid, started_at, std::move(pidfd));
+    tasks::TaskEvents out;
+    out.started = with([started = std::weak_ptr(work)](Lifecycle& self, const ContainerPtr& target, pid_t pid, Time started_at) {
+        if (const auto its = started.lock()) self.on_started(target, *its, pid, started_at);
     });
-    out.failed = with([](Impl&, const ContainerPtr& target, const Error& error) {
-        target->start_error = error;
-        target->changed.notify_all();
-    });
-    out.exited = with([](Impl& self, const ContainerPtr& target, const tasks::ExitReport& report) { self.on_exited(target, report); });
+    out.exited = with([](Lifecycle& self, const ContainerPtr& target, const tasks::ExitReport& report) { self.on_exited(target, report); });
     out.exec_exited =
-        with([](Impl& self, const ContainerPtr& target, const std::string& id, int code) { self.on_exec_exited(target, id, code); });
-    out.closed = with([](Impl& self, const ContainerPtr& target) { self.on_link_closed(target); });
+        with([](Lifecycle& self, const ContainerPtr& target, const std::string& id, int code) { self.on_exec_exited(target, id, code); });
+    out.closed = with([](Lifecycle& self, const ContainerPtr& target, const std::string&) { self.on_link_closed(target); });
     return out;
 }
 
-asio::awaitable<void> Engine::Impl::start_held(ContainerPtr container) {
-    while (container->cleaning) co_await container->changed.wait();
-    Plan plan{.record = container->record,
-              .cgroup_path = cgroup_path(*container->record),
-              .live_directory = live_directory(container->id()),
-              .joined = {},
-              .with_init = container->record->host_config.init.value_or(options.init),
-              .linked = {}};
-    std::optional<StartFailure> failure;
-    std::shared_ptr<tasks::MonitorLink> link;
-    try {
-        if (plan.with_init && options.init_path.empty()) fail(ErrorKind::unavailable, "grua-init is not installed");
-        const auto join_namespace = [&](const std::string& mode, const char* type, const char* file) {
-            if (!mode.starts_with("container:")) return;
-            const auto other = get_container(std::string_view(mode).substr(10));
-            if (!is_running(other->record->state.status))
-                fail(ErrorKind::conflict, "cannot join {} namespace of a non running container: container {} is not running", type,
-                     other->id());
-            plan.joined.emplace(type, fmt::format("/proc/{}/ns/{}", other->record->state.pid, file));
-        };
-        join_namespace(container->record->host_config.network_mode, "network", "net");
-        join_namespace(container->record->host_config.pid_mode, "pid", "pid");
-        for (const auto& [alias, id] : container->record->links) {
-            const auto other = get_container(id)->record;
-            if (!is_running(other->state.status))
-                fail(ErrorKind::invalid_argument, "Cannot link to a non running container: /{} AS /{}/{}", other->name,
-                     container->record->name, alias);
-        }
-        plan.linked = linked_hosts(*container->record);
-        if (const std::string mode = container->record->host_config.network_mode; mode.starts_with("container:")) {
-            // One network, one set of names: the files are the other's.
-            const RecordPtr other = get_container(std::string_view(mode).substr(10))->record;
-            container->update([&](ContainerRecord& next) {
-                next.hostname_path = other->hostname_path;
-                next.hosts_path = other->hosts_path;
-                next.resolv_conf_path = other->resolv_conf_path;
-            });
-            plan.record = container->record;
-        }
-        auto work = [this, plan] { return prepare(options, rooms, host, plan); };
-        Ready ready = co_await offload(pool, std::move(work));
-        if (ready.networking) {
-            container->update([&](ContainerRecord& next) {
-                next.networks = ready.networking->networks;
-                next.interfaces = ready.networking->interfaces;
-                next.ports = ready.networking->ports;
-                next.sandbox_id = ready.networking->sandbox_id;
-            });
-        }
-        container->layers = std::move(ready.layers);
-        container->start_error.reset();
-        link = std::make_shared<tasks::MonitorLink>(loop, std::move(ready.ours), monitor_events(container));
-        container->link = link;
-        // In the monitor's queue before it exists, so no byte of output can precede them.
-        for (const auto& each : std::exchange(container->attaches, {}))
-            link->post_attach(std::move(each->request), Fd(each->client.release()));
-        link->run();
-
-        tasks::LaunchOrder order;
-        order.id = container->id();
-        order.directory = plan.live_directory;
-        order.log_path = plan.record->log_path;
-        const monitor::LogLimits limits = log_limits(*plan.record, options);
-        order.log_max_size = limits.max_size;
-        order.log_max_files = limits.max_files;
-        order.open_stdin = plan.record->config.open_stdin;
-        order.stdin_once = plan.record->config.stdin_once;
-        order.seccomp_cache = options.exec_root + "/seccomp";
-        order.control = std::move(ready.theirs);
-        order.spec = std::move(ready.spec);
-        order.rootfs = std::move(ready.rootfs);
-        order.network_namespace = std::move(ready.netns);
-        auto send = [this, order = std::make_shared<tasks::LaunchOrder>(std::move(order))] {
-            launcher.launch(std::move(*order));
-            return true;
-        };
-        co_await offload(pool, std::move(send));
-        // on_started() has changed the record; a program that is quick has ended by now.
-        while (container->link == link && container->record->state.pid == 0 && !container->start_error &&
-               container->record->state.started_at == plan.record->state.started_at)
-            co_await container->changed.wait();
-        if (container->start_error) throw Error(*container->start_error);
-        if (container->record->state.started_at == plan.record->state.started_at)
-            fail(ErrorKind::unavailable, "the monitor ended before the program started");
-    } catch (const NetworkFailure& error) {
-        failure = {exit_unknown, error};
-    } catch (const Error& error) {
-        failure = start_failure(error);
-    } catch (const std::exception& error) {
-        failure = start_failure(Error(ErrorKind::system, error.what()));
-    }
-    if (!failure) {
-        co_await tell_linked(container->id());
-        co_return;
-    }
-
-    if (link) link->close();
-    if (container->link == link) container->link.reset();
-    container->layers.reset();
-    const StartFailure& mapped = *failure;
-    container->attaches.clear();  // Their clients see the end of the stream.
-    container->update([&](ContainerRecord& next) {
-        next.state.error = mapped.error.what();
-        next.state.exit_code = mapped.exit_code;
-        next.state.pid = 0;
-        clear_networking(next);
-        if (next.state.status == Status::restarting) {
-            next.state.status = Status::exited;
-            next.state.finished_at = now();
-        }
-    });
+void Lifecycle::on_started(const ContainerPtr& container, StartWork& work, pid_t pid, Time started_at) {
+    work.next.state = State{};
+    work.next.state.status = Status::running;
+    work.next.state.pid = pid;
+    work.next.state.started_at = started_at;
+    container->become(std::move(work.next));
+    container->owned.take(std::move(work.owned));
+    container->phase = Phase::running;
     publish(*container);
     save(*container);
-    auto undo = [this, id = container->id(), live = plan.live_directory, path = plan.cgroup_path,
-                 auto_remove = plan.record->host_config.auto_remove] {
-        rooms.networks.release(id);
-        try {
-            linux::Cgroup::open(cgroups, linux::CgroupPath::parse(path)).remove();
-        } catch (const Error& error) {
-            if (error.kind() != ErrorKind::not_found) log::warn("container {}: {}", id, error.what());
-        }
-        std::error_code ignored;
-        if (!auto_remove) std::filesystem::remove(live + "/record.json", ignored);
-        for (const char* file : {"/monitor.sock", "/exit.json"}) std::filesystem::remove(live + file, ignored);
-        return true;
-    };
-    co_await offload(pool, std::move(undo));
-    emit(*container->record, "die", {{"exitCode", std::to_string(mapped.exit_code)}});
-    if (container->record->host_config.auto_remove) co_await remove_held(container, true);
-    throw Error(mapped.error);
+    emit(*container->record, "start");
 }
 
 }  // namespace grua::engine

@@ -14,7 +14,7 @@ struct StatusChange {
     friend bool operator==(const StatusChange&, const StatusChange&) = default;
 };
 
-inline constexpr std::array<StatusChange, 13> status_changes{{
+inline constexpr std::array<StatusChange, 14> status_changes{{
     {Status::created, Status::running},  // The monitor says that the program runs.
     {Status::restarting, Status::running},
     {Status::exited, Status::running},
@@ -27,6 +27,7 @@ inline constexpr std::array<StatusChange, 13> status_changes{{
     {Status::created, Status::removing},   // Removal takes what does not run.
     {Status::restarting, Status::removing},
     {Status::exited, Status::removing},
+    {Status::removing, Status::dead},  // The removal failed: it may be asked for again.
     {Status::dead, Status::removing},
 }};
 

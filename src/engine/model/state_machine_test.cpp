@@ -22,7 +22,7 @@ TEST(StateMachine, EveryPair) {
         ".yy.y..",  // paused
         ".y.yyy.",  // restarting
         ".y.yyy.",  // exited
-        ".....y.",  // removing
+        ".....yy",  // removing
         ".....yy",  // dead
     };
     for (std::size_t from = 0; from < all.size(); ++from)

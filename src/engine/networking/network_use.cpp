@@ -2,11 +2,12 @@
 #include "base/files.hpp"
 #include "base/log.hpp"
 #include "engine/engine_impl.hpp"
+#include "engine/lifecycle/start_mark.hpp"
+#include "engine/networking/network_files.hpp"
 #include "engine/networking/networking.hpp"
 #include "network/container_files.hpp"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <algorithm>
 #include <filesystem>
 
@@ -37,6 +38,12 @@ std::string resolv_conf_of(const Options& options, const ContainerRecord& record
     return network::resolv_conf_text(network::host_resolv_conf(), resolv);
 }
 
+/// Of a container that runs, for the pool. Throws Error(conflict) where it has just ended.
+std::shared_ptr<Fd> namespace_of(const Container& container) {
+    if (!container.task) fail(ErrorKind::conflict, "container {} is not running", container.id());
+    return std::make_shared<Fd>(container.task->open_namespace("net"));
+}
+
 }  // namespace
 
 void write_network_files(const Options& options, const network::Networks& networks, const ContainerRecord& record,
@@ -51,7 +58,7 @@ void write_network_files(const Options& options, const network::Networks& networ
 }
 
 /// The containers that links of the default bridge lead to, by alias; those of other networks are the network's.
-std::map<std::string, std::string> Engine::Impl::linked_containers(const HostConfig& host_config) const {
+std::map<std::string, std::string> Lifecycle::linked_containers(const HostConfig& host_config) const {
     std::map<std::string, std::string> out;
     if (network_of_mode(host_config.network_mode) != "bridge") return out;
     for (const std::string& each : host_config.links.value_or(StringList{})) {
@@ -72,7 +79,7 @@ std::map<std::string, std::string> Engine::Impl::linked_containers(const HostCon
 }
 
 /// What a container's hosts file says of those. One that does not run is not in it.
-LinkedHosts Engine::Impl::linked_hosts(const ContainerRecord& record) const {
+LinkedHosts Lifecycle::linked_hosts(const ContainerRecord& record) const {
     LinkedHosts out;
     for (const auto& [alias, id] : record.links) {
         const auto found = containers.find(id);
@@ -167,9 +174,9 @@ asio::awaitable<Pruned> Engine::Impl::prune_networks(std::function<bool(const ne
 asio::awaitable<void> Engine::Impl::save_networking(ContainerPtr container) {
     publish(*container);
     save(*container);
-    auto keep = [path = live_directory(container->id()) + "/record.json", text = to_json(*container->record)] {
-        replace_file(path, text, 0600);
-        return true;
+    auto keep = [live = live_directory(container->id()), record = container->record] {
+        write_start_mark(live, *record);
+        if (record->host_config.auto_remove) replace_file(live + "/record.json", to_json(*record), 0600);
     };
     if (is_running(container->record->state.status)) co_await offload(pool, std::move(keep));
     if (!container->record->host_config.auto_remove) co_await saver.flushed();
@@ -179,7 +186,7 @@ asio::awaitable<void> Engine::Impl::connect_network(std::string reference, std::
     const auto container = get_container(reference);
     const Lane::Turn turn = co_await container->lane.take();
     const ContainerRecord& record = *container->record;
-    if (container->gone || record.state.status == Status::removing || record.state.status == Status::dead)
+    if (container->is_gone() || record.state.status == Status::removing || record.state.status == Status::dead)
         fail(ErrorKind::conflict, "container is marked for removal and cannot be connected to the network");
     const std::string mode = record.host_config.network_mode;
     if (mode.starts_with("container:") || mode == "host")
@@ -208,15 +215,14 @@ asio::awaitable<void> Engine::Impl::connect_network(std::string reference, std::
             fail(ErrorKind::forbidden, "endpoint with name {} already exists in network {}", record.name, name);
         // What could not be published yet, because no network led out.
         auto waiting = record.ports.empty() ? port_requests(record) : std::vector<network::PortRequest>{};
-        auto work = [this, id = record.id, pid = record.state.pid, pidfd = container->pidfd.get(),
-                     asked = endpoint_request(record, name, settings, mac), waiting = std::move(waiting)] {
-            const Fd netns = open_netns(pid, pidfd);
-            auto made = std::pair{rooms.networks.connect(id, netns.get(), asked), std::vector<network::PublishedPort>{}};
+        auto work = [this, id = record.id, netns = namespace_of(*container), asked = endpoint_request(record, name, settings, mac),
+                     waiting = std::move(waiting)] {
+            auto made = std::pair{rooms.networks.connect(id, netns->get(), asked), std::vector<network::PublishedPort>{}};
             if (waiting.empty() || !rooms.networks.can_publish(id)) return made;
             try {
                 made.second = rooms.networks.change_ports(id, {}, waiting);
             } catch (...) {
-                rooms.networks.disconnect(id, netns.get(), asked.network);
+                rooms.networks.disconnect(id, netns->get(), asked.network);
                 throw;
             }
             return made;
@@ -245,7 +251,7 @@ asio::awaitable<void> Engine::Impl::connect_network(std::string reference, std::
 asio::awaitable<void> Engine::Impl::disconnect_network(std::string reference, std::string network, bool force) {
     const auto container = get_container(reference);
     const Lane::Turn turn = co_await container->lane.take();
-    if (container->gone) fail(ErrorKind::not_found, "No such container: {}", reference);
+    if (container->is_gone()) fail(ErrorKind::not_found, "No such container: {}", reference);
     const ContainerRecord& record = *container->record;
     std::optional<network::NetworkConfig> found;
     try {
@@ -261,9 +267,8 @@ asio::awaitable<void> Engine::Impl::disconnect_network(std::string reference, st
         fail(ErrorKind::system, "container {} is not connected to {}network {}", record.id, runs ? "" : "the ", name);
     }
     if (runs && found) {
-        auto work = [this, id = record.id, pid = record.state.pid, pidfd = container->pidfd.get(), network_id = found->id] {
-            const Fd netns = open_netns(pid, pidfd);
-            rooms.networks.disconnect(id, netns.get(), network_id);
+        auto work = [this, id = record.id, netns = namespace_of(*container), network_id = found->id] {
+            rooms.networks.disconnect(id, netns->get(), network_id);
             return true;
         };
         co_await offload(pool, std::move(work));

@@ -77,14 +77,6 @@ ContainerLink parse_link(const std::string& text) {
     return out;
 }
 
-Fd open_netns(pid_t pid, int pidfd) {
-    Fd netns{::open(fmt::format("/proc/{}/ns/net", pid).c_str(), O_RDONLY | O_CLOEXEC)};
-    pollfd alive{.fd = pidfd, .events = POLLIN};
-    // The number may be another process' by now.
-    if (!netns || ::poll(&alive, 1, 0) != 0) fail(ErrorKind::conflict, "the container has just ended");
-    return netns;
-}
-
 network::RateLimits rate_limits(const Resources& resources) {
     return network::parse_limits(resources.net_rate_in, resources.net_rate_out, resources.net_burst);
 }

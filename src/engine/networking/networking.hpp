@@ -41,9 +41,6 @@ void check_networking(const ContainerConfig& config, const HostConfig& host_conf
 network::RateLimits rate_limits(const Resources& resources);
 std::optional<network::Policy> network_policy(const Resources& resources);
 
-/// The network namespace of a container that runs. Throws Error(conflict) where it has just ended.
-Fd open_netns(pid_t pid, int pidfd);
-
 /// The names that other containers of the network find it by: its name, its aliases, its short ID, its hostname.
 StringList dns_names(const ContainerRecord& record, const EndpointSettings& settings);
 

@@ -56,7 +56,7 @@ asio::awaitable<std::vector<Reached>> Engine::Impl::reach(bool with_probe) {
         records[id] = record;
         auto place = std::make_shared<Place>(Place{.name = record->name, .pid = record->state.pid, .netns = {}});
         try {
-            if (with_probe) place->netns = open_netns(record->state.pid, container->pidfd.get());
+            if (with_probe && container->task) place->netns = container->task->open_namespace("net");
         } catch (const Error& error) {
             log::debug("{}", error.what());
         }
@@ -83,7 +83,8 @@ asio::awaitable<std::vector<Reached>> Engine::Impl::reach(bool with_probe) {
         std::ranges::sort(out, {}, [](const Reached& each) { return std::tie(each.to, each.from, each.by, each.address, each.ports); });
         return out;
     };
-    co_return co_await offload(pool, std::move(work));
+    if (!with_probe) co_return co_await offload(pool, std::move(work));
+    co_return co_await at_length(std::move(work));
 }
 
 }  // namespace grua::engine

@@ -41,7 +41,7 @@ asio::awaitable<bool> Engine::Impl::collect_container(ContainerPtr container, im
     std::string kept;
     if (const auto turn = container->lane.try_take(); !turn) {
         kept = "something else is done with it";
-    } else if (container->gone) {
+    } else if (container->is_gone()) {
         co_return false;
     } else {
         kept = why_kept(*container->record, policy);
@@ -73,7 +73,7 @@ asio::awaitable<void> Engine::Impl::collect_containers(images::GcPolicy policy, 
             decision.reason = fmt::format("it ended {} ago", images::rough_time(since(ended_at(*record))));
             auto measure = [this, id = record->id] { return rooms.layers.has_container(id) ? rooms.layers.usage(id) : 0; };
             try {
-                decision.size = co_await offload(pool, std::move(measure));
+                decision.size = co_await at_length(std::move(measure));
             } catch (const Error& error) {
                 if (error.kind() != ErrorKind::not_found) throw;
             }

@@ -64,7 +64,7 @@ private:
 
     bool lives() const {
         const Status status = container_->record->state.status;
-        return !container_->gone && (is_running(status) || status == Status::restarting);
+        return !container_->is_gone() && (is_running(status) || status == Status::restarting);
     }
 
     Condition::Clock::time_point deadline() const {

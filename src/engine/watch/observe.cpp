@@ -33,28 +33,30 @@ std::uint64_t host_memory() {
 }  // namespace
 
 asio::awaitable<StatsSample> Engine::Impl::stats(std::string reference) {
-    const auto record = get_container(reference)->record;
+    const auto container = get_container(reference);
+    const auto record = container->record;
+    const auto task = container->task;
     StatsSample sample;
     sample.read = now();
-    if (!is_running(record->state.status)) co_return sample;
-    auto read = [this, record, path = cgroup_path(*record), cpus = host.cpus, sample]() mutable {
-        sample.cgroup = linux::Cgroup::open(cgroups, linux::CgroupPath::parse(path)).stats();
-        sample.running = true;
-        sample.system_cpu_ns = system_cpu_ns();
-        sample.online_cpus = cpus;
-        sample.memory_limit = std::min(sample.cgroup.memory.limit.value_or(host_memory()), host_memory());
-        const std::string& mode = record->host_config.network_mode;
-        if (mode != "host" && mode != "none")
-            sample.interfaces = parse_net_dev(read_file(fmt::format("/proc/{}/net/dev", record->state.pid)));
-        for (const network::LimitedInterface& each : rooms.networks.limited(record->id)) {
-            const auto found = sample.interfaces.find(each.interface);
-            if (found == sample.interfaces.end()) continue;
-            if (each.in.rate.bits != 0) found->second.rx_limit = each.in;
-            if (each.out.rate.bits != 0) found->second.tx_limit = each.out;
-        }
-        return sample;
-    };
+    if (!is_running(record->state.status) || !task) co_return sample;
     try {
+        sample.cgroup = co_await task->stats();
+        auto read = [this, record, cpus = host.cpus, sample]() mutable {
+            sample.running = true;
+            sample.system_cpu_ns = system_cpu_ns();
+            sample.online_cpus = cpus;
+            sample.memory_limit = std::min(sample.cgroup.memory.limit.value_or(host_memory()), host_memory());
+            const std::string& mode = record->host_config.network_mode;
+            if (mode != "host" && mode != "none")
+                sample.interfaces = parse_net_dev(read_file(fmt::format("/proc/{}/net/dev", record->state.pid)));
+            for (const network::LimitedInterface& each : rooms.networks.limited(record->id)) {
+                const auto found = sample.interfaces.find(each.interface);
+                if (found == sample.interfaces.end()) continue;
+                if (each.in.rate.bits != 0) found->second.rx_limit = each.in;
+                if (each.out.rate.bits != 0) found->second.tx_limit = each.out;
+            }
+            return sample;
+        };
         co_return co_await offload(pool, std::move(read));
     } catch (const Error& error) {
         // It ended meanwhile.
@@ -64,13 +66,13 @@ asio::awaitable<StatsSample> Engine::Impl::stats(std::string reference) {
 }
 
 asio::awaitable<Processes> Engine::Impl::top(std::string reference, std::string ps_args) {
-    const auto record = get_container(reference)->record;
-    if (!is_running(record->state.status)) fail(ErrorKind::conflict, "container {} is not running", record->id);
-    auto read = [this, path = cgroup_path(*record), ps_args] {
-        auto pids = linux::Cgroup::open(cgroups, linux::CgroupPath::parse(path)).pids();
-        std::ranges::sort(pids);
-        return tasks::process_table(pids, ps_args);
-    };
+    const auto container = get_container(reference);
+    const auto task = container->task;
+    if (!is_running(container->record->state.status) || !task)
+        fail(ErrorKind::conflict, "container {} is not running", container->id());
+    std::vector<pid_t> pids = co_await task->pids();
+    std::ranges::sort(pids);
+    auto read = [pids = std::move(pids), ps_args] { return tasks::process_table(pids, ps_args); };
     tasks::ProcessTable table = co_await offload(pool, std::move(read));
     co_return Processes{.titles = std::move(table.titles), .processes = std::move(table.processes)};
 }
@@ -84,7 +86,7 @@ asio::awaitable<Sizes> Engine::Impl::sizes(std::string reference) {
         out.root_fs = out.rw + (image ? image->size : 0);
         return out;
     };
-    co_return co_await offload(pool, std::move(measure));
+    co_return co_await at_length(std::move(measure));
 }
 
 }  // namespace grua::engine

@@ -65,9 +65,9 @@ asio::awaitable<void> Engine::Impl::attach(std::string reference, AttachOptions 
         .exec_id = {}, .options = attach_options, .multiplexed = !container->record->config.tty, .early_input = std::move(early_input)};
     // stdin of a container that was made without one goes nowhere.
     if (!container->record->config.open_stdin) request.options.use_stdin = false;
-    if (container->record->state.status == Status::running && container->link) {
-        const auto link = container->link;
-        co_await link->attach(std::move(request), std::move(client));
+    if (container->record->state.status == Status::running && container->task) {
+        const auto task = container->task;
+        co_await task->attach(std::move(request), std::move(client));
         co_return;
     }
     if (attach_options.logs && !container->record->log_path.empty() && (attach_options.use_stdout || attach_options.use_stderr)) {
@@ -83,9 +83,9 @@ asio::awaitable<void> Engine::Impl::attach(std::string reference, AttachOptions 
         co_return;
     }
     // It may have started while the log was written.
-    if (container->record->state.status == Status::running && container->link) {
-        const auto link = container->link;
-        co_await link->attach(std::move(request), std::move(client));
+    if (container->record->state.status == Status::running && container->task) {
+        const auto task = container->task;
+        co_await task->attach(std::move(request), std::move(client));
         co_return;
     }
     require_place(*container);
@@ -109,10 +109,10 @@ asio::awaitable<std::shared_ptr<LogStream>> Engine::Impl::logs(std::string refer
 
 asio::awaitable<void> Engine::Impl::resize(std::string reference, std::uint32_t height, std::uint32_t width) {
     const auto container = get_container(reference);
-    if (!is_running(container->record->state.status) || !container->link)
+    if (!is_running(container->record->state.status) || !container->task)
         fail(ErrorKind::conflict, "container {} is not running", container->id());
-    const auto link = container->link;
-    co_await link->resize("", height, width);
+    const auto task = container->task;
+    co_await task->resize("", height, width);
     emit(*container->record, "resize", {{"height", std::to_string(height)}, {"width", std::to_string(width)}});
 }
 

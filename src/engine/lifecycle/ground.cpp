@@ -1,0 +1,90 @@
+#include "engine/lifecycle/ground.hpp"
+
+#include "engine/engine.hpp"
+#include "engine/networking/network_files.hpp"
+#include "images/image_store.hpp"
+#include "layers/layers.hpp"
+#include "volumes/volumes.hpp"
+
+namespace grua::engine {
+namespace {
+
+class LayerRoots final : public Roots {
+public:
+    explicit LayerRoots(layers::LayerStore& layers) : layers_(layers) {}
+    bool has(const std::string& id) override { return layers_.has_container(id); }
+    Hold hold(const std::string& id) override { return layers_.hold_container(id); }
+    Fd mount(const std::string& id) override { return layers_.mount(id, layers::Access::read_write); }
+    void remove(const std::string& id) override { layers_.remove(id); }
+    std::vector<std::string> all() override { return layers_.containers(); }
+
+private:
+    layers::LayerStore& layers_;
+};
+
+class NetworkSandboxes final : public Sandboxes {
+public:
+    NetworkSandboxes(const Options& options, network::Networks& networks) : options_(options), networks_(networks) {}
+    network::Sandbox attach(const network::SandboxRequest& request) override { return networks_.attach(request); }
+    void release(const std::string& id) override { networks_.release(id); }
+    void recover(std::vector<network::Attachment> live) override { networks_.recover(std::move(live)); }
+    std::string id_of(const std::string& network) override { return networks_.find_config(network).id; }
+    void write_files(const ContainerRecord& record, const std::string& hostname, const LinkedHosts& linked) override {
+        write_network_files(options_, networks_, record, hostname, linked);
+    }
+
+private:
+    const Options& options_;
+    network::Networks& networks_;
+};
+
+class StoredVolumes final : public VolumeFolders {
+public:
+    explicit StoredVolumes(volumes::Volumes& volumes) : volumes_(volumes) {}
+    void remove(const std::string& name) override {
+        if (volumes_.find(name)) volumes_.remove(name, {});
+    }
+
+private:
+    volumes::Volumes& volumes_;
+};
+
+class StoredImages final : public ImageShelf {
+public:
+    explicit StoredImages(images::ImageStore& images) : images_(images) {}
+    bool has(const std::string& id) override { return images_.find(id) != nullptr; }
+    void was_used(const std::string& id, Time last_use) override { images_.touch(id, last_use); }
+    void collect() override { images_.collect(); }
+
+private:
+    images::ImageStore& images_;
+};
+
+}  // namespace
+
+struct RoomGround::State {
+    State(const asio::any_io_executor& loop, asio::thread_pool& pool, const Options& options, const Rooms& rooms)
+        : timers(loop),
+          tasks(tasks::make_tasks(loop, pool, timers, options.runtime_path, options.exec_root + "/seccomp")),
+          roots(rooms.layers),
+          sandboxes(options, rooms.networks),
+          volumes(rooms.volumes),
+          images(rooms.images),
+          ground{*tasks, roots, sandboxes, volumes, images, clock, timers} {}
+
+    SystemClock clock;
+    LoopTimers timers;
+    std::unique_ptr<tasks::Tasks> tasks;
+    LayerRoots roots;
+    NetworkSandboxes sandboxes;
+    StoredVolumes volumes;
+    StoredImages images;
+    Ground ground;
+};
+
+RoomGround::RoomGround(asio::any_io_executor loop, asio::thread_pool& pool, const Options& options, const Rooms& rooms)
+    : state_(std::make_unique<State>(loop, pool, options, rooms)) {}
+RoomGround::~RoomGround() = default;
+Ground& RoomGround::operator*() noexcept { return state_->ground; }
+
+}  // namespace grua::engine

@@ -1,0 +1,386 @@
+// The life of containers as logic: the kernel's side is a fake that remembers (test_ground.hpp), the clock is turned.
+#include "engine/lifecycle/lifecycle.hpp"
+
+#include "engine/lifecycle/start_mark.hpp"
+#include "engine/lifecycle/test_ground.hpp"
+
+#include <gmock/gmock.h>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
+namespace grua::engine {
+namespace {
+
+using namespace std::chrono_literals;
+using testing::HasSubstr;
+
+class LifecycleTest : public testing::Test {
+protected:
+    std::string start(const std::string& id) {
+        return world.error_of([&]() -> asio::awaitable<void> { co_await world.life->start(id); });
+    }
+    std::string remove(const std::string& id, RemoveOptions options = {}) {
+        return world.error_of([&, options]() -> asio::awaitable<void> { co_await world.life->remove(id, options); });
+    }
+    bool has_traces(const std::string& id) const {
+        return std::filesystem::exists(world.path + "/exec/containers/" + id + "/start.json");
+    }
+
+    World world;
+};
+
+TEST_F(LifecycleTest, AStartHandsOverWhatItTookAndAnExitLetsGoOfIt) {
+    const auto container = world.add("a");
+    ASSERT_EQ(start("a"), "");
+    EXPECT_EQ(world.status(container), Status::running);
+    EXPECT_EQ(container->phase, Phase::running);
+    EXPECT_TRUE(container->owned.has(Held::network) && container->owned.has(Held::cgroup) && container->owned.has(Held::monitor) &&
+                container->owned.has(Held::traces) && container->owned.has(Held::layers));
+    EXPECT_TRUE(has_traces("a"));
+    EXPECT_EQ(world.roots.held, 1);
+
+    world.tasks.last->end(3);
+    world.settle();
+    EXPECT_EQ(world.status(container), Status::exited);
+    EXPECT_EQ(container->record->state.exit_code, 3);
+    EXPECT_EQ(container->phase, Phase::idle);
+    EXPECT_FALSE(container->owned.has_between(first_of_run, last_of_run));
+    EXPECT_TRUE(world.sandboxes.attached.empty());
+    EXPECT_EQ(world.roots.held, 0);
+    EXPECT_FALSE(has_traces("a"));
+    EXPECT_EQ(world.notes.count("end cgroup /grua/a"), 1);
+    EXPECT_EQ(world.notes.count("close a"), 1);
+}
+
+TEST_F(LifecycleTest, AStartThatFailsAtAnyStepLeavesNothingAndCanBeRepeated) {
+    for (const char* step : {"start:last", "start:plan", "start:binds", "start:folder", "start:network", "start:mark", "start:files",
+                             "start:root", "start:spec", "start:task", "start:launch"}) {
+        const std::string id = std::string("of-") + (step + 6);
+        const auto container = world.add(id);
+        ASSERT_EQ(::setenv("GRUA_FAIL_AT", fmt::format("{}:ENOSPC", step).c_str(), 1), 0);
+        const std::string error = start(id);
+        ::unsetenv("GRUA_FAIL_AT");
+        world.settle();
+        EXPECT_THAT(error, HasSubstr("No space left")) << step;
+        EXPECT_EQ(world.status(container), Status::created) << step;
+        EXPECT_EQ(container->phase, Phase::idle) << step;
+        EXPECT_FALSE(container->owned.has_between(first_of_run, last_of_run)) << step;
+        EXPECT_TRUE(world.sandboxes.attached.empty()) << step;
+        EXPECT_EQ(world.roots.held, 0) << step;
+        EXPECT_FALSE(has_traces(id)) << step;
+        EXPECT_EQ(start(id), "") << step;
+        world.tasks.last->end(0);
+        world.settle();
+    }
+}
+
+TEST_F(LifecycleTest, AnExceptionThatIsNoErrorIsAFailureLikeOthers) {
+    const auto container = world.add("a");
+    ASSERT_EQ(::setenv("GRUA_FAIL_AT", "start:root:exception", 1), 0);
+    EXPECT_NE(start("a"), "");
+    ASSERT_EQ(::setenv("GRUA_FAIL_AT", "exit:cgroup:exception,release:layers:exception", 1), 0);
+    EXPECT_EQ(start("a"), "");
+    world.tasks.last->end(0);
+    world.settle();
+    ::unsetenv("GRUA_FAIL_AT");
+    // C5: it does not stay half ended.
+    EXPECT_EQ(container->phase, Phase::idle);
+    EXPECT_EQ(start("a"), "");
+}
+
+TEST_F(LifecycleTest, WhatCannotBeLetGoOfIsTriedAgainAndTheRestGoes) {
+    const auto container = world.add("a");
+    ASSERT_EQ(start("a"), "");
+    world.notes.fail_at("release a");
+    world.tasks.last->end(0);
+    world.settle();
+    EXPECT_EQ(container->phase, Phase::idle);
+    EXPECT_TRUE(container->owned.has(Held::network));
+    EXPECT_FALSE(container->owned.has(Held::cgroup) || container->owned.has(Held::layers));
+    world.turn(4s);
+    EXPECT_TRUE(container->owned.has(Held::network));
+    world.turn(2s);
+    EXPECT_FALSE(container->owned.has(Held::network));
+    EXPECT_TRUE(world.sandboxes.attached.empty());
+}
+
+TEST_F(LifecycleTest, AStartBeginsWithWhatItsLastRunCouldNotLetGoOf) {
+    const auto container = world.add("a");
+    ASSERT_EQ(start("a"), "");
+    world.notes.fail_at("end cgroup /grua/a", 2);
+    world.tasks.last->end(0);
+    world.settle();
+    EXPECT_THAT(start("a"), HasSubstr("could not be let go of"));
+    EXPECT_EQ(start("a"), "");
+    EXPECT_EQ(world.status(container), Status::running);
+}
+
+TEST_F(LifecycleTest, TheRestartPolicyWaitsLongerEachTime) {
+    const auto container = world.add("a", [](ContainerRecord& record) { record.host_config.restart_policy.name = "always"; });
+    ASSERT_EQ(start("a"), "");
+    for (const auto delay : {100ms, 200ms, 400ms}) {
+        world.tasks.last->end(1);
+        world.settle();
+        EXPECT_EQ(world.status(container), Status::restarting);
+        world.turn(delay - 1ms);
+        EXPECT_EQ(world.status(container), Status::restarting);
+        world.turn(1ms);
+        EXPECT_EQ(world.status(container), Status::running);
+    }
+    EXPECT_EQ(container->record->restart_count, 3);
+}
+
+TEST_F(LifecycleTest, ARestartThatWasPlannedInAnOlderRoundIsVoid) {
+    const auto container = world.add("a", [](ContainerRecord& record) { record.host_config.restart_policy.name = "always"; });
+    ASSERT_EQ(start("a"), "");
+    world.tasks.last->end(1);  // Again after 100 ms.
+    world.settle();
+    world.turn(60ms);
+    ASSERT_EQ(start("a"), "");  // By its user.
+    world.tasks.last->end(1);   // 100 ms from now.
+    world.settle();
+    world.turn(50ms);
+    EXPECT_EQ(world.status(container), Status::restarting);
+    world.turn(60ms);
+    EXPECT_EQ(world.status(container), Status::running);
+}
+
+// A7
+TEST_F(LifecycleTest, AStartThatGetsNoAnswerHasAnEnd) {
+    const auto container = world.add("a");
+    world.tasks.answer = Answer::nothing;
+    std::string said;
+    asio::co_spawn(world.loop, world.life->start("a"), [&](const std::exception_ptr& thrown) {
+        try {
+            std::rethrow_exception(thrown);
+        } catch (const std::exception& error) {
+            said = error.what();
+        }
+    });
+    world.settle();
+    EXPECT_EQ(container->phase, Phase::starting);
+    world.turn(119s);
+    EXPECT_EQ(said, "");
+    world.turn(1s);
+    EXPECT_THAT(said, HasSubstr("no answer in time"));
+    EXPECT_EQ(container->phase, Phase::idle);
+    EXPECT_TRUE(world.sandboxes.attached.empty());
+}
+
+// A7
+TEST_F(LifecycleTest, ARemovalByForceCallsOffAStartThatHangs) {
+    world.add("a");
+    world.tasks.answer = Answer::nothing;
+    bool ended = false;
+    asio::co_spawn(world.loop, world.life->start("a"), [&](const std::exception_ptr&) { ended = true; });
+    world.settle();
+    EXPECT_EQ(remove("a", {.force = true}), "");
+    EXPECT_TRUE(ended);
+    EXPECT_FALSE(world.life->find_container("a"));
+    EXPECT_TRUE(world.roots.there.empty());
+}
+
+// B5
+TEST_F(LifecycleTest, ARemovalThatFailedCanBeAskedForAgain) {
+    const auto container = world.add("a");
+    world.notes.fail_at("remove layer a");
+    EXPECT_THAT(remove("a"), HasSubstr("remove layer a failed"));
+    EXPECT_EQ(world.status(container), Status::dead);
+    EXPECT_THAT(container->record->state.error, HasSubstr("remove:released"));
+    EXPECT_EQ(remove("a"), "");
+    EXPECT_TRUE(container->is_gone());
+    EXPECT_TRUE(world.roots.there.empty());
+}
+
+// B5
+TEST_F(LifecycleTest, ARemovalByItselfThatFailedCanBeAskedForToo) {
+    const auto container = world.add("a", [](ContainerRecord& record) { record.host_config.auto_remove = true; });
+    ASSERT_EQ(start("a"), "");
+    world.notes.fail_at("remove layer a");
+    world.tasks.last->end(0);
+    world.settle();
+    EXPECT_EQ(world.status(container), Status::dead);
+    EXPECT_EQ(remove("a"), "");
+    EXPECT_TRUE(container->is_gone());
+}
+
+TEST_F(LifecycleTest, AFailedStartOfOneThatGoesWithItsExitRemovesIt) {
+    const auto container = world.add("a", [](ContainerRecord& record) { record.host_config.auto_remove = true; });
+    world.tasks.answer = Answer::fails;
+    EXPECT_THAT(start("a"), HasSubstr("no such file"));
+    EXPECT_EQ(container->record->state.exit_code, 127);
+    EXPECT_TRUE(container->is_gone());
+}
+
+TEST_F(LifecycleTest, ARestartKeepsOneThatGoesWithItsExit) {
+    const auto container = world.add("a", [](ContainerRecord& record) { record.host_config.auto_remove = true; });
+    ASSERT_EQ(start("a"), "");
+    const auto restart = [&]() -> asio::awaitable<void> {
+        co_await world.life->restart("a", {.timeout = 0, .signal = "SIGKILL"});
+    };
+    ASSERT_EQ(world.error_of(restart), "");
+    world.settle();
+    EXPECT_EQ(world.status(container), Status::running);
+    // One whose start throws what is no Error is not kept for ever.
+    ASSERT_EQ(::setenv("GRUA_FAIL_AT", "start:plan:exception", 1), 0);
+    EXPECT_NE(world.error_of(restart), "");
+    ::unsetenv("GRUA_FAIL_AT");
+    world.settle();
+    EXPECT_TRUE(container->is_gone());
+}
+
+// A15
+TEST_F(LifecycleTest, ExecsThatAreNeverStartedDoNotPileUp) {
+    const auto container = world.add("a");
+    ASSERT_EQ(start("a"), "");
+    const auto make = [&]() -> asio::awaitable<void> {
+        ExecConfig config;
+        config.cmd = {"true"};
+        co_await world.life->exec_create("a", config);
+    };
+    std::string refused;
+    for (int i = 0; i < 2000 && refused.empty(); ++i) refused = world.error_of(make);
+    EXPECT_THAT(refused, HasSubstr("execs that do not run"));
+    EXPECT_LE(world.life->execs.size(), 1024U);
+    world.tasks.last->end(0);
+    world.settle();
+    EXPECT_TRUE(world.life->execs.empty());
+    EXPECT_TRUE(container->record->exec_ids.empty());
+}
+
+// C3
+TEST_F(LifecycleTest, AnExecWhoseMonitorIsKilledHasFailed) {
+    const auto container = world.add("a");
+    ASSERT_EQ(start("a"), "");
+    std::string id;
+    world.run([&]() -> asio::awaitable<void> {
+        ExecConfig config;
+        config.cmd = {"sleep"};
+        id = co_await world.life->exec_create("a", config);
+        co_await world.life->exec_start(id, {.detach = true}, Fd());
+    });
+    EXPECT_TRUE(world.life->exec_find(id)->running);
+    world.tasks.last->events.exec_exited(id, 137);
+    world.tasks.last->events.closed("killed");
+    EXPECT_FALSE(world.life->exec_find(id)->running);
+    EXPECT_EQ(world.life->exec_find(id)->exit_code, 137);
+    world.settle();
+    EXPECT_EQ(world.status(container), Status::exited);
+    EXPECT_EQ(container->record->state.exit_code, 255);
+}
+
+class RecoverTest : public LifecycleTest {
+protected:
+    void next_gruad() {
+        world.end();
+        world.begin();
+        world.run([&]() -> asio::awaitable<void> { co_await world.life->recover(); });
+        world.settle();
+    }
+};
+
+// B2
+TEST_F(RecoverTest, WhatCannotBeReadIsKeptAndShownAsDead) {
+    world.add("whole");
+    world.settle();
+    world.run([&]() -> asio::awaitable<void> { co_await world.life->saver.flushed(); });
+    const std::string row = R"({"id":"newer","name":"n","status":"hibernating"})";
+    world.database->execute("INSERT INTO containers (id, document) VALUES (?, ?)", {"newer", row});
+    world.roots.there.insert("newer");
+    std::filesystem::create_directories(world.path + "/data/containers/newer");
+    std::filesystem::create_directories(world.path + "/exec/containers/live");
+    std::ofstream(world.path + "/exec/containers/live/record.json") << "{";
+    next_gruad();
+
+    for (const char* id : {"newer", "live"}) {
+        const auto container = world.life->find_container(id);
+        ASSERT_TRUE(container) << id;
+        EXPECT_EQ(world.status(container), Status::dead);
+        EXPECT_EQ(world.notes.count(std::string("remove layer ") + id), 0);
+        EXPECT_EQ(world.notes.count(std::string("end cgroup /grua/") + id), 0);
+    }
+    EXPECT_TRUE(std::filesystem::exists(world.path + "/data/containers/newer"));
+    EXPECT_TRUE(std::filesystem::exists(world.path + "/exec/containers/live/record.json"));
+    EXPECT_EQ(world.database->query("SELECT document FROM containers WHERE id = 'newer'").front().text(0), row);
+    EXPECT_TRUE(world.life->find_container("whole"));
+    // Only by force, and then all of it.
+    EXPECT_NE(remove("newer"), "");
+    EXPECT_EQ(remove("newer", {.force = true}), "");
+    EXPECT_FALSE(world.roots.there.contains("newer"));
+    EXPECT_TRUE(world.database->query("SELECT document FROM containers WHERE id = 'newer'").empty());
+}
+
+// B11
+TEST_F(RecoverTest, WhatOthersNeedIsStartedFirst) {
+    const auto always = [](ContainerRecord& record) { record.host_config.restart_policy.name = "always"; };
+    world.add("a-dependent", [&](ContainerRecord& record) {
+        always(record);
+        record.networks.clear();
+        record.host_config.network_mode = "container:z-needed";
+        record.state.status = Status::running;
+    });
+    world.add("b-linked", [&](ContainerRecord& record) {
+        always(record);
+        record.links["alias"] = "z-needed";
+        record.state.status = Status::running;
+    });
+    world.add("z-needed", [&](ContainerRecord& record) {
+        always(record);
+        record.restart_count = 5;
+        record.state.status = Status::running;
+    });
+    world.run([&]() -> asio::awaitable<void> { co_await world.life->saver.flushed(); });
+    next_gruad();
+    for (const char* id : {"a-dependent", "b-linked", "z-needed"}) {
+        EXPECT_EQ(world.status(world.life->find_container(id)), Status::running) << id;
+        EXPECT_EQ(world.life->find_container(id)->record->restart_count, 0) << id;
+    }
+    const auto all = world.notes.all();
+    const auto at = [&](const char* what) { return std::ranges::find(all, what) - all.begin(); };
+    EXPECT_LT(at("launch z-needed"), at("launch a-dependent"));
+    EXPECT_LT(at("launch z-needed"), at("launch b-linked"));
+}
+
+// B11
+TEST_F(RecoverTest, AStartThatFailsIsTriedAgain) {
+    world.add("a", [](ContainerRecord& record) {
+        record.host_config.restart_policy.name = "always";
+        record.state.status = Status::running;
+    });
+    world.run([&]() -> asio::awaitable<void> { co_await world.life->saver.flushed(); });
+    world.notes.fail_at("attach a", 2);
+    next_gruad();
+    EXPECT_EQ(world.status(world.life->find_container("a")), Status::exited);
+    world.turn(1s);
+    EXPECT_EQ(world.status(world.life->find_container("a")), Status::exited);
+    world.turn(2s);
+    EXPECT_EQ(world.status(world.life->find_container("a")), Status::running);
+}
+
+TEST_F(RecoverTest, WhatFailsForOneDoesNotKeepTheOthersAway) {
+    world.add("a", [](ContainerRecord& record) { record.state.status = Status::removing; });
+    world.add("b");
+    world.run([&]() -> asio::awaitable<void> { co_await world.life->saver.flushed(); });
+    world.roots.there.insert("nobody");
+    world.notes.fail_at("remove layer a");
+    world.notes.fail_at("remove layer nobody");
+    next_gruad();
+    EXPECT_EQ(world.status(world.life->find_container("a")), Status::dead);
+    EXPECT_TRUE(world.life->find_container("b"));
+    EXPECT_EQ(remove("a"), "");
+}
+
+TEST_F(RecoverTest, AStartThatNeverCameToItsMonitorIsNoRun) {
+    const auto container = world.add("a");
+    world.run([&]() -> asio::awaitable<void> { co_await world.life->saver.flushed(); });
+    const std::string live = world.path + "/exec/containers/a";
+    std::filesystem::create_directories(live);
+    write_start_mark(live, *container->record);
+    next_gruad();
+    EXPECT_EQ(world.status(world.life->find_container("a")), Status::created);
+    EXPECT_FALSE(has_traces("a"));
+}
+
+}  // namespace
+}  // namespace grua::engine

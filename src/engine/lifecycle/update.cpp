@@ -1,0 +1,75 @@
+// Limits, ports and the restart policy of a container that is there already.
+#include "engine/engine_impl.hpp"
+
+namespace grua::engine {
+
+asio::awaitable<void> Engine::Impl::update(std::string reference, UpdateConfig asked, StringList& warnings) {
+    const auto container = get_container(reference);
+    const Lane::Turn turn = co_await container->lane.take();
+    if (container->is_gone()) fail(ErrorKind::not_found, "No such container: {}", reference);
+    if (!asked.publish_from.empty()) co_await take_ports(container, asked.publish_from);
+    if (!asked.publish_add.empty() || !asked.publish_remove.empty())
+        co_await change_ports(container, asked.publish_add, asked.publish_remove);
+    HostConfig merged = container->record->host_config;
+    const auto take = [](auto& value, const auto& change) {
+        if (change != std::remove_cvref_t<decltype(change)>{}) value = change;
+    };
+    take(merged.cpu_shares, asked.cpu_shares);
+    if (asked.nano_cpus != 0) {
+        merged.nano_cpus = asked.nano_cpus;
+        merged.cpu_period = 0;
+        merged.cpu_quota = 0;
+    }
+    if ((asked.cpu_period != 0 || asked.cpu_quota != 0) && merged.nano_cpus != 0 && asked.nano_cpus == 0)
+        fail(ErrorKind::invalid_argument, "Conflicting options: CPU {} cannot be updated as NanoCPUs has already been set",
+             asked.cpu_period != 0 ? "Period" : "Quota");
+    take(merged.cpu_period, asked.cpu_period);
+    take(merged.cpu_quota, asked.cpu_quota);
+    take(merged.cpuset_cpus, asked.cpuset_cpus);
+    take(merged.cpuset_mems, asked.cpuset_mems);
+    take(merged.blkio_weight, asked.blkio_weight);
+    if (asked.memory > 0 && asked.memory_swap == 0 && merged.memory_swap > 0 && asked.memory > merged.memory_swap)
+        fail(ErrorKind::invalid_argument,
+             "Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same time");
+    take(merged.memory, asked.memory);
+    take(merged.memory_swap, asked.memory_swap);
+    take(merged.memory_reservation, asked.memory_reservation);
+    take(merged.net_rate_in, asked.net_rate_in);
+    take(merged.net_rate_out, asked.net_rate_out);
+    take(merged.net_burst, asked.net_burst);
+    take(merged.network_allow, asked.network_allow);
+    if (merged.network_allow == StringList{"default"}) merged.network_allow.clear();
+    check_networking(container->record->config, merged);
+    if (asked.pids_limit) merged.pids_limit = asked.pids_limit;
+    if (!asked.restart_policy.name.empty()) {
+        check(asked.restart_policy);
+        if (merged.auto_remove && !is_none(asked.restart_policy))
+            fail(ErrorKind::invalid_argument, "Restart policy cannot be updated because AutoRemove is enabled for the container");
+        merged.restart_policy = asked.restart_policy;
+    }
+    warnings = check_resources(merged, host);
+    if (is_running(container->record->state.status)) {
+        const std::string doing = fmt::format("Cannot update container {}", container->id());
+        const HostConfig& before = container->record->host_config;
+        auto limit = [this, id = container->id(), limits = rate_limits(merged), policy = network_policy(merged),
+                      is_limited = rate_limits(merged) != rate_limits(before), has_policy = merged.network_allow != before.network_allow] {
+            if (is_limited) rooms.networks.set_limits(id, limits);
+            if (has_policy) rooms.networks.set_policy(id, policy);
+            return true;
+        };
+        try {
+            if (const auto task = container->task) co_await task->update(cgroup_resources(merged));
+            co_await offload(pool, std::move(limit));
+        } catch (Error& error) {
+            error.add_context(doing);
+            throw;
+        }
+    }
+    container->update([&](ContainerRecord& next) { next.host_config = merged; });
+    publish(*container);
+    save(*container);
+    emit(*container->record, "update");
+    co_await saver.flushed();
+}
+
+}  // namespace grua::engine

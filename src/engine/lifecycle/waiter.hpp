@@ -1,0 +1,28 @@
+#pragma once
+
+#include "engine/engine.hpp"
+#include "engine/lifecycle/container.hpp"
+
+namespace grua::engine {
+
+/// Kept by the container weakly: a client that goes away is forgotten.
+class WaiterState : public Waiter {
+public:
+    WaiterState(const asio::any_io_executor& loop, WaitCondition asked) : condition(asked), done(loop) {}
+
+    asio::awaitable<WaitResult> result() override {
+        while (!value) co_await done.wait();
+        co_return *value;
+    }
+
+    void resolve(const WaitResult& with) {
+        if (!value) value = with;
+        done.notify_all();
+    }
+
+    const WaitCondition condition;
+    Condition done;
+    std::optional<WaitResult> value;
+};
+
+}  // namespace grua::engine
