@@ -1,9 +1,10 @@
-// From a request to a container that could start: names, image, volumes, writable layer, record.
+// From a request to a container that could start: names, image, volumes, writable layer, record. The list of steps is create_steps.
 #include "base/files.hpp"
 #include "base/id.hpp"
 #include "base/log.hpp"
 #include "base/text.hpp"
 #include "engine/engine_impl.hpp"
+#include "engine/lifecycle/steps.hpp"
 #include "engine/model/names.hpp"
 #include "engine/networking/networking.hpp"
 #include "images/image_store.hpp"
@@ -14,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include <algorithm>
+#include <array>
 #include <filesystem>
 
 namespace grua::engine {
@@ -43,51 +45,6 @@ void check_source(const PlannedMount& mount) {
     if (!mount.create_source)
         fail(ErrorKind::invalid_argument, "invalid mount config for type \"bind\": bind source path does not exist: {}", source);
     make_directories(source, 0755);
-}
-
-struct MadeVolume {
-    std::string name;
-    bool is_new = false;
-};
-
-struct Made {
-    std::vector<MountPoint> mounts;
-    StringList anonymous;
-    std::vector<MadeVolume> volumes;
-};
-
-/// On the pool: gives every planned mount its source, fills volumes that are empty, makes the writable layer. Nothing where a
-/// layer is not unpacked.
-std::optional<Made> make(const Rooms& rooms, const std::string& id, const images::Image& image, const std::vector<PlannedMount>& planned,
-                         bool auto_remove) {
-    Made out;
-    Fd image_root;
-    const auto is_missing = [&](const oci::Digest& each) { return !rooms.layers.find(each); };
-    if (std::ranges::any_of(image.diff_ids, is_missing)) return std::nullopt;
-    for (const PlannedMount& mount : planned) {
-        MountPoint point = mount.point;
-        if (point.type == "bind") check_source(mount);
-        if (point.type == "volume") {
-            const bool known = !mount.anonymous && rooms.volumes.find(point.name);
-            volumes::CreateOptions options;
-            options.name = point.name;
-            options.anonymous = mount.anonymous;
-            options.labels = mount.labels;
-            const auto volume = rooms.volumes.create(options);
-            if (mount.anonymous) out.anonymous.push_back(volume->name);
-            point.name = volume->name;
-            point.driver = volume->driver;
-            point.source = volume->mountpoint;
-            out.volumes.push_back({.name = volume->name, .is_new = !known});
-            if (mount.copy && !image.diff_ids.empty()) {
-                if (!image_root) image_root = rooms.layers.mount_layers(image.diff_ids);
-                rooms.volumes.populate(*volume, image_root.get(), point.destination);
-            }
-        }
-        out.mounts.push_back(std::move(point));
-    }
-    rooms.layers.prepare(id, image.diff_ids, auto_remove ? layers::Durability::volatile_ : layers::Durability::normal);
-    return out;
 }
 
 }  // namespace
@@ -148,130 +105,264 @@ void set_networks(const network::Networks& networks, const NetworkingConfig& ask
 
 }  // namespace
 
-asio::awaitable<Created> Engine::Impl::create(CreateRequest request) {
-    if (request.host_config.shm_size == 0) request.host_config.shm_size = options.default_shm_size;
+namespace {
+
+struct CreateWork : Progress {
+    CreateWork(std::shared_ptr<Lifecycle> engine, const Rooms& given, CreateRequest asked)
+        : keeps(std::move(engine)), life(*keeps), rooms(given), request(std::move(asked)) {}
+
+    std::shared_ptr<Lifecycle> keeps;
+    Lifecycle& life;
+    const Rooms rooms;
+    CreateRequest request;
+    StringList warnings;
+    std::map<std::string, std::string> links;
+    std::vector<MountsFrom> from;
+    images::ImagePtr image;
+    std::shared_ptr<const void> image_lease;
+    std::vector<PlannedMount> planned;
+    VolumeLeases::Lease volume_lease;
+    StringList new_volumes;  ///< Names that were not there before.
+    ContainerRecord record;
+    Owned owned;
+    ContainerPtr container;
+};
+using Work = std::shared_ptr<CreateWork>;
+
+/// What can be refused before anything is made.
+asio::awaitable<void> check(Work work) {
+    Lifecycle& life = work->life;
+    CreateRequest& request = work->request;
+    if (request.host_config.shm_size == 0) request.host_config.shm_size = life.options.default_shm_size;
     if (request.config.network_disabled) request.host_config.network_mode = "none";
-    StringList warnings = check_request(request.config, request.host_config, host);
+    work->warnings = check_request(request.config, request.host_config, life.host);
 
     // Docker's clients name the network in both places; the mode decides.
-    const std::string& mode = request.host_config.network_mode;
     for (const auto& [name, endpoint] : request.networking.endpoints_config)
         while_doing(fmt::format("invalid config for network {}", name == "default" ? "bridge" : name),
-                    [&] { check_endpoint(name, endpoint, find_network(rooms.networks, name)); });
-    for (const std::string* each : {&mode, static_cast<const std::string*>(&request.host_config.pid_mode)})
-        if (each->starts_with("container:")) get_container(std::string_view(*each).substr(10));
+                    [&] { check_endpoint(name, endpoint, find_network(work->rooms.networks, name)); });
+    for (const std::string* each : {&request.host_config.network_mode, &request.host_config.pid_mode})
+        if (each->starts_with("container:")) life.get_container(std::string_view(*each).substr(10));
 
-    const std::map<std::string, std::string> links = linked_containers(request.host_config);
-
-    std::vector<MountsFrom> from;
+    work->links = life.linked_containers(request.host_config);
     for (const auto& each : request.host_config.volumes_from) {
         const auto colon = each.rfind(':');
         const bool has_mode = colon != std::string::npos;
         if (has_mode && each.substr(colon + 1) != "ro" && each.substr(colon + 1) != "rw")
             fail(ErrorKind::invalid_argument, "invalid volumes-from mode: {}", each);
-        from.push_back(
-            {.container = get_container(each.substr(0, colon))->record, .read_only = has_mode && each.substr(colon + 1) == "ro"});
+        work->from.push_back(
+            {.container = life.get_container(each.substr(0, colon))->record, .read_only = has_mode && each.substr(colon + 1) == "ro"});
     }
+    co_return;
+}
 
-    auto [image, lease] = rooms.images.acquire(request.config.image);
+asio::awaitable<void> find_image(Work work) {
+    CreateRequest& request = work->request;
+    auto [image, lease] = work->rooms.images.acquire(request.config.image);
+    work->image = std::move(image);
+    work->image_lease = std::make_shared<decltype(lease)>(std::move(lease));
     if (!request.platform.empty()) {
-        image = co_await offload(
-            pool, [this, image, platform = oci::Platform::parse(request.platform)] { return rooms.images.for_platform(image, platform); });
+        auto choose = [&images = work->rooms.images, image = work->image, platform = oci::Platform::parse(request.platform)] {
+            return images.for_platform(image, platform);
+        };
+        work->image = co_await offload(work->life.pool, std::move(choose));
     }
-    merge_image(request.config, image->config.config);
-    auto planned = plan_mounts(request.config, request.host_config, from);
-    std::string anonymous;  // Names, one a line: chosen before the volumes are made, so that recovery knows whose they are.
-    for (PlannedMount& each : planned) {
-        if (!each.anonymous) continue;
-        each.point.name = random_id();
-        anonymous += each.point.name + "\n";
-    }
+    merge_image(request.config, work->image->config.config);
+}
 
-    ContainerRecord record;
-    record.id = random_id();
-    record.name = reserve_name(request.name, record.id);
-    NameClaim claim(names, record.name);
-    record.created = now();
-    record.image_id = image->id;
-    if (image->manifest_digest) record.image_manifest = image->manifest_digest->text();
-    for (const auto& diff_id : image->diff_ids) record.chain.push_back(diff_id.text());
-    if (request.config.hostname.empty() && request.host_config.uts_mode != "host" && mode != "host")
+/// Nobody removes the volumes that it will have from here on.
+asio::awaitable<void> plan_volumes(Work work) {
+    CreateRequest& request = work->request;
+    work->record.id = random_id();
+    work->planned = plan_mounts(request.config, request.host_config, work->from);
+    std::vector<std::string> names;
+    for (PlannedMount& each : work->planned) {
+        // Chosen before they are made, so that recovery knows whose they are.
+        if (each.anonymous) {
+            each.point.name = random_id();
+            work->record.anonymous_volumes.push_back(each.point.name);
+        }
+        if (each.point.type == "volume") names.push_back(each.point.name);
+    }
+    work->volume_lease = co_await work->life.volume_leases.take(std::move(names), work->record.id);
+}
+
+asio::awaitable<void> take_name(Work work) {
+    Lifecycle& life = work->life;
+    work->record.name = life.reserve_name(work->request.name, work->record.id);
+    work->owned.add(Held::name, {.on_pool = {}, .on_loop = [&life, name = work->record.name]() -> asio::awaitable<void> {
+                                     life.names.erase(name);
+                                     co_return;
+                                 }});
+    co_return;
+}
+
+asio::awaitable<void> fill_record(Work work) {
+    Lifecycle& life = work->life;
+    CreateRequest& request = work->request;
+    ContainerRecord& record = work->record;
+    const images::Image& image = *work->image;
+    record.created = life.ground.clock.wall();
+    record.image_id = image.id;
+    if (image.manifest_digest) record.image_manifest = image.manifest_digest->text();
+    for (const auto& diff_id : image.diff_ids) record.chain.push_back(diff_id.text());
+    if (request.config.hostname.empty() && request.host_config.uts_mode != "host" && request.host_config.network_mode != "host")
         request.config.hostname = short_id(record.id);
     // As Docker shows them.
     StringList shown;
-    for (const auto& [alias, id] : links) shown.push_back(fmt::format("/{}:/{}/{}", get_container(id)->record->name, record.name, alias));
-    if (!links.empty()) request.host_config.links = std::move(shown);
-    record.links = links;
+    for (const auto& [alias, id] : work->links)
+        shown.push_back(fmt::format("/{}:/{}/{}", life.get_container(id)->record->name, record.name, alias));
+    if (!work->links.empty()) request.host_config.links = std::move(shown);
+    record.links = work->links;
     const StringList command = command_of(request.config);
     record.path = command.front();
     record.args.assign(command.begin() + 1, command.end());
     record.config = std::move(request.config);
     record.host_config = std::move(request.host_config);
-    set_networks(rooms.networks, request.networking, record);
-    const std::string directory = container_directory(record.id);
+    set_networks(work->rooms.networks, request.networking, record);
+    const std::string directory = life.container_directory(record.id);
     record.hostname_path = directory + "/hostname";
     record.hosts_path = directory + "/hosts";
     record.resolv_conf_path = directory + "/resolv.conf";
     if (record.host_config.log_config.type == "json-file") record.log_path = fmt::format("{0}/{1}-json.log", directory, record.id);
+    // From here on each step makes some of it; what is not there yet is let go of without a word.
+    life.own_itself(work->owned, record);
+    co_return;
+}
 
-    std::exception_ptr failure;
-    std::optional<Made> made;
-    try {
-        auto work = [this, id = record.id, image, planned, directory, auto_remove = record.host_config.auto_remove,
-                     live = live_directory(record.id), anonymous] {
-            make_directories(directory, 0710);
-            make_directories(live, 0700);
-            if (!anonymous.empty()) replace_file(live + "/new_volumes", anonymous, 0600);
-            return make(rooms, id, *image, planned, auto_remove);
+void make_folders(CreateWork& work) {
+    const std::string live = work.life.live_directory(work.record.id);
+    make_directories(work.life.container_directory(work.record.id), 0710);
+    make_directories(live, 0700);
+    // Whose they are, where this gruad dies before the record is stored.
+    std::string names;
+    for (const std::string& each : work.record.anonymous_volumes) names += each + "\n";
+    if (!names.empty()) replace_file(live + "/new_volumes", names, 0600);
+}
+
+/// A variant for another platform is stored packed.
+asio::awaitable<void> unpack(Work work) {
+    const auto is_missing = [work] {
+        return std::ranges::any_of(work->image->diff_ids, [&](const oci::Digest& each) { return !work->rooms.layers.find(each); });
+    };
+    while (co_await offload(work->life.pool, is_missing)) {
+        auto all = [work](const std::stop_token&) {
+            work->rooms.images.unpack(*work->image);
+            return true;
         };
-        made = co_await offload(pool, work);
-        // A variant for another platform is stored packed.
-        while (!made) {
-            co_await in_own_thread([this, image] { rooms.images.unpack(*image); });
-            made = co_await offload(pool, work);
+        co_await to_its_end(work->life.loop, work->rooms.transfers.call(work->life.loop, std::move(all)));
+    }
+}
+
+/// Gives every planned mount its source, and fills volumes that are empty.
+void make_mounts(CreateWork& work) {
+    Fd image_root;
+    for (const PlannedMount& mount : work.planned) {
+        MountPoint point = mount.point;
+        if (point.type == "bind") check_source(mount);
+        if (point.type == "volume") {
+            const bool known = !mount.anonymous && work.rooms.volumes.find(point.name);
+            volumes::CreateOptions options;
+            options.name = point.name;
+            options.anonymous = mount.anonymous;
+            options.labels = mount.labels;
+            const auto volume = work.rooms.volumes.create(options);
+            point.name = volume->name;
+            point.driver = volume->driver;
+            point.source = volume->mountpoint;
+            if (!known) work.new_volumes.push_back(volume->name);
+            if (mount.copy && !work.image->diff_ids.empty()) {
+                if (!image_root) image_root = work.rooms.layers.mount_layers(work.image->diff_ids);
+                work.rooms.volumes.populate(*volume, image_root.get(), point.destination);
+            }
         }
+        work.record.mounts.push_back(std::move(point));
+    }
+}
+
+/// As long as there are data in them: not on the pool, which starts wait for.
+asio::awaitable<void> make_volumes(Work work) {
+    if (!work->record.anonymous_volumes.empty())
+        work->owned.add(Held::volumes, {.on_pool = [&folders = work->life.ground.volumes, names = work->record.anonymous_volumes] {
+                                            for (const std::string& name : names) folders.remove(name);
+                                        },
+                                        .on_loop = {}});
+    const bool copies = std::ranges::any_of(work->planned, [](const PlannedMount& each) { return each.point.type == "volume" && each.copy; });
+    if (!copies) {
+        co_await offload(work->life.pool, [work] { make_mounts(*work); });
+        co_return;
+    }
+    auto make = [work](const std::stop_token&) {
+        make_mounts(*work);
+        return true;
+    };
+    co_await to_its_end(work->life.loop, work->rooms.transfers.call(work->life.loop, std::move(make)));
+}
+
+void make_layer(CreateWork& work) {
+    work.rooms.layers.prepare(work.record.id, work.image->diff_ids,
+                              work.record.host_config.auto_remove ? layers::Durability::volatile_ : layers::Durability::normal);
+}
+
+asio::awaitable<void> store_record(Work work) {
+    Lifecycle& life = work->life;
+    work->container = std::make_shared<Container>(life.loop, std::move(work->record));
+    const RecordPtr record = work->container->record;
+    if (record->host_config.auto_remove) {
+        auto keep = [path = life.live_directory(record->id) + "/record.json", record] { replace_file(path, to_json(*record), 0600); };
+        co_await offload(life.pool, std::move(keep));
+    } else {
+        life.save(*work->container);
+        co_await life.saver.flushed();
+    }
+}
+
+/// It is there. What it owns is its own.
+asio::awaitable<void> make_known(Work work) {
+    Lifecycle& life = work->life;
+    const ContainerPtr container = work->container;
+    if (!container->record->anonymous_volumes.empty()) {
+        auto forget = [path = life.live_directory(container->id()) + "/new_volumes"] { (void)::unlink(path.c_str()); };
+        co_await offload(life.pool, std::move(forget));
+    }
+    work->owned.forget(Held::volumes);
+    work->owned.forget(Held::name);
+    container->owned.take(std::move(work->owned));
+    life.add(container);
+    for (const auto& name : work->new_volumes)
+        life.events.publish({.type = "volume", .action = "create", .id = name, .attributes = {{"driver", "local"}}});
+    life.emit(*container->record, "create");
+}
+
+constexpr std::array<Step<CreateWork>, 11> create_steps{{
+    {.name = "create:checked", .on_loop = check},
+    {.name = "create:image", .on_loop = find_image},
+    {.name = "create:leases", .on_loop = plan_volumes},
+    {.name = "create:name", .on_loop = take_name},
+    {.name = "create:record", .on_loop = fill_record},
+    {.name = "create:folders", .on_pool = make_folders},
+    {.name = "create:unpacked", .on_loop = unpack},
+    {.name = "create:volumes", .on_loop = make_volumes},
+    {.name = "create:layer", .on_pool = make_layer},
+    {.name = "create:stored", .on_loop = store_record},
+    {.name = "create:known", .on_loop = make_known},
+}};
+
+}  // namespace
+
+asio::awaitable<Created> Engine::Impl::create(CreateRequest request) {
+    const auto work = std::make_shared<CreateWork>(shared_from_this(), rooms, std::move(request));
+    std::exception_ptr failure;
+    try {
+        co_await run_steps<CreateWork>(pool, create_steps, work);
     } catch (...) {
         failure = std::current_exception();
     }
-    if (failure) {
-        auto undo = [this, id = record.id, directory, live = live_directory(record.id), anonymous] {
-            rooms.layers.remove(id);
-            std::error_code ignored;
-            for (const auto& name : split(anonymous, '\n'))
-                if (rooms.volumes.find(name)) rooms.volumes.remove(name, {});
-            std::filesystem::remove_all(directory, ignored);
-            std::filesystem::remove_all(live, ignored);
-            return true;
-        };
-        co_await offload(pool, std::move(undo));
-        std::rethrow_exception(failure);
-    }
-    record.mounts = made->mounts;
-    record.anonymous_volumes = made->anonymous;
-
-    if (record.host_config.auto_remove) {
-        auto keep = [path = live_directory(record.id) + "/record.json", text = to_json(record)] {
-            replace_file(path, text, 0600);
-            return true;
-        };
-        co_await offload(pool, std::move(keep));
-    } else {
-        saver.save(record);
-        co_await saver.flushed();
-    }
-    crash_point("engine-created");
-    if (!anonymous.empty()) {
-        auto forget = [path = live_directory(record.id) + "/new_volumes"] { return ::unlink(path.c_str()); };
-        co_await offload(pool, std::move(forget));
-    }
-    claim.keep();
-    const auto container = std::make_shared<Container>(loop, std::move(record));
-    own_itself(container->owned, *container->record);
-    add(container);
-    for (const auto& volume : made->volumes)
-        if (volume.is_new) events.publish({.type = "volume", .action = "create", .id = volume.name, .attributes = {{"driver", "local"}}});
-    emit(*container->record, "create");
-    co_return Created{.id = container->id(), .warnings = std::move(warnings)};
+    if (!failure) co_return Created{.id = work->container->id(), .warnings = std::move(work->warnings)};
+    // What cannot be let go of belongs to nobody, and is swept when gruad starts.
+    for (const ReleaseFailure& each : co_await work->owned.release(pool, first_of_run, Held::name))
+        log::warn("after a failed create: its {}: {}", to_string(each.what), each.error.what());
+    std::rethrow_exception(failure);
 }
 
 asio::awaitable<void> Engine::Impl::rename(std::string reference, std::string name) {
