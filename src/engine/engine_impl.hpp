@@ -14,6 +14,7 @@
 #include "linux/cgroup.hpp"
 #include "network/networks.hpp"
 #include "tasks/launcher.hpp"
+#include "volumes/volumes.hpp"
 
 #include <deque>
 #include <map>
@@ -39,11 +40,14 @@ struct Recovered {
 void write_network_files(const Options& options, const network::Networks& networks, const ContainerRecord& record,
                          const std::string& hostname, const LinkedHosts& linked);
 
-class Engine::Impl : public std::enable_shared_from_this<Engine::Impl> {
+class Inside : public std::enable_shared_from_this<Inside> {
 public:
-    Impl(asio::any_io_executor loop, asio::thread_pool& pool, Options options, Rooms rooms);
+    Inside(asio::any_io_executor loop, asio::thread_pool& pool, Options options, Rooms rooms);
 
     // looking (engine.cpp)
+    std::vector<RecordPtr> list() const;
+    /// Containers made from this image; on any thread.
+    std::vector<RecordPtr> using_image(std::string_view image_id) const;
     ContainerPtr find_container(std::string_view reference) const;
     ContainerPtr get_container(std::string_view reference) const;
     void add(const ContainerPtr& container);
@@ -90,6 +94,8 @@ public:
                                              images::GcFacts& facts);
     asio::awaitable<bool> collect_container(ContainerPtr container, images::GcPolicy policy, images::Decision& decision);
     asio::awaitable<void> collect_in_turns();
+    /// Images came in: a reason to look.
+    void collect_soon();
     std::vector<images::ContainerUse> uses_of_image(std::string_view image_id) const;
 
     // streams.cpp
@@ -108,6 +114,7 @@ public:
     void forget_execs(Container& container);
 
     // observe.cpp
+    std::shared_ptr<Waiter> wait(std::string_view reference, WaitCondition condition);
     asio::awaitable<StatsSample> stats(std::string reference);
     asio::awaitable<Processes> top(std::string reference, std::string ps_args);
     asio::awaitable<Sizes> sizes(std::string reference);
@@ -140,6 +147,8 @@ public:
     asio::awaitable<Pruned> prune_volumes(std::function<bool(const volumes::Volume&)> keep);
 
     StringList volume_users(const std::string& name) const;
+    /// How many containers have each volume mounted, by its name.
+    std::map<std::string, std::size_t> volume_uses() const;
 
     // network_use.cpp
     asio::awaitable<network::Network> create_network(network::NetworkConfig request);
