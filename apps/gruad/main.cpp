@@ -5,6 +5,7 @@
 #include "base/files.hpp"
 #include "base/id.hpp"
 #include "base/log.hpp"
+#include "base/loop_watch.hpp"
 #include "base/text.hpp"
 #include "base/transfers.hpp"
 #include "content/content_store.hpp"
@@ -181,12 +182,18 @@ void reload(const std::vector<std::string>& arguments, api::Settings& settings, 
     }
 }
 
+struct Listener {
+    Fd socket;
+    std::string name;
+};
+
 /// How many clients' calls are still under way at the end.
-asio::awaitable<std::size_t> serve(api::Server& server, engine::Engine& engine, std::vector<Fd> listeners, api::Settings& settings,
-                                   registry::Client& registry, registry::SignaturePolicy& signatures, std::vector<std::string> arguments,
-                                   std::chrono::seconds patience) {
+asio::awaitable<std::size_t> serve(LoopWatch& watch, api::Server& server, engine::Engine& engine, std::vector<Listener> listeners,
+                                   api::Settings& settings, registry::Client& registry, registry::SignaturePolicy& signatures,
+                                   std::vector<std::string> arguments, std::chrono::seconds patience) {
     co_await engine.recover();
-    for (Fd& listener : listeners) server.accept_from(std::move(listener));
+    watch.begin();
+    for (Listener& each : listeners) server.accept_from(std::move(each.socket), std::move(each.name));
     log::info("gruad {} serves the Engine API", GRUA_VERSION);
     asio::signal_set signals{co_await asio::this_coro::executor, SIGTERM, SIGINT, SIGHUP};
     // In this thread, though it reads a few files: settings and policies are the loop's.
@@ -228,11 +235,11 @@ int run(const std::vector<std::string>& arguments) {
     make_directories(options.exec_root, 0711);
     const Fd lock = lock_data_root(options.data_root);
     const PidFile pid_file{options.pidfile};
-    std::vector<Fd> listeners;
+    std::vector<Listener> listeners;
     for (const api::Address& address : addresses) {
         if (address.family == api::Address::Family::tcp)
             log::warn("{}: every user of this machine who can reach it is root here", address.text());
-        listeners.push_back(api::listen_on(address, options.group));
+        listeners.push_back({api::listen_on(address, options.group), address.text()});
     }
     settings.id = engine_id(options.data_root);
     for (const std::string& limit : options.default_ulimits) settings.default_ulimits.push_back(gruad::parse_ulimit(limit));
@@ -248,29 +255,37 @@ int run(const std::vector<std::string>& arguments) {
     registry::Client registry{registry_options(options)};
     registry::SignaturePolicy signatures{registry_options(options).config_directory + "/signatures.toml"};
 
-    asio::io_context loop{1};
+    LoopWatch watch;
+    asio::io_context context{1};
+    const asio::any_io_executor loop = watch.executor(context);
     asio::thread_pool pool{pool_threads};
     Transfers transfers;
     std::exception_ptr failure;
     std::size_t left = 0;
     {
-        engine::Engine engine{
-            loop.get_executor(),
-            pool,
-            engine_options(options),
-            {.database = database, .layers = layers, .images = images, .volumes = volumes, .networks = networks, .transfers = transfers}};
-        const api::Services services{
-            .engine = engine, .pool = pool, .settings = settings, .registry = registry, .signatures = signatures, .transfers = transfers};
-        api::Server server{loop.get_executor(), services};
+        engine::Engine engine{loop,
+                              pool,
+                              engine_options(options),
+                              {.database = database,
+                               .layers = layers,
+                               .images = images,
+                               .volumes = volumes,
+                               .networks = networks,
+                               .registry = registry,
+                               .signatures = signatures,
+                               .transfers = transfers}};
+        const api::Backend backend{.engine = engine, .pool = pool, .settings = settings, .transfers = transfers};
+        api::Server server{loop, backend};
         asio::co_spawn(loop,
-                       serve(server, engine, std::move(listeners), settings, registry, signatures, arguments,
+                       serve(watch, server, engine, std::move(listeners), settings, registry, signatures, arguments,
                              std::chrono::seconds{options.shutdown_timeout}),
                        [&](std::exception_ptr error, std::size_t calls) {
                            failure = error;
                            left = calls;
-                           loop.stop();
+                           context.stop();
                        });
-        loop.run();
+        context.run();
+        log::info("longest turn of the loop: {} ms in {}", watch.longest().length.count(), watch.longest().name);
         if (const bool ended = transfers.stop(transfers_patience); !ended || left > 0) {
             // A disk that does not answer, or one that is slow. What is in the store needs no goodbye, and nothing may be destroyed under
             // those who still use it.

@@ -1,5 +1,4 @@
 // Files of containers: cp, export, diff, commit.
-#include "api/image_wire.hpp"
 #include "api/routes.hpp"
 #include "base/async.hpp"
 #include "base/encoding.hpp"
@@ -50,13 +49,13 @@ Answer send_tar(Exchange& exchange, engine::TarStream& tar, std::string_view con
 }  // namespace
 
 Answer container_archive_head(const Services& services, Exchange& exchange) {
-    const engine::PathStat stat = co_await services.engine.stat_path(exchange.name, path_of(exchange));
+    const engine::PathStat stat = co_await services.files.stat(exchange.name, path_of(exchange));
     add_stat_header(exchange, stat);
     co_await exchange.send_empty(200);
 }
 
 Answer container_archive_get(const Services& services, Exchange& exchange) {
-    const auto tar = co_await services.engine.archive_path(exchange.name, path_of(exchange));
+    const auto tar = co_await services.files.read(exchange.name, path_of(exchange));
     add_stat_header(exchange, tar->stat());
     co_await send_tar(exchange, *tar, "application/x-tar");
 }
@@ -65,20 +64,17 @@ Answer container_archive_put(const Services& services, Exchange& exchange) {
     const Query& query = exchange.query();
     engine::ExtractRequest request{
         .path = path_of(exchange), .keep_kinds = query.flag("noOverwriteDirNonDir"), .owner_is_user = query.flag("copyUIDGID")};
-    (void)services.engine.find(exchange.name);  // Before a large body is read.
-    BodyPipe body = exchange.body_pipe();
-    request.check_end = std::move(body.check);
-    co_await services.engine.extract(exchange.name, std::move(request), std::move(body.reading));
+    co_await services.files.write(exchange.name, std::move(request), [&exchange] { return exchange.body_pipe(); });
     co_await exchange.send_empty(200);
 }
 
 Answer container_export(const Services& services, Exchange& exchange) {
-    const auto tar = co_await services.engine.export_files(exchange.name);
+    const auto tar = co_await services.files.export_all(exchange.name);
     co_await send_tar(exchange, *tar, "application/octet-stream");
 }
 
 Answer container_changes(const Services& services, Exchange& exchange) {
-    const auto changes = co_await services.engine.changes(exchange.name);
+    const auto changes = co_await services.files.changes(exchange.name);
     if (changes.empty()) co_return co_await exchange.send(200, "null\n");
     boost::json::array out;
     out.reserve(changes.size());
@@ -97,7 +93,7 @@ Answer container_commit(const Services& services, Exchange& exchange) {
             json::detail::read(given, options.config.emplace(), "");
     }
     if (const std::string_view repo = query.get("repo"); !repo.empty()) {
-        const oci::Reference parsed = oci::Reference::parse(reference_of(repo, query.get("tag")));
+        const oci::Reference parsed = oci::Reference::parse(engine::reference_of(repo, query.get("tag")));
         if (parsed.digest()) fail(ErrorKind::invalid_argument, "refusing to create a reference with a digest");
         options.reference = parsed.with_default_tag().familiar();
     }
@@ -105,7 +101,7 @@ Answer container_commit(const Services& services, Exchange& exchange) {
     options.comment = query.get("comment");
     options.changes = query.all("changes");
     options.pause = query.flag("pause", true);
-    const std::string id = co_await services.engine.commit(std::string(query.get("container")), std::move(options));
+    const std::string id = co_await services.files.commit(std::string(query.get("container")), std::move(options));
     co_await exchange.send(201, boost::json::serialize(object{{"Id", id}}) + "\n");
 }
 

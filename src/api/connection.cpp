@@ -1,7 +1,9 @@
 #include "api/connection.hpp"
 
 #include "api/http_parser.hpp"
+#include "api/peer.hpp"
 #include "base/log.hpp"
+#include "base/loop_watch.hpp"
 
 #include <fcntl.h>
 #include <sys/socket.h>
@@ -90,14 +92,17 @@ class Connection : public std::enable_shared_from_this<Connection> {
 public:
     using Socket = asio::generic::stream_protocol::socket;
 
-    Connection(std::shared_ptr<Connections::State> server, int family, Fd socket)
-        : server_(std::move(server)), socket_(server_->loop), deadline_(server_->loop) {
+    Connection(std::shared_ptr<Connections::State> server, int family, Fd socket, std::string listener)
+        : server_(std::move(server)),
+          who_(principal_of(socket.get(), family, std::move(listener))),
+          socket_(server_->loop),
+          deadline_(server_->loop) {
         socket_.assign(asio::generic::stream_protocol(family, 0), socket.get());
         static_cast<void>(socket.release());
     }
 
     static void start(const std::shared_ptr<Connection>& connection) {
-        asio::co_spawn(connection->server_->loop, run(connection),
+        asio::co_spawn(connection->turns_.executor(), run(connection),
                        asio::bind_cancellation_slot(connection->cancel_.slot(), asio::detached));
     }
 
@@ -120,6 +125,8 @@ public:
     asio::awaitable<void> end(Exchange& exchange);
     asio::awaitable<Hijacked> hijack(Exchange& exchange, std::string_view content_type);
     void watch_client();
+    const engine::PrincipalPtr& principal() const noexcept { return who_; }
+    void name_turns(std::string_view name) { turns_.change(name); }
 
 private:
     static asio::awaitable<void> run(std::shared_ptr<Connection> self);
@@ -144,6 +151,8 @@ private:
     std::string head_of(const Exchange& exchange, int status, std::string_view content_type) const;
 
     std::shared_ptr<Connections::State> server_;
+    engine::PrincipalPtr who_;
+    TurnName turns_{server_->loop, "a connection"};
     Socket socket_;
     asio::steady_timer deadline_;
     asio::cancellation_signal cancel_;
@@ -558,12 +567,12 @@ Connections::Connections(asio::any_io_executor loop, Dispatch dispatch, std::str
 
 Connections::~Connections() = default;
 
-void Connections::serve(Fd socket) {
+void Connections::serve(Fd socket, std::string listener) {
     std::erase_if(state_->all, [](const auto& weak) { return weak.expired(); });
     sockaddr_storage address{};
     socklen_t size = sizeof address;
     if (state_->stopping || ::getsockname(socket.get(), reinterpret_cast<sockaddr*>(&address), &size) < 0) return;
-    const auto connection = std::make_shared<Connection>(state_, address.ss_family, std::move(socket));
+    const auto connection = std::make_shared<Connection>(state_, address.ss_family, std::move(socket), std::move(listener));
     state_->all.push_back(connection);
     Connection::start(connection);
 }
@@ -610,6 +619,8 @@ asio::awaitable<void> Exchange::begin(int status, std::string_view content_type)
 asio::awaitable<void> Exchange::write(std::string_view bytes) { return connection_.write(*this, bytes); }
 asio::awaitable<void> Exchange::end() { return connection_.end(*this); }
 asio::awaitable<Hijacked> Exchange::hijack(std::string_view content_type) { return connection_.hijack(*this, content_type); }
+const engine::PrincipalPtr& Exchange::principal() const noexcept { return connection_.principal(); }
+void Exchange::name_turns(std::string_view name) { connection_.name_turns(name); }
 void Exchange::cancel_when_client_leaves() { connection_.watch_client(); }
 void Exchange::add_header(std::string_view header, std::string_view value) { extra_headers_ += fmt::format("{}: {}\r\n", header, value); }
 

@@ -3,6 +3,7 @@
 
 #include "api/exchange.hpp"
 #include "base/fd.hpp"
+#include "engine/principal.hpp"
 
 #include <boost/asio/any_io_executor.hpp>
 #include <chrono>
@@ -23,8 +24,8 @@ public:
     Connections(const Connections&) = delete;
     Connections& operator=(const Connections&) = delete;
 
-    /// Serves a connected stream socket.
-    void serve(Fd socket);
+    /// Serves a connected stream socket that came by this listener.
+    void serve(Fd socket, std::string listener);
     std::size_t count() const noexcept;
 
     /// Ends those that have waited for a request for a while and have sent nothing of it.

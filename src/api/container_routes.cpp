@@ -1,6 +1,6 @@
 #include "api/container_wire.hpp"
 #include "api/routes.hpp"
-#include "images/image_store.hpp"
+#include "base/json_text.hpp"
 
 #include <algorithm>
 #include <array>
@@ -11,18 +11,34 @@ namespace {
 
 constexpr std::int64_t list_limit = 1'000'000;
 
-/// Whether a container was made from an image that an ancestor filter names, or from one that stands on its layers.
-bool has_ancestor(const images::ImageStore& images, const engine::ContainerRecord& record, const Filters& filters) {
-    if (!filters.has("ancestor")) return true;
-    return std::ranges::any_of(filters.get("ancestor"), [&](const std::string& name) {
-        if (name == record.config.image) return true;
-        const images::ImagePtr image = images.find(name);
-        if (!image) return false;
-        if (image->id == record.image_id) return true;
-        std::vector<std::string> chain;
-        for (const oci::Digest& digest : image->diff_ids) chain.push_back(digest.text());
-        return !chain.empty() && chain.size() <= record.chain.size() && std::equal(chain.begin(), chain.end(), record.chain.begin());
-    });
+/// An image that an ancestor filter names, looked up once for all containers.
+struct Ancestor {
+    std::string name;
+    std::string image_id;            ///< Empty where there is no such image.
+    std::vector<std::string> chain;  ///< Its diff IDs.
+};
+
+std::vector<Ancestor> ancestors_of(const Services& services, const Filters& filters) {
+    std::vector<Ancestor> out;
+    for (const std::string& name : filters.get("ancestor")) {
+        Ancestor& one = out.emplace_back(Ancestor{.name = name, .image_id = {}, .chain = {}});
+        const engine::ImagePtr image = services.images.find(name);
+        if (!image) continue;
+        one.image_id = image->id;
+        for (const oci::Digest& digest : image->diff_ids) one.chain.push_back(digest.text());
+    }
+    return out;
+}
+
+/// Whether a container was made from one of these images, or from one that stands on its layers.
+bool has_ancestor(const engine::ContainerRecord& record, const std::vector<Ancestor>& ancestors) {
+    return ancestors.empty() || std::ranges::any_of(ancestors, [&](const Ancestor& each) {
+               if (each.name == record.config.image) return true;
+               if (each.image_id.empty()) return false;
+               if (each.image_id == record.image_id) return true;
+               return !each.chain.empty() && each.chain.size() <= record.chain.size() &&
+                      std::equal(each.chain.begin(), each.chain.end(), record.chain.begin());
+           });
 }
 
 bool is_listed(const engine::ContainerRecord& record, const Filters& filters) {
@@ -55,8 +71,7 @@ bool is_listed(const engine::ContainerRecord& record, const Filters& filters) {
 }
 
 /// As Docker has it: with both filters, either is enough.
-bool has_ports(const wire::ContainerSummary& summary, const Filters& filters, const PortFilter& published, const PortFilter& exposed) {
-    if (!filters.has("publish") && !filters.has("expose")) return true;
+bool has_ports(const wire::ContainerSummary& summary, const PortFilter& published, const PortFilter& exposed) {
     return std::ranges::any_of(summary.ports, [&](const wire::Port& each) {
         return (each.public_port != 0 && published.contains(each.public_port, each.type)) || exposed.contains(each.private_port, each.type);
     });
@@ -106,29 +121,42 @@ Answer container_list(const Services& services, Exchange& exchange) {
                      filters.has("since");
     engine::RecordPtr before;
     engine::RecordPtr since;
-    if (filters.has("before")) before = services.engine.find(filters.get("before").back());
-    if (filters.has("since")) since = services.engine.find(filters.get("since").back());
+    if (filters.has("before")) before = services.containers.find(filters.get("before").back());
+    if (filters.has("since")) since = services.containers.find(filters.get("since").back());
 
-    std::vector<wire::ContainerSummary> out;
-    const Time time = now();
-    for (const engine::RecordPtr& record : services.engine.list()) {
-        if (std::ssize(out) == most) break;
+    const std::vector<Ancestor> ancestors = ancestors_of(services, filters);
+    const bool by_port = filters.has("publish") || filters.has("expose");
+    std::vector<engine::RecordPtr> shown;
+    for (engine::RecordPtr& record : services.containers.list()) {
+        if (std::ssize(shown) == most) break;
         if (!all && !engine::is_running(record->state.status) && record->state.status != engine::Status::restarting) continue;
         if (before && record->created >= before->created) continue;
         if (since && record->created <= since->created) continue;
-        if (!is_listed(*record, filters) || !has_ancestor(services.engine.rooms().images, *record, filters)) continue;
-        wire::ContainerSummary summary = summary_of(*record, time);
-        if (has_ports(summary, filters, published, exposed)) out.push_back(std::move(summary));
+        if (!is_listed(*record, filters) || !has_ancestor(*record, ancestors)) continue;
+        if (by_port && !has_ports(summary_of(*record, Time{}), published, exposed)) continue;
+        shown.push_back(std::move(record));
     }
+    std::string out = "[";
+    const auto comma = [&out] {
+        if (out.size() > 1) out += ',';
+    };
     if (exchange.query().flag("size")) {
-        for (wire::ContainerSummary& one : out) {
-            if (!services.engine.find_if(one.id)) continue;
-            const engine::Sizes sizes = co_await services.engine.sizes(one.id);
-            one.size_rw = static_cast<std::int64_t>(sizes.rw);
-            one.size_root_fs = static_cast<std::int64_t>(sizes.root_fs);
+        for (const auto& [record, sizes] : co_await services.system.sizes(std::move(shown))) {
+            comma();
+            wire::ContainerSummary summary = summary_of(*record, now());
+            summary.size_rw = static_cast<std::int64_t>(sizes.rw);
+            summary.size_root_fs = static_cast<std::int64_t>(sizes.root_fs);
+            json::append(out, summary, exchange.version);
+        }
+    } else {
+        const Time time = now();
+        for (const engine::RecordPtr& record : shown) {
+            comma();
+            append_summary(out, *record, exchange.version, time);
         }
     }
-    co_await send_json(exchange, 200, out);
+    out += "]\n";
+    co_await exchange.send(200, std::move(out));
 }
 
 Answer container_create(const Services& services, Exchange& exchange) {
@@ -144,15 +172,15 @@ Answer container_create(const Services& services, Exchange& exchange) {
     request.host_config = std::move(body.host_config);
     request.networking = std::move(body.networking_config);
     request.config = std::move(static_cast<engine::ContainerConfig&>(body));
-    engine::Created created = co_await services.engine.create(std::move(request));
+    engine::Created created = co_await services.containers.create(std::move(request));
     co_await send_json(exchange, 201, wire::Created{.id = std::move(created.id), .warnings = std::move(created.warnings)});
 }
 
 Answer container_inspect(const Services& services, Exchange& exchange) {
-    const engine::RecordPtr record = services.engine.find(exchange.name);
+    const engine::RecordPtr record = services.containers.find(exchange.name);
+    if (!exchange.query().flag("size")) co_return co_await exchange.send(200, inspect_text(*record, exchange.version)->text);
     wire::ContainerInspect out = inspect_of(*record, exchange.version);
-    if (exchange.query().flag("size")) {
-        const engine::Sizes sizes = co_await services.engine.sizes(record->id);
+    for (const auto& [measured, sizes] : co_await services.system.sizes({record})) {
         out.size_rw = static_cast<std::int64_t>(sizes.rw);
         out.size_root_fs = static_cast<std::int64_t>(sizes.root_fs);
     }
@@ -160,21 +188,21 @@ Answer container_inspect(const Services& services, Exchange& exchange) {
 }
 
 Answer container_top(const Services& services, Exchange& exchange) {
-    engine::Processes top = co_await services.engine.top(exchange.name, std::string(exchange.query().get("ps_args")));
+    engine::Processes top = co_await services.watch.top(exchange.name, std::string(exchange.query().get("ps_args")));
     co_await send_json(exchange, 200, wire::Processes{.titles = std::move(top.titles), .processes = std::move(top.processes)});
 }
 
 Answer container_resize(const Services& services, Exchange& exchange) {
     const std::uint32_t height = dimension(exchange, "h");
     const std::uint32_t width = dimension(exchange, "w");
-    co_await services.engine.resize(exchange.name, height, width);
+    co_await services.containers.resize(exchange.name, height, width);
     co_await exchange.send_empty(200);
 }
 
 Answer exec_resize(const Services& services, Exchange& exchange) {
     const std::uint32_t height = dimension(exchange, "h");
     const std::uint32_t width = dimension(exchange, "w");
-    co_await services.engine.exec_resize(exchange.name, height, width);
+    co_await services.execs.resize(exchange.name, height, width);
     co_await exchange.send_empty(200);
 }
 
@@ -184,23 +212,23 @@ Answer container_start(const Services& services, Exchange& exchange) {
              "starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24");
     }
     if (!exchange.query().get("checkpoint").empty()) fail(ErrorKind::not_implemented, "not implemented: start from a checkpoint");
-    co_await services.engine.start(exchange.name);
+    co_await services.containers.start(exchange.name);
     co_await exchange.send_empty(204);
 }
 
 Answer container_stop(const Services& services, Exchange& exchange) {
-    co_await services.engine.stop(exchange.name, stop_options(exchange));
+    co_await services.containers.stop(exchange.name, stop_options(exchange));
     co_await exchange.send_empty(204);
 }
 
 Answer container_restart(const Services& services, Exchange& exchange) {
-    co_await services.engine.restart(exchange.name, stop_options(exchange));
+    co_await services.containers.restart(exchange.name, stop_options(exchange));
     co_await exchange.send_empty(204);
 }
 
 Answer container_kill(const Services& services, Exchange& exchange) {
     try {
-        co_await services.engine.kill(exchange.name, std::string(exchange.query().get("signal")));
+        co_await services.containers.kill(exchange.name, std::string(exchange.query().get("signal")));
     } catch (Error& error) {
         error.add_context(fmt::format("cannot kill container: {}", exchange.name));
         throw;
@@ -210,29 +238,29 @@ Answer container_kill(const Services& services, Exchange& exchange) {
 
 Answer container_update(const Services& services, Exchange& exchange) {
     auto update = co_await read_json<engine::UpdateConfig>(exchange);
-    wire::Warnings out{.warnings = co_await services.engine.update(exchange.name, std::move(update))};
+    wire::Warnings out{.warnings = co_await services.containers.update(exchange.name, std::move(update))};
     co_await send_json(exchange, 200, out);
 }
 
 Answer container_rename(const Services& services, Exchange& exchange) {
-    co_await services.engine.rename(exchange.name, std::string(exchange.query().get("name")));
+    co_await services.containers.rename(exchange.name, std::string(exchange.query().get("name")));
     co_await exchange.send_empty(204);
 }
 
 Answer container_pause(const Services& services, Exchange& exchange) {
-    co_await services.engine.pause(exchange.name);
+    co_await services.containers.pause(exchange.name);
     co_await exchange.send_empty(204);
 }
 
 Answer container_unpause(const Services& services, Exchange& exchange) {
-    co_await services.engine.unpause(exchange.name);
+    co_await services.containers.unpause(exchange.name);
     co_await exchange.send_empty(204);
 }
 
 Answer container_remove(const Services& services, Exchange& exchange) {
     if (exchange.query().flag("link")) fail(ErrorKind::not_implemented, "not implemented: removing a link");
     const engine::RemoveOptions options{.force = exchange.query().flag("force"), .volumes = exchange.query().flag("v")};
-    co_await services.engine.remove(exchange.name, options);
+    co_await services.containers.remove(exchange.name, options);
     co_await exchange.send_empty(204);
 }
 
@@ -247,7 +275,7 @@ Answer container_prune(const Services& services, Exchange& exchange) {
         return (until && record.created >= *until) || !filters.labels("label", record.config.labels) ||
                !filters.no_labels("label!", record.config.labels);
     };
-    const engine::Pruned pruned = co_await services.engine.prune(keep);
+    const engine::Pruned pruned = co_await services.containers.prune(keep);
     co_await exchange.send(
         200, boost::json::serialize(boost::json::object{{"ContainersDeleted", json::detail::write(pruned.deleted, exchange.version)},
                                                         {"SpaceReclaimed", pruned.reclaimed}}) +

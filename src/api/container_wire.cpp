@@ -1,6 +1,8 @@
 #include "api/container_wire.hpp"
 
+#include "api/prepared_key.hpp"
 #include "base/id.hpp"
+#include "base/json_text.hpp"
 #include "engine/networking/networking.hpp"
 
 namespace grua::api {
@@ -111,6 +113,27 @@ wire::ContainerSummary summary_of(const engine::ContainerRecord& record, Time no
     out.network_settings.networks = record.networks;
     out.mounts = record.mounts;
     return out;
+}
+
+void append_summary(std::string& out, const engine::ContainerRecord& record, json::Version version, Time now) {
+    const auto text = record.prepared.get(key_of(Shape::summary, version), [&] {
+        wire::ContainerSummary summary = summary_of(record, Time{});
+        summary.status.clear();
+        PreparedText made;
+        json::append_struct(made.text, summary, version, [&](std::string_view member) {
+            if (member == "Status") made.gap = made.text.size();
+        });
+        made.text.erase(made.gap, 2);  // The empty string: what is said there changes with time.
+        return made;
+    });
+    out.append(text->text, 0, text->gap);
+    json::append_string(out, engine::status_text(record.state, now));
+    out.append(text->text, text->gap);
+}
+
+Prepared::Text inspect_text(const engine::ContainerRecord& record, json::Version version) {
+    return record.prepared.get(key_of(Shape::inspect, version),
+                               [&] { return PreparedText{.text = json::text_of(inspect_of(record, version), version) + "\n"}; });
 }
 
 }  // namespace grua::api

@@ -10,4 +10,9 @@ namespace grua::api {
 wire::ContainerInspect inspect_of(const engine::ContainerRecord& record, json::Version version);
 wire::ContainerSummary summary_of(const engine::ContainerRecord& record, Time now);
 
+// The same as JSON, made once for each record and version and kept with the record.
+
+void append_summary(std::string& out, const engine::ContainerRecord& record, json::Version version, Time now);
+Prepared::Text inspect_text(const engine::ContainerRecord& record, json::Version version);
+
 }  // namespace grua::api

@@ -5,6 +5,9 @@
 #include "api/query.hpp"
 #include "base/codec.hpp"
 #include "base/fd.hpp"
+#include "base/json_text.hpp"
+#include "engine/input.hpp"
+#include "engine/principal.hpp"
 
 #include <boost/asio/awaitable.hpp>
 #include <cstdint>
@@ -49,12 +52,8 @@ struct Hijacked {
     bool upgraded = false;  ///< Answered with 101, not 200.
 };
 
-/// A request's body as it flows in. A client that leaves early ends it early, which looks like its end: whoever has read to the end of the
-/// file calls `check` before it makes anything of what it read, which throws then. Both are for any thread.
-struct BodyPipe {
-    Fd reading;
-    std::function<void()> check;
-};
+/// A request's body as it flows in.
+using BodyPipe = engine::Input;
 
 /// One request, its body and its answer. Loop only. Every answer ends with exactly one of send, end or hijack.
 class Exchange {
@@ -90,6 +89,12 @@ public:
     /// From here on a client that closes cancels the coroutine that answers it. For streams: what changes something runs to its end.
     void cancel_when_client_leaves();
 
+    /// Who asks.
+    const engine::PrincipalPtr& principal() const noexcept;
+
+    /// What holds the loop from here on is called that (base/loop_watch.hpp).
+    void name_turns(std::string_view name);
+
     /// Ends HTTP: 101 where the client asked to upgrade, else 200, and the socket is the caller's.
     asio::awaitable<Hijacked> hijack(std::string_view content_type);
 
@@ -124,12 +129,12 @@ asio::awaitable<T> read_json(Exchange& exchange) {
 
 template <json::WireStruct T>
 asio::awaitable<void> send_json(Exchange& exchange, int status, const T& value) {
-    return exchange.send(status, json::dump(value, exchange.version) + "\n");
+    return exchange.send(status, json::text_of(value, exchange.version) + "\n");
 }
 
 template <json::WireStruct T>
 asio::awaitable<void> send_json(Exchange& exchange, int status, const std::vector<T>& values) {
-    return exchange.send(status, boost::json::serialize(json::detail::write(values, exchange.version)) + "\n");
+    return exchange.send(status, json::text_of(values, exchange.version) + "\n");
 }
 
 }  // namespace grua::api

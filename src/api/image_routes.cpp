@@ -1,8 +1,8 @@
 #include "api/filters.hpp"
 #include "api/image_wire.hpp"
+#include "api/prepared_key.hpp"
 #include "api/routes.hpp"
-#include "base/async.hpp"
-#include "base/log.hpp"
+#include "base/json_text.hpp"
 
 #include <fnmatch.h>
 
@@ -12,26 +12,9 @@ namespace {
 
 std::int64_t seconds_of(Time time) { return std::chrono::duration_cast<std::chrono::seconds>(time.time_since_epoch()).count(); }
 
-images::ImageStore& store_of(const Services& services) { return services.engine.rooms().images; }
-
-/// Containers of an image, as the image room asks for them from the pool.
-images::UsedBy used_by(const Services& services) {
-    return [&engine = services.engine](const std::string& id) {
-        std::vector<images::ContainerUse> out;
-        for (const engine::RecordPtr& record : engine.using_image(id)) {
-            out.push_back(
-                {.container_id = record->id, .running = engine::is_running(record->state.status), .manifest = record->image_manifest});
-        }
-        return out;
-    };
-}
-
-std::vector<wire::RemovedImage> tell_removed(const Services& services, const std::vector<images::Removed>& removed) {
+std::vector<wire::RemovedImage> removed_of(const std::vector<engine::RemovedImage>& removed) {
     std::vector<wire::RemovedImage> out;
-    for (const images::Removed& one : removed) {
-        if (!one.image_id.empty()) publish_image(services, one.untagged.empty() ? "delete" : "untag", one.image_id, one.image_id);
-        out.push_back({.untagged = one.untagged, .deleted = one.deleted});
-    }
+    for (const engine::RemovedImage& one : removed) out.push_back({.untagged = one.untagged, .deleted = one.deleted});
     return out;
 }
 
@@ -57,22 +40,6 @@ void keep_matching_names(wire::ImageSummary& summary, const std::vector<std::str
 
 }  // namespace
 
-void publish_image(const Services& services, std::string action, std::string id, std::string name) {
-    if (action == "pull" || action == "load" || action == "import") services.engine.images_changed();
-    services.engine.events().publish(
-        {.type = "image", .action = std::move(action), .id = std::move(id), .attributes = {{"name", std::move(name)}}});
-}
-
-std::string reference_of(std::string_view repo, std::string_view tag) {
-    if (tag.empty()) return std::string(repo);
-    return fmt::format("{}{}{}", repo, tag.starts_with("sha256:") ? "@" : ":", tag);
-}
-
-asio::awaitable<std::map<std::string, std::int64_t>> shared_sizes(const Services& services, std::vector<images::ImagePtr> images) {
-    auto work = [images = std::move(images), &store = store_of(services)] { return store.shared_sizes(images); };
-    co_return co_await offload(services.pool, std::move(work));
-}
-
 std::vector<oci::Platform> platforms_of(const Exchange& exchange) {
     std::vector<oci::Platform> out;
     for (const std::string& text : exchange.query().all("platform")) {
@@ -88,7 +55,7 @@ oci::Platform platform_of(std::string_view text) {
     return out;
 }
 
-wire::ImageSummary image_summary(const images::Image& image) {
+wire::ImageSummary image_summary(const engine::Image& image) {
     return {.id = image.id,
             .parent_id = image.parent,
             .repo_tags = image.repo_tags,
@@ -99,10 +66,10 @@ wire::ImageSummary image_summary(const images::Image& image) {
             .descriptor = image.target};
 }
 
-std::vector<wire::ManifestSummary> manifests_of(const Services& services, const images::Image& image) {
-    using Kind = images::Variant::Kind;
+std::vector<wire::ManifestSummary> manifests_of(const Services& services, const engine::Image& image) {
+    using Kind = engine::Variant::Kind;
     std::vector<wire::ManifestSummary> out;
-    for (const images::Variant& variant : image.variants) {
+    for (const engine::Variant& variant : image.variants) {
         wire::ManifestSummary& one = out.emplace_back();
         one.id = variant.manifest.digest;
         one.descriptor = variant.manifest;
@@ -112,7 +79,7 @@ std::vector<wire::ManifestSummary> manifests_of(const Services& services, const 
         one.kind = variant.kind == Kind::image ? "image" : variant.kind == Kind::attestation ? "attestation" : "unknown";
         if (variant.kind == Kind::image) {
             one.image_data = {.platform = variant.platform, .size = {static_cast<std::int64_t>(variant.unpacked_size)}};
-            for (const engine::RecordPtr& record : services.engine.using_image(image.id)) {
+            for (const engine::RecordPtr& record : services.images.users(image)) {
                 if (record->image_manifest == variant.manifest.digest) one.image_data->containers.push_back(record->id);
             }
         }
@@ -121,7 +88,7 @@ std::vector<wire::ManifestSummary> manifests_of(const Services& services, const 
     return out;
 }
 
-wire::ImageInspect image_inspect_of(const images::Image& image) {
+wire::ImageInspect image_inspect_of(const engine::Image& image) {
     wire::ImageInspect out;
     out.id = image.id;
     out.repo_tags = image.repo_tags;
@@ -144,62 +111,77 @@ wire::ImageInspect image_inspect_of(const images::Image& image) {
     return out;
 }
 
+Prepared::Text image_summary_text(const engine::Image& image, json::Version version) {
+    return image.prepared.get(key_of(Shape::summary, version),
+                              [&] { return PreparedText{.text = json::text_of(image_summary(image), version)}; });
+}
+
+Prepared::Text image_inspect_text(const engine::Image& image, json::Version version) {
+    return image.prepared.get(key_of(Shape::inspect, version),
+                              [&] { return PreparedText{.text = json::text_of(image_inspect_of(image), version) + "\n"}; });
+}
+
 Answer image_list(const Services& services, Exchange& exchange) {
     const Filters filters =
         Filters::parse(exchange.query().get("filters"), {"before", "dangling", "label", "label!", "reference", "since", "until"});
     const auto dangling = filters.flag("dangling");
-    const images::ImageStore& store = store_of(services);
     std::optional<Time> before;
     std::optional<Time> since;
-    if (filters.has("before")) before = store.get(filters.get("before").back())->created;
-    if (filters.has("since")) since = store.get(filters.get("since").back())->created;
+    if (filters.has("before")) before = services.images.get(filters.get("before").back())->created;
+    if (filters.has("since")) since = services.images.get(filters.get("since").back())->created;
     if (filters.has("until")) {
         before = parse_timestamp(filters.get("until").back(), now());
         if (!before) fail(ErrorKind::invalid_argument, "invalid filter 'until={}'", filters.get("until").back());
     }
     const bool with_manifests = exchange.query().flag("manifests");
-    const std::vector<images::ImagePtr> images = store.list();
+    const std::vector<engine::ImagePtr> images = services.images.list();
     const bool with_shared = exchange.query().flag("shared-size");
-    const auto shared = with_shared ? co_await shared_sizes(services, images) : std::map<std::string, std::int64_t>{};
-    std::vector<wire::ImageSummary> out;
-    for (const images::ImagePtr& image : images) {
+    const auto shared = with_shared ? co_await services.images.shared_sizes(images) : std::map<std::string, std::int64_t>{};
+    std::string out = "[";
+    for (const engine::ImagePtr& image : images) {
         if (dangling && *dangling != image->references.empty()) continue;
         if ((before && image->created >= *before) || (since && image->created <= *since)) continue;
         if (!filters.labels("label", image->config.config.labels) || !filters.no_labels("label!", image->config.config.labels)) continue;
         const auto matches = [&](const oci::Reference& reference) { return name_matches(reference, filters.get("reference")); };
         if (filters.has("reference") && std::ranges::none_of(image->references, matches)) continue;
-        wire::ImageSummary& one = out.emplace_back(image_summary(*image));
+        if (out.size() > 1) out += ',';
+        if (!filters.has("reference") && !with_manifests && !with_shared) {
+            out += image_summary_text(*image, exchange.version)->text;
+            continue;
+        }
+        wire::ImageSummary one = image_summary(*image);
         if (filters.has("reference")) keep_matching_names(one, filters.get("reference"));
         if (with_manifests) one.manifests = manifests_of(services, *image);
         if (with_shared) one.shared_size = shared.at(image->id);
+        json::append(out, one, exchange.version);
     }
-    co_await send_json(exchange, 200, out);
+    out += "]\n";
+    co_await exchange.send(200, std::move(out));
 }
 
 Answer image_inspect(const Services& services, Exchange& exchange) {
     const auto platforms = platforms_of(exchange);
-    images::ImagePtr image = store_of(services).get(exchange.name);
     if (platforms.size() > 1) fail(ErrorKind::invalid_argument, "platform: only one at a time");
-    if (!platforms.empty()) {
-        image = co_await offload(services.pool, [&store = store_of(services), image, platform = platforms.front()] {
-            return store.for_platform(image, platform);
-        });
+    engine::ImagePtr image;
+    if (platforms.empty()) {
+        image = services.images.get(exchange.name);
+    } else {
+        image = co_await services.images.get_for(exchange.name, platforms.front());
     }
+    if (!exchange.query().flag("manifests") || !platforms.empty())
+        co_return co_await exchange.send(200, image_inspect_text(*image, exchange.version)->text);
     wire::ImageInspect out = image_inspect_of(*image);
-    if (exchange.query().flag("manifests") && platforms.empty()) out.manifests = manifests_of(services, *image);
+    out.manifests = manifests_of(services, *image);
     co_await send_json(exchange, 200, out);
 }
 
 Answer image_history(const Services& services, Exchange& exchange) {
-    images::ImageStore& store = store_of(services);
     const auto platforms = platforms_of(exchange);
     if (platforms.size() > 1) fail(ErrorKind::invalid_argument, "platform: only one at a time");
-    const auto lines = co_await offload(services.pool, [&store, name = exchange.name, platforms] {
-        const images::ImagePtr image = store.get(name);
-        return store.history(platforms.empty() ? *image : *store.for_platform(image, platforms.front()));
-    });
+    const auto platform = platforms.empty() ? std::nullopt : std::optional(platforms.front());
+    const std::vector<engine::HistoryLine> lines = co_await services.images.history(exchange.name, platform);
     std::vector<wire::HistoryLine> out;
-    for (const images::HistoryLine& line : lines) {
+    for (const engine::HistoryLine& line : lines) {
         wire::HistoryLine& one = out.emplace_back();
         one.id = line.id;
         one.created = seconds_of(line.created);
@@ -212,36 +194,23 @@ Answer image_history(const Services& services, Exchange& exchange) {
 }
 
 Answer image_tag(const Services& services, Exchange& exchange) {
-    images::ImageStore& store = store_of(services);
-    const std::string target = reference_of(exchange.query().get("repo"), exchange.query().get("tag"));
-    co_await offload(services.pool, [&store, name = exchange.name, target] {
-        store.tag(name, target);
-        return true;
-    });
-    if (const images::ImagePtr image = store.find(target)) publish_image(services, "tag", image->id, target);
+    co_await services.images.tag(exchange.name, engine::reference_of(exchange.query().get("repo"), exchange.query().get("tag")));
     co_await exchange.send_empty(201);
 }
 
-/// Who names platforms wants the others to stay.
-Answer remove_platforms(const Services& services, Exchange& exchange) {
-    if (!exchange.query().flag("force"))
-        fail(ErrorKind::invalid_argument, "Content will be removed from all images referencing this variant. Use --force to force delete.");
+Answer image_remove(const Services& services, Exchange& exchange) {
+    const bool force = exchange.query().flag("force");
     std::vector<oci::Platform> platforms;
     for (const std::string& text : exchange.query().all("platforms")) platforms.push_back(platform_of(text));
-    images::ImageStore& store = store_of(services);
-    const auto removed = co_await offload(services.pool, [&store, name = exchange.name, platforms, users = used_by(services)] {
-        return store.remove_platforms(name, platforms, users);
-    });
-    co_await send_json(exchange, 200, tell_removed(services, removed));
-}
-
-Answer image_remove(const Services& services, Exchange& exchange) {
-    images::ImageStore& store = store_of(services);
-    if (!exchange.query().all("platforms").empty()) co_return co_await remove_platforms(services, exchange);
-    const images::RemoveOptions options{.force = exchange.query().flag("force"), .prune_parents = !exchange.query().flag("noprune")};
-    const auto removed = co_await offload(
-        services.pool, [&store, name = exchange.name, options, users = used_by(services)] { return store.remove(name, options, users); });
-    co_await send_json(exchange, 200, tell_removed(services, removed));
+    std::vector<engine::RemovedImage> removed;
+    if (platforms.empty()) {
+        removed = co_await services.images.remove(exchange.name, {.force = force, .prune_parents = !exchange.query().flag("noprune")});
+    } else if (force) {
+        removed = co_await services.images.remove_platforms(exchange.name, std::move(platforms));
+    } else {
+        fail(ErrorKind::invalid_argument, "Content will be removed from all images referencing this variant. Use --force to force delete.");
+    }
+    co_await send_json(exchange, 200, removed_of(removed));
 }
 
 Answer image_prune(const Services& services, Exchange& exchange) {
@@ -252,14 +221,12 @@ Answer image_prune(const Services& services, Exchange& exchange) {
         until = parse_timestamp(filters.get("until").back(), now());
         if (!until) fail(ErrorKind::invalid_argument, "invalid filter 'until={}'", filters.get("until").back());
     }
-    const auto keep = [filters, until](const images::Image& image) {
+    const auto keep = [filters, until](const engine::Image& image) {
         const auto& labels = image.config.config.labels;
         return (until && image.created >= *until) || !filters.labels("label", labels) || !filters.no_labels("label!", labels);
     };
-    images::ImageStore& store = store_of(services);
-    const auto pruned =
-        co_await offload(services.pool, [&store, all, keep, users = used_by(services)] { return store.prune(all, users, keep); });
-    const auto removed = tell_removed(services, pruned.removed);
+    const engine::PrunedImages pruned = co_await services.images.prune(all, keep);
+    const auto removed = removed_of(pruned.removed);
     boost::json::object out;
     out["ImagesDeleted"] = removed.empty() ? json::Value(nullptr) : json::detail::write(removed, exchange.version);
     out["SpaceReclaimed"] = pruned.reclaimed;

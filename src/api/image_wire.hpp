@@ -4,22 +4,18 @@
 #include "api/exchange.hpp"
 #include "api/services.hpp"
 #include "api/wire/image.hpp"
-#include "images/image_store.hpp"
+#include "engine/image_service.hpp"
 
 namespace grua::api {
 
-wire::ImageSummary image_summary(const images::Image& image);
-wire::ImageInspect image_inspect_of(const images::Image& image);
-std::vector<wire::ManifestSummary> manifests_of(const Services& services, const images::Image& image);
+wire::ImageSummary image_summary(const engine::Image& image);
+wire::ImageInspect image_inspect_of(const engine::Image& image);
 
-/// Bytes of layers that each image has in common with others, by its ID.
-asio::awaitable<std::map<std::string, std::int64_t>> shared_sizes(const Services& services, std::vector<images::ImagePtr> images);
+// The same as JSON, made once for each image and version and kept with the image.
+Prepared::Text image_summary_text(const engine::Image& image, json::Version version);
+Prepared::Text image_inspect_text(const engine::Image& image, json::Version version);
 
-/// An event of type "image".
-void publish_image(const Services& services, std::string action, std::string id, std::string name);
-
-/// "x" and "1" are "x:1", "x" and "sha256:…" are "x@sha256:…".
-std::string reference_of(std::string_view repo, std::string_view tag);
+std::vector<wire::ManifestSummary> manifests_of(const Services& services, const engine::Image& image);
 
 /// A platform as Docker's clients send it: JSON, or os/architecture[/variant].
 oci::Platform platform_of(std::string_view text);

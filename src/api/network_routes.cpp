@@ -1,15 +1,14 @@
 #include "api/filters.hpp"
 #include "api/routes.hpp"
-#include "network/networks.hpp"
 
 namespace grua::api {
 
 namespace {
 
-struct CreateBody : network::NetworkConfig {
+struct CreateBody : engine::NetworkConfig {
     template <typename Self = CreateBody>
     static constexpr auto fields() {
-        return network::NetworkConfig::fields();
+        return engine::NetworkConfig::fields();
     }
 };
 
@@ -26,7 +25,7 @@ struct ConnectBody {
 };
 
 struct UpdateBody {
-    network::StringMap options;
+    engine::StringMap options;
 
     template <typename Self = UpdateBody>
     static constexpr auto fields() {
@@ -34,22 +33,15 @@ struct UpdateBody {
     }
 };
 
-/// Containers that will be on the network, whether they run or not.
-std::vector<engine::RecordPtr> containers_of(const network::Network& network, const Services& services) {
-    std::vector<engine::RecordPtr> out;
-    for (const engine::RecordPtr& record : services.engine.list())
-        if (record->networks.contains(network.name)) out.push_back(record);
-    return out;
-}
-
 std::string with_prefix(const std::string& address, std::int64_t length) {
     return address.empty() ? "" : fmt::format("{}/{}", address, length);
 }
 
-json::Value network_object(const network::Network& network, bool with_containers, const Services& services, json::Version version) {
+json::Value network_object(const engine::ListedNetwork& listed, bool with_containers, json::Version version) {
+    const engine::NetworkConfig& network = listed.config;
     boost::json::object containers;
     if (with_containers) {
-        for (const engine::RecordPtr& record : containers_of(network, services)) {
+        for (const engine::RecordPtr& record : listed.containers) {
             if (!engine::is_running(record->state.status)) continue;
             const engine::EndpointSettings& endpoint = record->networks.at(network.name);
             containers[record->id] =
@@ -62,7 +54,7 @@ json::Value network_object(const network::Network& network, bool with_containers
     }
     // Docker's order of members, and its null where nobody has addresses.
     boost::json::object out;
-    for (auto& [name, value] : json::detail::write(static_cast<const network::NetworkConfig&>(network), version).as_object()) {
+    for (auto& [name, value] : json::detail::write(network, version).as_object()) {
         if (name == "Options") out["Containers"] = std::move(containers);
         if (name == "IPAM" && network.ipam.config.empty()) value.as_object()["Config"] = nullptr;
         out[name] = std::move(value);
@@ -87,15 +79,17 @@ Answer network_list(const Services& services, Exchange& exchange) {
     for (const std::string& type : filters.get("type"))
         if (type != "builtin" && type != "custom") fail(ErrorKind::invalid_argument, "invalid filter: 'type'='{}'", type);
     boost::json::array out;
-    for (const network::Network& network : services.engine.rooms().networks.list()) {
+    for (const engine::ListedNetwork& listed : services.networks.list()) {
+        const engine::NetworkConfig& network = listed.config;
         if (!filters.exact("driver", network.driver) || !filters.pattern("id", network.id) || !filters.pattern("name", network.name))
             continue;
         if (!filters.exact("scope", network.scope) || !filters.labels("label", network.labels)) continue;
-        const bool builtin = network::is_predefined(network.name);
+        const bool builtin = engine::is_predefined(network.name);
         if (!filters.exact("type", builtin ? "builtin" : "custom")) continue;
         // The predefined ones are never dangling.
-        if (dangling && *dangling != (!builtin && network.containers.empty())) continue;
-        out.push_back(network_object(network, exchange.version < json::Version{1, 28}, services, exchange.version));
+        const bool used = std::ranges::any_of(listed.containers, &engine::is_running, [](const auto& each) { return each->state.status; });
+        if (dangling && *dangling != (!builtin && !used)) continue;
+        out.push_back(network_object(listed, exchange.version < json::Version{1, 28}, exchange.version));
     }
     co_await exchange.send(200, boost::json::serialize(out) + "\n");
 }
@@ -103,27 +97,27 @@ Answer network_list(const Services& services, Exchange& exchange) {
 Answer network_inspect(const Services& services, Exchange& exchange) {
     if (const std::string_view scope = exchange.query().get("scope"); !scope.empty() && scope != "local")
         fail(ErrorKind::not_found, "network {} not found", exchange.name);
-    const network::Network network = services.engine.rooms().networks.find(exchange.name);
-    co_await exchange.send(200, boost::json::serialize(network_object(network, true, services, exchange.version)) + "\n");
+    const engine::ListedNetwork network = services.networks.find(exchange.name);
+    co_await exchange.send(200, boost::json::serialize(network_object(network, true, exchange.version)) + "\n");
 }
 
 Answer network_create(const Services& services, Exchange& exchange) {
     auto body = co_await read_json<CreateBody>(exchange);
-    network::NetworkConfig request = std::move(static_cast<network::NetworkConfig&>(body));
+    engine::NetworkConfig request = std::move(static_cast<engine::NetworkConfig&>(body));
     if (exchange.version < json::Version{1, 48}) request.enable_ipv4.reset();
-    const network::Network made = co_await services.engine.create_network(std::move(request));
+    const engine::NetworkConfig made = co_await services.networks.create(std::move(request));
     co_await exchange.send(201, boost::json::serialize(boost::json::object{{"Id", made.id}, {"Warning", ""}}) + "\n");
 }
 
 Answer network_update(const Services& services, Exchange& exchange) {
     auto body = co_await read_json<UpdateBody>(exchange);
-    const network::Network changed = co_await services.engine.update_network(exchange.name, std::move(body.options));
-    co_await exchange.send(200, boost::json::serialize(network_object(changed, true, services, exchange.version)) + "\n");
+    const engine::ListedNetwork changed = co_await services.networks.update(exchange.name, std::move(body.options));
+    co_await exchange.send(200, boost::json::serialize(network_object(changed, true, exchange.version)) + "\n");
 }
 
 Answer network_reach(const Services& services, Exchange& exchange) {
     boost::json::array out;
-    for (const engine::Reached& each : co_await services.engine.reach(exchange.query().flag("probe"))) {
+    for (const engine::Reached& each : co_await services.networks.reach(exchange.query().flag("probe"))) {
         boost::json::array ports;
         if (each.all) ports.emplace_back("all");
         for (const std::string& port : each.ports) ports.emplace_back(port);
@@ -139,19 +133,19 @@ Answer network_reach(const Services& services, Exchange& exchange) {
 }
 
 Answer network_remove(const Services& services, Exchange& exchange) {
-    co_await services.engine.remove_network(exchange.name);
+    co_await services.networks.remove(exchange.name);
     co_await exchange.send_empty(204);
 }
 
 Answer network_prune(const Services& services, Exchange& exchange) {
     const Filters filters = Filters::parse(exchange.query().get("filters"), {"label", "label!", "until"});
     const auto until = until_of(filters);
-    const auto keep = [filters, until](const network::Network& network) {
+    const auto keep = [filters, until](const engine::NetworkConfig& network) {
         const auto created = parse_time(network.created);
         return (until && created && *created >= *until) || !filters.labels("label", network.labels) ||
                !filters.no_labels("label!", network.labels);
     };
-    const engine::Pruned pruned = co_await services.engine.prune_networks(keep);
+    const engine::Pruned pruned = co_await services.networks.prune(keep);
     co_await exchange.send(
         200,
         boost::json::serialize(boost::json::object{{"NetworksDeleted", json::detail::write(pruned.deleted, exchange.version)}}) + "\n");
@@ -161,13 +155,13 @@ Answer network_connect(const Services& services, Exchange& exchange) {
     auto body = co_await read_json<ConnectBody>(exchange);
     engine::EndpointSettings settings = body.endpoint_config.value_or(engine::EndpointSettings{});
     if (exchange.version < json::Version{1, 54}) settings.mac_address.clear();
-    co_await services.engine.connect_network(body.container, exchange.name, std::move(settings));
+    co_await services.networks.connect(body.container, exchange.name, std::move(settings));
     co_await exchange.send_empty(200);
 }
 
 Answer network_disconnect(const Services& services, Exchange& exchange) {
     auto body = co_await read_json<ConnectBody>(exchange);
-    co_await services.engine.disconnect_network(body.container, exchange.name, body.force);
+    co_await services.networks.disconnect(body.container, exchange.name, body.force);
     co_await exchange.send_empty(200);
 }
 

@@ -26,7 +26,7 @@ constexpr auto quiet = asio::as_tuple(asio::use_awaitable);
 
 std::string line_of(const object& value) { return boost::json::serialize(value) + "\r\n"; }
 
-std::string bar_line(const images::Progress& progress) {
+std::string bar_line(const engine::Progress& progress) {
     object detail;
     if (progress.total > 0 || progress.current > 0) {
         detail["current"] = progress.current;
@@ -49,14 +49,6 @@ std::string text_of(const std::exception_ptr& error) {
 
 }  // namespace
 
-std::string stream_line(const std::string& text) { return line_of({{"stream", text + "\n"}}); }
-
-std::string status_line(const std::string& id, const std::string& status) {
-    object out{{"status", status}};
-    if (!id.empty()) out["id"] = id;
-    return line_of(out);
-}
-
 struct ProgressStream::State {
     explicit State(const asio::any_io_executor& loop) : wake(loop, 1) {}
 
@@ -71,7 +63,7 @@ struct ProgressStream::State {
 ProgressStream::ProgressStream(const asio::any_io_executor& loop) : state_(std::make_shared<State>(loop)) {}
 ProgressStream::~ProgressStream() = default;
 
-void ProgressStream::bar(const images::Progress& progress) {
+void ProgressStream::bar(const engine::Progress& progress) {
     {
         const MutexLock lock{state_->mutex};
         // A bar that was not sent yet is replaced by the newer one.
@@ -98,7 +90,20 @@ void ProgressStream::line(std::string text) {
     state_->wake.try_send(boost::system::error_code{});
 }
 
-void ProgressStream::aux(const object& value) { line(line_of({{"progressDetail", object{}}, {"aux", value}})); }
+// The lines as Docker's clients read them.
+
+void ProgressStream::status(const std::string& id, const std::string& status) {
+    object out{{"status", status}};
+    if (!id.empty()) out["id"] = id;
+    line(line_of(out));
+}
+
+void ProgressStream::text(const std::string& line_text) { line(line_of({{"stream", line_text + "\n"}})); }
+
+void ProgressStream::pushed(const std::string& tag, const engine::PushResult& what) {
+    const object value{{"Tag", tag}, {"Digest", what.digest.text()}, {"Size", what.size}};
+    line(line_of({{"progressDetail", object{}}, {"aux", value}}));
+}
 
 void ProgressStream::close(std::exception_ptr error) {
     {
@@ -156,6 +161,11 @@ asio::awaitable<void> stream(Transfers& transfers, Exchange& exchange, bool leav
     co_await say->write_to(exchange);
     if (!exchange.begun()) co_await exchange.begin(200, "application/json");
     co_await exchange.end();
+}
+
+asio::awaitable<void> stream(Transfers& transfers, Exchange& exchange, bool leaving_stops, engine::Transfer transfer) {
+    auto work = [transfer = std::move(transfer)](const Say& say, const std::stop_token& stop) { transfer(*say, stop); };
+    return stream(transfers, exchange, leaving_stops, std::function<void(const Say&, const std::stop_token&)>(std::move(work)));
 }
 
 asio::awaitable<void> send_written(const asio::any_io_executor& loop, Transfers& transfers, Exchange& exchange,

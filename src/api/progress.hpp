@@ -3,9 +3,8 @@
 
 #include "api/exchange.hpp"
 #include "base/transfers.hpp"
-#include "images/image_store.hpp"
+#include "engine/image_service.hpp"
 
-#include <boost/json/object.hpp>
 #include <exception>
 #include <functional>
 #include <memory>
@@ -14,15 +13,17 @@
 namespace grua::api {
 
 /// Lines from a transfer's thread to its answer. A client that reads slowly gets fewer bars, and every line; it slows nothing.
-class ProgressStream {
+class ProgressStream : public engine::Reporter {
 public:
     explicit ProgressStream(const asio::any_io_executor& loop);
-    ~ProgressStream();
+    ~ProgressStream() override;
 
     // From any thread.
-    void bar(const images::Progress& progress);
-    void line(std::string text);
-    void aux(const boost::json::object& value);
+    void bar(const engine::Progress& progress) override;
+    void status(const std::string& id, const std::string& status) override;
+    void text(const std::string& line) override;
+    void pushed(const std::string& tag, const engine::PushResult& what) override;
+    void line(std::string text);  ///< As it is.
     void close(std::exception_ptr error);
 
     /// Writes what comes until close(), beginning the answer with the first line; throws the error if nothing was written
@@ -39,10 +40,7 @@ using Say = std::shared_ptr<ProgressStream>;
 /// Runs `work` on a thread of its own and streams what it says. A client that leaves stops it where `leaving_stops`.
 asio::awaitable<void> stream(Transfers& transfers, Exchange& exchange, bool leaving_stops,
                              std::function<void(const Say&, const std::stop_token&)> work);
-
-/// {"stream":…}, {"status":…,"id":…}, {"aux":…} and the error's line, as Docker's clients read them.
-std::string stream_line(const std::string& text);
-std::string status_line(const std::string& id, const std::string& status);
+asio::awaitable<void> stream(Transfers& transfers, Exchange& exchange, bool leaving_stops, engine::Transfer transfer);
 
 /// What `work` writes to the descriptor becomes the answer's body. An error before the first byte is the answer; a later one
 /// breaks the connection, so that the client knows that it has not everything.

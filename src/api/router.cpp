@@ -1,5 +1,6 @@
 #include "api/router.hpp"
 
+#include "api/services.hpp"
 #include "base/text.hpp"
 
 namespace grua::api {
@@ -59,7 +60,7 @@ Match find_route(std::span<const Route> table, std::string_view method, std::str
     return {};
 }
 
-asio::awaitable<void> dispatch(const Services& services, Exchange& exchange) {
+asio::awaitable<void> dispatch(const Backend& backend, Exchange& exchange) {
     const Target target = split_version(exchange.head().path);
     Match match = find_route(routes(), exchange.head().method, target.path);
     if (!match.route) fail(ErrorKind::not_found, "page not found");
@@ -68,8 +69,10 @@ asio::awaitable<void> dispatch(const Services& services, Exchange& exchange) {
         fail(ErrorKind::invalid_argument, "{} {} requires API version 1.{}, but the client speaks {}.{}", match.route->method,
              match.route->pattern, match.route->since, target.version.major_number, target.version.minor_number);
     }
+    exchange.name_turns(match.route->title());
     exchange.version = target.version;
     exchange.name = std::move(match.name);
+    const Services services{{backend.engine.services_for(exchange.principal())}, backend.pool, backend.settings, backend.transfers};
     co_await match.route->handler(services, exchange);
 }
 

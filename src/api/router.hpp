@@ -10,6 +10,7 @@
 
 namespace grua::api {
 
+struct Backend;
 struct Services;
 
 using Handler = asio::awaitable<void> (*)(const Services&, Exchange&);
@@ -19,6 +20,8 @@ struct Route {
     std::string_view pattern;   ///< "/containers/{id}/json"; {name*} takes slashes too.
     Handler handler = nullptr;  ///< Null: known, not built.
     int since = 24;             ///< The API's minor version that brought it.
+
+    std::string title() const { return std::string(method) + " " + std::string(pattern); }
 };
 
 inline constexpr json::Version oldest_version{1, 24};
@@ -43,6 +46,6 @@ struct Match {
 Match find_route(std::span<const Route> table, std::string_view method, std::string_view path);
 
 /// Answers one request from the table.
-asio::awaitable<void> dispatch(const Services& services, Exchange& exchange);
+asio::awaitable<void> dispatch(const Backend& backend, Exchange& exchange);
 
 }  // namespace grua::api

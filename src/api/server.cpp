@@ -56,22 +56,24 @@ void refuse(const Fd& client) {
 }  // namespace
 
 struct Server::Listener {
-    explicit Listener(const asio::any_io_executor& loop, Fd socket) : descriptor(loop, socket.release()), pause(loop) {}
+    Listener(const asio::any_io_executor& loop, Fd socket, std::string address)
+        : descriptor(loop, socket.release()), pause(loop), name(std::move(address)) {}
     asio::posix::stream_descriptor descriptor;
     asio::steady_timer pause;
+    const std::string name;
 };
 
-Server::Server(asio::any_io_executor loop, const Services& services)
+Server::Server(asio::any_io_executor loop, const Backend& backend)
     : loop_(loop),
       connections_(
-          std::move(loop), [&services](Exchange& exchange) { return dispatch(services, exchange); },
+          std::move(loop), [&backend](Exchange& exchange) { return dispatch(backend, exchange); },
           fmt::format("Api-Version: {}.{}\r\nDocker-Experimental: false\r\nOstype: linux\r\nServer: Grua/{} (linux)\r\n",
                       newest_version.major_number, newest_version.minor_number, GRUA_VERSION)) {}
 
 Server::~Server() = default;
 
-void Server::accept_from(Fd listener) {
-    auto shared = std::make_shared<Listener>(loop_, std::move(listener));
+void Server::accept_from(Fd listener, std::string name) {
+    auto shared = std::make_shared<Listener>(loop_, std::move(listener), std::move(name));
     listeners_.push_back(shared);
     asio::co_spawn(loop_, accept_clients(std::move(shared)), asio::detached);
 }
@@ -104,7 +106,7 @@ asio::awaitable<void> Server::accept_clients(std::shared_ptr<Listener> from) {
             }
         } else if (client) {
             try {
-                connections_.serve(std::move(client));
+                connections_.serve(std::move(client), from->name);
             } catch (const std::exception& failure) {
                 log::error("a client's connection: {}", failure.what());
             }

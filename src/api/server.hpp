@@ -19,12 +19,12 @@ namespace grua::api {
 
 class Server {
 public:
-    /// `services` outlives the server.
-    Server(asio::any_io_executor loop, const Services& services);
+    /// `backend` outlives the server.
+    Server(asio::any_io_executor loop, const Backend& backend);
     ~Server();
 
-    /// Accepts from a listening socket until stop().
-    void accept_from(Fd listener);
+    /// Accepts from a listening socket until stop(). `name`: its address, as principals show it.
+    void accept_from(Fd listener, std::string name);
 
     /// Accepts no more, ends idle connections and streams, gives the others `patience`, then cuts their clients off. How many calls are
     /// under way all the same: what they stand on must not be destroyed.

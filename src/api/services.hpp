@@ -1,12 +1,10 @@
-// What the routes work on; built by gruad's main and handed down.
+// What the routes work on.
 #pragma once
 
 #include "base/text.hpp"
 #include "base/transfers.hpp"
 #include "engine/engine.hpp"
 #include "engine/model/documents.hpp"
-#include "registry/client.hpp"
-#include "registry/signatures.hpp"
 
 #include <string>
 #include <vector>
@@ -21,12 +19,18 @@ struct Settings {
     std::string id;                               ///< Of this data root, for info.
 };
 
-struct Services {
-    engine::Engine& engine;
+/// What the server works on; built by gruad's main and handed down.
+struct Backend {
+    const engine::Engine& engine;
     asio::thread_pool& pool;
-    Settings& settings;
-    const registry::Client& registry;
-    const registry::SignaturePolicy& signatures;
+    const Settings& settings;
+    Transfers& transfers;
+};
+
+/// What one request works with: the engine as its client may ask it, and the machine.
+struct Services : engine::Services {
+    asio::thread_pool& pool;
+    const Settings& settings;
     Transfers& transfers;
 };
 

@@ -74,7 +74,7 @@ std::string stats_json(const engine::ContainerRecord& record, const engine::Stat
             networks[name] = object{{"rx_bytes", one.rx_bytes},     {"rx_packets", one.rx_packets}, {"rx_errors", one.rx_errors},
                                     {"rx_dropped", one.rx_dropped}, {"tx_bytes", one.tx_bytes},     {"tx_packets", one.tx_packets},
                                     {"tx_errors", one.tx_errors},   {"tx_dropped", one.tx_dropped}};
-            const auto add_limit = [&](const char* member, const std::optional<network::LimitCounters>& limit) {
+            const auto add_limit = [&](const char* member, const std::optional<engine::LimitCounters>& limit) {
                 if (!limit) return;
                 networks[name].as_object()[member] =
                     object{{"bits_per_second", limit->rate.bits}, {"delayed", limit->delayed}, {"dropped", limit->dropped}};

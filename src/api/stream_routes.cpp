@@ -58,6 +58,13 @@ void append_line(std::string& out, const engine::LogLine& line, bool timestamps,
     }
 }
 
+/// Ends HTTP and gives the client's socket to the container.
+Answer become(Exchange& exchange, engine::Stream stream) {
+    Hijacked client =
+        co_await exchange.hijack(exchange.head().header("upgrade").empty() ? raw_stream : stream_type(stream.terminal, exchange.version));
+    co_await stream.hand_over(std::move(client.socket), std::move(client.early_input));
+}
+
 asio::awaitable<void> pause(std::chrono::milliseconds time) {
     asio::steady_timer timer{co_await asio::this_coro::executor, time};
     co_await timer.async_wait(asio::use_awaitable);
@@ -77,16 +84,14 @@ Answer container_logs(const Services& services, Exchange& exchange) {
     options.until = time_of(exchange, "until");
     options.tail = tail_of(exchange);
     options.follow = query.flag("follow");
-    const engine::RecordPtr record = services.engine.find(exchange.name);
-    const bool terminal = record->config.tty;
-    const std::shared_ptr<engine::LogStream> stream = co_await services.engine.logs(record->id, options);
-    co_await exchange.begin(200, stream_type(terminal, exchange.version));
+    const engine::Logs logs = co_await services.watch.logs(exchange.name, options);
+    co_await exchange.begin(200, stream_type(logs.terminal, exchange.version));
     exchange.cancel_when_client_leaves();
     for (;;) {
-        const std::vector<engine::LogLine> lines = co_await stream->next();
+        const std::vector<engine::LogLine> lines = co_await logs.lines->next();
         if (lines.empty()) break;
         std::string out;
-        for (const engine::LogLine& line : lines) append_line(out, line, query.flag("timestamps"), query.flag("details"), terminal);
+        for (const engine::LogLine& line : lines) append_line(out, line, query.flag("timestamps"), query.flag("details"), logs.terminal);
         co_await exchange.write(out);
     }
     co_await exchange.end();
@@ -95,27 +100,26 @@ Answer container_logs(const Services& services, Exchange& exchange) {
 Answer container_stats(const Services& services, Exchange& exchange) {
     const bool stream = exchange.query().flag("stream", true);
     const bool one_shot = !stream && exchange.query().flag("one-shot") && exchange.version >= json::Version{1, 41};
-    const engine::RecordPtr record = services.engine.find(exchange.name);
+    const engine::StatsSource source = services.watch.stats(exchange.name);
+    std::optional<engine::StatsSample> sample = co_await source.next();
     engine::StatsSample before;
-    engine::StatsSample sample = co_await services.engine.stats(record->id);
     if (!stream) {
         // Rates need two samples, a second apart; with one-shot the client makes do with one.
-        if (!one_shot && sample.running) {
-            before = std::move(sample);
+        if (!one_shot && sample && sample->running) {
+            before = *std::move(sample);
             co_await pause(1s);
-            sample = co_await services.engine.stats(record->id);
+            sample = co_await source.next();
         }
-        co_await exchange.send(200, stats_json(*record, sample, before) + "\n");
+        co_await exchange.send(200, stats_json(*source.container, sample.value_or(engine::StatsSample{}), before) + "\n");
         co_return;
     }
     co_await exchange.begin(200, "application/json");
     exchange.cancel_when_client_leaves();
-    for (;;) {
-        co_await exchange.write(stats_json(*record, sample, before) + "\n");
+    while (sample) {
+        co_await exchange.write(stats_json(*source.container, *sample, before) + "\n");
         co_await pause(1s);
-        if (!services.engine.find_if(record->id)) break;
-        before = std::move(sample);
-        sample = co_await services.engine.stats(record->id);
+        before = *std::move(sample);
+        sample = co_await source.next();
     }
     co_await exchange.end();
 }
@@ -129,10 +133,7 @@ Answer container_attach(const Services& services, Exchange& exchange) {
     options.logs = query.flag("logs");
     options.stream = query.flag("stream");
     options.detach_keys = query.get("detachKeys");
-    const engine::RecordPtr record = services.engine.check_attach(exchange.name, options);
-    Hijacked client = co_await exchange.hijack(
-        exchange.head().header("upgrade").empty() ? raw_stream : stream_type(record->config.tty, exchange.version));
-    co_await services.engine.attach(record->id, options, std::move(client.socket), std::move(client.early_input));
+    co_await become(exchange, services.watch.attach(exchange.name, options));
 }
 
 Answer container_wait(const Services& services, Exchange& exchange) {
@@ -145,7 +146,7 @@ Answer container_wait(const Services& services, Exchange& exchange) {
     } else if (!text.empty() && text != "not-running") {
         fail(ErrorKind::invalid_argument, "invalid condition: \"{}\"", text);
     }
-    const std::shared_ptr<engine::Waiter> waiter = services.engine.wait(exchange.name, condition);
+    const std::shared_ptr<engine::Waiter> waiter = services.watch.wait(exchange.name, condition);
     // The CLI starts the container only after it has seen these headers.
     co_await exchange.begin(200, "application/json");
     exchange.cancel_when_client_leaves();
@@ -159,7 +160,7 @@ Answer container_wait(const Services& services, Exchange& exchange) {
 Answer exec_create(const Services& services, Exchange& exchange) {
     auto config = co_await read_json<engine::ExecConfig>(exchange);
     if (config.cmd.empty()) fail(ErrorKind::invalid_argument, "no exec command specified");
-    wire::Id id{.id = co_await services.engine.exec_create(exchange.name, std::move(config))};
+    wire::Id id{.id = co_await services.execs.create(exchange.name, std::move(config))};
     co_await send_json(exchange, 201, id);
 }
 
@@ -170,21 +171,13 @@ Answer exec_start(const Services& services, Exchange& exchange) {
         if (body.console_size->size() != 2) fail(ErrorKind::invalid_argument, "ConsoleSize: expected two numbers");
         start.console_size = {(*body.console_size)[0], (*body.console_size)[1]};
     }
-    const engine::ExecPtr exec = services.engine.check_exec(exchange.name);
-    start.detach_keys = exec->config.detach_keys;
-    if (start.detach) {
-        co_await services.engine.exec_start(exec->id, start, Fd{});
-        co_await exchange.send_empty(200);
-        co_return;
-    }
-    const bool terminal = exec->config.tty;
-    Hijacked client =
-        co_await exchange.hijack(exchange.head().header("upgrade").empty() ? raw_stream : stream_type(terminal, exchange.version));
-    co_await services.engine.exec_start(exec->id, start, std::move(client.socket), std::move(client.early_input));
+    if (!start.detach) co_return co_await become(exchange, services.execs.start_attached(exchange.name, start));
+    co_await services.execs.start(exchange.name, start);
+    co_await exchange.send_empty(200);
 }
 
 Answer exec_inspect(const Services& services, Exchange& exchange) {
-    const engine::ExecPtr exec = services.engine.exec_find(exchange.name);
+    const engine::ExecPtr exec = services.execs.find(exchange.name);
     const engine::ExecConfig& config = exec->config;
     wire::ExecInspect out;
     out.id = exec->id;

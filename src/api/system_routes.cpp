@@ -6,7 +6,6 @@
 #include "api/routes.hpp"
 #include "api/volume_wire.hpp"
 #include "base/async.hpp"
-#include "images/image_store.hpp"
 
 #include <algorithm>
 
@@ -79,21 +78,16 @@ Answer info(const Services& services, Exchange& exchange) {
         return host;
     });
     out.id = services.settings.id;
-    for (const engine::RecordPtr& record : services.engine.list()) {
-        ++out.containers;
-        if (record->state.status == engine::Status::paused) {
-            ++out.containers_paused;
-        } else if (record->state.status == engine::Status::running) {
-            ++out.containers_running;
-        } else {
-            ++out.containers_stopped;
-        }
-    }
-    out.images = std::ssize(services.engine.rooms().images.list());
+    const engine::Summary summary = services.system.summary();
+    out.containers = static_cast<std::int64_t>(summary.containers);
+    out.containers_running = static_cast<std::int64_t>(summary.running);
+    out.containers_paused = static_cast<std::int64_t>(summary.paused);
+    out.containers_stopped = static_cast<std::int64_t>(summary.stopped);
+    out.images = static_cast<std::int64_t>(summary.images);
     out.driver_status = {{"Supports d_type", "true"}, {"Native Overlay Diff", "true"}};
     out.plugins = {.volume = {"local"}, .network = {"bridge", "host", "null"}, .log = {"json-file"}};
     out.debug = services.settings.debug;
-    out.docker_root_dir = services.engine.options().data_root;
+    out.docker_root_dir = summary.data_root;
     out.labels = services.settings.labels;
     out.server_version = GRUA_VERSION;
     out.runtimes = {{"runc", {.path = "grua-runtime"}}};
@@ -111,7 +105,7 @@ Answer events(const Services& services, Exchange& exchange) {
     const auto since = bound_of(exchange, "since");
     const auto until = bound_of(exchange, "until");
     const engine::Filters wanted{filters.all().begin(), filters.all().end()};
-    const auto subscription = services.engine.events().subscribe(wanted, since, until);
+    const auto subscription = services.watch.events(wanted, since, until);
     co_await exchange.begin(200, "application/json");
     exchange.cancel_when_client_leaves();
     while (const std::optional<engine::Event> event = co_await subscription->next()) {
@@ -128,45 +122,31 @@ Answer disk_usage(const Services& services, Exchange& exchange) {
         }
     }
     const auto wanted = [&](std::string_view type) { return types.empty() || std::ranges::find(types, type) != types.end(); };
+    const engine::DiskUsage usage =
+        co_await services.system.disk_usage({.images = wanted("image"), .containers = wanted("container"), .volumes = wanted("volume")});
     boost::json::object out;
-    std::int64_t layers_size = 0;
     boost::json::array images;
-    if (wanted("image")) {
-        const engine::Rooms& rooms = services.engine.rooms();
-        const std::vector<images::ImagePtr> all = rooms.images.list();
-        const auto shared = co_await shared_sizes(services, all);
-        for (const images::ImagePtr& image : all) {
-            wire::ImageSummary summary = image_summary(*image);
-            summary.containers = std::ssize(services.engine.using_image(image->id));
-            summary.shared_size = shared.at(image->id);
-            images.push_back(json::detail::write(summary, exchange.version));
-        }
-        layers_size = static_cast<std::int64_t>(co_await offload(services.pool, [&rooms] { return rooms.images.disk_usage(); }));
+    for (const auto& [image, shared, users] : usage.images) {
+        wire::ImageSummary summary = image_summary(*image);
+        summary.containers = static_cast<std::int64_t>(users);
+        summary.shared_size = shared;
+        images.push_back(json::detail::write(summary, exchange.version));
     }
     boost::json::array containers;
-    if (wanted("container")) {
-        const Time time = now();
-        for (const engine::RecordPtr& record : services.engine.list()) {
-            wire::ContainerSummary summary = summary_of(*record, time);
-            if (!services.engine.find_if(record->id)) continue;
-            const engine::Sizes sizes = co_await services.engine.sizes(record->id);
-            summary.size_rw = static_cast<std::int64_t>(sizes.rw);
-            summary.size_root_fs = static_cast<std::int64_t>(sizes.root_fs);
-            containers.push_back(json::detail::write(summary, exchange.version));
-        }
+    const Time time = now();
+    for (const auto& [record, sizes] : usage.containers) {
+        wire::ContainerSummary summary = summary_of(*record, time);
+        summary.size_rw = static_cast<std::int64_t>(sizes.rw);
+        summary.size_root_fs = static_cast<std::int64_t>(sizes.root_fs);
+        containers.push_back(json::detail::write(summary, exchange.version));
     }
     boost::json::array volumes;
-    if (wanted("volume")) {
-        const auto& room = services.engine.rooms().volumes;
-        for (const volumes::VolumePtr& volume : room.list()) {
-            const auto users = std::ssize(services.engine.using_volume(volume->name));
-            const std::uint64_t size = co_await offload(services.pool, [&room, volume] { return room.usage(*volume); });
-            wire::Volume one = volume_of(*volume);
-            one.usage_data = wire::VolumeUsage{.size = static_cast<std::int64_t>(size), .ref_count = users};
-            volumes.push_back(json::detail::write(one, exchange.version));
-        }
+    for (const auto& [volume, users, size] : usage.volumes) {
+        wire::Volume one = volume_of(*volume);
+        one.usage_data = wire::VolumeUsage{.size = static_cast<std::int64_t>(size), .ref_count = static_cast<std::int64_t>(users)};
+        volumes.push_back(json::detail::write(one, exchange.version));
     }
-    out["LayersSize"] = layers_size;
+    out["LayersSize"] = usage.layers;
     out["Images"] = std::move(images);
     out["Containers"] = std::move(containers);
     out["Volumes"] = std::move(volumes);

@@ -4,7 +4,7 @@
 
 namespace grua::api {
 
-wire::Volume volume_of(const volumes::Volume& volume) {
+wire::Volume volume_of(const engine::Volume& volume) {
     wire::Volume out{.created_at = format_time(std::chrono::floor<std::chrono::seconds>(volume.created)),
                      .driver = volume.driver,
                      .mountpoint = volume.mountpoint,
@@ -19,10 +19,10 @@ Answer volume_list(const Services& services, Exchange& exchange) {
     const Filters filters = Filters::parse(exchange.query().get("filters"), {"dangling", "driver", "label", "name"});
     const auto dangling = filters.flag("dangling");
     wire::VolumeList out;
-    for (const volumes::VolumePtr& volume : services.engine.rooms().volumes.list()) {
+    for (const auto& [volume, users] : services.volumes.list()) {
         if (!filters.exact("driver", volume->driver) || !filters.pattern("name", volume->name) || !filters.labels("label", volume->labels))
             continue;
-        if (dangling && *dangling != services.engine.using_volume(volume->name).empty()) continue;
+        if (dangling && *dangling != (users == 0)) continue;
         out.volumes.push_back(volume_of(*volume));
     }
     co_await send_json(exchange, 200, out);
@@ -30,18 +30,18 @@ Answer volume_list(const Services& services, Exchange& exchange) {
 
 Answer volume_create(const Services& services, Exchange& exchange) {
     const auto body = co_await read_json<wire::VolumeCreate>(exchange);
-    volumes::CreateOptions options{.name = body.name, .driver = body.driver, .options = body.driver_opts, .labels = body.labels};
-    const volumes::VolumePtr volume = co_await services.engine.create_volume(std::move(options));
+    engine::VolumeRequest request{.name = body.name, .driver = body.driver, .options = body.driver_opts, .labels = body.labels};
+    const engine::VolumePtr volume = co_await services.volumes.create(std::move(request));
     co_await send_json(exchange, 201, volume_of(*volume));
 }
 
 Answer volume_inspect(const Services& services, Exchange& exchange) {
-    const volumes::VolumePtr volume = services.engine.rooms().volumes.get(exchange.name);
+    const engine::VolumePtr volume = services.volumes.get(exchange.name);
     co_await send_json(exchange, 200, volume_of(*volume));
 }
 
 Answer volume_remove(const Services& services, Exchange& exchange) {
-    co_await services.engine.remove_volume(exchange.name, exchange.query().flag("force"));
+    co_await services.volumes.remove(exchange.name, exchange.query().flag("force"));
     co_await exchange.send_empty(204);
 }
 
@@ -49,10 +49,10 @@ Answer volume_prune(const Services& services, Exchange& exchange) {
     const Filters filters = Filters::parse(exchange.query().get("filters"), {"all", "label", "label!"});
     // Since API 1.42 only anonymous volumes, unless all is asked for.
     const bool all = filters.flag("all").value_or(exchange.version < json::Version{1, 42});
-    const auto keep = [filters, all](const volumes::Volume& volume) {
+    const auto keep = [filters, all](const engine::Volume& volume) {
         return (!all && !volume.anonymous) || !filters.labels("label", volume.labels) || !filters.no_labels("label!", volume.labels);
     };
-    const engine::Pruned pruned = co_await services.engine.prune_volumes(keep);
+    const engine::Pruned pruned = co_await services.volumes.prune(keep);
     co_await exchange.send(
         200, boost::json::serialize(boost::json::object{{"VolumesDeleted", json::detail::write(pruned.deleted, exchange.version)},
                                                         {"SpaceReclaimed", pruned.reclaimed}}) +

@@ -2,10 +2,10 @@
 #pragma once
 
 #include "api/wire/volume.hpp"
-#include "volumes/volumes.hpp"
+#include "engine/volume_service.hpp"
 
 namespace grua::api {
 
-wire::Volume volume_of(const volumes::Volume& volume);
+wire::Volume volume_of(const engine::Volume& volume);
 
 }  // namespace grua::api

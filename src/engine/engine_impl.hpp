@@ -12,6 +12,7 @@
 #include "images/image_store.hpp"
 #include "layers/layers.hpp"
 #include "network/networks.hpp"
+#include "volumes/volumes.hpp"
 
 #include <map>
 #include <optional>
@@ -26,15 +27,21 @@ struct EngineGround {
     RoomGround real;
 };
 
-class Engine::Impl : private EngineGround, public Lifecycle {
+class Inside : private EngineGround, public Lifecycle {
 public:
-    Impl(asio::any_io_executor loop, asio::thread_pool& pool, Options options, Rooms rooms);
+    Inside(asio::any_io_executor loop, asio::thread_pool& pool, Options options, Rooms rooms);
 
-    std::shared_ptr<Impl> shared_impl() { return std::static_pointer_cast<Impl>(shared_from_this()); }
+    std::shared_ptr<Inside> shared_impl() { return std::static_pointer_cast<Inside>(shared_from_this()); }
 
     asio::awaitable<void> recover();
     asio::awaitable<void> shutdown();
     asio::awaitable<void> has_started(std::string id) override;
+
+    // looking (engine.cpp)
+    std::vector<RecordPtr> list() const;
+    /// Containers made from this image; on any thread.
+    std::vector<RecordPtr> using_image(std::string_view image_id) const;
+
 
     // create.cpp
     asio::awaitable<Created> create(CreateRequest request);
@@ -52,6 +59,8 @@ public:
                                              images::GcFacts& facts);
     asio::awaitable<bool> collect_container(ContainerPtr container, images::GcPolicy policy, images::Decision& decision);
     asio::awaitable<void> collect_in_turns();
+    /// Images came in: a reason to look.
+    void collect_soon();
     std::vector<images::ContainerUse> uses_of_image(std::string_view image_id) const;
 
     // streams.cpp
@@ -61,6 +70,7 @@ public:
     asio::awaitable<void> resize(std::string reference, std::uint32_t height, std::uint32_t width);
 
     // observe.cpp
+    std::shared_ptr<Waiter> wait(std::string_view reference, WaitCondition condition);
     asio::awaitable<StatsSample> stats(std::string reference);
     asio::awaitable<Processes> top(std::string reference, std::string ps_args);
     asio::awaitable<Sizes> sizes(std::string reference);
@@ -98,6 +108,9 @@ public:
     asio::awaitable<std::shared_ptr<const volumes::Volume>> create_volume(volumes::CreateOptions options);
     asio::awaitable<void> remove_volume(std::string name, bool force);
     asio::awaitable<Pruned> prune_volumes(std::function<bool(const volumes::Volume&)> keep);
+
+    /// How many containers have each volume mounted, by its name.
+    std::map<std::string, std::size_t> volume_uses() const;
 
     // network_use.cpp
     asio::awaitable<network::Network> create_network(network::NetworkConfig request);

@@ -1,6 +1,7 @@
 // An image as everybody sees it: immutable, built from the documents in the content store.
 #pragma once
 
+#include "base/prepared.hpp"
 #include "base/text.hpp"
 #include "oci/digest.hpp"
 #include "oci/image_config.hpp"
@@ -53,6 +54,8 @@ struct Image {
     Time created{};
     std::string parent;  ///< ID of the image it was committed or built from here; mostly empty.
     Time last_tagged{};  ///< Time{} where never.
+
+    Prepared prepared;  ///< What readers made of it.
 };
 
 using ImagePtr = std::shared_ptr<const Image>;

@@ -14,6 +14,7 @@
 #include "images/check.hpp"
 #include "images/gc.hpp"
 #include "images/image.hpp"
+#include "images/values.hpp"
 #include "layers/layers.hpp"
 #include "registry/client.hpp"
 #include "registry/signatures.hpp"
@@ -32,36 +33,6 @@
 
 namespace grua::images {
 
-/// A container that was created from an image.
-struct ContainerUse {
-    std::string container_id;
-    bool running = false;
-    std::string manifest;  ///< Of the variant that it was made from; may be empty.
-};
-/// Asked by remove() and prune(); must be callable on the pool.
-using UsedBy = std::function<std::vector<ContainerUse>(const std::string& image_id)>;
-
-struct RemoveOptions {
-    bool force = false;
-    bool prune_parents = true;  ///< false: Docker's noprune
-};
-
-/// One line of remove()'s answer, in Docker's order; `untagged` or `deleted` is set.
-struct Removed {
-    std::string untagged;  ///< "redis:7"
-    std::string deleted;   ///< "sha256:…", the image or a layer (by its chain ID)
-    std::string image_id;  ///< Of which image; empty for a layer, which is no event.
-};
-
-/// A step of a transfer, in Docker's words; those without `total` are lines, the others bars.
-struct Progress {
-    std::string id;      ///< The first 12 digits of a layer's digest, or a tag.
-    std::string status;  ///< "Downloading"
-    std::uint64_t current = 0;
-    std::uint64_t total = 0;
-};
-using OnProgress = std::function<void(const Progress&)>;
-
 struct PullRequest {
     oci::Reference reference;
     std::optional<oci::Platform> platform;  ///< This machine's where empty.
@@ -78,17 +49,6 @@ struct PushRequest {
     std::optional<oci::Platform> platform;
     registry::Access access;
 };
-struct PushResult {
-    oci::Digest digest;
-    std::uint64_t size = 0;
-};
-
-struct LoadedImage {
-    std::string id;
-    std::vector<std::string> names;  ///< Familiar: print "Loaded image: <name>" each; "Loaded image ID: <id>" where empty.
-    std::vector<std::pair<std::string, std::string>> moved;  ///< Names that were another image's before, with its ID.
-};
-
 struct ImportOptions {
     std::string reference;  ///< May be empty.
     std::string message;    ///< history comment; "Imported from -" where empty
@@ -107,16 +67,6 @@ struct CommitRequest {
     std::string author;
     std::string comment;
     std::string reference;  ///< May be empty.
-};
-
-/// A line of `docker history`, the newest first.
-struct HistoryLine {
-    std::string id;  ///< The image's for the first line, "<missing>" for the others.
-    Time created{};
-    std::string created_by;
-    std::vector<std::string> tags;  ///< first line only
-    std::uint64_t size = 0;
-    std::string comment;
 };
 
 class ImageStore {

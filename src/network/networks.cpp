@@ -394,6 +394,13 @@ std::vector<Network> Networks::list() const {
     return out;
 }
 
+std::vector<NetworkConfig> Networks::configs() const {
+    const std::lock_guard lock(state_->mutex);
+    std::vector<NetworkConfig> out;
+    for (const Net& net : std::views::values(state_->nets)) out.push_back(net.config);
+    return out;
+}
+
 Network Networks::find(std::string_view reference) const {
     const MutexLock lock(state_->mutex);
     return state_->described(state_->find_net(reference));

@@ -187,6 +187,8 @@ public:
     Network update(std::string_view reference, const StringMap& options);
 
     std::vector<Network> list() const;
+    /// The same without their containers, which costs nothing where there are a thousand.
+    std::vector<NetworkConfig> configs() const;
     /// By name, ID or unique prefix of the ID. Throws Error(not_found) "network x not found", invalid_argument where a prefix is ambiguous.
     Network find(std::string_view reference) const;
     /// The same without its containers, which costs nothing where there are a thousand.

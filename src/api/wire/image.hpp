@@ -85,6 +85,19 @@ struct DistributionInspect {
     }
 };
 
+struct FoundImage {
+    std::string name;
+    std::string description;
+    std::int64_t star_count = 0;
+    bool is_official = false;
+    bool is_automated = false;
+    template <typename Self = FoundImage>
+    static constexpr auto fields() {
+        return std::tuple{field("name", &Self::name), field("description", &Self::description), field("star_count", &Self::star_count),
+                          field("is_official", &Self::is_official), field("is_automated", &Self::is_automated)};
+    }
+};
+
 struct AuthAnswer {
     std::string status;
     std::string identity_token;

@@ -6,6 +6,17 @@
 
 namespace grua::engine {
 
+std::map<std::string, std::size_t> Engine::Impl::volume_uses() const {
+    std::map<std::string, std::size_t> out;
+    for (const auto& [id, container] : containers) {
+        std::set<std::string_view> once;
+        for (const MountPoint& mount : container->record->mounts) {
+            if (!mount.name.empty() && once.insert(mount.name).second) ++out[mount.name];
+        }
+    }
+    return out;
+}
+
 asio::awaitable<std::shared_ptr<const volumes::Volume>> Engine::Impl::create_volume(volumes::CreateOptions asked) {
     const bool known = !asked.name.empty() && rooms.volumes.find(asked.name);
     auto work = [this, asked = std::move(asked)] { return rooms.volumes.create(asked); };

@@ -1,8 +1,9 @@
 #include "engine/lifecycle/lifecycle.hpp"
 
 #include "base/log.hpp"
+#include "base/loop_watch.hpp"
 
-#include <boost/asio/detached.hpp>
+#include <algorithm>
 
 namespace grua::engine {
 namespace {
@@ -94,15 +95,18 @@ void Lifecycle::save(const Container& container) {
 }
 
 void Lifecycle::spawn(asio::awaitable<void> task, std::string doing) {
-    // The engine lives until the task has ended.
-    asio::co_spawn(loop, std::move(task), [self = shared_from_this(), doing = std::move(doing)](const std::exception_ptr& failure) {
+    // The engine lives until the task has ended, and so does the name.
+    auto name = std::make_unique<TurnName>(loop, doing);
+    const auto executor = name->executor();
+    auto ended = [self = shared_from_this(), name = std::move(name), doing = std::move(doing)](const std::exception_ptr& failure) {
         if (!failure) return;
         try {
             std::rethrow_exception(failure);
         } catch (const std::exception& error) {
             log::error("{}: {}", doing, error.what());
         }
-    });
+    };
+    asio::co_spawn(executor, std::move(task), std::move(ended));
 }
 
 asio::awaitable<void> Lifecycle::has_started(std::string) { co_return; }

@@ -6,12 +6,15 @@
 
 #include "base/async.hpp"
 #include "base/clock.hpp"
-#include "engine/engine.hpp"
+#include "engine/containers.hpp"
+#include "engine/execs.hpp"
 #include "engine/lifecycle/container.hpp"
 #include "engine/lifecycle/ground.hpp"
 #include "engine/lifecycle/saver.hpp"
 #include "engine/lifecycle/volume_leases.hpp"
+#include "engine/options.hpp"
 #include "engine/spec/spec.hpp"
+#include "engine/watch/events.hpp"
 
 #include <deque>
 #include <map>

@@ -1,7 +1,7 @@
 #pragma once
 
-#include "engine/engine.hpp"
 #include "engine/lifecycle/container.hpp"
+#include "engine/watch.hpp"
 
 namespace grua::engine {
 

@@ -4,6 +4,7 @@
 // holds one can print it at leisure on any thread. The record is also the stored form: to_json/from_json.
 #pragma once
 
+#include "base/prepared.hpp"
 #include "base/text.hpp"
 #include "engine/model/documents.hpp"
 
@@ -66,6 +67,8 @@ struct ContainerRecord {
     std::string resolv_conf_path;
 
     std::vector<std::string> exec_ids;  ///< Execs that exist now; not stored.
+
+    Prepared prepared;  ///< What readers made of it.
 
     bool operator==(const ContainerRecord&) const = default;
 };

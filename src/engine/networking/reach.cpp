@@ -66,7 +66,13 @@ asio::awaitable<std::vector<Reached>> Engine::Impl::reach(bool with_probe) {
         const auto home = std::make_shared<Place>(Place{.name = "host", .pid = -1, .netns = linux::NetnsVisit::current()});
         std::vector<Reached> out;
         for (network::Reach& each : rooms.networks.reach()) {
-            Reached way{std::move(each), {}};
+            Reached way{.from = std::move(each.from),
+                        .to = std::move(each.to),
+                        .by = std::move(each.by),
+                        .address = std::move(each.address),
+                        .all = each.all,
+                        .ports = std::move(each.ports),
+                        .probed = {}};
             const auto from = places.find(way.from);
             const auto to = places.find(way.to);
             // It began or ended meanwhile.

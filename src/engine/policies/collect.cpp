@@ -128,6 +128,11 @@ std::vector<images::ContainerUse> Engine::Impl::uses_of_image(std::string_view i
     return out;
 }
 
+void Engine::Impl::collect_soon() {
+    images_changed = true;
+    collect_now.notify_all();
+}
+
 asio::awaitable<void> Engine::Impl::collect_in_turns() {
     auto next = Condition::Clock::now() + interval;
     while (!closing) {

@@ -12,11 +12,13 @@
 
 namespace grua::engine {
 
+using network::LimitCounters;
+
 struct InterfaceStats {
     std::uint64_t rx_bytes = 0, rx_packets = 0, rx_errors = 0, rx_dropped = 0;
     std::uint64_t tx_bytes = 0, tx_packets = 0, tx_errors = 0, tx_dropped = 0;
     /// Where its rate is limited.
-    std::optional<network::LimitCounters> rx_limit, tx_limit;
+    std::optional<LimitCounters> rx_limit, tx_limit;
 };
 
 struct StatsSample {

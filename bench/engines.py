@@ -1,0 +1,59 @@
+"""gruad and its peers, started for one run of a benchmark, and plain HTTP to their sockets."""
+
+import http.client
+import json
+import shutil
+import socket
+import sys
+import tempfile
+
+from harness import CACHE, DOCKER, ENV, Daemon, busybox_image, run
+
+CLIENTS = CACHE / "clients"
+
+
+class Engines:
+    """gruad, Docker's daemon and podman's service, each with the busybox image, as far as they are installed."""
+
+    def __init__(self, peers=("dockerd", "podman")):
+        self.grua = Daemon()
+        self.hosts = {"docker CLI, gruad": self.grua.socket}
+        self.peers = []
+        for kind, label in (("dockerd", "docker CLI, dockerd"), ("podman", "docker CLI, podman")):
+            if kind in peers and (CLIENTS / "bin" / kind).exists():
+                folder = tempfile.mkdtemp(prefix=f"grua-bench-{kind}-", dir="/var/tmp")
+                self.peers.append((kind, folder))
+                started = run(ENV / "peers.sh", "start", kind, folder, check=False, timeout=90)
+                if started.returncode != 0:
+                    print(f"{kind} does not start and is left out: {started.stderr.strip()}", file=sys.stderr)
+                    continue
+                self.hosts[label] = started.stdout.strip().split("\n")[-1]
+                run(DOCKER, "-H", f"unix://{self.hosts[label]}", "load", "-q", "-i", busybox_image())
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.grua.close()
+        for kind, folder in self.peers:
+            run(ENV / "peers.sh", "stop", kind, folder, check=False)
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+class UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path):
+        super().__init__("d")
+        self.path = str(path)
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.connect(self.path)
+
+
+def call(connection, method, path, body=None):
+    connection.request(method, path, json.dumps(body) if body is not None else None, {"Content-Type": "application/json"})
+    answer = connection.getresponse()
+    text = answer.read()
+    if answer.status >= 400:
+        raise RuntimeError(f"{method} {path}: {answer.status} {text!r}")
+    return json.loads(text) if text else None
