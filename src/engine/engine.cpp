@@ -55,7 +55,7 @@ Engine::Impl::Impl(asio::any_io_executor loop_, asio::thread_pool& pool_, Option
       host(host_facts()),
       cgroups(linux::CgroupMounts::detect()),
       events(loop_),
-      saver(loop_, pool_, migrated(rooms_.database)),
+      saver(loop_, pool_, migrated(rooms_.database), options.data_root + "/containers"),
       launcher(options.runtime_path),
       log_streams(loop_),
       gc_policy(options.gc),

@@ -168,7 +168,7 @@ public:
     std::string live_directory(const std::string& id) const { return options.exec_root + "/containers/" + id; }
     std::string cgroup_path(const ContainerRecord& record) const;
     void emit(const ContainerRecord& record, std::string action, StringMap more = {});
-    void save(const Container& container) { saver.save(*container.record); }
+    void save(const Container& container) { saver.save(container.record); }
     void spawn(asio::awaitable<void> task, std::string doing);
 
     asio::any_io_executor loop;

@@ -5,9 +5,11 @@
 #include "base/text.hpp"
 #include "engine/engine_impl.hpp"
 #include "engine/model/names.hpp"
+#include "engine/model/request_texts.hpp"
 #include "engine/networking/networking.hpp"
 #include "images/image_store.hpp"
 #include "layers/layers.hpp"
+#include "monitor/log_options.hpp"
 #include "volumes/volumes.hpp"
 
 #include <fcntl.h>
@@ -151,15 +153,26 @@ void set_networks(const network::Networks& networks, const NetworkingConfig& ask
 asio::awaitable<Created> Engine::Impl::create(CreateRequest request) {
     if (request.host_config.shm_size == 0) request.host_config.shm_size = options.default_shm_size;
     if (request.config.network_disabled) request.host_config.network_mode = "none";
+    check_texts(request.config, request.host_config, request.networking);
     StringList warnings = check_request(request.config, request.host_config, host);
+
+    if (request.host_config.log_config.type == "json-file") monitor::parse_log_options(request.host_config.log_config.config, {});
 
     // Docker's clients name the network in both places; the mode decides.
     const std::string& mode = request.host_config.network_mode;
     for (const auto& [name, endpoint] : request.networking.endpoints_config)
         while_doing(fmt::format("invalid config for network {}", name == "default" ? "bridge" : name),
                     [&] { check_endpoint(name, endpoint, find_network(rooms.networks, name)); });
+    // Not `not_found`: of that clients think that the image is what is missing, and pull it.
+    const auto other_container = [&](std::string_view other) {
+        try {
+            return get_container(other);
+        } catch (const Error& error) {
+            fail(ErrorKind::invalid_argument, "{}", error.what());
+        }
+    };
     for (const std::string* each : {&mode, static_cast<const std::string*>(&request.host_config.pid_mode)})
-        if (each->starts_with("container:")) get_container(std::string_view(*each).substr(10));
+        if (each->starts_with("container:")) other_container(std::string_view(*each).substr(10));
 
     const std::map<std::string, std::string> links = linked_containers(request.host_config);
 
@@ -170,7 +183,7 @@ asio::awaitable<Created> Engine::Impl::create(CreateRequest request) {
         if (has_mode && each.substr(colon + 1) != "ro" && each.substr(colon + 1) != "rw")
             fail(ErrorKind::invalid_argument, "invalid volumes-from mode: {}", each);
         from.push_back(
-            {.container = get_container(each.substr(0, colon))->record, .read_only = has_mode && each.substr(colon + 1) == "ro"});
+            {.container = other_container(each.substr(0, colon))->record, .read_only = has_mode && each.substr(colon + 1) == "ro"});
     }
 
     auto [image, lease] = rooms.images.acquire(request.config.image);
@@ -179,6 +192,8 @@ asio::awaitable<Created> Engine::Impl::create(CreateRequest request) {
             pool, [this, image, platform = oci::Platform::parse(request.platform)] { return rooms.images.for_platform(image, platform); });
     }
     merge_image(request.config, image->config.config);
+    if (checks_health(request.config))
+        warnings.emplace_back("not implemented: HEALTHCHECK of the image: it is kept and shown, but nothing is checked");
     auto planned = plan_mounts(request.config, request.host_config, from);
     std::string anonymous;  // Names, one a line: chosen before the volumes are made, so that recovery knows whose they are.
     for (PlannedMount& each : planned) {
@@ -230,10 +245,24 @@ asio::awaitable<Created> Engine::Impl::create(CreateRequest request) {
             co_await in_own_thread([this, image] { rooms.images.unpack(*image); });
             made = co_await offload(pool, work);
         }
+        record.mounts = made->mounts;
+        record.anonymous_volumes = made->anonymous;
+        if (record.host_config.auto_remove) {
+            auto keep = [path = live_directory(record.id) + "/record.json", text = to_json(record)] {
+                replace_file(path, text, 0600);
+                return true;
+            };
+            co_await offload(pool, std::move(keep));
+        } else {
+            saver.save(record);
+            co_await saver.flushed(record.id);
+        }
     } catch (...) {
         failure = std::current_exception();
     }
     if (failure) {
+        // It may be waiting to be tried again.
+        if (!record.host_config.auto_remove) saver.remove(record.id);
         auto undo = [this, id = record.id, directory, live = live_directory(record.id), anonymous] {
             rooms.layers.remove(id);
             std::error_code ignored;
@@ -245,19 +274,6 @@ asio::awaitable<Created> Engine::Impl::create(CreateRequest request) {
         };
         co_await offload(pool, std::move(undo));
         std::rethrow_exception(failure);
-    }
-    record.mounts = made->mounts;
-    record.anonymous_volumes = made->anonymous;
-
-    if (record.host_config.auto_remove) {
-        auto keep = [path = live_directory(record.id) + "/record.json", text = to_json(record)] {
-            replace_file(path, text, 0600);
-            return true;
-        };
-        co_await offload(pool, std::move(keep));
-    } else {
-        saver.save(record);
-        co_await saver.flushed();
     }
     crash_point("engine-created");
     if (!anonymous.empty()) {
@@ -281,28 +297,39 @@ asio::awaitable<void> Engine::Impl::rename(std::string reference, std::string na
     const std::string old = container->record->name;
     if (checked_name(name) == old) fail(ErrorKind::invalid_argument, "Renaming a container with the same name as its current name");
     const std::string reserved = reserve_name(name, container->id());
-    std::map<std::string, StringList> found_by;
-    container->update([&](ContainerRecord& next) {
-        next.name = reserved;
-        for (auto& [network, settings] : next.networks) {
-            if (!settings.dns_names) continue;
-            settings.dns_names = dns_names(next, settings);
-            found_by[network] = *settings.dns_names;
+    NameClaim claim(names, reserved);
+    const auto take = [&](const std::string& taken) {
+        std::map<std::string, StringList> found_by;
+        container->update([&](ContainerRecord& next) {
+            next.name = taken;
+            for (auto& [network, settings] : next.networks) {
+                if (!settings.dns_names) continue;
+                settings.dns_names = dns_names(next, settings);
+                found_by[network] = *settings.dns_names;
+            }
+        });
+        rooms.networks.rename(container->id(), taken, found_by);
+        publish(*container);
+        save(*container);
+    };
+    take(reserved);
+    try {
+        if (container->record->host_config.auto_remove) {
+            auto keep = [path = live_directory(container->id()) + "/record.json", text = to_json(*container->record)] {
+                replace_file(path, text, 0600);
+                return true;
+            };
+            co_await offload(pool, std::move(keep));
         }
-    });
-    rooms.networks.rename(container->id(), reserved, found_by);
-    names.erase(old);
-    publish(*container);
-    save(*container);
-    emit(*container->record, "rename", {{"oldName", "/" + old}});
-    if (container->record->host_config.auto_remove) {
-        auto keep = [path = live_directory(container->id()) + "/record.json", text = to_json(*container->record)] {
-            replace_file(path, text, 0600);
-            return true;
-        };
-        co_await offload(pool, std::move(keep));
+        co_await saver.flushed(container->id());
+    } catch (...) {
+        // Who is told that it failed finds it as it was.
+        take(old);
+        throw;
     }
-    co_await saver.flushed();
+    claim.keep();
+    names.erase(old);
+    emit(*container->record, "rename", {{"oldName", "/" + old}});
 }
 
 }  // namespace grua::engine

@@ -3,6 +3,7 @@
 #include "base/log.hpp"
 #include "base/stream_frames.hpp"
 #include "engine/engine_impl.hpp"
+#include "engine/model/request_texts.hpp"
 #include "engine/watch/client_end.hpp"
 #include "monitor/detach_keys.hpp"
 
@@ -44,6 +45,7 @@ asio::awaitable<std::string> Engine::Impl::exec_create(std::string reference, Ex
         fail(ErrorKind::conflict, "container {} is restarting, wait until the container is running", container->record->name);
     if (status != Status::running) fail(ErrorKind::conflict, "container {} is not running", container->id());
     if (config.cmd.empty()) fail(ErrorKind::invalid_argument, "no exec command specified");
+    check_texts(config);
     for (const auto& each : config.env)
         if (each.empty() || each.starts_with('=')) fail(ErrorKind::invalid_argument, "invalid environment variable: {}", each);
     monitor::check_detach_keys(config.detach_keys);
@@ -111,7 +113,14 @@ asio::awaitable<void> Engine::Impl::exec_start(std::string id, ExecStart start, 
     std::optional<Error> failure;
     try {
         const auto link = container->link;
-        const pid_t pid = co_await link->exec(id, exec_process(*container->record, config, host), std::move(attach), std::move(client));
+        const RecordPtr record = container->record;
+        const SpecInput input{.record = *record,
+                              .host = host,
+                              .cgroup_path = {},
+                              .init_path = {},
+                              .hostname = record->config.hostname,
+                              .no_new_privileges = options.no_new_privileges};
+        const pid_t pid = co_await link->exec(id, exec_process(input, config), std::move(attach), std::move(client));
         if (execs.contains(id) && exec_find(id)->running) change([&](ExecRecord& next) { next.pid = pid; });
     } catch (const Error& error) {
         failure = error;

@@ -128,7 +128,7 @@ asio::awaitable<void> Engine::Impl::after_exit(ContainerPtr container) {
     try {
         co_await offload(pool, std::move(clean));
         // The end is in the store before its traces in the exec root go: a gruad that dies here finds one or the other.
-        if (!keeps_record) co_await saver.flushed();
+        if (!keeps_record) co_await saver.flushed(container->id());
         // The monitor ends when its connection does.
         if (container->link) container->link->close();
         container->link.reset();

@@ -67,7 +67,7 @@ void remove_new_volumes(volumes::Volumes& volumes, const std::string& live) {
 
 std::map<std::string, Leftover> read_records(store::Database& database, const std::string& live_root) {
     std::map<std::string, Leftover> out;
-    for (ContainerRecord& record : Saver::load(database)) {
+    for (ContainerRecord& record : Saver::load(database).records) {
         std::string id = record.id;
         out.emplace(std::move(id), Leftover{.record = std::move(record), .monitor = {}, .exited = {}, .stored = true});
     }

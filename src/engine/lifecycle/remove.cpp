@@ -58,7 +58,7 @@ asio::awaitable<void> Engine::Impl::remove_held(ContainerPtr container, bool wit
     if (takes_volumes && !container->record->host_config.auto_remove) {
         // "removing" in the store says: to be removed with its volumes. Recovery goes on with it.
         save(*container);
-        co_await saver.flushed();
+        co_await saver.flushed(id);
     }
     StringList volumes;
     for (const auto& name : takes_volumes ? container->record->anonymous_volumes : StringList())
@@ -78,7 +78,7 @@ asio::awaitable<void> Engine::Impl::remove_held(ContainerPtr container, bool wit
     crash_point("engine-removing");
     if (!container->record->host_config.auto_remove) {
         saver.remove(id);
-        co_await saver.flushed();
+        co_await saver.flushed(id);
     }
     auto forget = [live = live_directory(id)] {
         std::error_code ignored;

@@ -225,7 +225,7 @@ asio::awaitable<void> Engine::Impl::update(std::string reference, UpdateConfig a
     publish(*container);
     save(*container);
     emit(*container->record, "update");
-    co_await saver.flushed();
+    co_await saver.flushed(container->id());
 }
 
 }  // namespace grua::engine
