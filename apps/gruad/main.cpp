@@ -2,8 +2,6 @@
 #include "api/listen.hpp"
 #include "api/server.hpp"
 #include "base/async.hpp"
-#include "base/files.hpp"
-#include "base/id.hpp"
 #include "base/log.hpp"
 #include "base/loop_watch.hpp"
 #include "base/text.hpp"
@@ -14,12 +12,13 @@
 #include "layers/layers.hpp"
 #include "network/networks.hpp"
 #include "options.hpp"
+#include "rebuild.hpp"
 #include "registry/client.hpp"
+#include "roots.hpp"
 #include "store/database.hpp"
 #include "volumes/volumes.hpp"
 
 #include <fcntl.h>
-#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -42,48 +41,6 @@ constexpr unsigned pool_threads = 8;
 
 /// For transfers to end after they are told to; their clients are gone by then.
 constexpr auto transfers_patience = 5s;
-
-/// Held for as long as this runs: one daemon for one data root.
-Fd lock_data_root(const std::string& data_root) {
-    const std::string path = data_root + "/lock";
-    Fd lock{::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600)};
-    if (!lock) fail_errno("open {}", path);
-    if (::flock(lock.get(), LOCK_EX | LOCK_NB) < 0) {
-        fail(ErrorKind::conflict, "data root {}: another gruad works on it", data_root);
-    }
-    return lock;
-}
-
-/// Removed when this ends.
-class PidFile {
-public:
-    explicit PidFile(std::string path) : path_(std::move(path)) {
-        if (!path_.empty()) replace_file(path_, std::to_string(::getpid()) + "\n");
-    }
-    PidFile(const PidFile&) = delete;
-    PidFile& operator=(const PidFile&) = delete;
-    ~PidFile() {
-        if (!path_.empty()) ::unlink(path_.c_str());
-    }
-
-private:
-    std::string path_;
-};
-
-/// An ID of the data root, made once; `docker info` shows it.
-std::string engine_id(const std::string& data_root) {
-    const std::string path = data_root + "/engine-id";
-    try {
-        return std::string(trim(read_file(path)));
-    } catch (const Error& error) {
-        if (error.kind() != ErrorKind::not_found) throw;
-    }
-    const std::string hex = random_hex(16);
-    const std::string id =
-        fmt::format("{}-{}-{}-{}-{}", hex.substr(0, 8), hex.substr(8, 4), hex.substr(12, 4), hex.substr(16, 4), hex.substr(20));
-    replace_file(path, id + "\n", 0600);
-    return id;
-}
 
 void remove_socket(const api::Address& address) {
     if (address.family == api::Address::Family::unix_socket) ::unlink(address.path.c_str());
@@ -231,20 +188,29 @@ int run(const std::vector<std::string>& arguments) {
     std::signal(SIGPIPE, SIG_IGN);
     ::umask(0022);
     raise_descriptor_limit();
-    make_directories(options.data_root, 0711);
-    make_directories(options.exec_root, 0711);
-    const Fd lock = lock_data_root(options.data_root);
-    const PidFile pid_file{options.pidfile};
+    // What is below is not for the users of this host: a container's root may put set-user-ID programs there (CVE-2021-41091).
+    gruad::prepare_root(options.data_root, 0710);
+    gruad::prepare_root(options.exec_root, 0711);
+    const Fd data_lock = gruad::lock_root(options.data_root, "data-root");
+    const Fd exec_lock = gruad::lock_root(options.exec_root, "exec-root");
+    if (options.rebuild) {
+        gruad::rebuild_database(options.data_root, options.exec_root);
+        return 0;
+    }
+    gruad::PidFile pid_file{options.pidfile};
+    gruad::check_database(options.data_root, options.exec_root);
+    settings.id = gruad::engine_id(options.data_root);
+    gruad::claim_exec_root(options.exec_root, settings.id);
     std::vector<Listener> listeners;
     for (const api::Address& address : addresses) {
         if (address.family == api::Address::Family::tcp)
             log::warn("{}: every user of this machine who can reach it is root here", address.text());
         listeners.push_back({api::listen_on(address, options.group), address.text()});
     }
-    settings.id = engine_id(options.data_root);
     for (const std::string& limit : options.default_ulimits) settings.default_ulimits.push_back(gruad::parse_ulimit(limit));
 
     store::Database database{options.data_root + "/grua.db"};
+    if (database.is_new()) gruad::refuse_new_database(options.data_root, options.exec_root);
     content::ContentStore content{options.data_root + "/content"};
     const auto layer_format = layers::parse_layer_format(options.layer_format);
     if (!layer_format) fail(ErrorKind::invalid_argument, "--layer-format {}: tree or erofs", options.layer_format);
@@ -254,6 +220,8 @@ int run(const std::vector<std::string>& arguments) {
     network::Networks networks{of_networks, database};
     registry::Client registry{registry_options(options)};
     registry::SignaturePolicy signatures{registry_options(options).config_directory + "/signatures.toml"};
+
+    database.keep_reserve();
 
     LoopWatch watch;
     asio::io_context context{1};
@@ -291,7 +259,7 @@ int run(const std::vector<std::string>& arguments) {
             // those who still use it.
             log::warn("ending while {} are still under way", ended ? "calls" : "transfers");
             for (const api::Address& address : addresses) remove_socket(address);
-            if (!options.pidfile.empty()) ::unlink(options.pidfile.c_str());
+            pid_file.remove();
             ::_exit(0);
         }
         pool.join();

@@ -77,6 +77,7 @@ const std::array table = {
     Option{"pidfile", 'p', "pidfile", &Options::pidfile, "File for this daemon's process ID"},
     Option{"publish-policy", 0, "publish-policy", &Options::publish_policy,
            "Who decides about connections to published ports: docker (nobody) or host-input (the host's input rules)"},
+    Option{"rebuild", 0, "", &Options::rebuild, "Make a new grua.db from what the data root holds, for one that was lost, and end"},
     Option{"registry-mirror", 0, "registry-mirrors", &Options::registry_mirrors, "Mirror of Docker Hub; registries.toml has more"},
     Option{"shutdown-timeout", 0, "shutdown-timeout", &Options::shutdown_timeout, "Seconds that a shutdown may take"},
     Option{"validate", 0, "", &Options::validate, "Check the configuration and end"},

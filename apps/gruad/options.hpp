@@ -56,6 +56,7 @@ struct Options {
     bool init = false;
     bool no_new_privileges = false;
     bool validate = false;
+    bool rebuild = false;
     bool version = false;
     bool help = false;
     images::GcPolicy gc;  ///< In daemon.json only: "gc".

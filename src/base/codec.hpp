@@ -1,12 +1,13 @@
 // JSON for wire types. A wire type is a plain struct with one table, `fields`, that names each member once; reading,
 // writing and the API's version rules all come from it.
 //
-// Reading: a missing or null member keeps its default, an unknown one is ignored, a wrong type is an invalid_argument
-// that says where: "HostConfig.Memory: expected a number, got a string". Numbers that do not fit are refused, not cut.
+// Reading: a missing or null member keeps its default, a null element is an empty one, an unknown member is ignored, a wrong type is
+// an invalid_argument that says where: "HostConfig.Memory: expected a number, got a string". Numbers that do not fit are refused, not cut.
 // Names are matched exactly, then without regard to case, because Docker's own server does and some clients rely on it.
 #pragma once
 
 #include "base/error.hpp"
+#include "base/text.hpp"
 
 #include <algorithm>
 #include <boost/json.hpp>
@@ -40,6 +41,7 @@ struct Field {
     Member Struct::* member;
     Version since{};
     bool omit_empty = false;
+    bool takes_text = false;
 
     constexpr Field added_in(int minor_number) const {
         Field field = *this;
@@ -51,6 +53,12 @@ struct Field {
         field.omit_empty = true;
         return field;
     }
+    /// A list that a client may send as one string, which is its only entry then.
+    constexpr Field or_text() const {
+        Field field = *this;
+        field.takes_text = true;
+        return field;
+    }
 };
 
 template <typename Struct, typename Member>
@@ -60,6 +68,20 @@ constexpr Field<Struct, Member> field(const char* name, Member Struct::* member)
 
 template <typename T>
 concept WireStruct = requires { T::fields(); };
+
+/// For a type that is a string on the wire: `write(T)`, `read(text)` that gives an optional, and `expected`, which names it in errors.
+template <typename T>
+struct Text;
+
+template <>
+struct Text<Time> {
+    static constexpr const char* expected = "a time";
+    static std::string write(Time time) { return format_time(time); }
+    static std::optional<Time> read(std::string_view text) { return parse_time(text); }
+};
+
+template <typename T>
+concept TextCoded = requires { Text<T>::expected; };
 
 namespace detail {
 
@@ -89,7 +111,11 @@ void read_struct(const Value& value, T& out, const std::string& path) {
             const auto read_one = [&](const auto& one) {
                 const Value* found = find_member(*object, one.name);
                 if (!found || found->is_null()) return;
-                read(*found, out.*one.member, path.empty() ? one.name : path + "." + one.name);
+                const std::string place = path.empty() ? one.name : path + "." + one.name;
+                if (one.takes_text && found->is_string())
+                    read(Value(boost::json::array{*found}), out.*one.member, place);
+                else
+                    read(*found, out.*one.member, place);
             };
             (read_one(each), ...);
         },
@@ -119,12 +145,18 @@ void read(const Value& value, T& out, const std::string& path) {
         const boost::json::array* array = value.if_array();
         if (!array) wrong_type(path, "an array", value);
         out.clear();
-        for (const Value& each : *array) read(each, out.emplace_back(), fmt::format("{}[{}]", path, out.size() - 1));
+        for (const Value& each : *array) {
+            out.emplace_back();
+            if (!each.is_null()) read(each, out.back(), fmt::format("{}[{}]", path, out.size() - 1));
+        }
     } else if constexpr (is_map<T>::value) {
         const boost::json::object* object = value.if_object();
         if (!object) wrong_type(path, "an object", value);
         out.clear();
-        for (const auto& [key, each] : *object) read(each, out[std::string(key)], fmt::format("{}[{}]", path, std::string_view(key)));
+        for (const auto& [key, each] : *object) {
+            auto& element = out[std::string(key)];
+            if (!each.is_null()) read(each, element, fmt::format("{}[{}]", path, printable(std::string_view(key))));
+        }
     } else if constexpr (std::same_as<T, bool>) {
         if (!value.is_bool()) wrong_type(path, "a boolean", value);
         out = value.get_bool();
@@ -136,6 +168,13 @@ void read(const Value& value, T& out, const std::string& path) {
     } else if constexpr (std::same_as<T, std::string>) {
         if (!value.is_string()) wrong_type(path, "a string", value);
         out = value.get_string();
+    } else if constexpr (TextCoded<T>) {
+        if (!value.is_string()) wrong_type(path, Text<T>::expected, value);
+        const auto found = Text<T>::read(std::string_view(value.get_string()));
+        if (!found)
+            fail(ErrorKind::invalid_argument, "{}: expected {}, got \"{}\"", path, Text<T>::expected,
+                 printable(std::string_view(value.get_string())));
+        out = *found;
     } else {
         static_assert(std::same_as<T, Value>, "give this type a fields() table, or a case here");
         out = value;
@@ -177,6 +216,8 @@ Value write(const T& in, Version version) {
         boost::json::object out;
         for (const auto& [key, each] : in) out.emplace(key, write(each, version));
         return out;
+    } else if constexpr (TextCoded<T>) {
+        return Value(Text<T>::write(in));
     } else {
         return Value(in);
     }

@@ -1,16 +1,26 @@
 #include "base/files.hpp"
 
 #include "base/error.hpp"
+#include "base/id.hpp"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 #include <array>
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 
 namespace grua {
+namespace {
+
+constexpr std::string_view aside_mark = ".tmp-";
+constexpr std::size_t aside_random_bytes = 8;
+
+}  // namespace
 
 std::string read_all(int fd, std::string_view what, std::size_t limit) {
     // By way of a buffer: a small file's text, which may be kept, takes no more than it is long.
@@ -49,13 +59,30 @@ void write_value(const std::string& path, std::string_view value) {
 }
 
 void replace_file(const std::string& path, std::string_view bytes, mode_t mode) {
-    const std::string aside = path + ".tmp";
-    {
-        const Fd fd{::open(aside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode)};
+    const std::string aside = path + std::string(aside_mark) + random_hex(aside_random_bytes);
+    try {
+        const Fd fd{::open(aside.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode)};
         if (!fd) fail_errno("create {}", aside);
-        write_all(fd.get(), bytes, aside);
+        write_all(fd.get(), bytes, path);
+        if (::rename(aside.c_str(), path.c_str()) != 0) fail_errno("rename {} to {}", aside, path);
+    } catch (...) {
+        ::unlink(aside.c_str());
+        throw;
     }
-    if (::rename(aside.c_str(), path.c_str()) != 0) fail_errno("rename {} to {}", aside, path);
+}
+
+void sweep_replacements(const std::string& directory) {
+    const auto close = [](DIR* open) { ::closedir(open); };
+    const std::unique_ptr<DIR, decltype(close)> entries{::opendir(directory.c_str()), close};
+    if (!entries) return;
+    while (const dirent* entry = ::readdir(entries.get())) {
+        const std::string_view name = entry->d_name;
+        const std::size_t at = name.rfind(aside_mark);
+        if (at == std::string_view::npos) continue;
+        const std::string_view digits = name.substr(at + aside_mark.size());
+        const bool is_ours = digits.size() == 2 * aside_random_bytes && digits.find_first_not_of("0123456789abcdef") == digits.npos;
+        if (is_ours) ::unlinkat(::dirfd(entries.get()), entry->d_name, 0);
+    }
 }
 
 void make_directories(const std::string& path, mode_t mode) {

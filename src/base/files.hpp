@@ -22,8 +22,12 @@ void write_all(int fd, std::string_view bytes, std::string_view what);
 /// One write(2) to an existing file, as /proc, /sys and cgroupfs want it.
 void write_value(const std::string& path, std::string_view value);
 
-/// Writes aside and renames: a reader sees the old file or the new one. Not durable; for that see store/.
+/// Writes aside, under a name of its own, and renames: a reader sees the old file or the new one, and of two writers one is last.
+/// Not durable; for that see store/.
 void replace_file(const std::string& path, std::string_view bytes, mode_t mode = 0644);
+
+/// Removes what replace_file() left in `directory` when the process was killed. For a start, before there are writers.
+void sweep_replacements(const std::string& directory);
 
 /// mkdir -p with `mode` for what is made.
 void make_directories(const std::string& path, mode_t mode = 0755);

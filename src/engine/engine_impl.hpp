@@ -42,7 +42,6 @@ public:
     /// Containers made from this image; on any thread.
     std::vector<RecordPtr> using_image(std::string_view image_id) const;
 
-
     // create.cpp
     asio::awaitable<Created> create(CreateRequest request);
     asio::awaitable<void> rename(std::string reference, std::string name);

@@ -7,6 +7,7 @@
 #include "base/mutex.hpp"
 #include "images/fetch.hpp"
 #include "images/image_store_impl.hpp"
+#include "images/rebuild.hpp"
 #include "layers/source.hpp"
 
 #include <algorithm>
@@ -43,9 +44,11 @@ void set_references(Image& image, std::vector<oci::Reference> references) {
 
 }  // namespace
 
+void migrate(store::Database& database) { database.migrate("images", migrations); }
+
 ImageStore::ImageStore(store::Database& database, content::ContentStore& content, layers::LayerStore& layers)
     : database_(database), content_(content), layers_(layers), held_mutex_(std::make_shared<Mutex>()) {
-    database_.migrate("images", migrations);
+    migrate(database_);
     fetches_ = std::make_unique<Fetches>(content_, layers_);
     for (const store::Row& row : database_.query("SELECT id, used FROM images")) {
         used_[row.text(0)] = Time{std::chrono::nanoseconds{row.integer(1)}};

@@ -8,6 +8,7 @@
 #include "base/text.hpp"
 #include "layers/erofs.hpp"
 #include "layers/overlay.hpp"
+#include "layers/rebuild.hpp"
 #include "layers/source.hpp"
 #include "layers/tree.hpp"
 #include "layers/unpack.hpp"
@@ -70,6 +71,8 @@ void remove_path(const std::string& folder, const std::string& name) {
 
 }  // namespace
 
+void migrate(store::Database& database) { database.migrate("layers", migrations); }
+
 std::optional<LayerFormat> parse_layer_format(std::string_view text) noexcept {
     if (text == "tree") return LayerFormat::tree;
     if (text == "erofs") return LayerFormat::erofs;
@@ -78,7 +81,7 @@ std::optional<LayerFormat> parse_layer_format(std::string_view text) noexcept {
 
 LayerStore::LayerStore(std::string directory, store::Database& database, LayerFormat format)
     : directory_(std::move(directory)), format_(format), database_(database) {
-    database_.migrate("layers", migrations);
+    migrate(database_);
     make_directories(directory_, 0700);
     for (const char* folder : {"l", "staging", "containers", "trash", "empty", "blank", "base/dev", "base/etc", "base/proc", "base/sys"})
         make_directories(fmt::format("{}/{}", directory_, folder), 0755);
@@ -111,7 +114,7 @@ void LayerStore::load() {
         std::error_code missing;
         const std::string target = fs::read_symlink(entry.path() / layers_link, missing).string();
         if (missing) {
-            trash(entry.path());  // interrupted in prepare()
+            sweep_away(entry.path());  // interrupted in prepare()
             continue;
         }
         Container container;
@@ -131,11 +134,20 @@ void LayerStore::load() {
 }
 
 void LayerStore::sweep() {
-    for (const auto& entry : fs::directory_iterator(directory_ + "/staging")) trash(entry.path());
+    for (const auto& entry : fs::directory_iterator(directory_ + "/staging")) sweep_away(entry.path());
     for (const auto& entry : fs::directory_iterator(directory_ + "/l")) {
         const std::string name = entry.path().filename();
         const bool known = std::ranges::any_of(layers_, [&](const auto& each) { return std::to_string(each.second.number) == name; });
-        if (!known) trash(entry.path());
+        if (!known) sweep_away(entry.path());
+    }
+}
+
+/// One that does not go, as an immutable folder, is in nobody's way.
+void LayerStore::sweep_away(const std::string& path) {
+    try {
+        trash(path);
+    } catch (const Error& error) {
+        log::warn("{}", error.what());
     }
 }
 

@@ -214,6 +214,7 @@ private:
     bool is_held_locked(const oci::Digest& diff_id) const GRUA_REQUIRES(mutex_);
     bool is_mounted(const oci::Digest& diff_id) const GRUA_REQUIRES(mutex_);
     std::string trash(const std::string& path) GRUA_REQUIRES(mutex_);
+    void sweep_away(const std::string& path) GRUA_REQUIRES(mutex_);
     bool is_kept(const std::string& trashed) const GRUA_REQUIRES(mutex_);
     bool purge_one(int trash, const std::string& name, const std::stop_token& stop);
     void purge(const std::stop_token& stop);

@@ -62,7 +62,7 @@ struct Launch {
     std::string type{name};
     int version = protocol_version;
     std::string id;
-    std::string directory;                 ///< 0700, exists: monitor.sock, exit.json.
+    std::string directory;  ///< 0700, exists: monitor.sock, exit.json.
     /// In order: "control", "spec" (memfd of config.json), then optional "rootfs", "netns", "namespace:KIND" for one of the spec's that is
     /// joined, "mount:/DESTINATION" for a detached mount in the place of the source of the spec's bind mount there, "kept".
     std::vector<std::string> fds;

@@ -88,9 +88,8 @@ void write_exit_file(const std::string& directory, const Exited& exited) {
 }
 
 bool has_own_pids(const oci::RuntimeSpec& spec) {
-    return spec.linux_ && std::ranges::any_of(spec.linux_->namespaces, [](const oci::Namespace& each) {
-               return each.type == "pid" && each.path.empty();
-           });
+    return spec.linux_ &&
+           std::ranges::any_of(spec.linux_->namespaces, [](const oci::Namespace& each) { return each.type == "pid" && each.path.empty(); });
 }
 
 class Monitor {

@@ -19,7 +19,7 @@ struct MonitorFds {
     std::map<std::string, Fd> namespaces;  ///< By the spec's kind.
     std::map<std::string, Fd> mounts;      ///< By destination.
     std::vector<Fd> kept;                  ///< Until the program runs.
-    Fd empty_mounts;  ///< A mount namespace; may be missing.
+    Fd empty_mounts;                       ///< A mount namespace; may be missing.
 };
 
 /// Runs until the container has ended and that is written down; returns the process's exit status.

@@ -91,6 +91,8 @@ void put_line(std::string& text, std::string_view keyword, const std::vector<std
 
 }  // namespace
 
+void check_extra_host(const std::string& text) { extra_host(text, "0.0.0.0"); }
+
 std::string hosts_text(const HostsOptions& options) {
     if (!options.host_text.empty() && options.extra_hosts.empty()) return options.host_text;
     std::string text =

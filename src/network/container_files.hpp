@@ -19,7 +19,10 @@ struct HostsOptions {
     std::string host_text;     ///< Host network: the host's own file, taken as it is where there are no extra hosts.
 };
 
-/// Throws Error(invalid_argument) for a bad extra host.
+/// Throws Error(invalid_argument) for a bad one.
+void check_extra_host(const std::string& text);
+
+/// Throws as check_extra_host().
 std::string hosts_text(const HostsOptions& options);
 
 std::string hostname_text(std::string_view hostname);

@@ -149,6 +149,9 @@ void Networks::State::make_link(Net& net, const Present& present) {
 }
 
 void Networks::State::save(const NetworkConfig& config) {
+    // A start that finds nothing changed writes nothing: it may be the one on a full disk.
+    const auto stored = database.query("SELECT document FROM networks WHERE id = ? AND name = ?", {config.id, config.name});
+    if (!stored.empty() && stored.front().text(0) == json::dump(config, {})) return;
     database.execute("INSERT OR REPLACE INTO networks (id, name, document) VALUES (?, ?, ?)",
                      {config.id, config.name, json::dump(config, {})});
 }

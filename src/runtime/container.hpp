@@ -50,9 +50,9 @@ struct Stdio {
 
 struct CreateRequest {
     std::string id;
-    std::string directory;  ///< 0700, made by the caller: the exec fifo lives here.
-    Fd rootfs;              ///< A detached mount; without it spec.root.path is used.
-    Fd network_namespace;   ///< Joined; overrides the spec's network namespace.
+    std::string directory;             ///< 0700, made by the caller: the exec fifo lives here.
+    Fd rootfs;                         ///< A detached mount; without it spec.root.path is used.
+    Fd network_namespace;              ///< Joined; overrides the spec's network namespace.
     std::map<std::string, Fd> mounts;  ///< Detached, by destination: in the place of the source of the spec's bind mount there.
     int empty_mounts = -1;  ///< Borrowed, of linux::make_empty_mount_namespace(): where the container's mounts begin if that will do.
     Stdio stdio;

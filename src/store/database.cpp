@@ -15,6 +15,8 @@ namespace {
 
 constexpr int busy_timeout_ms = 5000;
 
+bool is_full(const Error& error) { return error.os_error() == ENOSPC || error.os_error() == EDQUOT; }
+
 /// Ends a statement's run whatever happens, so that it holds no lock and can be used again.
 class Run {
 public:
@@ -66,27 +68,31 @@ std::int64_t Row::integer(std::size_t column) const {
     return *number;
 }
 
-Database::Database(const std::string& path) : path_(path) {
+Database::Database(const std::string& path) : path_(path), reserve_(path + ".reserve") {
+    // A start writes: the log of transactions, and what it finds changed.
+    if (reserve_.is_needed()) reserve_.release();
+    try {
+        open();
+    } catch (const Error& error) {
+        if (!is_full(error) || !reserve_.release()) throw;
+        open();
+    }
+}
+
+void Database::open() {
     // Made by us first: SQLite would take the umask's mode.
-    if (const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600); fd >= 0) {
+    if (const int fd = ::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600); fd >= 0) {
         ::close(fd);
     } else {
-        fail_errno("open database {}", path);
+        fail_errno("open database {}", path_);
     }
     const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
-    if (const int code = sqlite3_open_v2(path.c_str(), &database_, flags, nullptr); code != SQLITE_OK) {
-        const std::string text = sqlite3_errmsg(database_);
-        close();
-        fail(ErrorKind::unavailable, "open database {}: {}", path, text);
-    }
     try {
+        if (const int code = sqlite3_open_v2(path_.c_str(), &database_, flags, nullptr); code != SQLITE_OK) fail_with(code, "open");
         sqlite3_busy_timeout(database_, busy_timeout_ms);
         for (const char* pragma : {"PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL", "PRAGMA foreign_keys=ON"}) query(pragma);
         const std::vector<Row> check = query("PRAGMA quick_check(1)");
-        if (check.empty() || check.front().text(0) != "ok") {
-            fail(ErrorKind::unavailable, "database {} is damaged: {}; restore it from a backup or move it away", path,
-                 check.empty() ? "no answer" : check.front().text(0));
-        }
+        if (check.empty() || check.front().text(0) != "ok") fail_damaged(check.empty() ? "no answer" : check.front().text(0));
         execute("CREATE TABLE IF NOT EXISTS schema_versions (room TEXT PRIMARY KEY, version INTEGER NOT NULL) STRICT");
     } catch (...) {
         close();
@@ -102,16 +108,31 @@ void Database::close() noexcept {
     sqlite3_close_v2(std::exchange(database_, nullptr));
 }
 
+void Database::fail_damaged(std::string_view what) const {
+    fail(ErrorKind::unavailable,
+         "database {} is damaged: {}; restore it from a backup, or let \"gruad --rebuild\" make a new one from what the data root holds",
+         path_, what);
+}
+
 void Database::fail_with(int code, std::string_view doing) const {
     const int primary = code & 0xff;
-    if (primary == SQLITE_CORRUPT || primary == SQLITE_NOTADB) {
-        fail(ErrorKind::unavailable, "database {} is damaged: {}; restore it from a backup or move it away", path_,
-             sqlite3_errmsg(database_));
-    }
-    const ErrorKind kind = primary == SQLITE_CONSTRAINT                       ? ErrorKind::conflict
-                           : primary == SQLITE_FULL || primary == SQLITE_BUSY ? ErrorKind::unavailable
-                                                                              : ErrorKind::system;
-    fail(kind, "database {}: {}: {}", path_, doing, sqlite3_errmsg(database_));
+    const std::string text = sqlite3_errmsg(database_);
+    if (primary == SQLITE_CORRUPT || primary == SQLITE_NOTADB) fail_damaged(text);
+    const int os_error = database_ ? sqlite3_system_errno(database_) : 0;
+    const auto unavailable = [&](int number, std::string_view why) {
+        throw Error(ErrorKind::unavailable, fmt::format("database {}: {}: {}", path_, doing, why), number);
+    };
+    const bool is_io = primary == SQLITE_IOERR || primary == SQLITE_CANTOPEN;
+    if (primary == SQLITE_FULL || (is_io && (os_error == ENOSPC || os_error == EDQUOT)))
+        unavailable(os_error == EDQUOT ? EDQUOT : ENOSPC, "the disk is full: remove what is not needed, or give it more room");
+    if (primary == SQLITE_BUSY || primary == SQLITE_LOCKED)
+        unavailable(EBUSY, "another process works on it: end that one, no program but gruad may have it open");
+    if (primary == SQLITE_READONLY || (is_io && os_error == EROFS))
+        unavailable(EROFS, "it cannot be written: see whether its file system was made read-only after an error");
+    if (is_io)
+        unavailable(os_error == 0 ? EIO : os_error,
+                    fmt::format("{} ({}): see what the kernel's log says of the disk", text, std::generic_category().message(os_error)));
+    fail(primary == SQLITE_CONSTRAINT ? ErrorKind::conflict : ErrorKind::system, "database {}: {}: {}", path_, doing, text);
 }
 
 sqlite3_stmt* Database::prepare(std::string_view sql) {
@@ -203,6 +224,24 @@ void Database::transaction(const std::function<void()>& body) {
     }
 }
 
+bool Database::is_new() { return query("SELECT 1 FROM schema_versions LIMIT 1").empty(); }
+
+void Database::making_room(const std::function<void()>& body) {
+    const RecursiveMutexLock lock{mutex_};
+    try {
+        transaction(body);
+    } catch (const Error& error) {
+        if (depth_ > 0 || !is_full(error) || !reserve_.release()) throw;
+        transaction(body);
+        log::warn("database {}: the disk is full; the room that was kept for removals is in use", path_);
+    }
+}
+
+void Database::keep_reserve() noexcept {
+    const RecursiveMutexLock lock{mutex_};
+    reserve_.fill();
+}
+
 void Database::migrate(std::string_view room, std::span<const char* const> steps) {
     transaction([&]() GRUA_REQUIRES(mutex_) {
         const std::vector<Row> rows = query("SELECT version FROM schema_versions WHERE room = ?", {room});
@@ -216,7 +255,7 @@ void Database::migrate(std::string_view room, std::span<const char* const> steps
             char* text = nullptr;
             const int code = sqlite3_exec(database_, steps[static_cast<std::size_t>(at)], nullptr, nullptr, &text);
             sqlite3_free(text);
-            if (code != SQLITE_OK) fail_with(code, fmt::format("migrate {} to version {}", room, at + 1));
+            if (code != SQLITE_OK) fail_with(code, fmt::format("bring the tables of {} to version {}", room, at + 1));
         }
         if (version != wanted) {
             execute("INSERT INTO schema_versions (room, version) VALUES (?1, ?2) ON CONFLICT (room) DO UPDATE SET version = ?2",

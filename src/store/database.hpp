@@ -1,9 +1,13 @@
 // The durable state of one host: an SQLite file in WAL mode with synchronous=FULL, so that what a transaction wrote is
 // there after a power cut or is not there at all. Each room keeps its own tables and brings its own migrations.
+//
+// Beside it lies a file that only takes room (store/reserve.hpp). A disk that is full keeps neither the database from being opened nor
+// what is removed from being forgotten: both may have that room.
 // Thread-safe by one mutex; may block on the disk, so it is used from the pool only.
 #pragma once
 
 #include "base/mutex.hpp"
+#include "store/reserve.hpp"
 
 #include <cstdint>
 #include <functional>
@@ -59,11 +63,15 @@ private:
 
 class Database {
 public:
-    /// Opens or creates the file (mode 0600). Throws Error(unavailable) that says so where the file is damaged or is no database.
+    /// Opens or creates the file (mode 0600). Throws Error(unavailable) that says so where the file is damaged or is no database, and
+    /// what to do where the disk is full, read-only or broken, or where another process has it.
     explicit Database(const std::string& path);
     ~Database();
     Database(const Database&) = delete;
     Database& operator=(const Database&) = delete;
+
+    /// No room has made its tables yet.
+    bool is_new();
 
     /// Brings the tables of `room` up to date: steps[n] takes version n to n + 1, all in one transaction. A step, once
     /// released, never changes. Throws Error(unavailable) where the file was written by a newer grua.
@@ -79,13 +87,23 @@ public:
     /// All of `body`'s statements or none: an exception that leaves it rolls back. Inside another transaction it is part of that.
     void transaction(const std::function<void()>& body);
 
+    /// A transaction that leaves less behind than there was. Where the disk is full it is tried a second time, with the reserve's room:
+    /// so `body` may run twice.
+    void making_room(const std::function<void()>& body);
+
+    /// The reserve is filled again where the disk has room for it. Call when a start is over, and now and then.
+    void keep_reserve() noexcept;
+
 private:
     sqlite3_stmt* prepare(std::string_view sql) GRUA_REQUIRES(mutex_);
     void bind(sqlite3_stmt* statement, std::string_view sql, std::initializer_list<Parameter> parameters) GRUA_REQUIRES(mutex_);
+    void open() GRUA_REQUIRES(mutex_);
     void close() noexcept GRUA_REQUIRES(mutex_);
+    [[noreturn]] void fail_damaged(std::string_view what) const;
     [[noreturn]] void fail_with(int code, std::string_view doing) const GRUA_REQUIRES(mutex_);
 
     std::string path_;
+    Reserve reserve_ GRUA_GUARDED_BY(mutex_);
     RecursiveMutex mutex_;  // a transaction's body uses the database
     sqlite3* database_ GRUA_POINTEE_GUARDED_BY(mutex_) = nullptr;
     int depth_ GRUA_GUARDED_BY(mutex_) = 0;

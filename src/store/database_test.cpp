@@ -3,8 +3,15 @@
 #include "base/error.hpp"
 #include "base/files.hpp"
 #include "store/durable_file.hpp"
+#include "store/trash.hpp"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <linux/fs.h>
+#include <sched.h>
+#include <sqlite3.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <filesystem>
 #include <fstream>
 #include <thread>
@@ -128,6 +135,135 @@ TEST_F(StoreTest, files_are_published_whole_or_not_at_all) {
     std::ofstream{folder_ + "/.staged-left"} << "over";
     sweep_staged(folder_);
     EXPECT_EQ(std::distance(fs::directory_iterator{folder_}, fs::directory_iterator{}), 1);
+}
+
+/// A file system of 8 MiB of this process' own, so that a test may fill it.
+class FullDiskTest : public testing::Test {
+protected:
+    void SetUp() override {
+        // In a thread's own mount namespace: the tests beside this one keep theirs.
+        if (::unshare(CLONE_FS | CLONE_NEWNS) != 0) GTEST_SKIP() << "needs to be root";
+        ASSERT_EQ(::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr), 0);
+        std::string path = fs::temp_directory_path() / "grua-full-XXXXXX";
+        folder_ = ::mkdtemp(path.data());
+        ASSERT_EQ(::mount("grua-test", folder_.c_str(), "tmpfs", 0, "size=16m"), 0);
+    }
+    void TearDown() override {
+        if (folder_.empty()) return;
+        ::umount2(folder_.c_str(), MNT_DETACH);
+        fs::remove_all(folder_);
+    }
+
+    /// Every byte of it.
+    void fill() const {
+        std::ofstream rest{folder_ + "/rest", std::ios::binary | std::ios::app};
+        for (const std::size_t piece : {std::size_t{1} << 16U, std::size_t{4096}, std::size_t{1}}) {
+            const std::string block(piece, 'x');
+            while (rest.write(block.data(), static_cast<std::streamsize>(piece)).flush()) continue;
+            rest.clear();
+        }
+    }
+    std::string file() const { return folder_ + "/grua.db"; }
+
+    std::string folder_;
+};
+
+// B6
+TEST_F(FullDiskTest, OpensOnAFullDiskAndSaysThatItIsFull) {
+    {
+        Database database{file()};
+        database.migrate("test", first);
+        for (int row = 0; row < 20; ++row) database.execute("INSERT INTO t (name) VALUES (?)", {std::to_string(row)});
+        database.keep_reserve();
+    }
+    fill();
+    Database database{file()};
+    database.migrate("test", first);
+    fill();
+    const std::string much(20000, 'm');
+    try {
+        for (int row = 0; row < 2000; ++row) database.execute("INSERT INTO t (name) VALUES (?)", {much + std::to_string(row)});
+        FAIL() << "the disk is not full";
+    } catch (const Error& error) {
+        EXPECT_EQ(error.kind(), ErrorKind::unavailable);
+        EXPECT_EQ(error.os_error(), ENOSPC);
+        EXPECT_NE(std::string_view(error.what()).find("the disk is full"), std::string_view::npos) << error.what();
+    }
+}
+
+TEST_F(FullDiskTest, TheReserveIsForRemovalsOnly) {
+    Database database{file()};
+    database.migrate("test", first);
+    for (int row = 0; row < 2000; ++row) database.execute("INSERT INTO t (name) VALUES (?)", {std::to_string(row)});
+    database.keep_reserve();
+    fill();
+    const std::string much(200000, 'm');
+    for (int tries = 0; tries < 3; ++tries)
+        EXPECT_THROW(database.transaction([&] {
+            for (int row = 0; row < 20; ++row) database.execute("INSERT INTO t (name) VALUES (?)", {much + std::to_string(row)});
+        }),
+                     Error);
+    EXPECT_TRUE(fs::exists(file() + ".reserve"));
+    fill();
+    for (int row = 0; row < 2000; ++row)
+        database.making_room([&] { database.execute("DELETE FROM t WHERE name = ?", {std::to_string(row)}); });
+    EXPECT_TRUE(database.query("SELECT * FROM t").empty());
+    fs::remove(folder_ + "/rest");
+    database.keep_reserve();
+    EXPECT_TRUE(fs::exists(file() + ".reserve"));
+}
+
+TEST_F(FullDiskTest, AReadOnlyFileSystemIsNamed) {
+    {
+        Database{file()}.migrate("test", first);
+    }
+    ASSERT_EQ(::mount(nullptr, folder_.c_str(), nullptr, MS_REMOUNT | MS_RDONLY, nullptr), 0);
+    try {
+        const Database other{file()};
+        FAIL() << "it was opened";
+    } catch (const Error& error) {
+        EXPECT_NE(std::string_view(error.what()).find("Read-only file system"), std::string_view::npos) << error.what();
+    }
+}
+
+TEST_F(StoreTest, one_that_another_process_has_says_so) {
+    Database database{file()};
+    database.migrate("test", first);
+    sqlite3* other = nullptr;
+    ASSERT_EQ(sqlite3_open(file().c_str(), &other), SQLITE_OK);
+    ASSERT_EQ(sqlite3_exec(other, "BEGIN IMMEDIATE", nullptr, nullptr, nullptr), SQLITE_OK);
+    try {
+        database.execute("INSERT INTO t (name) VALUES ('a')");
+        ADD_FAILURE() << "it was written";
+    } catch (const Error& error) {
+        EXPECT_EQ(error.kind(), ErrorKind::unavailable);
+        EXPECT_NE(std::string_view(error.what()).find("another process works on it"), std::string_view::npos) << error.what();
+    }
+    sqlite3_close(other);
+}
+
+TEST_F(StoreTest, the_trash_goes_and_one_that_cannot_go_keeps_none_of_the_others) {
+    fs::create_directories(folder_ + "/trash/a-stays/inside");
+    fs::create_directories(folder_ + "/x/y/z");
+    std::ofstream{folder_ + "/trash/b"} << "text";
+    const Fd stuck{::open((folder_ + "/trash/a-stays").c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+    int flags = 0;
+    if (::ioctl(stuck.get(), FS_IOC_GETFLAGS, &flags) != 0) GTEST_SKIP() << "no immutable files on this file system";
+    flags |= FS_IMMUTABLE_FL;
+    if (::ioctl(stuck.get(), FS_IOC_SETFLAGS, &flags) != 0) GTEST_SKIP() << "no immutable files here";
+    {
+        Trash trash{folder_ + "/trash"};
+        trash.put(folder_ + "/x");
+        trash.wait();
+        EXPECT_EQ(std::distance(fs::directory_iterator{folder_ + "/trash"}, {}), 1);
+        EXPECT_FALSE(fs::exists(folder_ + "/x"));
+        EXPECT_THROW(trash.put(folder_ + "/nowhere"), Error);
+    }
+    flags &= ~FS_IMMUTABLE_FL;
+    ASSERT_EQ(::ioctl(stuck.get(), FS_IOC_SETFLAGS, &flags), 0);
+    Trash again{folder_ + "/trash"};
+    again.wait();
+    EXPECT_TRUE(fs::is_empty(folder_ + "/trash"));
 }
 
 }  // namespace

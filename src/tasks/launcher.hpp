@@ -23,7 +23,7 @@ struct LaunchOrder {
     Fd control;  ///< The monitor's end.
     Fd spec;     ///< memfd with the OCI configuration.
     Fd rootfs;
-    Fd network_namespace;  ///< May be none.
+    Fd network_namespace;                          ///< May be none.
     std::vector<std::pair<std::string, Fd>> more;  ///< By the names that monitor::Launch has.
 };
 

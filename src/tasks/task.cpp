@@ -58,8 +58,7 @@ asio::awaitable<void> read_frames(asio::posix::stream_descriptor socket, OutputC
     std::array<char, 16384> bytes{};
     for (;;) {
         boost::system::error_code error;
-        const std::size_t count =
-            co_await socket.async_read_some(asio::buffer(bytes), asio::redirect_error(asio::use_awaitable, error));
+        const std::size_t count = co_await socket.async_read_some(asio::buffer(bytes), asio::redirect_error(asio::use_awaitable, error));
         if (error) co_return;
         pending.append(bytes.data(), count);
         std::size_t at = 0;
@@ -268,7 +267,8 @@ private:
             self.end_execs(killed_with_monitor);
             if (self.state_ == State::launched || self.state_ == State::made) {
                 self.state_ = State::ended;
-                if (!self.failure_) self.failure_ = std::make_exception_ptr(Error(ErrorKind::unavailable, why + " before the program started"));
+                if (!self.failure_)
+                    self.failure_ = std::make_exception_ptr(Error(ErrorKind::unavailable, why + " before the program started"));
                 self.answered_.notify_all();
             }
             if (closed) closed(why);

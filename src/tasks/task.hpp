@@ -63,13 +63,13 @@ struct TaskSpec {
     std::string id;
     std::string directory;  ///< Exists, 0700, of this task alone: its monitor's socket and its exit status are there.
     oci::RuntimeSpec document;
-    std::string cgroup_path;              ///< Empty: the document's.
-    std::optional<oci::Resources> limits; ///< Nothing: the document's.
-    Fd root;                              ///< A detached mount; none: the document's.
-    std::vector<TaskMount> mounts;        ///< After the document's.
-    Fd network_namespace;                 ///< None: as the document says.
-    std::map<std::string, Fd> namespaces; ///< Others that are joined, by the document's kind: "pid", "ipc".
-    std::vector<Fd> kept;                 ///< Held until the program runs.
+    std::string cgroup_path;               ///< Empty: the document's.
+    std::optional<oci::Resources> limits;  ///< Nothing: the document's.
+    Fd root;                               ///< A detached mount; none: the document's.
+    std::vector<TaskMount> mounts;         ///< After the document's.
+    Fd network_namespace;                  ///< None: as the document says.
+    std::map<std::string, Fd> namespaces;  ///< Others that are joined, by the document's kind: "pid", "ipc".
+    std::vector<Fd> kept;                  ///< Held until the program runs.
     bool open_stdin = false;
     bool stdin_once = false;
 

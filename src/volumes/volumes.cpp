@@ -18,7 +18,8 @@ namespace fs = std::filesystem;
 
 constexpr std::size_t name_limit = 255;
 constexpr std::string_view staging_prefix = ".new-";
-constexpr std::string_view trash_prefix = ".trash-";
+constexpr std::string_view trash_name = ".trash";
+constexpr std::string_view old_trash_prefix = ".trash-";  ///< Beside the volumes, once.
 
 struct Stored {
     std::string driver;
@@ -63,19 +64,40 @@ std::uint64_t tree_size(const fs::path& path) {
 
 }  // namespace
 
-Volumes::Volumes(std::string directory) : directory_(std::move(directory)) {
-    make_directories(directory_, 0701);
+Lease::~Lease() {
+    if (!volumes_) return;
+    const MutexLock lock(volumes_->mutex_);
+    const auto found = volumes_->leases_.find(name_);
+    if (--found->second == 0) volumes_->leases_.erase(found);
+}
+
+Removal::~Removal() {
+    if (!volumes_) return;
+    const MutexLock lock(volumes_->mutex_);
+    volumes_->removing_.erase(name_);
+}
+
+void Removal::finish() { volumes_->take_away(name_); }
+
+Volumes::Volumes(std::string directory)
+    : directory_((make_directories(directory, 0701), std::move(directory))), trash_(directory_ + "/" + std::string(trash_name)) {
     load();
 }
 
 void Volumes::load() {
     for (const auto& entry : fs::directory_iterator(directory_)) {
         const std::string name = entry.path().filename().string();
-        if (name.starts_with(staging_prefix) || name.starts_with(trash_prefix)) {
-            fs::remove_all(entry.path());
+        if (name == trash_name) continue;
+        if (name.starts_with(staging_prefix) || name.starts_with(old_trash_prefix)) {
+            try {
+                trash_.put(entry.path());
+            } catch (const Error& error) {
+                log::warn("{}", error.what());  // an immutable folder, say; nobody needs it
+            }
             continue;
         }
-        if (!entry.is_directory()) continue;
+        std::error_code ignored;
+        if (!entry.is_directory(ignored)) continue;
         try {
             const auto stored = json::parse<Stored>(read_file(entry.path().string() + "/volume.json"));
             auto volume = std::make_shared<Volume>();
@@ -108,18 +130,29 @@ VolumePtr Volumes::create(const CreateOptions& options) {
     volume->created = now();
     const std::string path = directory_ + "/" + volume->name;
     volume->mountpoint = path + "/_data";
+    if (std::error_code ignored; fs::exists(path, ignored))
+        fail(ErrorKind::conflict, "create {}: {} is there, but was no volume when gruad started: see its log, or move it away",
+             volume->name, path);
 
     const std::string staged = directory_ + "/" + std::string(staging_prefix) + random_hex(8);
-    make_directories(staged, 0701);
-    make_directories(staged + "/_data", 0755);
-    const Stored stored{.driver = volume->driver,
-                        .options = {},
-                        .labels = volume->labels,
-                        .created = format_time(volume->created),
-                        .anonymous = volume->anonymous};
-    store::write_durably(staged + "/volume.json", json::dump(stored, {1, 999}), 0600);
-    if (::rename(staged.c_str(), path.c_str()) != 0) fail_errno("rename {}", staged);
-    store::sync_directory(directory_);
+    try {
+        make_directories(staged, 0701);
+        make_directories(staged + "/_data", 0755);
+        const Stored stored{.driver = volume->driver,
+                            .options = {},
+                            .labels = volume->labels,
+                            .created = format_time(volume->created),
+                            .anonymous = volume->anonymous};
+        store::write_durably(staged + "/volume.json", json::dump(stored, {1, 999}), 0600);
+        if (::rename(staged.c_str(), path.c_str()) != 0) fail_errno("rename {}", staged);
+        store::sync_directory(directory_);
+    } catch (...) {
+        // As on a full disk: what is half made takes no more of it. The name is not taken, so it may be asked for again.
+        std::error_code ignored;
+        fs::remove_all(staged, ignored);
+        fs::remove_all(path, ignored);
+        throw;
+    }
     const MutexLock lock(mutex_);
     volumes_.emplace(volume->name, volume);
     return volume;
@@ -145,22 +178,33 @@ std::vector<VolumePtr> Volumes::list() const {
     return out;
 }
 
-void Volumes::remove(std::string_view name, const std::vector<std::string>& users) {
-    const std::string trash = directory_ + "/" + std::string(trash_prefix) + random_hex(8);
+Lease Volumes::lease(std::string name) {
+    const MutexLock lock(mutex_);
+    if (removing_.contains(name)) fail(ErrorKind::conflict, "volume {} is being removed", name);
+    ++leases_[name];
+    return Lease(*this, std::move(name));
+}
+
+Removal Volumes::begin_removal(std::string_view name, const std::vector<std::string>& users) {
+    const MutexLock lock(mutex_);
+    if (!volumes_.contains(name)) fail(ErrorKind::not_found, "get {}: no such volume", name);
+    if (!users.empty()) fail(ErrorKind::conflict, "remove {}: volume is in use - [{}]", name, fmt::join(users, ", "));
+    if (leases_.contains(name)) fail(ErrorKind::conflict, "remove {}: volume is in use", name);
+    if (!removing_.emplace(name).second) fail(ErrorKind::conflict, "remove {}: its removal is already in progress", name);
+    return Removal(*this, std::string(name));
+}
+
+void Volumes::take_away(const std::string& name) {
+    const MutexLock changing(changing_);
+    trash_.put(directory_ + "/" + name);
     {
-        const MutexLock changing(changing_);
-        get(name);
-        if (!users.empty()) fail(ErrorKind::conflict, "remove {}: volume is in use - [{}]", name, fmt::join(users, ", "));
-        const std::string path = directory_ + "/" + std::string(name);
-        if (::rename(path.c_str(), trash.c_str()) != 0) fail_errno("rename {}", path);
         const MutexLock lock(mutex_);
-        volumes_.erase(volumes_.find(name));
+        volumes_.erase(name);
     }
     store::sync_directory(directory_);
-    std::error_code error;
-    fs::remove_all(trash, error);  // Follows no links.
-    if (error) log::warn("remove volume {}: {}: {}", name, trash, error.message());
 }
+
+void Volumes::remove(std::string_view name, const std::vector<std::string>& users) { begin_removal(name, users).finish(); }
 
 void Volumes::populate(const Volume& volume, int image_root, std::string_view path) const {
     if (!fs::is_empty(volume.mountpoint)) return;

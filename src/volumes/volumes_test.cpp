@@ -6,6 +6,8 @@
 
 #include <fcntl.h>
 #include <gmock/gmock.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <filesystem>
@@ -58,7 +60,83 @@ TEST_F(VolumesTest, OneInUseStays) {
     EXPECT_TRUE(volumes.find("data"));
     volumes.remove("data", {});
     EXPECT_FALSE(volumes.find("data"));
-    EXPECT_TRUE(fs::is_empty(directory_));
+    volumes.wait_for_purge();
+    EXPECT_TRUE(fs::is_empty(directory_ + "/.trash"));
+    EXPECT_EQ(std::distance(fs::directory_iterator(directory_), {}), 1);
+}
+
+// B4
+TEST_F(VolumesTest, OneThatIsLeasedStays) {
+    Volumes volumes(directory_);
+    std::optional<Lease> before = volumes.lease("data");
+    volumes.create({.name = "data"});
+    std::optional<Lease> more = volumes.lease("data");
+    EXPECT_EQ(message_of([&] { volumes.remove("data", {}); }), "remove data: volume is in use");
+    before.reset();
+    EXPECT_EQ(message_of([&] { volumes.remove("data", {}); }), "remove data: volume is in use");
+    std::optional<Lease> moved = std::move(more);
+    more.reset();
+    EXPECT_EQ(message_of([&] { volumes.remove("data", {}); }), "remove data: volume is in use");
+    moved.reset();
+    EXPECT_EQ(message_of([&] { volumes.remove("data", {}); }), "");
+    EXPECT_FALSE(volumes.find("data"));
+}
+
+// B4: between the look at who uses it and the removal nobody gets in.
+TEST_F(VolumesTest, OneThatIsBeingRemovedIsNotLeased) {
+    Volumes volumes(directory_);
+    volumes.create({.name = "data"});
+    {
+        const Removal dropped = volumes.begin_removal("data", {});
+        EXPECT_EQ(message_of([&] { volumes.lease("data"); }), "volume data is being removed");
+        EXPECT_EQ(message_of([&] { volumes.begin_removal("data", {}); }), "remove data: its removal is already in progress");
+    }
+    EXPECT_TRUE(volumes.find("data"));
+    Removal removal = volumes.begin_removal("data", {});
+    removal.finish();
+    EXPECT_FALSE(volumes.find("data"));
+    EXPECT_EQ(message_of([&] { volumes.begin_removal("data", {}); }), "get data: no such volume");
+}
+
+TEST_F(VolumesTest, ANewOneOfTheSameNameComesAfterTheRemoval) {
+    Volumes volumes(directory_);
+    for (int round = 0; round < 20; ++round) {
+        replace_file(volumes.create({.name = "data"})->mountpoint + "/file", "text");
+        volumes.remove("data", {});
+        EXPECT_TRUE(fs::is_empty(volumes.create({.name = "data"})->mountpoint));
+    }
+}
+
+// B3: an immutable folder of a removal long ago.
+TEST_F(VolumesTest, WhatCannotBeSweptDoesNotKeepTheOthers) {
+    Volumes(directory_).create({.name = "data"});
+    for (const char* left : {"/.trash-0011", "/.trash-2233", "/.new-4455"}) fs::create_directories(directory_ + left + "/_data");
+    const Fd stuck{::open((directory_ + "/.trash-0011").c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+    int flags = 0;
+    if (::ioctl(stuck.get(), FS_IOC_GETFLAGS, &flags) != 0) GTEST_SKIP() << "no immutable files on this file system";
+    flags |= FS_IMMUTABLE_FL;
+    if (::ioctl(stuck.get(), FS_IOC_SETFLAGS, &flags) != 0) GTEST_SKIP() << "no immutable files here";
+    {
+        Volumes again(directory_);
+        EXPECT_TRUE(again.find("data"));
+        again.wait_for_purge();
+        EXPECT_TRUE(fs::exists(directory_ + "/.trash-0011"));
+        EXPECT_FALSE(fs::exists(directory_ + "/.trash-2233"));
+        EXPECT_FALSE(fs::exists(directory_ + "/.new-4455"));
+        again.remove("data", {});
+    }
+    flags &= ~FS_IMMUTABLE_FL;
+    ASSERT_EQ(::ioctl(stuck.get(), FS_IOC_SETFLAGS, &flags), 0);
+}
+
+TEST_F(VolumesTest, OneThatCannotBeReadIsLeftAndItsNameIsNotGivenAgain) {
+    const std::string data = Volumes(directory_).create({.name = "data"})->mountpoint;
+    replace_file(data + "/file", "precious");
+    replace_file(directory_ + "/data/volume.json", "{");
+    Volumes again(directory_);
+    EXPECT_FALSE(again.find("data"));
+    EXPECT_THAT(message_of([&] { again.create({.name = "data"}); }), testing::HasSubstr("was no volume when gruad started"));
+    EXPECT_EQ(read_file(data + "/file"), "precious");
 }
 
 TEST_F(VolumesTest, PopulateCopiesATreeAndFollowsNoLink) {

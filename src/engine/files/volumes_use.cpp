@@ -27,13 +27,9 @@ asio::awaitable<std::shared_ptr<const volumes::Volume>> Engine::Impl::create_vol
 
 asio::awaitable<void> Engine::Impl::remove_volume(std::string name, bool force) {
     if (force && !rooms.volumes.find(name)) co_return;
-    // Whoever makes a container with it meanwhile waits until it is gone, and gets a new one.
-    const auto leaving = volume_leases.leaving(name);
-    auto work = [this, name, users = volume_users(name)] {
-        rooms.volumes.remove(name, users);
-        return true;
-    };
-    co_await at_length(std::move(work));
+    // From the look at its users on nobody gets a lease on it.
+    const auto removal = std::make_shared<volumes::Removal>(rooms.volumes.begin_removal(name, volume_users(name)));
+    co_await offload(pool, [removal] { removal->finish(); });
     events.publish({.type = "volume", .action = "destroy", .id = name, .attributes = {{"driver", "local"}}});
 }
 

@@ -6,9 +6,11 @@
 #include "engine/engine_impl.hpp"
 #include "engine/lifecycle/steps.hpp"
 #include "engine/model/names.hpp"
+#include "engine/model/request_texts.hpp"
 #include "engine/networking/networking.hpp"
 #include "images/image_store.hpp"
 #include "layers/layers.hpp"
+#include "monitor/log_options.hpp"
 #include "volumes/volumes.hpp"
 
 #include <fcntl.h>
@@ -121,7 +123,7 @@ struct CreateWork : Progress {
     images::ImagePtr image;
     std::shared_ptr<const void> image_lease;
     std::vector<PlannedMount> planned;
-    VolumeLeases::Lease volume_lease;
+    std::vector<volumes::Lease> volume_leases;
     StringList new_volumes;  ///< Names that were not there before.
     ContainerRecord record;
     Owned owned;
@@ -135,14 +137,25 @@ asio::awaitable<void> check(Work work) {
     CreateRequest& request = work->request;
     if (request.host_config.shm_size == 0) request.host_config.shm_size = life.options.default_shm_size;
     if (request.config.network_disabled) request.host_config.network_mode = "none";
+    check_texts(request.config, request.host_config, request.networking);
     work->warnings = check_request(request.config, request.host_config, life.host);
+
+    if (request.host_config.log_config.type == "json-file") monitor::parse_log_options(request.host_config.log_config.config, {});
 
     // Docker's clients name the network in both places; the mode decides.
     for (const auto& [name, endpoint] : request.networking.endpoints_config)
         while_doing(fmt::format("invalid config for network {}", name == "default" ? "bridge" : name),
                     [&] { check_endpoint(name, endpoint, find_network(work->rooms.networks, name)); });
+    // Not `not_found`: of that clients think that the image is what is missing, and pull it.
+    const auto other_container = [&](std::string_view other) {
+        try {
+            return life.get_container(other);
+        } catch (const Error& error) {
+            fail(ErrorKind::invalid_argument, "{}", error.what());
+        }
+    };
     for (const std::string* each : {&request.host_config.network_mode, &request.host_config.pid_mode})
-        if (each->starts_with("container:")) life.get_container(std::string_view(*each).substr(10));
+        if (each->starts_with("container:")) other_container(std::string_view(*each).substr(10));
 
     work->links = life.linked_containers(request.host_config);
     for (const auto& each : request.host_config.volumes_from) {
@@ -151,7 +164,7 @@ asio::awaitable<void> check(Work work) {
         if (has_mode && each.substr(colon + 1) != "ro" && each.substr(colon + 1) != "rw")
             fail(ErrorKind::invalid_argument, "invalid volumes-from mode: {}", each);
         work->from.push_back(
-            {.container = life.get_container(each.substr(0, colon))->record, .read_only = has_mode && each.substr(colon + 1) == "ro"});
+            {.container = other_container(each.substr(0, colon))->record, .read_only = has_mode && each.substr(colon + 1) == "ro"});
     }
     co_return;
 }
@@ -168,6 +181,8 @@ asio::awaitable<void> find_image(Work work) {
         work->image = co_await offload(work->life.pool, std::move(choose));
     }
     merge_image(request.config, work->image->config.config);
+    if (checks_health(request.config))
+        work->warnings.emplace_back("not implemented: HEALTHCHECK of the image: it is kept and shown, but nothing is checked");
 }
 
 /// Nobody removes the volumes that it will have from here on.
@@ -175,16 +190,15 @@ asio::awaitable<void> plan_volumes(Work work) {
     CreateRequest& request = work->request;
     work->record.id = random_id();
     work->planned = plan_mounts(request.config, request.host_config, work->from);
-    std::vector<std::string> names;
     for (PlannedMount& each : work->planned) {
         // Chosen before they are made, so that recovery knows whose they are.
         if (each.anonymous) {
             each.point.name = random_id();
             work->record.anonymous_volumes.push_back(each.point.name);
         }
-        if (each.point.type == "volume") names.push_back(each.point.name);
+        if (each.point.type == "volume") work->volume_leases.push_back(work->rooms.volumes.lease(each.point.name));
     }
-    work->volume_lease = co_await work->life.volume_leases.take(std::move(names), work->record.id);
+    co_return;
 }
 
 asio::awaitable<void> take_name(Work work) {
@@ -283,11 +297,13 @@ void make_mounts(CreateWork& work) {
 /// As long as there are data in them: not on the pool, which starts wait for.
 asio::awaitable<void> make_volumes(Work work) {
     if (!work->record.anonymous_volumes.empty())
-        work->owned.add(Held::volumes, {.on_pool = [&folders = work->life.ground.volumes, names = work->record.anonymous_volumes] {
-                                            for (const std::string& name : names) folders.remove(name);
-                                        },
+        work->owned.add(Held::volumes, {.on_pool =
+                                            [&folders = work->life.ground.volumes, names = work->record.anonymous_volumes] {
+                                                for (const std::string& name : names) folders.remove(name);
+                                            },
                                         .on_loop = {}});
-    const bool copies = std::ranges::any_of(work->planned, [](const PlannedMount& each) { return each.point.type == "volume" && each.copy; });
+    const bool copies =
+        std::ranges::any_of(work->planned, [](const PlannedMount& each) { return each.point.type == "volume" && each.copy; });
     if (!copies) {
         co_await offload(work->life.pool, [work] { make_mounts(*work); });
         co_return;
@@ -313,7 +329,7 @@ asio::awaitable<void> store_record(Work work) {
         co_await offload(life.pool, std::move(keep));
     } else {
         life.save(*work->container);
-        co_await life.saver.flushed();
+        co_await life.saver.flushed(record->id);
     }
 }
 
@@ -326,6 +342,7 @@ asio::awaitable<void> make_known(Work work) {
         co_await offload(life.pool, std::move(forget));
     }
     work->owned.forget(Held::volumes);
+    work->volume_leases.clear();  // The record says it now.
     work->owned.forget(Held::name);
     container->owned.take(std::move(work->owned));
     life.add(container);
@@ -359,6 +376,7 @@ asio::awaitable<Created> Engine::Impl::create(CreateRequest request) {
         failure = std::current_exception();
     }
     if (!failure) co_return Created{.id = work->container->id(), .warnings = std::move(work->warnings)};
+    work->volume_leases.clear();
     // What cannot be let go of belongs to nobody, and is swept when gruad starts.
     for (const ReleaseFailure& each : co_await work->owned.release(pool, first_of_run, Held::name))
         log::warn("after a failed create: its {}: {}", to_string(each.what), each.error.what());
@@ -373,28 +391,39 @@ asio::awaitable<void> Engine::Impl::rename(std::string reference, std::string na
     const std::string old = container->record->name;
     if (checked_name(name) == old) fail(ErrorKind::invalid_argument, "Renaming a container with the same name as its current name");
     const std::string reserved = reserve_name(name, container->id());
-    std::map<std::string, StringList> found_by;
-    container->update([&](ContainerRecord& next) {
-        next.name = reserved;
-        for (auto& [network, settings] : next.networks) {
-            if (!settings.dns_names) continue;
-            settings.dns_names = dns_names(next, settings);
-            found_by[network] = *settings.dns_names;
+    NameClaim claim(names, reserved);
+    const auto take = [&](const std::string& taken) {
+        std::map<std::string, StringList> found_by;
+        container->update([&](ContainerRecord& next) {
+            next.name = taken;
+            for (auto& [network, settings] : next.networks) {
+                if (!settings.dns_names) continue;
+                settings.dns_names = dns_names(next, settings);
+                found_by[network] = *settings.dns_names;
+            }
+        });
+        rooms.networks.rename(container->id(), taken, found_by);
+        publish(*container);
+        save(*container);
+    };
+    take(reserved);
+    try {
+        if (container->record->host_config.auto_remove) {
+            auto keep = [path = live_directory(container->id()) + "/record.json", text = to_json(*container->record)] {
+                replace_file(path, text, 0600);
+                return true;
+            };
+            co_await offload(pool, std::move(keep));
         }
-    });
-    rooms.networks.rename(container->id(), reserved, found_by);
-    names.erase(old);
-    publish(*container);
-    save(*container);
-    emit(*container->record, "rename", {{"oldName", "/" + old}});
-    if (container->record->host_config.auto_remove) {
-        auto keep = [path = live_directory(container->id()) + "/record.json", text = to_json(*container->record)] {
-            replace_file(path, text, 0600);
-            return true;
-        };
-        co_await offload(pool, std::move(keep));
+        co_await saver.flushed(container->id());
+    } catch (...) {
+        // Who is told that it failed finds it as it was.
+        take(old);
+        throw;
     }
-    co_await saver.flushed();
+    claim.keep();
+    names.erase(old);
+    emit(*container->record, "rename", {{"oldName", "/" + old}});
 }
 
 }  // namespace grua::engine

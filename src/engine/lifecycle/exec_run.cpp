@@ -3,6 +3,7 @@
 #include "base/log.hpp"
 #include "base/stream_frames.hpp"
 #include "engine/lifecycle/lifecycle.hpp"
+#include "engine/model/request_texts.hpp"
 #include "engine/watch/client_end.hpp"
 #include "monitor/detach_keys.hpp"
 #include "runtime/container.hpp"
@@ -48,6 +49,7 @@ asio::awaitable<std::string> Lifecycle::exec_create(std::string reference, ExecC
     if (config.cmd.empty()) fail(ErrorKind::invalid_argument, "no exec command specified");
     for (const auto& each : config.env)
         if (each.empty() || each.starts_with('=')) fail(ErrorKind::invalid_argument, "invalid environment variable: {}", each);
+    check_texts(config);
     monitor::check_detach_keys(config.detach_keys);
     expire_execs();
     const auto waits = [&](const auto& each) { return each.second->container_id == container->id() && !each.second->running; };
@@ -117,7 +119,14 @@ asio::awaitable<void> Lifecycle::exec_start(std::string id, ExecStart start, Fd 
     std::optional<Error> failure;
     try {
         const auto task = container->task;
-        const auto handle = co_await task->exec(id, exec_process(*container->record, config, host), std::move(attach), std::move(client));
+        const RecordPtr record = container->record;
+        const SpecInput input{.record = *record,
+                              .host = host,
+                              .cgroup_path = {},
+                              .init_path = {},
+                              .hostname = record->config.hostname,
+                              .no_new_privileges = options.no_new_privileges};
+        const auto handle = co_await task->exec(id, exec_process(input, config), std::move(attach), std::move(client));
         if (execs.contains(id) && exec_find(id)->running) change([&](ExecRecord& next) { next.pid = handle->pid(); });
     } catch (const Error& error) {
         failure = error;

@@ -43,7 +43,7 @@ asio::awaitable<void> record_end(Work work) {
         };
         co_await offload(life.pool, std::move(write));
     } else {
-        co_await life.saver.flushed();
+        co_await life.saver.flushed(work->container->id());
     }
     work->is_recorded = true;
 }
@@ -135,9 +135,8 @@ asio::awaitable<void> Lifecycle::look_after_monitor(ContainerPtr container) {
     }
     if (found->task) found->report = found->task->monitor.exited;
     if (!found->report)
-        found->report = tasks::ExitReport{.code = exit_unknown,
-                                          .finished_at = ground.clock.wall(),
-                                          .error = "exit status unknown: the container's monitor was killed"};
+        found->report = tasks::ExitReport{
+            .code = exit_unknown, .finished_at = ground.clock.wall(), .error = "exit status unknown: the container's monitor was killed"};
     on_exited(container, *found->report);
 }
 

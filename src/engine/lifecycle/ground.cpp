@@ -42,7 +42,12 @@ class StoredVolumes final : public VolumeFolders {
 public:
     explicit StoredVolumes(volumes::Volumes& volumes) : volumes_(volumes) {}
     void remove(const std::string& name) override {
-        if (volumes_.find(name)) volumes_.remove(name, {});
+        try {
+            volumes_.remove(name, {});
+        } catch (const Error& error) {
+            // Somebody makes a container with it: it is that one's then.
+            if (error.kind() != ErrorKind::not_found && error.kind() != ErrorKind::conflict) throw;
+        }
     }
 
 private:

@@ -52,7 +52,7 @@ public:
 class ImageShelf {
 public:
     virtual ~ImageShelf() = default;
-    virtual bool has(const std::string& id) = 0;                     ///< Does not block.
+    virtual bool has(const std::string& id) = 0;                      ///< Does not block.
     virtual void was_used(const std::string& id, Time last_use) = 0;  ///< Does not block.
     virtual void collect() = 0;                                       ///< Layers that no image needs.
 };

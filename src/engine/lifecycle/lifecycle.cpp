@@ -23,8 +23,7 @@ Lifecycle::Lifecycle(asio::any_io_executor loop_, asio::thread_pool& pool_, Opti
       host(std::move(host_)),
       ground(ground_),
       events(loop_),
-      saver(loop_, pool_, migrated(database)),
-      volume_leases(loop_) {}
+      saver(loop_, pool_, migrated(database), options.data_root + "/containers") {}
 
 ContainerPtr Lifecycle::find_container(std::string_view reference) const {
     if (const auto exact = containers.find(reference); exact != containers.end()) return exact->second;
@@ -91,7 +90,7 @@ void Lifecycle::emit(const ContainerRecord& record, std::string action, StringMa
 
 void Lifecycle::save(const Container& container) {
     // What a newer gruad has written is not written over by what this one understood of it.
-    if (container.phase != Phase::foreign) saver.save(*container.record);
+    if (container.phase != Phase::foreign) saver.save(container.record);
 }
 
 void Lifecycle::spawn(asio::awaitable<void> task, std::string doing) {
@@ -112,7 +111,7 @@ void Lifecycle::spawn(asio::awaitable<void> task, std::string doing) {
 asio::awaitable<void> Lifecycle::has_started(std::string) { co_return; }
 
 StringList Lifecycle::volume_users(const std::string& name) const {
-    StringList out = volume_leases.users(name);
+    StringList out;
     for (const auto& [id, container] : containers)
         if (std::ranges::find(container->record->mounts, name, &MountPoint::name) != container->record->mounts.end()) out.push_back(id);
     return out;

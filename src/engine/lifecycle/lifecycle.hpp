@@ -11,7 +11,6 @@
 #include "engine/lifecycle/container.hpp"
 #include "engine/lifecycle/ground.hpp"
 #include "engine/lifecycle/saver.hpp"
-#include "engine/lifecycle/volume_leases.hpp"
 #include "engine/options.hpp"
 #include "engine/spec/spec.hpp"
 #include "engine/watch/events.hpp"
@@ -139,7 +138,6 @@ public:
     std::map<std::string, ContainerPtr, std::less<>> containers;  ///< By ID.
     std::map<std::string, std::string, std::less<>> names;        ///< Name to ID; also of containers being made.
     std::map<std::string, std::set<std::string>> linked_from;     ///< Containers with links of the default bridge, by where these lead.
-    VolumeLeases volume_leases;
     std::unordered_map<std::string, ExecPtr> execs;
     std::deque<std::pair<Clock::Point, std::string>> finished_execs;  ///< The oldest first.
     bool closing = false;

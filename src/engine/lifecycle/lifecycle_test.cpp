@@ -23,9 +23,7 @@ protected:
     std::string remove(const std::string& id, RemoveOptions options = {}) {
         return world.error_of([&, options]() -> asio::awaitable<void> { co_await world.life->remove(id, options); });
     }
-    bool has_traces(const std::string& id) const {
-        return std::filesystem::exists(world.path + "/exec/containers/" + id + "/start.json");
-    }
+    bool has_traces(const std::string& id) const { return std::filesystem::exists(world.path + "/exec/containers/" + id + "/start.json"); }
 
     World world;
 };
@@ -216,9 +214,7 @@ TEST_F(LifecycleTest, AFailedStartOfOneThatGoesWithItsExitRemovesIt) {
 TEST_F(LifecycleTest, ARestartKeepsOneThatGoesWithItsExit) {
     const auto container = world.add("a", [](ContainerRecord& record) { record.host_config.auto_remove = true; });
     ASSERT_EQ(start("a"), "");
-    const auto restart = [&]() -> asio::awaitable<void> {
-        co_await world.life->restart("a", {.timeout = 0, .signal = "SIGKILL"});
-    };
+    const auto restart = [&]() -> asio::awaitable<void> { co_await world.life->restart("a", {.timeout = 0, .signal = "SIGKILL"}); };
     ASSERT_EQ(world.error_of(restart), "");
     world.settle();
     EXPECT_EQ(world.status(container), Status::running);

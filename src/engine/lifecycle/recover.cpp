@@ -9,8 +9,8 @@
 //     none of these                  no monitor came to be, and none will (monitor.cpp): it never started
 //
 // Containers that go with their exit have their record in record.json beside it, not in the store. (A gruad before start.json wrote
-// record.json for all, with "running" in it.) A record that cannot be read - a newer gruad's, a broken one - is a container whose everything
-// is kept: it is shown as dead, and goes when somebody removes it by force.
+// record.json for all, with "running" in it.) A record that cannot be read - a newer gruad's, a broken one - is a container whose
+// everything is kept: it is shown as dead, and goes when somebody removes it by force.
 #include "base/files.hpp"
 #include "base/id.hpp"
 #include "base/log.hpp"
@@ -63,13 +63,9 @@ bool try_for(const std::string& id, const char* doing, const What& what) {
 
 /// Shown, and nothing else: what is not understood is not written over, started or swept.
 Leftover foreign(const std::string& id, const std::string& why) {
-    Leftover out;
-    out.record.id = id;
-    out.record.name = short_id(id);
-    out.record.state.status = Status::dead;
-    out.record.state.error = fmt::format("its record cannot be read: {}", why);
-    out.is_foreign = true;
-    return out;
+    ContainerRecord known;
+    known.id = id;
+    return {.record = kept_aside(id, why, std::move(known)).shown, .is_foreign = true};
 }
 
 void read_live_record(RecoverWork& work, const std::string& id) {
@@ -111,14 +107,15 @@ void read_live_record(RecoverWork& work, const std::string& id) {
 }
 
 void read_records(RecoverWork& work) {
-    Saver::Loaded loaded = Saver::load(work.life.saver.database());
+    Saver::Loaded loaded = Saver::load(work.life.saver.database(), work.life.options.data_root + "/containers");
     for (ContainerRecord& record : loaded.records) {
         std::string id = record.id;
         Leftover& each = work.all[id];
         each.record = std::move(record);
         each.is_stored = true;
     }
-    for (const auto& [id, why] : loaded.unreadable) work.all.emplace(id, foreign(id, why));
+    for (UnreadableRecord& kept : loaded.unreadable)
+        work.all.emplace(kept.id, Leftover{.record = std::move(kept.shown), .is_foreign = true});
     for (const std::string& id : folders(live_root(work.life))) read_live_record(work, id);
 }
 
@@ -150,6 +147,8 @@ void finish_removals(RecoverWork& work) {
             life.ground.roots.remove(id);
             if (with_volumes || each.record.host_config.auto_remove)
                 for (const auto& name : each.record.anonymous_volumes) life.ground.volumes.remove(name);
+            // The description in its folder says that there is a row.
+            fs::remove_all(life.container_directory(id));
             if (each.is_stored) life.saver.database().execute("DELETE FROM containers WHERE id = ?", {id});
             life.ground.tasks.end_cgroup(life.cgroup_path(each.record));
             it = work.all.erase(it);
@@ -189,9 +188,8 @@ void take_over_runs(RecoverWork& work) {
             try_for(id, "its cgroup", [&] { tasks.end_cgroup(path); });
             continue;
         }
-        try_for(id, "whether it is paused", [&] {
-            each.is_paused = tasks.is_frozen(path) && !end_pause_for_commit(tasks, path, live_root(life) + "/" + id);
-        });
+        try_for(id, "whether it is paused",
+                [&] { each.is_paused = tasks.is_frozen(path) && !end_pause_for_commit(tasks, path, live_root(life) + "/" + id); });
         try_for(id, "its layers", [&] { each.layers = life.ground.roots.hold(id); });
         work.live.push_back(attachment_of(each.record, life.options.dns));
         work.live.back().netns = network_namespace(each);
@@ -246,7 +244,7 @@ asio::awaitable<void> add_containers(Work work) {
             // Wherever its record was.
             container->owned.add(Held::row, {.on_pool = {}, .on_loop = [&life, id]() -> asio::awaitable<void> {
                                                  life.saver.remove(id);
-                                                 co_await life.saver.flushed();
+                                                 co_await life.saver.flushed(id);
                                              }});
             container->owned.add(Held::cgroup, life.cgroup_owner(*container->record));
             log::error("container {}: {}: it is kept as it is", id, container->record->state.error);
@@ -262,15 +260,15 @@ asio::awaitable<void> add_containers(Work work) {
 asio::awaitable<void> forget_traces(Work work) {
     Lifecycle& life = work->life;
     if (work->traces.empty()) co_return;
-    try {
-        co_await life.saver.flushed();
-    } catch (const Error& error) {
-        log::error("traces of starts are kept: {}", error.what());
-        co_return;
-    }
     for (const std::string& id : work->traces) {
         const auto found = life.containers.find(id);
         if (found == life.containers.end()) continue;
+        try {
+            co_await life.saver.flushed(id);
+        } catch (const Error& error) {
+            log::error("container {}: the traces of its start are kept: {}", id, error.what());
+            continue;
+        }
         found->second->owned.add(Held::traces, life.traces_owner(*found->second->record));
         co_await life.release(found->second, Held::traces, Held::traces);
     }
@@ -371,7 +369,8 @@ bool Lifecycle::recover_container(const ContainerPtr& container, Leftover& found
             if (found.exited->started_at != Time{}) next.state.started_at = found.exited->started_at;
             clear_networking(next);
         });
-        const auto lasted = std::chrono::duration_cast<std::chrono::seconds>(found.exited->finished_at - container->record->state.started_at);
+        const auto lasted =
+            std::chrono::duration_cast<std::chrono::seconds>(found.exited->finished_at - container->record->state.started_at);
         emit(*container->record, "die",
              {{"exitCode", std::to_string(found.exited->code)}, {"execDuration", std::to_string(lasted.count())}});
     }
@@ -392,16 +391,15 @@ bool Lifecycle::recover_container(const ContainerPtr& container, Leftover& found
     publish(*container);
     save(*container);
     const State& state = container->record->state;
-    return state.status == Status::exited && starts_with_the_daemon(container->record->host_config.restart_policy,
-                                                                    container->record->stopped_by_user, ran, state.exit_code);
+    return state.status == Status::exited &&
+           starts_with_the_daemon(container->record->host_config.restart_policy, container->record->stopped_by_user, ran, state.exit_code);
 }
 
 /// After those that it needs, and once more where it could not be.
 asio::awaitable<void> Lifecycle::start_recovered(std::shared_ptr<RecoverWork> work, ContainerPtr container) {
     const auto waits = [&] {
-        return std::ranges::any_of(needed_by(*this, *container->record), [&](const std::string& id) {
-            return id != container->id() && work->not_attempted.contains(id);
-        });
+        return std::ranges::any_of(needed_by(*this, *container->record),
+                                   [&](const std::string& id) { return id != container->id() && work->not_attempted.contains(id); });
     };
     // Two that need each other wait for nobody in the end: the wait has a bound.
     const auto patience = ground.clock.steady() + 60s;

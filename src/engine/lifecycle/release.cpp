@@ -52,7 +52,7 @@ void Lifecycle::own_itself(Owned& owned, const ContainerRecord& record) {
     if (record.host_config.auto_remove) return;
     owned.add(Held::row, {.on_pool = {}, .on_loop = [this, id]() -> asio::awaitable<void> {
                               saver.remove(id);
-                              co_await saver.flushed();
+                              co_await saver.flushed(id);
                           }});
 }
 
@@ -78,7 +78,7 @@ asio::awaitable<void> Lifecycle::try_again(ContainerPtr container) {
         if (!container->owned.has_between(first_of_run, last_of_run) || container->phase != Phase::idle) break;
         try {
             // The end is in the store before its traces go.
-            if (!container->record->host_config.auto_remove) co_await saver.flushed();
+            if (!container->record->host_config.auto_remove) co_await saver.flushed(container->id());
             if (co_await release(container, first_of_run, last_of_run)) break;
         } catch (const Error& error) {
             log::error("container {}: {}", short_id(container->id()), error.what());

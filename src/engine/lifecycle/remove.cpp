@@ -18,7 +18,6 @@ struct RemoveWork : Progress {
     ContainerPtr container;
     bool takes_volumes;
     StringList volumes;  ///< That go with it.
-    std::vector<VolumeLeases::Lease> leaving;
 };
 using Work = std::shared_ptr<RemoveWork>;
 
@@ -35,15 +34,12 @@ asio::awaitable<void> mark(Work work) {
     container.attaches.clear();
     const ContainerRecord& record = *container.record;
     if (!work->takes_volumes || record.anonymous_volumes.empty()) co_return;
-    for (const auto& name : record.anonymous_volumes) {
-        if (life.volume_users(name) != StringList{record.id}) continue;
-        work->volumes.push_back(name);
-        work->leaving.push_back(life.volume_leases.leaving(name));
-    }
+    for (const auto& name : record.anonymous_volumes)
+        if (life.volume_users(name) == StringList{record.id}) work->volumes.push_back(name);
     if (record.host_config.auto_remove || container.phase == Phase::foreign) co_return;
     // "removing" in the store says: to be removed with its volumes. Recovery goes on with it.
     life.save(container);
-    co_await life.saver.flushed();
+    co_await life.saver.flushed(record.id);
 }
 
 asio::awaitable<void> let_go(Work work) {
@@ -52,9 +48,10 @@ asio::awaitable<void> let_go(Work work) {
     // Of a start that came to nothing, or of an earlier gruad's.
     if (!owned.has(Held::network)) owned.add(Held::network, work->life.network_owner(container->id()));
     if (!work->volumes.empty())
-        owned.add(Held::volumes, {.on_pool = [&folders = work->life.ground.volumes, names = work->volumes] {
-                                      for (const std::string& name : names) folders.remove(name);
-                                  },
+        owned.add(Held::volumes, {.on_pool =
+                                      [&folders = work->life.ground.volumes, names = work->volumes] {
+                                          for (const std::string& name : names) folders.remove(name);
+                                      },
                                   .on_loop = {}});
     // The layer first, the row last: recovery goes on with what lies between.
     const auto failures = co_await owned.release(work->life.pool, first_of_run, Held::live);
@@ -119,7 +116,8 @@ asio::awaitable<void> Lifecycle::remove(std::string reference, RemoveOptions rem
     if (container->record->state.status == Status::removing)
         fail(ErrorKind::conflict, "removal of container {} is already in progress", reference);
     if (container->phase == Phase::foreign && !remove_options.force)
-        fail(ErrorKind::conflict, "cannot remove container \"{}\": {}: force remove", container->record->name, container->record->state.error);
+        fail(ErrorKind::conflict, "cannot remove container \"{}\": {}: force remove", container->record->name,
+             container->record->state.error);
     refuse_running();
     if (remove_options.force) {
         if (const auto starting = container->starting.lock(); starting && container->phase == Phase::starting) {

@@ -61,7 +61,8 @@ asio::awaitable<void> plan(std::shared_ptr<StartWork> work) {
     const auto running = [&](const std::string& reference, const char* type) {
         auto other = life.get_container(reference);
         if (!is_running(other->record->state.status) || !other->task)
-            fail(ErrorKind::conflict, "cannot join {} namespace of a non running container: container {} is not running", type, other->id());
+            fail(ErrorKind::conflict, "cannot join {} namespace of a non running container: container {} is not running", type,
+                 other->id());
         return other;
     };
     if (const auto other = joined_container(next.host_config.network_mode)) {
@@ -170,8 +171,7 @@ asio::awaitable<void> make_task(std::shared_ptr<StartWork> work) {
     std::vector<tasks::TaskClient> clients;
     for (const auto& each : std::exchange(container->attaches, {}))
         clients.push_back({.request = std::move(each->request), .socket = Fd(each->client.release())});
-    container->task =
-        work->life.ground.tasks.make(std::move(*work->draft), std::move(clients), work->life.task_events(container, work));
+    container->task = work->life.ground.tasks.make(std::move(*work->draft), std::move(clients), work->life.task_events(container, work));
     work->owned.add(Held::monitor, work->life.monitor_owner(container));
     work->owned.add(Held::cgroup, work->life.cgroup_owner(work->next));
     co_return;
@@ -217,8 +217,9 @@ StartFailure start_failure(const Error& error, bool is_networks) {
     // The words are what Docker's own client looks for.
     if (error.os_error() == EISDIR) text += ": permission denied";
     if (error.os_error() == ENOTDIR)
-        text += ": Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host path exists and is the "
-                "expected type";
+        text +=
+            ": Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host path exists and is the "
+            "expected type";
     return {status, Error(ErrorKind::invalid_argument, text)};
 }
 

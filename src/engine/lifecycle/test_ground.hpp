@@ -6,8 +6,8 @@
 #include "engine/lifecycle/lifecycle.hpp"
 #include "store/database.hpp"
 
-#include <boost/asio/io_context.hpp>
 #include <algorithm>
+#include <boost/asio/io_context.hpp>
 #include <csignal>
 #include <filesystem>
 #include <mutex>
@@ -52,11 +52,19 @@ class FakeTask final : public tasks::Task {
 public:
     FakeTask(const asio::any_io_executor& loop, Notes& notes, Clock& clock, Timers& timers, std::string id, Answer answer,
              tasks::TaskEvents given)
-        : events(std::move(given)), notes_(notes), clock_(clock), timers_(timers), id_(std::move(id)), answer_(answer), changed_(loop), loop_(loop) {}
+        : events(std::move(given)),
+          notes_(notes),
+          clock_(clock),
+          timers_(timers),
+          id_(std::move(id)),
+          answer_(answer),
+          changed_(loop),
+          loop_(loop) {}
 
     asio::awaitable<void> run(Clock::Point deadline) override {
         notes_.add("launch " + id_);
-        if (answer_ == Answer::fails) throw tasks::NotStarted(Error(ErrorKind::not_found, "exec: \"x\": no such file or directory", ENOENT));
+        if (answer_ == Answer::fails)
+            throw tasks::NotStarted(Error(ErrorKind::not_found, "exec: \"x\": no such file or directory", ENOENT));
         if (answer_ == Answer::starts) {
             events.started(42, clock_.wall());
             co_return;

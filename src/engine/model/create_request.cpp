@@ -5,9 +5,14 @@
 #include "engine/model/restart_policy.hpp"
 #include "engine/model/signals.hpp"
 #include "engine/networking/networking.hpp"
+#include "engine/spec/seccomp_profile.hpp"
+#include "linux/ip_address.hpp"
+#include "network/container_files.hpp"
 
 #include <algorithm>
+#include <array>
 #include <filesystem>
+#include <limits>
 #include <set>
 
 namespace grua::engine {
@@ -15,6 +20,7 @@ namespace {
 
 constexpr std::int64_t smallest_memory = std::int64_t{6} << 20;
 constexpr std::size_t hostname_limit = 63;
+constexpr std::size_t domainname_limit = 64;  // sethostname(2)
 constexpr std::int64_t shortest_health_time = 1'000'000;
 
 HealthConfig from_image(const oci::HealthConfig& in) {
@@ -71,6 +77,13 @@ void check_config(ContainerConfig& config) {
         if (each.empty() || each.starts_with('=')) fail(ErrorKind::invalid_argument, "invalid environment variable: {}", each);
     if (config.hostname.size() > hostname_limit)
         fail(ErrorKind::invalid_argument, "hostname \"{}\" is too long (maximum {} bytes)", config.hostname, hostname_limit);
+    if (config.domainname.size() > domainname_limit)
+        fail(ErrorKind::invalid_argument, "domainname \"{}\" is too long (maximum {} bytes)", config.domainname, domainname_limit);
+    if (!config.mac_address.empty() && !linux::Mac::parse(config.mac_address))
+        fail(ErrorKind::invalid_argument, "invalid MAC address: {}", config.mac_address);
+    // What the values of these are, nobody looks at; Docker has {}.
+    for (auto* set : {&config.exposed_ports, &config.volumes})
+        for (auto& [key, value] : *set) value = boost::json::object{};
     if (!config.healthcheck) return;
     const auto check_time = [](std::int64_t value, const char* name) {
         if (value != 0 && value < shortest_health_time)
@@ -103,6 +116,66 @@ void check_modes(const HostConfig& config) {
     if (!one_of(config.cgroupns_mode, {"host", "private"}))
         fail(ErrorKind::invalid_argument, "invalid cgroup namespace mode: {}", config.cgroupns_mode);
     if (!one_of(config.userns_mode, {"host"})) fail(ErrorKind::invalid_argument, "invalid USER mode: {}", config.userns_mode);
+    if (!one_of(config.isolation, {"default"}))
+        fail(ErrorKind::invalid_argument, "invalid isolation \"{}\": linux only supports \"default\"", config.isolation);
+    if (config.network_mode.starts_with("container:") && !is_container_mode(config.network_mode))
+        fail(ErrorKind::invalid_argument, "invalid network mode: invalid container format container:<name|id>");
+}
+
+/// What cannot both be, in Docker's words.
+void check_conflicts(const ContainerConfig& config, const HostConfig& host) {
+    const auto refuse = [](bool both, std::string_view what) {
+        if (both) fail(ErrorKind::invalid_argument, "conflicting options: {}", what);
+    };
+    const bool has_links = host.links && !host.links->empty();
+    const bool joins = is_container_mode(host.network_mode);
+    refuse(joins && !config.hostname.empty(), "hostname and the network mode");
+    refuse(joins && has_links, "container type network can't be used with links. This would result in undefined behavior");
+    refuse(joins && !host.dns.empty(), "dns and the network mode");
+    refuse(joins && !host.extra_hosts.empty(), "custom host-to-IP mapping and the network mode");
+    refuse(joins && (!host.port_bindings.empty() || host.publish_all_ports), "port publishing and the container type network mode");
+    refuse(joins && !config.exposed_ports.empty(), "port exposing and the container type network mode");
+    refuse(host.uts_mode == "host" && !config.hostname.empty(), "hostname and the UTS mode");
+    refuse(host.network_mode == "host" && has_links,
+           "host type networking can't be used with links. This would result in undefined behavior");
+}
+
+/// Names as setrlimit(2) has them.
+constexpr auto limit_names = std::to_array<std::string_view>({"as", "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice",
+                                                              "nofile", "nproc", "rss", "rtprio", "rttime", "sigpending", "stack"});
+
+void check_ulimits(const std::vector<Ulimit>& limits) {
+    for (const Ulimit& each : limits) {
+        if (std::ranges::find(limit_names, to_lower(each.name)) == limit_names.end())
+            fail(ErrorKind::invalid_argument, "invalid ulimit type: {}", each.name);
+        if (each.soft < -1 || each.hard < -1)
+            fail(ErrorKind::invalid_argument, "invalid ulimit {}: {} is neither a limit nor -1", each.name, std::min(each.soft, each.hard));
+        if (each.hard != -1 && (each.soft == -1 || each.soft > each.hard))
+            fail(ErrorKind::invalid_argument, "ulimit {}: soft limit must be less than or equal to hard limit: {} > {}", each.name,
+                 each.soft, each.hard);
+    }
+}
+
+void check_block_devices(const Resources& limits) {
+    const auto check_path = [](const std::string& path) {
+        if (!path.starts_with("/dev/")) fail(ErrorKind::invalid_argument, "invalid device path: \"{}\"", path);
+    };
+    for (const WeightDevice& each : limits.blkio_weight_device) {
+        check_path(each.path);
+        if (each.weight != 0 && (each.weight < 10 || each.weight > 1000))
+            fail(ErrorKind::invalid_argument, "{}: range of blkio weight is from 10 to 1000", each.path);
+    }
+    for (const auto* list :
+         {&limits.blkio_device_read_bps, &limits.blkio_device_write_bps, &limits.blkio_device_read_iops, &limits.blkio_device_write_iops})
+        for (const ThrottleDevice& each : *list) check_path(each.path);
+}
+
+/// A profile that cannot be used is told now, and not at each start.
+void check_profile(const HostConfig& config, const HostFacts& host) {
+    const SecurityOptions options = parse_security_options(config);
+    if (options.seccomp_profile.empty()) return;
+    const SeccompSubject subject{.machine = host.machine, .kernel = host.kernel, .capabilities = {}};
+    while_doing("HostConfig.SecurityOpt: seccomp", [&] { custom_seccomp(options.seccomp_profile, subject); });
 }
 
 void check_not_built(const ContainerConfig& config, const HostConfig& host) {
@@ -115,111 +188,7 @@ void check_not_built(const ContainerConfig& config, const HostConfig& host) {
            "other runtimes");
     refuse(!host.log_config.type.empty() && host.log_config.type != "json-file" && host.log_config.type != "none",
            "log drivers other than json-file and none");
-    const bool checks_health = config.healthcheck && !config.healthcheck->test.empty() && config.healthcheck->test.front() != "NONE";
-    refuse(checks_health, "health checks");
-}
-
-// --- mounts ----------------------------------------------------------------------------------------------------------
-
-std::string clean_path(const std::string& path) {
-    std::string out = std::filesystem::path(path).lexically_normal().string();
-    if (out.size() > 1 && out.ends_with('/')) out.pop_back();
-    return out;
-}
-
-void check_destination(const std::string& destination, const std::string& spec) {
-    if (destination == "/")
-        fail(ErrorKind::invalid_argument, "invalid volume specification: '{}': invalid mount config: destination can't be '/'", spec);
-    if (!destination.starts_with('/'))
-        fail(ErrorKind::invalid_argument, "invalid volume specification: '{0}': invalid mount path: '{1}' mount path must be absolute",
-             spec, destination);
-}
-
-/// The third part of -v.
-void apply_mode(PlannedMount& mount, const std::string& mode) {
-    static const std::set<std::string> propagations{"private", "rprivate", "shared", "rshared", "slave", "rslave"};
-    static const std::set<std::string> ignored{"z", "Z", "consistent", "cached", "delegated", "rw"};
-    for (const auto& option : split(mode, ',')) {
-        if (option == "ro")
-            mount.point.rw = false;
-        else if (option == "nocopy" && mount.point.type == "volume")
-            mount.copy = false;
-        else if (propagations.contains(option) && mount.point.type == "bind")
-            mount.point.propagation = option;
-        else if (!ignored.contains(option))
-            fail(ErrorKind::invalid_argument, "invalid mode: {}", mode);
-    }
-}
-
-PlannedMount plan_bind(const std::string& spec) {
-    const auto parts = split(spec, ':');
-    if (parts.empty() || parts.size() > 3 || parts[0].empty())
-        fail(ErrorKind::invalid_argument, "invalid volume specification: '{}'", spec);
-    PlannedMount out;
-    if (parts.size() == 1) {
-        out.point.type = "volume";
-        out.point.destination = clean_path(parts[0]);
-        out.anonymous = true;
-        check_destination(out.point.destination, spec);
-        return out;
-    }
-    out.point.destination = clean_path(parts[1]);
-    check_destination(out.point.destination, spec);
-    if (parts[0].starts_with('/')) {
-        out.point.type = "bind";
-        out.point.source = clean_path(parts[0]);
-        out.point.propagation = "rprivate";
-        out.create_source = true;
-    } else {
-        out.point.type = "volume";
-        out.point.name = parts[0];
-        out.point.driver = "local";
-        out.point.mode = "z";
-    }
-    if (parts.size() == 3) {
-        apply_mode(out, parts[2]);
-        out.point.mode = parts[2];
-    }
-    return out;
-}
-
-PlannedMount plan_mount(const Mount& mount) {
-    const auto bad = [&](const std::string& why) {
-        fail(ErrorKind::invalid_argument, "invalid mount config for type \"{}\": {}", mount.type, why);
-    };
-    if (mount.target.empty()) bad("field Target must not be empty");
-    PlannedMount out;
-    out.point.type = mount.type;
-    out.point.destination = clean_path(mount.target);
-    out.point.rw = !mount.read_only;
-    if (!mount.target.starts_with('/')) bad(fmt::format("invalid mount path: '{}' mount path must be absolute", mount.target));
-    if (out.point.destination == "/") bad("destination can't be '/'");
-    if (mount.type == "bind") {
-        if (mount.source.empty()) bad("field Source must not be empty");
-        if (!mount.source.starts_with('/')) bad(fmt::format("invalid mount path: '{}' mount path must be absolute", mount.source));
-        if (mount.volume_options) bad("field VolumeOptions must not be specified");
-        out.point.source = clean_path(mount.source);
-        out.point.propagation = "rprivate";
-        if (mount.bind_options && !mount.bind_options->propagation.empty()) out.point.propagation = mount.bind_options->propagation;
-        out.create_source = mount.bind_options && mount.bind_options->create_mountpoint;
-    } else if (mount.type == "volume") {
-        if (mount.bind_options) bad("field BindOptions must not be specified");
-        out.point.name = mount.source;
-        out.point.driver = "local";
-        out.anonymous = mount.source.empty();
-        if (mount.volume_options) {
-            if (!mount.volume_options->subpath.empty()) fail(ErrorKind::not_implemented, "not implemented: subpaths of volumes");
-            out.copy = !mount.volume_options->no_copy;
-            out.labels = mount.volume_options->labels;
-        }
-    } else if (mount.type == "tmpfs") {
-        if (!mount.source.empty()) bad("field Source must not be specified");
-    } else if (mount.type == "image" || mount.type == "cluster" || mount.type == "npipe") {
-        fail(ErrorKind::not_implemented, "not implemented: mounts of type {}", mount.type);
-    } else {
-        bad("mount type unknown");
-    }
-    return out;
+    refuse(checks_health(config), "health checks");
 }
 
 }  // namespace
@@ -227,7 +196,7 @@ PlannedMount plan_mount(const Mount& mount) {
 void merge_image(ContainerConfig& config, const oci::ImageRunConfig& image) {
     if (config.user.empty()) config.user = image.user;
     for (const auto& [port, value] : image.exposed_ports) config.exposed_ports.try_emplace(port, value);
-    config.env = merge_env(image.env, config.env);
+    config.env = inherit_env(std::move(config.env), image.env);
     for (const auto& [key, value] : image.labels) config.labels.try_emplace(key, value);
     const bool has_command = config.cmd && !config.cmd->empty();
     if (!config.entrypoint || config.entrypoint->empty()) {
@@ -242,6 +211,16 @@ void merge_image(ContainerConfig& config, const oci::ImageRunConfig& image) {
     if (config.shell.empty()) config.shell = image.shell;
     merge_health(config.healthcheck, image.healthcheck);
     if (command_of(config).empty()) fail(ErrorKind::invalid_argument, "no command specified");
+}
+
+void check_volume_driver(const std::string& driver) {
+    // Not `not_found`: of that clients think that the image is what is missing, and pull it.
+    if (!driver.empty() && driver != "local")
+        fail(ErrorKind::invalid_argument, "error looking up volume plugin {0}: plugin \"{0}\" not found", driver);
+}
+
+bool checks_health(const ContainerConfig& config) {
+    return config.healthcheck && !config.healthcheck->test.empty() && config.healthcheck->test.front() != "NONE";
 }
 
 StringList command_of(const ContainerConfig& config) {
@@ -270,6 +249,17 @@ StringList check_resources(Resources& limits, const HostFacts& host) {
     if (limits.memory_reservation > 0 && limits.memory_reservation < smallest_memory) refuse("Minimum memory reservation allowed is 6MB");
     if (limits.memory > 0 && limits.memory_reservation > 0 && limits.memory < limits.memory_reservation)
         refuse("Minimum memory limit can not be less than memory reservation limit, see usage");
+    const auto check_sign = [](std::int64_t value, std::int64_t least, const char* field) {
+        if (value < least) fail(ErrorKind::invalid_argument, "{}: {} is less than {}", field, value, least);
+    };
+    check_sign(limits.memory_swap, -1, "MemorySwap");
+    check_sign(limits.memory_reservation, 0, "MemoryReservation");
+    check_sign(limits.cpu_shares, 0, "CpuShares");
+    check_sign(limits.cpu_quota, -1, "CpuQuota");
+    check_sign(limits.cpu_realtime_period, 0, "CpuRealtimePeriod");
+    check_sign(limits.cpu_realtime_runtime, -1, "CpuRealtimeRuntime");
+    check_sign(limits.kernel_memory_tcp, 0, "KernelMemoryTCP");
+    check_sign(limits.pids_limit.value_or(0), -1, "PidsLimit");
     if (limits.oom_kill_disable && host.cgroup_v2) {
         if (*limits.oom_kill_disable) warnings.emplace_back("Your kernel does not support OomKillDisable. OomKillDisable discarded.");
         limits.oom_kill_disable.reset();
@@ -292,6 +282,7 @@ StringList check_resources(Resources& limits, const HostFacts& host) {
 
 StringList check_request(ContainerConfig& config, HostConfig& host_config, const HostFacts& host) {
     check_config(config);
+    check_conflicts(config, host_config);
     if (host_config.auto_remove && !is_none(host_config.restart_policy))
         fail(ErrorKind::invalid_argument, "can't create 'AutoRemove' container with restart policy");
     check(host_config.restart_policy);
@@ -303,58 +294,29 @@ StringList check_request(ContainerConfig& config, HostConfig& host_config, const
         fail(ErrorKind::invalid_argument, "Invalid value {}, range for oom score adj is [-1000, 1000]", host_config.oom_score_adj);
     if (host_config.annotations.contains(""))
         fail(ErrorKind::invalid_argument, "invalid Annotations: the empty string is not permitted as an annotation key");
-    parse_security_options(host_config);
+    check_profile(host_config, host);
     check_not_built(config, host_config);
+    check_ulimits(host_config.ulimits);
+    check_block_devices(host_config);
+    check_volume_driver(host_config.volume_driver);
+    for (const std::string& each : host_config.extra_hosts) network::check_extra_host(each);
     take_labels(config.labels, host_config);
     check_networking(config, host_config);
     if (host_config.network_mode == "host" && !host_config.port_bindings.empty())
         warnings.emplace_back("Published ports are discarded when using host network mode");
 
     if (host_config.network_mode.empty()) host_config.network_mode = "default";
-    if (host_config.memory > 0 && host_config.memory_swap == 0) host_config.memory_swap = host_config.memory * 2;
+    if (host_config.memory > 0 && host_config.memory_swap == 0) {
+        // Twice a limit that is next to none is none.
+        const bool fits = host_config.memory <= std::numeric_limits<std::int64_t>::max() / 2;
+        host_config.memory_swap = fits ? host_config.memory * 2 : -1;
+    }
     if (host_config.log_config.type.empty()) host_config.log_config.type = "json-file";
     if (host_config.ipc_mode.empty()) host_config.ipc_mode = "private";
     if (host_config.cgroupns_mode.empty()) host_config.cgroupns_mode = host.cgroup_v2 ? "private" : "host";
     if (host_config.runtime.empty()) host_config.runtime = "grua";
     if (host_config.restart_policy.name.empty()) host_config.restart_policy.name = "no";
     return warnings;
-}
-
-std::vector<PlannedMount> plan_mounts(const ContainerConfig& config, const HostConfig& host_config, const std::vector<MountsFrom>& from) {
-    std::map<std::string, PlannedMount> by_place;
-    for (const MountsFrom& other : from) {
-        for (const MountPoint& point : other.container->mounts) {
-            if (point.type == "tmpfs") continue;
-            PlannedMount mount{.point = point, .copy = false};
-            if (other.read_only) mount.point.rw = false;
-            by_place.insert_or_assign(point.destination, std::move(mount));
-        }
-    }
-    std::set<std::string> asked;
-    const auto add = [&](PlannedMount mount) {
-        const std::string place = mount.point.destination;
-        if (!asked.insert(place).second || host_config.tmpfs.contains(place))
-            fail(ErrorKind::invalid_argument, "Duplicate mount point: {}", place);
-        by_place.insert_or_assign(place, std::move(mount));
-    };
-    for (const auto& [place, options] : host_config.tmpfs) check_destination(clean_path(place), place);
-    for (const auto& spec : host_config.binds) add(plan_bind(spec));
-    for (const auto& mount : host_config.mounts) add(plan_mount(mount));
-    for (const auto& [path, value] : config.volumes) {
-        const std::string place = clean_path(path);
-        check_destination(place, path);
-        if (by_place.contains(place) || host_config.tmpfs.contains(place)) continue;
-        PlannedMount mount;
-        mount.point.type = "volume";
-        mount.point.driver = "local";
-        mount.point.destination = place;
-        mount.anonymous = true;
-        by_place.emplace(place, std::move(mount));
-    }
-    std::vector<PlannedMount> out;
-    out.reserve(by_place.size());
-    for (auto& [place, mount] : by_place) out.push_back(std::move(mount));
-    return out;
 }
 
 }  // namespace grua::engine

@@ -13,6 +13,9 @@ namespace grua::engine {
 /// Fills in what the request leaves to the image, and Docker's defaults. Throws Error(invalid_argument, "no command specified").
 void merge_image(ContainerConfig& config, const oci::ImageRunConfig& image);
 
+/// A health check that something would have to run.
+bool checks_health(const ContainerConfig& config);
+
 /// Entrypoint and command as one argv.
 StringList command_of(const ContainerConfig& config);
 
@@ -22,6 +25,9 @@ StringList check_resources(Resources& limits, const HostFacts& host);
 /// Checks everything that needs no other object and fills in defaults. Returns warnings. Throws Error(invalid_argument) with
 /// Docker's texts, not_implemented for what grua does not do yet.
 StringList check_request(ContainerConfig& config, HostConfig& host_config, const HostFacts& host);
+
+/// Throws Error(invalid_argument) with Docker's text for one that is not there: clients take `not_found` for the image, and pull it.
+void check_volume_driver(const std::string& driver);
 
 /// A mount that has its place but perhaps no source yet.
 struct PlannedMount {

@@ -1,5 +1,6 @@
-// The documents that say what a container is to be: what a client sends to create one, what inspect gives back, and what
-// the store keeps. One form for all three, with the Engine API's own member names, so that nothing is lost between them.
+// The documents that say what a container is to be. They have the Engine API's own words, because those are the field's words: what a
+// client sends to create one is read into them, and inspect shows them. The store keeps them within a record, in a form of its own that
+// has a version (stored_record.hpp); what the API calls a member, and from which version on, may change without that.
 #pragma once
 
 #include "base/codec.hpp"
@@ -78,20 +79,20 @@ struct ContainerConfig {
                           field("OpenStdin", &Self::open_stdin),
                           field("StdinOnce", &Self::stdin_once),
                           field("Env", &Self::env),
-                          field("Cmd", &Self::cmd),
+                          field("Cmd", &Self::cmd).or_text(),
                           field("Healthcheck", &Self::healthcheck).omitted_when_empty(),
                           field("ArgsEscaped", &Self::args_escaped).omitted_when_empty(),
                           field("Image", &Self::image),
                           field("Volumes", &Self::volumes),
                           field("WorkingDir", &Self::working_dir),
-                          field("Entrypoint", &Self::entrypoint),
+                          field("Entrypoint", &Self::entrypoint).or_text(),
                           field("NetworkDisabled", &Self::network_disabled).omitted_when_empty(),
                           field("MacAddress", &Self::mac_address).omitted_when_empty(),
                           field("OnBuild", &Self::on_build).omitted_when_empty(),
                           field("Labels", &Self::labels),
                           field("StopSignal", &Self::stop_signal).omitted_when_empty(),
                           field("StopTimeout", &Self::stop_timeout).omitted_when_empty(),
-                          field("Shell", &Self::shell).omitted_when_empty()};
+                          field("Shell", &Self::shell).omitted_when_empty().or_text()};
     }
     bool operator==(const ContainerConfig&) const = default;
 };
@@ -408,8 +409,8 @@ struct HostConfig : Resources {
                                          field("VolumesFrom", &Self::volumes_from),
                                          field("ConsoleSize", &Self::console_size),
                                          field("Annotations", &Self::annotations).added_in(43).omitted_when_empty(),
-                                         field("CapAdd", &Self::cap_add),
-                                         field("CapDrop", &Self::cap_drop),
+                                         field("CapAdd", &Self::cap_add).or_text(),
+                                         field("CapDrop", &Self::cap_drop).or_text(),
                                          field("CgroupnsMode", &Self::cgroupns_mode),
                                          field("Dns", &Self::dns),
                                          field("DnsOptions", &Self::dns_options),

@@ -1,7 +1,7 @@
 // What is known of one container, as a value that never changes.
 //
 // The engine keeps a shared_ptr<const ContainerRecord> per container and replaces it with each change; a reader that
-// holds one can print it at leisure on any thread. The record is also the stored form: to_json/from_json.
+// holds one can print it at leisure on any thread. What the store keeps of it, with a version of its own, is in stored_record.hpp.
 #pragma once
 
 #include "base/prepared.hpp"
@@ -24,6 +24,17 @@ inline bool is_running(Status status) noexcept { return status == Status::runnin
 enum class Health { none, starting, healthy, unhealthy };
 std::string_view to_string(Health health) noexcept;
 
+}  // namespace grua::engine
+
+template <>
+struct grua::json::Text<grua::engine::Status> {
+    static constexpr const char* expected = "a status";
+    static std::string write(grua::engine::Status status) { return std::string(grua::engine::to_string(status)); }
+    static std::optional<grua::engine::Status> read(std::string_view text) { return grua::engine::parse_status(text); }
+};
+
+namespace grua::engine {
+
 struct State {
     Status status = Status::created;
     pid_t pid = 0;  ///< On the host; 0 where nothing runs.
@@ -32,8 +43,14 @@ struct State {
     std::string error;  ///< Why the last start failed, or why an exit status is unknown.
     Time started_at{};
     Time finished_at{};
-    Health health = Health::none;
+    Health health = Health::none;  ///< Not stored.
 
+    template <typename Self = State>
+    static constexpr auto fields() {
+        return std::tuple{field("status", &Self::status),           field("error", &Self::error), field("started_at", &Self::started_at),
+                          field("finished_at", &Self::finished_at), field("pid", &Self::pid),     field("exit_code", &Self::exit_code),
+                          field("oom_killed", &Self::oom_killed)};
+    }
     bool operator==(const State&) const = default;
 };
 
@@ -70,15 +87,39 @@ struct ContainerRecord {
 
     Prepared prepared;  ///< What readers made of it.
 
+    /// All that is stored but `state`.
+    template <typename Self = ContainerRecord>
+    static constexpr auto fields() {
+        return std::tuple{field("id", &Self::id),
+                          field("name", &Self::name),
+                          field("created", &Self::created),
+                          field("image_id", &Self::image_id),
+                          field("image_manifest", &Self::image_manifest),
+                          field("platform", &Self::platform),
+                          field("path", &Self::path),
+                          field("args", &Self::args),
+                          field("config", &Self::config),
+                          field("host_config", &Self::host_config),
+                          field("networks", &Self::networks),
+                          field("desired_macs", &Self::desired_macs),
+                          field("links", &Self::links).omitted_when_empty(),
+                          field("interfaces", &Self::interfaces),
+                          field("ports", &Self::ports),
+                          field("sandbox_id", &Self::sandbox_id),
+                          field("mounts", &Self::mounts),
+                          field("anonymous_volumes", &Self::anonymous_volumes),
+                          field("restart_count", &Self::restart_count),
+                          field("stopped_by_user", &Self::stopped_by_user),
+                          field("chain", &Self::chain),
+                          field("log_path", &Self::log_path),
+                          field("hostname_path", &Self::hostname_path),
+                          field("hosts_path", &Self::hosts_path),
+                          field("resolv_conf_path", &Self::resolv_conf_path)};
+    }
     bool operator==(const ContainerRecord&) const = default;
 };
 
 using RecordPtr = std::shared_ptr<const ContainerRecord>;
-
-std::string to_json(const ContainerRecord& record);
-
-/// Throws Error(invalid_argument) where the text is not a record.
-ContainerRecord record_from_json(std::string_view text);
 
 /// The text that `docker ps` shows: "Up 2 minutes (Paused)", "Exited (0) 3 seconds ago", "Created".
 std::string status_text(const State& state, Time now);

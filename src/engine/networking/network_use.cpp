@@ -179,7 +179,7 @@ asio::awaitable<void> Engine::Impl::save_networking(ContainerPtr container) {
         if (record->host_config.auto_remove) replace_file(live + "/record.json", to_json(*record), 0600);
     };
     if (is_running(container->record->state.status)) co_await offload(pool, std::move(keep));
-    if (!container->record->host_config.auto_remove) co_await saver.flushed();
+    if (!container->record->host_config.auto_remove) co_await saver.flushed(container->id());
 }
 
 asio::awaitable<void> Engine::Impl::connect_network(std::string reference, std::string network, EndpointSettings settings) {

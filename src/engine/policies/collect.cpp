@@ -24,7 +24,9 @@ bool is_stopped(const ContainerRecord& record) {
 }
 
 /// Empty where nothing keeps it.
-std::string why_kept(const ContainerRecord& record, const images::GcPolicy& policy) {
+std::string why_kept(const Container& container, const images::GcPolicy& policy) {
+    const ContainerRecord& record = *container.record;
+    if (container.phase == Phase::foreign) return record.state.error;
     if (!is_stopped(record)) return fmt::format("it is {}", to_string(record.state.status));
     if (images::is_pinned(record.config.labels, policy.pin)) return fmt::format("pinned by its label {}", policy.pin);
     if (!policy.containers) return "the policy removes no containers";
@@ -44,7 +46,7 @@ asio::awaitable<bool> Engine::Impl::collect_container(ContainerPtr container, im
     } else if (container->is_gone()) {
         co_return false;
     } else {
-        kept = why_kept(*container->record, policy);
+        kept = why_kept(*container, policy);
         try {
             if (kept.empty()) co_await remove_held(container, false);
         } catch (const Error& error) {
@@ -67,7 +69,7 @@ asio::awaitable<void> Engine::Impl::collect_containers(images::GcPolicy policy, 
     for (const auto& container : all) {
         const RecordPtr record = container->record;
         Decision decision{.kind = "container", .id = record->id, .name = record->name};
-        decision.reason = why_kept(*record, policy);
+        decision.reason = why_kept(*container, policy);
         if (decision.reason.empty()) {
             decision.verdict = Verdict::remove;
             decision.reason = fmt::format("it ended {} ago", images::rough_time(since(ended_at(*record))));

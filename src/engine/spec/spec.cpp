@@ -115,8 +115,22 @@ std::vector<oci::ThrottleDevice> throttles(const std::vector<ThrottleDevice>& in
 
 }  // namespace
 
+namespace {
+
+std::string_view name_of(std::string_view entry) { return entry.substr(0, entry.find('=')); }
+
+}  // namespace
+
+StringList inherit_env(StringList asked, const StringList& image) {
+    const std::size_t own = asked.size();
+    for (const std::string& each : image) {
+        const auto same = [&](const std::string& one) { return name_of(one) == name_of(each); };
+        if (std::none_of(asked.begin(), asked.begin() + static_cast<std::ptrdiff_t>(own), same)) asked.push_back(each);
+    }
+    return asked;
+}
+
 StringList merge_env(StringList base, const StringList& changes) {
-    const auto name_of = [](std::string_view entry) { return entry.substr(0, entry.find('=')); };
     for (const auto& change : changes) {
         const auto found = std::ranges::find_if(base, [&](const std::string& each) { return name_of(each) == name_of(change); });
         if (change.find('=') == std::string::npos) {
@@ -250,8 +264,8 @@ oci::RuntimeSpec build_spec(const SpecInput& input) {
     return spec;
 }
 
-oci::Process exec_process(const ContainerRecord& record, const ExecConfig& config, const HostFacts& host) {
-    SpecInput input{.record = record, .host = host, .cgroup_path = {}, .init_path = {}, .hostname = record.config.hostname};
+oci::Process exec_process(const SpecInput& input, const ExecConfig& config) {
+    const ContainerRecord& record = input.record;
     oci::Process process;
     process.terminal = config.tty;
     if (config.tty && config.console_size.size() == 2 && config.console_size[0] != 0) {
@@ -269,12 +283,12 @@ oci::Process exec_process(const ContainerRecord& record, const ExecConfig& confi
     process.cwd = !config.working_dir.empty() ? config.working_dir : record.config.working_dir.empty() ? "/" : record.config.working_dir;
     HostConfig rights = record.host_config;
     rights.privileged = rights.privileged || config.privileged;
-    const StringList capabilities = container_capabilities(rights, host.capabilities);
+    const StringList capabilities = container_capabilities(rights, input.host.capabilities);
     process.capabilities.emplace();
     process.capabilities->bounding = capabilities;
     process.capabilities->effective = capabilities;
     process.capabilities->permitted = capabilities;
-    process.no_new_privileges = parse_security_options(record.host_config).no_new_privileges;
+    process.no_new_privileges = input.no_new_privileges || parse_security_options(record.host_config).no_new_privileges;
     process.rlimits = rlimits(record.host_config);
     process.oom_score_adj = static_cast<std::int32_t>(record.host_config.oom_score_adj);
     return process;

@@ -67,14 +67,17 @@ oci::Resources spec_resources(const Resources& limits, const DeviceNumbers& devi
 /// The same for a cgroup that lives already: what update() changes.
 linux::Resources cgroup_resources(const Resources& limits);
 
-/// The process document of an exec.
-oci::Process exec_process(const ContainerRecord& record, const ExecConfig& config, const HostFacts& host);
+/// The process document of an exec in the container of `input`, whose limits on privileges hold for it as well.
+oci::Process exec_process(const SpecInput& input, const ExecConfig& config);
 
 // parts of build_spec, in spec_mounts.cpp and spec_security.cpp
 std::vector<oci::Mount> spec_mounts(const SpecInput& input);
 void add_security(const SpecInput& input, oci::RuntimeSpec& spec);
 
-/// Later entries replace earlier ones of the same name, in the earlier one's place; "NAME" without "=" removes it.
+/// What a program gets: later entries replace earlier ones of the same name, in the earlier one's place; "NAME" without "=" removes it.
 StringList merge_env(StringList base, const StringList& changes);
+
+/// What a container says of its environment: `asked` as it is, then what the image has under names that it does not.
+StringList inherit_env(StringList asked, const StringList& image);
 
 }  // namespace grua::engine

@@ -68,8 +68,7 @@ asio::awaitable<StatsSample> Engine::Impl::stats(std::string reference) {
 asio::awaitable<Processes> Engine::Impl::top(std::string reference, std::string ps_args) {
     const auto container = get_container(reference);
     const auto task = container->task;
-    if (!is_running(container->record->state.status) || !task)
-        fail(ErrorKind::conflict, "container {} is not running", container->id());
+    if (!is_running(container->record->state.status) || !task) fail(ErrorKind::conflict, "container {} is not running", container->id());
     std::vector<pid_t> pids = co_await task->pids();
     std::ranges::sort(pids);
     auto read = [pids = std::move(pids), ps_args] { return tasks::process_table(pids, ps_args); };
