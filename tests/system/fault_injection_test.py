@@ -10,6 +10,7 @@ import os
 import pathlib
 import re
 import sqlite3
+import time
 import unittest
 
 import registry_double as double
@@ -83,7 +84,9 @@ class Faults(unittest.TestCase):
             return {name: database.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0] for name in sorted(names)}
 
     def rules(self):
-        return re.sub(r" counter packets \d+ bytes \d+", "", self.daemon.in_netns("nft", "list", "ruleset").stdout)
+        """As words without an order, which elements of sets have none of."""
+        text = re.sub(r" counter packets \d+ bytes \d+", "", self.daemon.in_netns("nft", "list", "ruleset").stdout)
+        return sorted(word.rstrip(",") for word in text.split())
 
     def shown(self):
         def answer(path):
@@ -108,9 +111,24 @@ class Faults(unittest.TestCase):
         return {"cgroups": self.cgroups(), "mounts": self.mounts(), "links": self.links(), "folders": self.folders(), "rows": self.rows(),
                 "rules": self.rules(), "shown": self.shown(), "processes": self.processes()}
 
+    def settled(self):
+        """The state when nothing has changed for longer than anything is put off."""
+        last, since = self.state(), time.monotonic()
+
+        def is_quiet():
+            nonlocal last, since
+            now = self.state()
+            if now != last:
+                last, since = now, time.monotonic()
+            return time.monotonic() - since > 3
+
+        wait_until("nothing changes any more", is_quiet, 30)
+        return last
+
     def differences(self, before):
         now = self.state()
-        return {key: (before[key], now[key]) for key in now if before[key] != now[key]}
+        return {key: {"before": before[key], "now": now[key]} if key != "rules" else sorted(set(before[key]) ^ set(now[key]))
+                for key in now if before[key] != now[key]}
 
     def expect_state(self, before, what):
         last = {}
@@ -127,13 +145,14 @@ class Faults(unittest.TestCase):
 
     # The walk.
 
-    def walk(self, do, undo, must_visit):
-        """`do` returns (whether it succeeded, what was said); `undo` takes away what it made."""
+    def walk(self, do, undo, must_visit, at_once=True):
+        """`do` returns (whether it succeeded, what was said); `undo` takes away what it made. `at_once`: what failed leaves nothing; else the
+        second try takes away what the first one left."""
         for _ in range(2):  # the first makes what is made once
             succeeded, said = do()
             self.assertTrue(succeeded, said)
             undo()
-        before = self.state()
+        before = self.settled()
         self.trace.write_text("")
         succeeded, said = do()
         self.assertTrue(succeeded, said)
@@ -157,22 +176,28 @@ class Faults(unittest.TestCase):
                         undo()
                     else:
                         failed_at += 1
-                        self.check_text(said, kind)
+                        self.check_text(said, point, kind)
                         undo(missing_ok=True)
-                    self.expect_state(before, f"after {kind} at {point} ({'taken' if succeeded else said})")
+                    if at_once:
+                        self.expect_state(before, f"after {kind} at {point} ({'taken' if succeeded else said})")
                     succeeded, said = do()
                     self.assertTrue(succeeded, f"the second try: {said}\n{self.daemon.tail(15)}")
                     undo()
+                    if not at_once:
+                        self.expect_state(before, f"after {kind} at {point} and a second try")
                     self.assertEqual(self.gruad_pid(), self.pid)
         self.assertGreater(failed_at, 0)
         # One descriptor that is not given back at each fault would be as many as there were faults.
         wait_until("descriptors are given back", lambda: len(os.listdir(f"/proc/{self.pid}/fd")) < descriptors + max(8, len(points) // 2), 10)
 
-    def check_text(self, said, kind):
-        """What was being done stands before the reason, and is more than whom it was done to."""
+    def check_text(self, said, point, kind):
+        """What was being done stands before the reason, and is more than whom it was done to. Calls that name themselves in their own text,
+        as `rename a to b: …`, need nobody to do that."""
         if kind == "exception":
             return
         self.assertIn(MADE, said, "the reason does not reach the client")
+        if point.startswith(("store:", "content:", "layers:")):
+            return
         reason = f"{KINDS[kind]} {MADE}"
         before = said.partition(reason)[0].removeprefix("Error response from daemon: ").strip().rstrip(":")
         words = re.sub(r"[0-9a-f]{12,64}|sha256", "", before)
@@ -240,7 +265,7 @@ class Containers(Faults):
             at_once(later["text"])
 
         self.arm, self.arm_now = arm, arm_now
-        self.walk(do, lambda missing_ok=True: undo(missing_ok=True), ["layers:move-to-trash", "store:write"])
+        self.walk(do, lambda missing_ok=True: undo(missing_ok=True), ["layers:move-to-trash", "store:write"], at_once=False)
 
     def test_exec(self):
         status, text = self.created()
@@ -259,8 +284,9 @@ class Containers(Faults):
 
         self.trace.write_text("")
         self.assertEqual(execute(), (True, ""))
-        if self.visited():
-            self.walk(execute, lambda missing_ok=True: None, [])
+        if not self.visited():
+            self.skipTest("no step of an exec has a point")
+        self.walk(execute, lambda missing_ok=True: None, [])
 
 
 class Images(Faults):
@@ -314,7 +340,7 @@ class Images(Faults):
 
         self.arm = arm
         self.remove("busybox:latest", missing_ok=True)
-        self.walk(remove, lambda missing_ok=True: self.remove("busybox:latest", missing_ok=True), ["store:commit", "layers:move-to-trash"])
+        self.walk(remove, lambda missing_ok=True: self.remove("busybox:latest", missing_ok=True), ["store:commit", "layers:move-to-trash", "content:move-to-trash"], at_once=False)
 
 
 class VolumesAndNetworks(Faults):

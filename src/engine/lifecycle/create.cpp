@@ -376,6 +376,7 @@ asio::awaitable<Created> Engine::Impl::create(CreateRequest request) {
         failure = std::current_exception();
     }
     if (!failure) co_return Created{.id = work->container->id(), .warnings = std::move(work->warnings)};
+    log::info("create of {}: it failed at {}", work->request.name.empty() ? "a container" : work->request.name, work->at);
     work->volume_leases.clear();
     // What cannot be let go of belongs to nobody, and is swept when gruad starts.
     for (const ReleaseFailure& each : co_await work->owned.release(pool, first_of_run, Held::name))

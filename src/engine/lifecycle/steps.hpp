@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/async.hpp"
+#include "base/error.hpp"
 #include "base/fault_point.hpp"
 #include "base/files.hpp"
 
@@ -27,7 +28,7 @@ struct Step {
 inline void pass(Progress& progress, const char* name) {
     progress.at = name;
     crash_point(name);
-    fault_point(name);
+    while_doing(name, [&] { fault_point(name); });
 }
 
 /// One after the other, until one throws. Steps of the pool that follow each other go there together.
