@@ -3,9 +3,9 @@
 // What is kept true:
 // - The loop's thread owns all state; every member is called on it. What changes a container takes the container's Lane,
 //   what reads one takes its record, a value that never changes: nothing that is stuck can stop `docker ps`.
-// - A container's status is one enum.
-// - What a step made is owned by an object until the record says that it is there; recover() compares records with the
-//   monitors that answer and sweeps what belongs to nobody.
+// - A container's status is one enum, and what the engine is about with it another (Phase).
+// - What a step made has an owner on the container's list, and one function lets go of it: see lifecycle/owned.hpp. recover() compares
+//   records with the monitors that answer and sweeps what belongs to nobody.
 // - A container lives by its monitor, not by this process.
 //
 // Who is served sees the services (containers.hpp, execs.hpp, files.hpp, watch.hpp, image_service.hpp, volume_service.hpp,
@@ -13,8 +13,9 @@
 //
 // Coroutines take their parameters by value. Errors are Error with Docker's texts; the engine knows no HTTP.
 //
-// To change …: what a container gets → spec*.cpp; validation and merging of a request → create*.cpp; the order of a start →
-// start.cpp; restart policy → restart_policy.hpp; recovery → recover.cpp.
+// To change …: what a container gets → spec/; validation and merging of a request → model/create_request*; how it is created, started,
+// ended, removed or found again → the list of steps in lifecycle/create.cpp, start.cpp, exit.cpp, remove.cpp, recover.cpp; restart policy →
+// model/restart_policy.hpp.
 #pragma once
 
 #include "base/async.hpp"
