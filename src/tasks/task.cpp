@@ -125,6 +125,7 @@ public:
 
     asio::awaitable<void> run(Clock::Point deadline) override {
         const auto self = shared_from_this();
+        if (failure_) std::rethrow_exception(failure_);
         std::unique_ptr<Alarm> alarm;
         if (deadline != Clock::never)
             alarm = timers_.at(deadline, [self] { self->call_off("the container's monitor did not answer in time"); });

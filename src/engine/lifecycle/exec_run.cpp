@@ -130,6 +130,8 @@ asio::awaitable<void> Lifecycle::exec_start(std::string id, ExecStart start, Fd 
         if (execs.contains(id) && exec_find(id)->running) change([&](ExecRecord& next) { next.pid = handle->pid(); });
     } catch (const Error& error) {
         failure = error;
+    } catch (const std::exception& error) {
+        failure = Error(ErrorKind::system, error.what());
     }
     if (!failure) co_return;
     const int code = exit_code_of(*failure);

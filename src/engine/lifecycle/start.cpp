@@ -309,9 +309,7 @@ asio::awaitable<void> Lifecycle::start_failed(ContainerPtr container, std::share
     });
     save(*container);
     container->owned.take(std::move(work->owned));
-    // The failure is in the store before its traces go, as an end is.
-    co_await release(container, Held::network, Held::monitor);
-    co_await release(container, Held::traces, last_of_run);
+    co_await release(container, first_of_run, last_of_run);
     set_phase(*container, Phase::idle);
     publish(*container);
     emit(*container->record, "die", {{"exitCode", std::to_string(failure.exit_code)}});
