@@ -414,7 +414,7 @@ public:
 
     void end_cgroup(const std::string& cgroup_path) override {
         with_cgroup(cgroup_path, [](linux::Cgroup& cgroup) {
-            cgroup.kill(SIGKILL);
+            if (!cgroup.empty()) cgroup.kill(SIGKILL);
             cgroup.remove();
         });
     }

@@ -36,7 +36,7 @@ TEST_F(LifecycleTest, AStartHandsOverWhatItTookAndAnExitLetsGoOfIt) {
     EXPECT_TRUE(container->owned.has(Held::network) && container->owned.has(Held::cgroup) && container->owned.has(Held::monitor) &&
                 container->owned.has(Held::traces) && container->owned.has(Held::layers));
     EXPECT_TRUE(has_traces("a"));
-    EXPECT_EQ(world.roots.held, 1);
+    EXPECT_EQ(world.roots.held.load(), 1);
 
     world.tasks.last->end(3);
     world.settle();
@@ -45,7 +45,7 @@ TEST_F(LifecycleTest, AStartHandsOverWhatItTookAndAnExitLetsGoOfIt) {
     EXPECT_EQ(container->phase, Phase::idle);
     EXPECT_FALSE(container->owned.has_between(first_of_run, last_of_run));
     EXPECT_TRUE(world.sandboxes.attached.empty());
-    EXPECT_EQ(world.roots.held, 0);
+    EXPECT_EQ(world.roots.held.load(), 0);
     EXPECT_FALSE(has_traces("a"));
     EXPECT_EQ(world.notes.count("end cgroup /grua/a"), 1);
     EXPECT_EQ(world.notes.count("close a"), 1);
@@ -65,7 +65,7 @@ TEST_F(LifecycleTest, AStartThatFailsAtAnyStepLeavesNothingAndCanBeRepeated) {
         EXPECT_EQ(container->phase, Phase::idle) << step;
         EXPECT_FALSE(container->owned.has_between(first_of_run, last_of_run)) << step;
         EXPECT_TRUE(world.sandboxes.attached.empty()) << step;
-        EXPECT_EQ(world.roots.held, 0) << step;
+        EXPECT_EQ(world.roots.held.load(), 0) << step;
         EXPECT_FALSE(has_traces(id)) << step;
         EXPECT_EQ(start(id), "") << step;
         world.tasks.last->end(0);

@@ -92,16 +92,11 @@ void read_live_record(RecoverWork& work, const std::string& id) {
         if (by_record) each.record.state.status = Status::created;
     }
     each.start_asked = by_record;
-    // With the networking that the last start gave it, which the store need not have yet.
+    // Which the store need not have yet.
     ContainerRecord started = by_record ? *beside : each.record;
-    if (try_for(id, "what its start left behind", [&] { each.start_asked = read_start_mark(live, started) || each.start_asked; }) &&
-        each.start_asked) {
-        each.record.networks = started.networks;
-        each.record.desired_macs = started.desired_macs;
-        each.record.interfaces = started.interfaces;
-        each.record.ports = started.ports;
-        each.record.sandbox_id = started.sandbox_id;
-    }
+    const bool is_marked =
+        try_for(id, "what its start left behind", [&] { each.start_asked = read_start_mark(live, started) || each.start_asked; });
+    if (is_marked && each.start_asked) each.started = std::move(started);
     if (known == work.all.end() && each.start_asked && each.record.state.error.empty())
         each.record.state.error = "the daemon ended before the program started";
 }
@@ -178,6 +173,14 @@ Fd network_namespace(const Leftover& each) {
     return out;
 }
 
+void take_networking(ContainerRecord& record, ContainerRecord& given) {
+    record.networks = std::move(given.networks);
+    record.desired_macs = std::move(given.desired_macs);
+    record.interfaces = std::move(given.interfaces);
+    record.ports = std::move(given.ports);
+    record.sandbox_id = std::move(given.sandbox_id);
+}
+
 void take_over_runs(RecoverWork& work) {
     Lifecycle& life = work.life;
     tasks::Tasks& tasks = life.ground.tasks;
@@ -190,6 +193,7 @@ void take_over_runs(RecoverWork& work) {
         }
         try_for(id, "whether it is paused",
                 [&] { each.is_paused = tasks.is_frozen(path) && !end_pause_for_commit(tasks, path, live_root(life) + "/" + id); });
+        if (each.started) take_networking(each.record, *each.started);
         try_for(id, "its layers", [&] { each.layers = life.ground.roots.hold(id); });
         work.live.push_back(attachment_of(each.record, life.options.dns));
         work.live.back().netns = network_namespace(each);

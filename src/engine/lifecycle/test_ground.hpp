@@ -7,9 +7,12 @@
 #include "store/database.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
 #include <csignal>
 #include <filesystem>
+#include <future>
 #include <mutex>
 #include <set>
 
@@ -304,11 +307,17 @@ public:
             loop.run_one_for(std::chrono::milliseconds(50));
         }
     }
-    /// Until nothing is left that goes on by itself.
+    /// Until nothing is left that goes on by itself: neither on the loop nor on the pool, which has one thread.
     void settle() {
-        for (;;) {
+        for (int quiet = 0; quiet < 3;) {
             loop.restart();
-            if (loop.run_one_for(std::chrono::milliseconds(30)) == 0) return;
+            std::size_t ran = loop.poll();
+            std::promise<void> reached;
+            asio::post(pool, [&] { reached.set_value(); });
+            reached.get_future().wait();
+            loop.restart();
+            ran += loop.poll();
+            quiet = ran == 0 ? quiet + 1 : 0;
         }
     }
     void turn(std::chrono::nanoseconds by) {
@@ -319,7 +328,7 @@ public:
 
     const std::string path;
     asio::io_context loop;
-    asio::thread_pool pool{2};
+    asio::thread_pool pool{1};
     TurnedClock clock;
     Notes notes;
     FakeTasks tasks;
