@@ -282,7 +282,7 @@ asio::awaitable<std::shared_ptr<TarStream>> Engine::Impl::open_tar(std::function
     ::fcntl(writing.get(), F_SETPIPE_SZ, 1 << 20);
     const auto output = std::make_shared<TarOutput>(loop, std::move(writing));
     const auto stream = std::make_shared<TarReading>(output, std::move(reading));
-    const auto run = [](std::shared_ptr<Impl> self, std::shared_ptr<TarOutput> out,
+    const auto run = [](std::shared_ptr<Inside> self, std::shared_ptr<TarOutput> out,
                         std::function<void(TarOutput&)> pack) -> asio::awaitable<void> {
         std::exception_ptr failure;
         try {

@@ -109,7 +109,7 @@ void set_networks(const network::Networks& networks, const NetworkingConfig& ask
 
 namespace {
 
-struct CreateWork : Progress {
+struct CreateWork : AtStep {
     CreateWork(std::shared_ptr<Lifecycle> engine, const Rooms& given, CreateRequest asked)
         : keeps(std::move(engine)), life(*keeps), rooms(given), request(std::move(asked)) {}
 
@@ -175,8 +175,8 @@ asio::awaitable<void> find_image(Work work) {
     work->image = std::move(image);
     work->image_lease = std::make_shared<decltype(lease)>(std::move(lease));
     if (!request.platform.empty()) {
-        auto choose = [&images = work->rooms.images, image = work->image, platform = oci::Platform::parse(request.platform)] {
-            return images.for_platform(image, platform);
+        auto choose = [work, platform = oci::Platform::parse(request.platform)] {
+            return work->rooms.images.for_platform(work->image, platform);
         };
         work->image = co_await offload(work->life.pool, std::move(choose));
     }

@@ -14,7 +14,7 @@ namespace {
 
 constexpr int exit_unknown = 255;
 
-struct ExitWork : Progress {
+struct ExitWork : AtStep {
     ExitWork(std::shared_ptr<Lifecycle> engine, ContainerPtr whose) : keeps(std::move(engine)), life(*keeps), container(std::move(whose)) {}
     std::shared_ptr<Lifecycle> keeps;
     Lifecycle& life;

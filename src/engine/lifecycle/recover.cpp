@@ -16,6 +16,7 @@
 #include "base/log.hpp"
 #include "engine/lifecycle/recover_work.hpp"
 #include "engine/lifecycle/start_mark.hpp"
+#include "engine/lifecycle/waiter.hpp"
 #include "engine/networking/networking.hpp"
 #include "store/database.hpp"
 
@@ -254,7 +255,7 @@ asio::awaitable<void> add_containers(Work work) {
             log::error("container {}: {}: it is kept as it is", id, container->record->state.error);
             continue;
         }
-        if (life.recover_container(container, each)) work->to_start.push_back(container);
+        if (work->reconcile(container, each)) work->to_start.push_back(container);
         if (each.start_asked && !each.runs() && !container->is_settling()) work->traces.push_back(id);
     }
     co_return;
@@ -282,7 +283,7 @@ asio::awaitable<void> begin_starts(Work work) {
     log::info("{} containers found, {} of them to be started", work->life.containers.size(), work->to_start.size());
     for (const auto& container : work->to_start) work->not_attempted.insert(container->id());
     for (const auto& container : work->to_start)
-        work->life.spawn(work->life.start_recovered(work, container), "start a container by its restart policy");
+        work->life.spawn(RecoverWork::start(work, container), "start a container by its restart policy");
     co_return;
 }
 

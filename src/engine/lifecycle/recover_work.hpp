@@ -25,8 +25,13 @@ struct Leftover {
     bool runs() const { return task && !task->monitor.exited; }
 };
 
-struct RecoverWork : Progress {
+struct RecoverWork : AtStep {
     explicit RecoverWork(std::shared_ptr<Lifecycle> engine) : keeps(std::move(engine)), life(*keeps), attempted(life.loop) {}
+    bool reconcile(const ContainerPtr& container, Leftover& found) const { return life.recover_container(container, found); }
+    static asio::awaitable<void> start(const std::shared_ptr<RecoverWork>& work, const ContainerPtr& container) {
+        return work->life.start_recovered(work, container);
+    }
+
     std::shared_ptr<Lifecycle> keeps;
     Lifecycle& life;
     std::map<std::string, Leftover> all;

@@ -10,7 +10,7 @@
 namespace grua::engine {
 namespace {
 
-struct RemoveWork : Progress {
+struct RemoveWork : AtStep {
     RemoveWork(std::shared_ptr<Lifecycle> engine, ContainerPtr whose, bool takes)
         : keeps(std::move(engine)), life(*keeps), container(std::move(whose)), takes_volumes(takes) {}
     std::shared_ptr<Lifecycle> keeps;

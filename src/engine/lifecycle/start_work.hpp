@@ -9,7 +9,7 @@
 
 namespace grua::engine {
 
-struct StartWork : Progress {
+struct StartWork : AtStep {
     StartWork(std::shared_ptr<Lifecycle> engine, ContainerPtr whose, const ContainerRecord& before)
         : keeps(std::move(engine)), life(*keeps), container(std::move(whose)), next(before) {}
 

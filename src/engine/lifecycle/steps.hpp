@@ -13,7 +13,7 @@
 namespace grua::engine {
 
 /// What the steps of one piece of work share. `Work` derives from it.
-struct Progress {
+struct AtStep {
     const char* at = "";  ///< The step that was begun last.
 };
 
@@ -25,8 +25,8 @@ struct Step {
     asio::awaitable<void> (*on_loop)(std::shared_ptr<Work>) = nullptr;
 };
 
-inline void pass(Progress& progress, const char* name) {
-    progress.at = name;
+inline void pass(AtStep& work, const char* name) {
+    work.at = name;
     crash_point(name);
     while_doing(name, [&] { fault_point(name); });
 }
