@@ -1,12 +1,15 @@
 """What clients of the API may do to gruad, on purpose or by being slow: requests as bytes, not by a library."""
 
+import fcntl
+import io
 import json
 import os
 import pathlib
 import re
 import socket
+import struct
+import subprocess
 import tarfile
-import io
 import threading
 import time
 import unittest
@@ -138,8 +141,6 @@ class Requests(HttpCase):
 
     def unread(self, wire):
         """Bytes that the other side has not taken (SIOCOUTQ)."""
-        import fcntl
-        import struct
         return struct.unpack("i", fcntl.ioctl(wire.socket, 0x5411, b"\0\0\0\0"))[0]
 
     # G3: dockerode (testcontainers, dev containers) sends its options as JSON.
@@ -254,6 +255,69 @@ class Subscribers(HttpCase):
         self.docker("volume", "rm", "v")
 
 
+class Crowds(HttpCase):
+    """Two hundred clients of one route that take what they asked for slowly, or not at all."""
+
+    CROWD = 200
+    EACH = 1 << 20  # bytes of gruad's own memory for one of them, at most
+
+    def test_slow_readers_of_every_stream_are_bounded(self):
+        self.docker("run", "-d", "--name", "full", "busybox", "seq", "100000")
+        self.docker("wait", "full", timeout=60)
+        self.docker("run", "-d", "--name", "runs", "busybox", "sh", "-c", "dd if=/dev/zero of=/tmp/large bs=1M count=8; sleep 1000")
+        logs = "stdout=1&stderr=1"
+        routes = {
+            "logs": get(f"/containers/full/logs?{logs}"),
+            "logs -f": get(f"/containers/full/logs?{logs}&follow=1&timestamps=1"),
+            "attach to a log": post(f"/containers/full/attach?{logs}&logs=1"),
+            "stats": get("/containers/runs/stats?stream=1"),
+            "events": get("/events?since=0"),
+            "save": get("/images/busybox:latest/get"),
+            "cp out": get("/containers/runs/archive?path=/tmp"),
+            "export": get("/containers/runs/export"),
+            "wait": post("/containers/runs/wait"),
+        }
+        first = memory_of(self.pid)
+        descriptors = self.descriptors()
+        for name, request in routes.items():
+            with self.subTest(name):
+                crowd = [Wire(self.daemon, request, timeout=60) for _ in range(self.CROWD)]
+                for each in crowd:
+                    self.assertEqual(each.socket.recv(12), b"HTTP/1.1 200")
+                # gruad answers others meanwhile, and soon.
+                began = time.monotonic()
+                self.assertEqual(self.daemon.api("GET", "/_ping")[1], "OK")
+                self.assertLess(time.monotonic() - began, 2 * PATIENCE)
+                self.assertLess(memory_of(self.pid) - first, self.CROWD * self.EACH)
+                # The half of them reads on for a moment.
+                for each in crowd[::2]:
+                    if name != "wait":
+                        each.socket.recv(1000)
+                for each in crowd:
+                    each.socket.close()
+                wait_until("their descriptors are back", lambda: self.descriptors() <= descriptors + 8, 60)
+        wait_until("their memory is back", lambda: memory_of(self.pid) < first + (64 << 20), 30)
+        self.assertEqual(self.out("run", "--rm", "busybox", "echo", "still here"), "still here")
+
+    def test_requests_that_are_never_finished_cost_little(self):
+        first = memory_of(self.pid)
+        half = [Wire(self.daemon, "GET /version HTTP/1.1\r\nX: " + "y" * 100_000) for _ in range(300)]
+        bodies = [Wire(self.daemon, "POST /containers/create HTTP/1.1\r\nHost: d\r\nContent-Type: application/json\r\n"
+                                    "Content-Length: 8000000\r\n\r\n" + "[" * 100_000) for _ in range(100)]
+        self.assertEqual(self.daemon.api("GET", "/_ping")[1], "OK")
+        self.assertLess(memory_of(self.pid) - first, 150 << 20)
+        for each in half + bodies:
+            each.socket.close()
+        wait_until("all are gone", lambda: self.descriptors() < 100)
+
+    def test_half_closed_clients_get_their_answer(self):
+        """As `nc -N` and `socat` ask: nothing more comes from them, and they read."""
+        for target, expected in (("/_ping", b"OK"), ("/version", b"ApiVersion")):
+            with Wire(self.daemon, get(target)) as client:
+                client.socket.shutdown(socket.SHUT_WR)
+                self.assertIn(expected, client.rest())
+
+
 class Shortage(HttpCase):
     """A gruad with few descriptors."""
 
@@ -263,7 +327,7 @@ class Shortage(HttpCase):
     def test_gruad_goes_on_without_descriptors_and_recovers(self):
         self.docker("network", "create", "--subnet", "198.51.100.0/24", "n")
         self.addCleanup(self.docker, "network", "rm", "n", check=False)
-        self.docker("run", "-d", "--name", "c", "--network", "n", "-p", "127.0.0.1:18081:80", "busybox", "sh", "-c", "nc -lk -p 80 -e cat")
+        self.docker("run", "-d", "--name", "c", "--network", "n", "-p", "[::1]:18081:80", "busybox", "sleep", "1001")
         held, answers = [], []
         for _ in range(250):
             held.append(Wire(self.daemon, get("/events"), timeout=1))
@@ -275,13 +339,16 @@ class Shortage(HttpCase):
         self.assertIn(b"HTTP/1.1 200", answers)
         self.assertIn(b"HTTP/1.1 503", answers, self.daemon.tail())
         # One who asks the resolver by TCP, one who connects by the proxy: neither makes a thread spin.
-        self.docker_free_processes = None
-        resolver = self.in_container("nc", "127.0.0.11", "53")
-        proxied = self.daemon.in_netns("timeout", "1", "nc", "-w", "1", "::1", "18081", check=False)
-        del proxied
-        self.assertLess(share_of_a_processor(self.pid), 0.5)
-        resolver.kill()
-        resolver.wait()
+        asking = self.in_container("nc", "127.0.0.11", "53")
+        connecting = subprocess.Popen(["nsenter", f"--net=/proc/{self.daemon.holder.pid}/ns/net", "busybox", "nc", "::1", "18081"],
+                                      stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            self.assertLess(share_of_a_processor(self.pid), 0.5)
+        finally:
+            for each in (asking, connecting):
+                each.kill()
+                each.wait()
+                each.stdin.close()
         for each in held:
             each.socket.close()
         wait_until("gruad admits clients again", lambda: self.docker("ps", check=False).returncode == 0, 10)
@@ -289,9 +356,8 @@ class Shortage(HttpCase):
 
     def in_container(self, *words):
         """A program in the container's network, started without gruad."""
-        import subprocess
         pid = next(int(each.name) for each in pathlib.Path("/proc").iterdir()
-                   if each.name.isdigit() and (each / "cmdline").exists() and b"nc\0-lk" in (each / "cmdline").read_bytes()
+                   if each.name.isdigit() and (each / "cmdline").exists() and b"sleep\x001001" in (each / "cmdline").read_bytes()
                    and self.daemon.name in (each / "cgroup").read_text())
         return subprocess.Popen(["nsenter", "-t", str(pid), "-n", "busybox", *words], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
                                 stderr=subprocess.DEVNULL)
