@@ -13,6 +13,8 @@ namespace grua::engine {
 namespace {
 
 constexpr int exit_unknown = 255;
+/// A step that failed; what it was to let go of is held still.
+constexpr std::chrono::seconds retry_after{5};
 
 struct ExitWork : AtStep {
     ExitWork(std::shared_ptr<Lifecycle> engine, ContainerPtr whose) : keeps(std::move(engine)), life(*keeps), container(std::move(whose)) {}
@@ -153,13 +155,19 @@ void Lifecycle::resolve_waiters(Container& container, bool removed) {
 
 asio::awaitable<void> Lifecycle::after_exit(ContainerPtr container) {
     const auto work = std::make_shared<ExitWork>(shared_from_this(), container);
+    bool is_whole = true;
     for (const Step<ExitWork>& step : exit_steps) {
         try {
             pass(*work, step.name);
             co_await step.on_loop(work);
         } catch (const std::exception& error) {
+            is_whole = false;
             log::error("container {}: {}: {}", short_id(container->id()), step.name, error.what());
         }
+    }
+    if (!is_whole && container->retry == std::chrono::seconds{0} && !closing) {
+        container->retry = retry_after;
+        spawn(try_again(container), fmt::format("container {}: after its exit", short_id(container->id())));
     }
     if (container->phase == Phase::ending) resolve_waiters(*container, false);
     set_phase(*container, Phase::idle);

@@ -1,6 +1,7 @@
 #include "engine/watch/events.hpp"
 
 #include <gmock/gmock.h>
+#include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/io_context.hpp>
 
