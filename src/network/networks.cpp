@@ -398,7 +398,7 @@ std::vector<Network> Networks::list() const {
 }
 
 std::vector<NetworkConfig> Networks::configs() const {
-    const std::lock_guard lock(state_->mutex);
+    const MutexLock lock(state_->mutex);
     std::vector<NetworkConfig> out;
     for (const Net& net : std::views::values(state_->nets)) out.push_back(net.config);
     return out;
