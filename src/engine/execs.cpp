@@ -17,7 +17,7 @@ asio::awaitable<void> Execs::start(std::string id, ExecStart start) const {
 Stream Execs::start_attached(std::string id, ExecStart start) const {
     Inside& engine = ask(Operation::exec_start, id);
     const ExecPtr exec = engine.check_exec(id);
-    auto hand_over = [self = engine.shared_from_this(), id = exec->id, start = std::move(start)](Fd client, std::string early_input) {
+    auto hand_over = [self = engine.shared_impl(), id = exec->id, start = std::move(start)](Fd client, std::string early_input) {
         return self->exec_start(id, start, std::move(client), std::move(early_input));
     };
     return {.terminal = exec->config.tty, .hand_over = std::move(hand_over)};

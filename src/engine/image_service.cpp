@@ -179,7 +179,7 @@ Transfer ImageService::pull(PullRequest request) const {
     const bool all_tags = given.is_name_only();
     if (!all_tags) given = given.with_default_tag();
     return
-        [self = engine.shared_from_this(), request = std::move(request), given, all_tags](Reporter& reporter, const std::stop_token& stop) {
+        [self = engine.shared_impl(), request = std::move(request), given, all_tags](Reporter& reporter, const std::stop_token& stop) {
             const registry::Client& registry = self->rooms.registry;
             images::PullRequest one{.reference = given,
                                     .platform = request.platform,
@@ -216,7 +216,7 @@ Transfer ImageService::push(PushRequest request) const {
         }
         if (wanted.empty()) fail(ErrorKind::not_found, "An image does not exist locally with the tag: {}", given.familiar_name());
     }
-    return [self = engine.shared_from_this(), request = std::move(request), wanted](Reporter& reporter, const std::stop_token& stop) {
+    return [self = engine.shared_impl(), request = std::move(request), wanted](Reporter& reporter, const std::stop_token& stop) {
         for (const oci::Reference& reference : wanted) {
             const images::PushRequest one{
                 .reference = reference, .platform = request.platform, .access = access_of(request.credentials, reporter, stop)};
@@ -232,7 +232,7 @@ Transfer ImageService::push(PushRequest request) const {
 Transfer ImageService::load(LoadRequest request, OpenInput input) const {
     Inside& engine = ask(Operation::image_load);
     const auto archive = std::make_shared<Fd>(input().reading);  // An archive says what belongs to it.
-    return [self = engine.shared_from_this(), request = std::move(request), archive](Reporter& reporter, const std::stop_token&) {
+    return [self = engine.shared_impl(), request = std::move(request), archive](Reporter& reporter, const std::stop_token&) {
         const Fd own = std::move(*archive);
         const auto progress = request.quiet ? images::OnProgress{} : bars_of(reporter);
         for (const images::LoadedImage& image : self->rooms.images.load(own.get(), progress, request.platforms)) {
@@ -266,7 +266,7 @@ Transfer ImageService::import(ImportRequest request, OpenInput input) const {
     Input given = remote ? Input{} : input();
     options.whole = std::move(given.check);
     const auto tar = std::make_shared<Fd>(std::move(given.reading));
-    return [self = engine.shared_from_this(), options, tar](Reporter& reporter, const std::stop_token& stop) {
+    return [self = engine.shared_impl(), options, tar](Reporter& reporter, const std::stop_token& stop) {
         const Fd own = std::move(*tar);
         const std::string id = own ? self->rooms.images.import(own.get(), options) : import_from(*self, options, reporter, stop);
         reporter.status({}, id);
@@ -279,7 +279,7 @@ std::function<void(int out)> ImageService::save(std::vector<std::string> names, 
     Inside& engine = ask(Operation::image_save, names.empty() ? std::string_view{} : std::string_view{names.front()});
     if (names.empty()) fail(ErrorKind::invalid_argument, "no image is named");
     for (const std::string& name : names) static_cast<void>(engine.rooms.images.get(name));
-    return [self = engine.shared_from_this(), names = std::move(names), platforms = std::move(platforms)](int out) {
+    return [self = engine.shared_impl(), names = std::move(names), platforms = std::move(platforms)](int out) {
         self->rooms.images.save(names, platforms, [out](std::string_view bytes) { write_all(out, bytes, "answer"); });
         later(self, [names](Inside& inside) {
             for (const std::string& name : names) {

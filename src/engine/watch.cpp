@@ -15,7 +15,7 @@ std::shared_ptr<Waiter> Watch::wait(std::string_view reference, WaitCondition co
 Stream Watch::attach(std::string reference, AttachOptions options) const {
     Inside& engine = ask(Operation::container_attach, reference);
     const RecordPtr record = engine.check_attach(reference, options);
-    auto hand_over = [self = engine.shared_from_this(), id = record->id, options = std::move(options)](Fd client, std::string early_input) {
+    auto hand_over = [self = engine.shared_impl(), id = record->id, options = std::move(options)](Fd client, std::string early_input) {
         return self->attach(id, options, std::move(client), std::move(early_input));
     };
     return {.terminal = record->config.tty, .hand_over = std::move(hand_over)};
@@ -34,7 +34,7 @@ StatsSource Watch::stats(std::string_view reference) const {
         if (!self->find_container(id)) co_return std::nullopt;
         co_return co_await self->stats(std::move(id));
     };
-    return {.container = record, .next = [self = engine.shared_from_this(), id = record->id, sample] { return sample(self, id); }};
+    return {.container = record, .next = [self = engine.shared_impl(), id = record->id, sample] { return sample(self, id); }};
 }
 
 asio::awaitable<Processes> Watch::top(std::string reference, std::string ps_args) const {
