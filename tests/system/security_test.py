@@ -210,11 +210,20 @@ class Bundles(unittest.TestCase):
         self.spec["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["swapon"], "action": "SCMP_ACT_ERRNO"}]}
         name = f"sec-{os.getpid()}-spied"
         init = self.in_background(name)
-        with host_with_secrets(self) as folder, spying(init, folder, f"{folder}/socket", 1 << 0 | 1 << 5 | 1 << 19) as found:
-            for _ in range(200):
-                run(RUNTIME, "--root", self.work / "state", "exec", name, "true")
-        self.assertGreater(found["looks"], 200)
-        self.assertEqual(found["seen"], {})
+        looks = 0
+        for _ in range(10):  # Each lives for some microseconds only, so that the spy is often late.
+            with host_with_secrets(self) as folder, spying(init, folder, f"{folder}/socket", 1 << 0 | 1 << 5 | 1 << 19) as found:
+                for _ in range(100):
+                    run(RUNTIME, "--root", self.work / "state", "exec", name, "true")
+            self.assertEqual(found["seen"], {})
+            looks += found["looks"]
+            if looks > 20:
+                break
+        self.assertGreater(looks, 0)
+        # The spy can see: what joins the PID namespace alone shows all.
+        with host_with_secrets(self) as folder, spying(init, folder, f"{folder}/socket", 0) as found:
+            run("nsenter", f"--pid=/proc/{init}/ns/pid", "sleep", "0.2")
+        self.assertLessEqual({"mountinfo", "net/unix", "root"}, set(found["seen"]))
 
     def test_CVE_2016_9962_a_start_in_anothers_pid_namespace_shows_nothing_of_the_host(self):  # A2
         init = self.in_background(f"sec-{os.getpid()}-spied")
@@ -224,7 +233,7 @@ class Bundles(unittest.TestCase):
         with host_with_secrets(self) as folder, spying(init, folder, f"{folder}/socket", 1 << 0 | 1 << 21) as found:
             for _ in range(100):
                 self.bundle("true")
-        self.assertGreater(found["looks"], 100)
+        self.assertGreater(found["looks"], 0)
         self.assertEqual(found["seen"], {})
 
     def test_CVE_2021_30465_swapped_mount_targets(self):
@@ -354,7 +363,7 @@ class Engine(Case):
         with host_with_secrets(self) as folder, spying(init, folder, self.daemon.socket, allowed) as found:
             for turn in range(60):
                 self.docker("exec", *(["-t"] if turn % 3 == 0 else []), *(["-u", "1000"] if turn % 2 else []), "cc", "true")
-        self.assertGreater(found["looks"], 60)
+        self.assertGreater(found["looks"], 0)
         self.assertEqual(found["seen"], {})
 
     def test_CVE_2016_9962_a_start_in_anothers_pid_namespace_shows_nothing_of_the_host(self):  # A2
@@ -365,7 +374,7 @@ class Engine(Case):
         with host_with_secrets(self) as folder, spying(init, folder, self.daemon.socket, allowed) as found:
             for _ in range(30):
                 self.assertEqual(self.out("run", "--rm", "--pid", "container:cc", "busybox", "sh", "-c", "cat /proc/1/comm"), "sleep")
-        self.assertGreater(found["looks"], 30)
+        self.assertGreater(found["looks"], 0)
         self.assertEqual(found["seen"], {})
 
     def test_the_null_device_of_the_host_is_not_in_a_container(self):  # A3
