@@ -8,6 +8,10 @@ std::shared_ptr<EventSubscription> Watch::events(Filters filters, std::optional<
     return ask(Operation::events).events.subscribe(std::move(filters), since, until);
 }
 
+std::shared_ptr<EventSubscription> Watch::events_after(Filters filters, EventPosition last) const {
+    return ask(Operation::events).events.subscribe_after(std::move(filters), last);
+}
+
 std::shared_ptr<Waiter> Watch::wait(std::string_view reference, WaitCondition condition) const {
     return ask(Operation::container_wait, reference).wait(reference, condition);
 }

@@ -78,8 +78,9 @@ class Watch : public Service {
 public:
     using Service::Service;
 
-    /// With `since` or a position, what the ring still has from then on comes first; see Events.
+    /// As Events::subscribe() and subscribe_after() have it.
     std::shared_ptr<EventSubscription> events(Filters filters, std::optional<Time> since, std::optional<Time> until) const;
+    std::shared_ptr<EventSubscription> events_after(Filters filters, EventPosition last) const;
 
     std::shared_ptr<Waiter> wait(std::string_view reference, WaitCondition condition) const;
 

@@ -72,8 +72,9 @@ std::size_t size_of(const Event& event) {
 /// The last events, numbered. All subscribers read the same; each knows by its number where it is.
 struct Events::Ring {
     std::deque<Event> events;
-    std::uint64_t first = 0;  ///< Number of the oldest.
+    std::uint64_t first = 1;  ///< Number of the oldest; 0 is before all.
     std::size_t size = 0;     ///< In bytes.
+    const std::int64_t run = now().time_since_epoch().count();
     bool closed = false;
 
     std::uint64_t end() const { return first + events.size(); }
@@ -118,6 +119,7 @@ public:
     }
 
     void wake() { wake_.cancel(); }
+    void miss() { lost_ = true; }
 
 private:
     bool wants(const Event& event) const {
@@ -149,6 +151,7 @@ void Events::publish(Event event) {
         ring_->events.pop_front();
         ++ring_->first;
     }
+    event.position = {.run = ring_->run, .number = ring_->end()};
     ring_->events.push_back(std::move(event));
     ring_->size += size;
     each([](Subscriber& subscriber) { subscriber.published(); });
@@ -161,6 +164,17 @@ std::shared_ptr<EventSubscription> Events::subscribe(Filters filters, std::optio
     if (!ring_->closed) subscribers_.push_back(subscriber);
     return subscriber;
 }
+
+std::shared_ptr<EventSubscription> Events::subscribe_after(Filters filters, EventPosition last) {
+    const bool known = last.run == ring_->run && last.number + 1 >= ring_->first && last.number < ring_->end();
+    const std::uint64_t from = known ? last.number + 1 : ring_->end();
+    auto subscriber = std::make_shared<Subscriber>(loop_, ring_, from, std::move(filters), std::nullopt, std::nullopt);
+    if (!known) subscriber->miss();
+    if (!ring_->closed) subscribers_.push_back(subscriber);
+    return subscriber;
+}
+
+EventPosition Events::position() const { return {.run = ring_->run, .number = ring_->end() - 1}; }
 
 void Events::close() {
     ring_->closed = true;

@@ -15,12 +15,21 @@ namespace grua::engine {
 
 namespace asio = boost::asio;
 
+/// Where a reader is among the events of one gruad: another gruad counts anew, and says so by its run.
+struct EventPosition {
+    std::int64_t run = 0;      ///< When it began, in ns.
+    std::uint64_t number = 0;  ///< Of the event.
+
+    bool operator==(const EventPosition&) const = default;
+};
+
 struct Event {
     std::string type;    ///< "container", "image", "volume", "network", "daemon".
     std::string action;  ///< "start", "die", "exec_create: sh", …
     std::string id;
     StringMap attributes;
     Time time{};
+    EventPosition position;  ///< Set by publish(), like the time.
 };
 
 /// Keys and values as `filters=` has them: type, event, container, image, volume, network, daemon, label, scope.
@@ -52,6 +61,13 @@ public:
 
     /// With `since`, what the ring still has from then on comes first. `until` in the past: only that.
     std::shared_ptr<EventSubscription> subscribe(Filters filters, std::optional<Time> since = {}, std::optional<Time> until = {});
+
+    /// Goes on after the event that a reader saw last. Where some between are gone, or another gruad had that one, next() says so
+    /// at once: the reader then looks at everything anew and begins at position().
+    std::shared_ptr<EventSubscription> subscribe_after(Filters filters, EventPosition last);
+
+    /// Of the last event so far; subscribe_after() it misses nothing that comes.
+    EventPosition position() const;
 
     /// Ends all subscriptions.
     void close();
