@@ -2,6 +2,7 @@
 
 #include "base/codec.hpp"
 #include "base/files.hpp"
+#include "base/size.hpp"
 #include "base/text.hpp"
 
 #include <algorithm>
@@ -395,19 +396,9 @@ std::string help_text() {
 }
 
 std::int64_t parse_size(const std::string& text) {
-    std::string_view digits = text;
-    std::int64_t unit = 1;
-    if (digits.ends_with('b') || digits.ends_with('B')) digits.remove_suffix(1);
-    if (!digits.empty()) {
-        const std::size_t found = std::string_view("kmgtKMGT").find(digits.back());
-        if (found != std::string_view::npos) {
-            for (std::size_t i = 0; i <= found % 4; ++i) unit *= 1024;
-            digits.remove_suffix(1);
-        }
-    }
-    const auto number = parse_int(digits);
-    if (!number || *number < 0 || *number > (std::int64_t{1} << 62) / unit) refuse(fmt::format("invalid size: '{}'", text));
-    return *number * unit;
+    const auto size = grua::parse_size(text, SizeUnit::of_1024);
+    if (!size) refuse(fmt::format("invalid size: '{}'", text));
+    return *size;
 }
 
 std::chrono::seconds parse_duration(const std::string& text) {

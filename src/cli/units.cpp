@@ -1,6 +1,7 @@
 #include "cli/units.hpp"
 
 #include "base/error.hpp"
+#include "base/size.hpp"
 
 #include <array>
 #include <charconv>
@@ -28,27 +29,9 @@ std::string scaled(double size, double base, std::span<const char* const> units,
 
 std::int64_t parse_size(std::string_view text) {
     if (text == "-1") return -1;
-    const std::size_t digits = text.find_first_not_of("0123456789.");
-    const std::string_view number = text.substr(0, digits);
-    double value = 0;
-    const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), value);
-    if (number.empty() || error != std::errc{} || end != number.data() + number.size()) {
-        fail(ErrorKind::invalid_argument, "invalid size: '{}'", text);
-    }
-    std::string suffix = digits == std::string_view::npos ? std::string() : to_lower(trim(text.substr(digits)));
-    double factor = 1;
-    if (!suffix.empty() && suffix != "b") {
-        constexpr std::string_view letters = "kmgtp";
-        const std::size_t power = letters.find(suffix[0]);
-        const std::string_view rest = std::string_view(suffix).substr(1);
-        if (power == std::string_view::npos || (!rest.empty() && rest != "b" && rest != "ib")) {
-            fail(ErrorKind::invalid_argument, "invalid suffix: '{}'", suffix);
-        }
-        factor = std::pow(1024.0, static_cast<double>(power + 1));
-    }
-    const double bytes = value * factor;
-    if (bytes >= 9.2e18) fail(ErrorKind::invalid_argument, "invalid size: '{}'", text);
-    return static_cast<std::int64_t>(bytes);
+    const auto size = grua::parse_size(text, SizeUnit::of_1024);
+    if (!size) fail(ErrorKind::invalid_argument, "invalid size: '{}'", text);
+    return *size;
 }
 
 std::int64_t parse_duration(std::string_view text) {

@@ -1,11 +1,11 @@
 #include "monitor/log_options.hpp"
 
 #include "base/error.hpp"
+#include "base/size.hpp"
 #include "base/text.hpp"
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <limits>
 #include <string_view>
 
@@ -26,22 +26,10 @@ int parse_file_count(const std::string& text) {
 }  // namespace
 
 std::int64_t parse_log_size(const std::string& text) {
-    const auto invalid = [&] { fail(ErrorKind::invalid_argument, "invalid size: '{}'", text); };
-    const std::string_view all = text;
-    const std::size_t end = std::min(all.find_first_not_of("0123456789."), all.size());
-    const std::string_view number = all.substr(0, end);
-    const std::size_t dot = std::min(number.find('.'), number.size());
-    std::string unit = to_lower(trim(all.substr(end)));
-    if (unit.ends_with('b')) unit.pop_back();
-    const std::size_t power = unit.empty() ? 0 : std::string_view("kmgtp").find(unit) + 1;
-    const auto whole = parse_int(number.substr(0, dot));
-    const std::string_view fraction = number.substr(std::min(dot + 1, number.size()));
-    if (unit.size() > 1 || power > 5 || !whole || fraction.size() > 9 || (dot < number.size() && !parse_uint(fraction))) invalid();
-    double size = static_cast<double>(*whole);
-    if (!fraction.empty()) size += static_cast<double>(*parse_uint(fraction)) / std::pow(10.0, static_cast<double>(fraction.size()));
-    size *= std::pow(1000.0, static_cast<double>(power));
-    if (size >= static_cast<double>(std::numeric_limits<std::int64_t>::max() / 2)) invalid();
-    return static_cast<std::int64_t>(size);
+    const auto size = parse_size(text, SizeUnit::of_1000);
+    // Sums of some of them fit as well.
+    if (!size || *size > std::numeric_limits<std::int64_t>::max() / 2) fail(ErrorKind::invalid_argument, "invalid size: '{}'", text);
+    return *size;
 }
 
 LogLimits parse_log_options(const std::map<std::string, std::string>& options, const LogLimits& otherwise) {
