@@ -90,5 +90,11 @@ TEST(Program, LastVariableWins) {
     EXPECT_EQ(variable({"A=1"}, "B"), "");
 }
 
+// D7
+TEST(Environment, TheLastOfANameWins) {
+    EXPECT_THAT(last_of_each({"A=1", "B=2", "A=3", "AB=4", "C", "A=5", "C"}), ElementsAre("B=2", "AB=4", "A=5", "C"));
+    EXPECT_TRUE(last_of_each({}).empty());
+}
+
 }  // namespace
 }  // namespace grua::runtime

@@ -80,7 +80,7 @@ void close_all_but(const Plan& plan, int channel) {
 }
 
 std::vector<std::string> environment_of(const Plan& plan, const std::string& home) {
-    std::vector<std::string> environment = plan.process->env;
+    std::vector<std::string> environment = last_of_each(plan.process->env);
     if (variable(environment, "HOME").empty()) {
         std::erase_if(environment, [](const auto& each) { return each.starts_with("HOME="); });
         environment.push_back("HOME=" + home);

@@ -6,7 +6,9 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <algorithm>
 #include <ranges>
+#include <set>
 
 namespace grua::runtime {
 namespace {
@@ -37,6 +39,15 @@ std::string_view variable(const std::vector<std::string>& environment, std::stri
             return std::string_view(each).substr(name.size() + 1);
     }
     return {};
+}
+
+std::vector<std::string> last_of_each(const std::vector<std::string>& environment) {
+    std::vector<std::string> out;
+    std::set<std::string_view> seen;
+    for (const std::string& each : std::views::reverse(environment))
+        if (seen.insert(std::string_view(each).substr(0, each.find('='))).second) out.push_back(each);
+    std::ranges::reverse(out);
+    return out;
 }
 
 std::string find_program(std::string_view name, const std::vector<std::string>& environment) {

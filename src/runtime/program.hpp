@@ -17,4 +17,7 @@ std::string find_program(std::string_view name, const std::vector<std::string>& 
 /// The value of a variable, the last one given; empty where there is none.
 std::string_view variable(const std::vector<std::string>& environment, std::string_view name) noexcept;
 
+/// Of each name the last one given: who reads such a list from the front, and who from the back, sees the same.
+std::vector<std::string> last_of_each(const std::vector<std::string>& environment);
+
 }  // namespace grua::runtime
