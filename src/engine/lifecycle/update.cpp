@@ -1,10 +1,12 @@
 // Limits, ports and the restart policy of a container that is there already.
 #include "engine/engine_impl.hpp"
+#include "engine/model/request_texts.hpp"
 
 namespace grua::engine {
 
 asio::awaitable<void> Engine::Impl::update(std::string reference, UpdateConfig asked, StringList& warnings) {
     const auto container = get_container(reference);
+    check_texts(asked);
     const Lane::Turn turn = co_await container->lane.take();
     if (container->is_gone()) fail(ErrorKind::not_found, "No such container: {}", reference);
     if (!asked.publish_from.empty()) co_await take_ports(container, asked.publish_from);
@@ -48,28 +50,43 @@ asio::awaitable<void> Engine::Impl::update(std::string reference, UpdateConfig a
         merged.restart_policy = asked.restart_policy;
     }
     warnings = check_resources(merged, host);
-    if (is_running(container->record->state.status)) {
-        const std::string doing = fmt::format("Cannot update container {}", container->id());
-        const HostConfig& before = container->record->host_config;
-        auto limit = [this, id = container->id(), limits = rate_limits(merged), policy = network_policy(merged),
-                      is_limited = rate_limits(merged) != rate_limits(before), has_policy = merged.network_allow != before.network_allow] {
+    const RecordPtr before = container->record;
+    const auto apply = [this](ContainerPtr target, HostConfig from, HostConfig to) -> asio::awaitable<void> {
+        if (!is_running(target->record->state.status)) co_return;
+        auto limit = [this, id = target->id(), limits = rate_limits(to), policy = network_policy(to),
+                      is_limited = rate_limits(to) != rate_limits(from), has_policy = to.network_allow != from.network_allow] {
             if (is_limited) rooms.networks.set_limits(id, limits);
             if (has_policy) rooms.networks.set_policy(id, policy);
             return true;
         };
-        try {
-            if (const auto task = container->task) co_await task->update(cgroup_resources(merged));
-            co_await offload(pool, std::move(limit));
-        } catch (Error& error) {
-            error.add_context(doing);
-            throw;
-        }
+        if (const auto task = target->task) co_await task->update(cgroup_resources(to));
+        co_await offload(pool, std::move(limit));
+    };
+    const auto note = [&](const HostConfig& limits) {
+        container->update([&](ContainerRecord& next) { next.host_config = limits; });
+        publish(*container);
+        save(*container);
+    };
+    try {
+        co_await apply(container, before->host_config, merged);
+    } catch (Error& error) {
+        error.add_context(fmt::format("Cannot update container {}", container->id()));
+        throw;
     }
-    container->update([&](ContainerRecord& next) { next.host_config = merged; });
-    publish(*container);
-    save(*container);
+    note(merged);
+    std::exception_ptr failure;
+    try {
+        co_await saver.flushed(container->id());
+    } catch (...) {
+        failure = std::current_exception();
+    }
+    if (failure) {
+        // Who is told that it failed finds it as it was.
+        note(before->host_config);
+        co_await apply(container, merged, before->host_config);
+        std::rethrow_exception(failure);
+    }
     emit(*container->record, "update");
-    co_await saver.flushed();
 }
 
 }  // namespace grua::engine

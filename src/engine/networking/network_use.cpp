@@ -2,6 +2,7 @@
 #include "base/files.hpp"
 #include "base/log.hpp"
 #include "engine/engine_impl.hpp"
+#include "engine/model/request_texts.hpp"
 #include "engine/lifecycle/start_mark.hpp"
 #include "engine/networking/network_files.hpp"
 #include "engine/networking/networking.hpp"
@@ -184,6 +185,7 @@ asio::awaitable<void> Engine::Impl::save_networking(ContainerPtr container) {
 
 asio::awaitable<void> Engine::Impl::connect_network(std::string reference, std::string network, EndpointSettings settings) {
     const auto container = get_container(reference);
+    check_texts(settings);
     const Lane::Turn turn = co_await container->lane.take();
     const ContainerRecord& record = *container->record;
     if (container->is_gone() || record.state.status == Status::removing || record.state.status == Status::dead)
