@@ -58,7 +58,7 @@ constexpr auto cut_off_patience = 2s;
 /// A body that nobody read is read away up to here, so that the connection can be used again.
 constexpr std::size_t drain_limit = std::size_t{256} << 10U;
 
-constexpr std::size_t read_size = std::size_t{16} << 10U;
+constexpr std::size_t read_size = std::size_t{64} << 10U;
 constexpr std::size_t body_piece = std::size_t{256} << 10U;
 constexpr int body_pipe_size = 1 << 20;
 
@@ -99,6 +99,7 @@ struct Connections::State {
     Dispatch dispatch;
     std::string server_headers;
     std::list<std::weak_ptr<Connection>> all;
+    std::vector<char> received = std::vector<char>(read_size);  ///< For the moment between two turns of the loop.
     bool stopping = false;
 };
 
@@ -217,16 +218,21 @@ void Connection::arm(Clock::time_point until) {
 
 /// Receives more into the buffer; returns 0 at the end of the stream. Throws ProtocolError{408} at `until`.
 asio::awaitable<std::size_t> Connection::fill(Clock::time_point until) {
-    arm(until);
-    const std::size_t before = buffer_.size();
-    buffer_.resize(before + read_size);
-    const auto [error, size] = co_await socket_.async_read_some(asio::buffer(buffer_.data() + before, read_size), quiet);
-    buffer_.resize(before + (error ? 0 : size));
-    disarm();
-    if (timed_out_) throw ProtocolError{408, "the client was silent, or too slow, for too long"};
-    if (error == asio::error::eof) co_return 0;
-    if (error) throw Gone{};
-    co_return size;
+    for (;;) {
+        arm(until);
+        const auto [error] = co_await socket_.async_wait(Socket::wait_read, quiet);
+        disarm();
+        if (timed_out_) throw ProtocolError{408, "the client was silent, or too slow, for too long"};
+        if (error) throw Gone{};
+        // Into a place that all share: a connection that waits holds no buffer.
+        std::vector<char>& piece = server_->received;
+        const ssize_t got = ::recv(socket_.native_handle(), piece.data(), piece.size(), MSG_DONTWAIT);
+        if (got < 0 && (errno == EAGAIN || errno == EINTR)) continue;
+        if (got < 0) throw Gone{};
+        if (buffer_.empty()) buffer_ = {};
+        buffer_.append(piece.data(), static_cast<std::size_t>(got));
+        co_return static_cast<std::size_t>(got);
+    }
 }
 
 /// One request. False when the connection ends.

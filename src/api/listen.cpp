@@ -18,7 +18,8 @@ namespace grua::api {
 
 namespace {
 
-constexpr int backlog = 1024;
+/// As many as the kernel lets wait (net.core.somaxconn): a client beyond them is refused by it.
+constexpr int backlog = 65535;
 
 sockaddr_un unix_address(const std::string& path) {
     sockaddr_un address{};

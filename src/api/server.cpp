@@ -25,6 +25,7 @@ namespace {
 using Clock = asio::steady_timer::clock_type;
 
 constexpr auto quiet = asio::as_tuple(asio::use_awaitable);
+constexpr int accepts_at_once = 32;
 constexpr auto shortage_pause = 100ms;
 constexpr auto shortage_log_interval = 10s;
 
@@ -88,11 +89,23 @@ asio::awaitable<void> Server::accept_clients(std::shared_ptr<Listener> from) {
         logged = Clock::now();
         log::error("descriptors are used up ({} connections): clients are refused until there are some again", connections_.count());
     };
+    const auto serve = [&](Fd client) {
+        try {
+            connections_.serve(std::move(client), from->name);
+        } catch (const std::exception& failure) {
+            log::error("a client's connection: {}", failure.what());
+        }
+    };
     for (;;) {
         const auto [error] = co_await from->descriptor.async_wait(asio::posix::stream_descriptor::wait_read, quiet);
         if (error) co_return;
         const int listener = from->descriptor.native_handle();
         Fd client{::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK)};
+        // Many at once are let in at once, but not for longer than others can wait.
+        for (int turn = 0; turn < accepts_at_once && client && client.get() <= last; ++turn) {
+            serve(std::move(client));
+            client = Fd{::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK)};
+        }
         const bool shortage = !client && is_shortage(errno);
         if (shortage || client.get() > last) {
             make_room();
@@ -105,11 +118,7 @@ asio::awaitable<void> Server::accept_clients(std::shared_ptr<Listener> from) {
                 co_await from->pause.async_wait(quiet);
             }
         } else if (client) {
-            try {
-                connections_.serve(std::move(client), from->name);
-            } catch (const std::exception& failure) {
-                log::error("a client's connection: {}", failure.what());
-            }
+            serve(std::move(client));
         }
     }
 }

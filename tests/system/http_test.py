@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import re
+import resource
 import socket
 import struct
 import subprocess
@@ -307,6 +308,20 @@ class Crowds(HttpCase):
         self.assertEqual(self.daemon.api("GET", "/_ping")[1], "OK")
         self.assertLess(memory_of(self.pid) - first, 150 << 20)
         for each in half + bodies:
+            each.socket.close()
+        wait_until("all are gone", lambda: self.descriptors() < 100)
+
+    def test_idle_connections_cost_little_and_many_may_come_at_once(self):
+        first = memory_of(self.pid)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (8192, 8192))
+        idle = [Wire(self.daemon) for _ in range(2000)]
+        for each in idle:
+            each.send(get("/_ping"))
+        for each in idle:
+            self.assertTrue(each.until(b"\r\n\r\nOK").startswith(b"HTTP/1.1 200 OK"))
+        # It was 19 KiB for each: a buffer for a request that nobody sends.
+        self.assertLess(memory_of(self.pid) - first, 2000 * (12 << 10))
+        for each in idle:
             each.socket.close()
         wait_until("all are gone", lambda: self.descriptors() < 100)
 
