@@ -472,7 +472,8 @@ struct Linux {
     std::string mount_label;
     std::map<std::string, std::string> sysctl;
     std::optional<Personality> personality;
-    std::optional<json::Value> intel_rdt;  ///< Known so that it can be refused.
+    std::optional<json::Value> intel_rdt;  ///< These two are known so that they can be refused.
+    std::optional<json::Value> net_devices;
     friend bool operator==(const Linux&, const Linux&) = default;
     static constexpr auto fields() {
         return std::tuple{json::field("namespaces", &Linux::namespaces).omitted_when_empty(),
@@ -489,7 +490,8 @@ struct Linux {
                           json::field("mountLabel", &Linux::mount_label).omitted_when_empty(),
                           json::field("sysctl", &Linux::sysctl).omitted_when_empty(),
                           json::field("personality", &Linux::personality).omitted_when_empty(),
-                          json::field("intelRdt", &Linux::intel_rdt).omitted_when_empty()};
+                          json::field("intelRdt", &Linux::intel_rdt).omitted_when_empty(),
+                          json::field("netDevices", &Linux::net_devices).omitted_when_empty()};
     }
 };
 

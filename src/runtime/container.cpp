@@ -31,7 +31,7 @@ namespace {
 // ---- The child's steps, in the one order that is safe ----
 
 void begin(const Plan& plan, Progress& progress) {
-    if (plan.joins) plan.joins->attach_self();
+    if (plan.joins) plan.joins->attach_self(linux::Cgroup::BornIn::unified);
     leave_callers_session();
     // Nobody who can see this process may look into its memory or at its descriptors until it is another program.
     if (plan.in_user_namespace) {
@@ -286,6 +286,27 @@ void talk(const Plan& plan, const Channel& channel, const CreateRequest& request
         fail(ErrorKind::system, "the container's setup was killed by signal {}", about.si_status);
 }
 
+linux::Cgroup make_cgroup(const linux::CgroupMounts& mounts, const linux::CgroupPath& path, const Plan& plan, CgroupUse use) {
+    const auto is_refusal = [](const Error& error) {
+        return error.os_error() == EACCES || error.os_error() == EPERM || error.os_error() == EROFS;
+    };
+    try {
+        linux::Cgroup cgroup = linux::Cgroup::create(mounts, path);
+        if (cgroup.is_new()) return cgroup;
+        // Another's: its processes would be counted and killed as this container's, and this one's would never run where it is frozen.
+        if (cgroup.frozen()) fail(ErrorKind::conflict, "container's cgroup unexpectedly frozen");
+        if (const auto pids = cgroup.pids(); !pids.empty())
+            fail(ErrorKind::conflict, "container's cgroup is not empty: {} process(es) found", pids.size());
+        return cgroup;
+    } catch (const Error& error) {
+        if (use != CgroupUse::if_permitted || !is_refusal(error)) throw;
+    }
+    oci::Resources limits = plan.linux->resources.value_or(oci::Resources{});
+    limits.devices.clear();  // Of which an ordinary user can make none.
+    if (limits != oci::Resources{}) fail(ErrorKind::forbidden, "limits need a cgroup, and this user may not make {}", path.text());
+    return linux::Cgroup::none();
+}
+
 }  // namespace
 
 Started create(const oci::RuntimeSpec& spec, CreateRequest request) {
@@ -314,25 +335,25 @@ Started create(const oci::RuntimeSpec& spec, CreateRequest request) {
     const std::string cgroup_path = !plan.linux->cgroups_path.empty() ? plan.linux->cgroups_path
                                     : !request.cgroup_path.empty()    ? request.cgroup_path
                                                                       : "/grua/" + request.id;
-    const linux::CgroupMounts mounts = linux::CgroupMounts::detect();
+    const linux::CgroupMounts mounts =
+        request.cgroup_use == CgroupUse::needed_with_unified ? linux::CgroupMounts::detect_with_unified() : linux::CgroupMounts::detect();
     const auto path = linux::CgroupPath::parse(cgroup_path.starts_with('/') ? cgroup_path : "/" + cgroup_path);
     plan.has_cgroup_v2 = mounts.layout() == linux::CgroupLayout::v2;
 
-    if (request.start == StartMode::on_start) {
-        const std::string fifo = fifo_path(request.directory);
-        if (::mkfifo(fifo.c_str(), 0600) != 0) fail_errno("create {}", fifo);
-        plan.start_fifo = Fd{::open(fifo.c_str(), O_RDWR | O_CLOEXEC)};
-        if (!plan.start_fifo) fail_errno("open {}", fifo);
-    }
-
-    Started started{.cgroup = linux::Cgroup::create(mounts, path)};
+    // What may be refused is, before there is a cgroup to be removed again.
+    const linux::Resources resources = plan.linux->resources ? resources_of(*plan.linux->resources) : linux::Resources{};
+    auto [ours, theirs] = Channel::make();
+    Started started{.cgroup = make_cgroup(mounts, path, plan, request.cgroup_use)};
     std::optional<linux::Cgroup> undo_cgroup;
     Undo undo{undo_cgroup};
-    const linux::Resources resources = plan.linux->resources ? resources_of(*plan.linux->resources) : linux::Resources{};
-
-    auto [ours, theirs] = Channel::make();
     try {
-        started.cgroup.apply(resources);
+        if (request.start == StartMode::on_start) {
+            const std::string fifo = fifo_path(request.directory);
+            if (::mkfifo(fifo.c_str(), 0600) != 0) fail_errno("create {}", fifo);
+            plan.start_fifo = Fd{::open(fifo.c_str(), O_RDWR | O_CLOEXEC)};
+            if (!plan.start_fifo) fail_errno("open {}", fifo);
+        }
+        if (!started.cgroup.folders().empty()) started.cgroup.apply(resources);
         copy_cgroups(plan, started.cgroup);
         const bool born_in_it = started.cgroup.directory_fd() >= 0;
         // In a user namespace of its own it may not.
@@ -341,7 +362,8 @@ Started create(const oci::RuntimeSpec& spec, CreateRequest request) {
             const ForChildren around{plan};
             std::uint64_t later = CLONE_NEWCGROUP | CLONE_NEWTIME;
             if (plan.empty_mounts >= 0) later |= CLONE_NEWNS;
-            linux::Cloned cloned = linux::clone_process(plan.own_namespaces & ~later, started.cgroup.directory_fd());
+            linux::Cloned cloned = linux::clone_process(plan.own_namespaces & ~later,
+                                                        born_in_it ? started.cgroup.directory_fd() : started.cgroup.unified_fd());
             if (cloned.pid == 0) {
                 ours.close();
                 run_child(plan, theirs, steps.data(), steps.size());

@@ -32,6 +32,12 @@ enum class StartMode {
     on_start,  ///< The child stops before execve until start(): OCI's create and start.
 };
 
+enum class CgroupUse {
+    needed,
+    needed_with_unified,  ///< In a hybrid its v2 hierarchy is joined too: slower by 0.1 ms, and where runc puts a container.
+    if_permitted,         ///< An ordinary user's container has none where none may be made, and then no limits.
+};
+
 /// Borrowed; they become 0, 1 and 2. /dev/null where -1; not used with process.terminal.
 struct Stdio {
     int in = -1;
@@ -50,8 +56,9 @@ struct CreateRequest {
     std::string bundle;         ///< What a relative spec.root.path is relative to, and what hooks are told.
     std::string seccomp_cache;  ///< Folder for compiled filters; none is kept where empty.
     std::string cgroup_path;    ///< Where spec.linux.cgroupsPath is empty; "/grua/<id>" where this is empty too.
-    int preserved_fds = 0;      ///< Descriptors 3 … 2+n of the caller go to the program as they are.
-    bool pivot = true;          ///< false: MS_MOVE + chroot, for a rootfs on the initial ramfs (`--no-pivot`).
+    CgroupUse cgroup_use = CgroupUse::needed;
+    int preserved_fds = 0;  ///< Descriptors 3 … 2+n of the caller go to the program as they are.
+    bool pivot = true;      ///< false: MS_MOVE + chroot, for a rootfs on the initial ramfs (`--no-pivot`).
 };
 
 struct Started {

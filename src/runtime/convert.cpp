@@ -1,9 +1,11 @@
 // From the wire structs of the specification to what the rooms of the kernel take.
 #include "runtime/convert.hpp"
 #include "base/error.hpp"
+#include "base/log.hpp"
 #include "base/test_points.hpp"
 #include "runtime/plan.hpp"
 
+#include <unistd.h>
 #include <algorithm>
 
 namespace grua::runtime {
@@ -80,14 +82,23 @@ void refuse_unsupported(const oci::Process& process, const oci::Linux& linux) {
     const auto refuse = [](bool given, const char* what) {
         if (given) fail(ErrorKind::not_implemented, "not implemented: {}", what);
     };
-    refuse(!process.apparmor_profile.empty() && process.apparmor_profile != "unconfined", "process.apparmorProfile");
-    refuse(!process.selinux_label.empty(), "process.selinuxLabel");
+    // A kernel without the module has nothing to confine with; who asks for it all the same is told.
+    const auto refuse_or_warn = [&](bool given, const char* module, const char* what) {
+        if (!given) return;
+        refuse(::access(module, F_OK) == 0, what);
+        log::warn("{} has no effect: this kernel has no such module", what);
+    };
+    constexpr const char* apparmor = "/sys/module/apparmor/parameters/enabled";
+    constexpr const char* selinux = "/sys/fs/selinux";
+    refuse_or_warn(!process.apparmor_profile.empty() && process.apparmor_profile != "unconfined", apparmor, "process.apparmorProfile");
+    refuse_or_warn(!process.selinux_label.empty(), selinux, "process.selinuxLabel");
+    refuse_or_warn(!linux.mount_label.empty(), selinux, "linux.mountLabel");
     refuse(process.io_priority.has_value(), "process.ioPriority");
     refuse(process.scheduler.has_value(), "process.scheduler");
     refuse(process.exec_cpu_affinity.has_value(), "process.execCPUAffinity");
-    refuse(!linux.mount_label.empty(), "linux.mountLabel");
     refuse(linux.personality.has_value(), "linux.personality");
     refuse(linux.intel_rdt.has_value(), "linux.intelRdt");
+    refuse(linux.net_devices.has_value(), "linux.netDevices");
     if (!linux.resources) return;
     refuse(linux.resources->network.has_value(), "linux.resources.network");
     refuse(linux.resources->rdma.has_value(), "linux.resources.rdma");
