@@ -238,8 +238,8 @@ void make_node(const Plan& plan, const Root& root, const oci::Device& device) {
         if (errno == EPERM) return bind_node(directory.get(), name, device, type, number);  // The caller is in a user namespace itself.
         struct stat about{};
         if (errno != EEXIST) fail_errno("create device {}", path);
-        if (::fstatat(directory.get(), name.c_str(), &about, AT_SYMLINK_NOFOLLOW) != 0 ||
-            (about.st_mode & S_IFMT) != type || about.st_rdev != number) {
+        if (::fstatat(directory.get(), name.c_str(), &about, AT_SYMLINK_NOFOLLOW) != 0 || (about.st_mode & S_IFMT) != type ||
+            about.st_rdev != number) {
             errno = EEXIST;
             fail_errno("create device {}", path);
         }
