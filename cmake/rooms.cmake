@@ -4,11 +4,11 @@ find_package(Threads REQUIRED)
 find_package(GTest REQUIRED)
 find_package(PkgConfig REQUIRED)
 
-set(GRUA_ROOMS base linux oci runtime monitor store content layers registry images volumes network engine build cluster api
+set(GRUA_ROOMS base linux oci runtime monitor tasks store content layers registry images volumes network engine build cluster api
                client compose cli cri)
 
 # grua_room(NAME SOURCES a.cpp b.cpp [USES room...] [LIBRARIES lib...])
-# Every *_test.cpp of the folder becomes part of the room's test program, <room>_test.
+# Every *_test.cpp of the folder and its wings becomes part of the room's test program, <room>_test.
 function(grua_room name)
   cmake_parse_arguments(ARG "" "" "SOURCES;USES;LIBRARIES" ${ARGN})
   list(FIND GRUA_ROOMS ${name} rank)
@@ -23,7 +23,7 @@ function(grua_room name)
   endforeach()
   target_link_libraries(grua_${name} PUBLIC ${ARG_LIBRARIES})
 
-  file(GLOB tests CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*_test.cpp)
+  file(GLOB_RECURSE tests CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*_test.cpp)
   if(tests)
     add_executable(${name}_test ${tests})
     target_link_libraries(${name}_test PRIVATE grua_${name} GTest::gmock GTest::gtest_main)

@@ -2,6 +2,7 @@
 
 #include "base/files.hpp"
 #include "base/log.hpp"
+#include "base/test_points.hpp"
 #include "base/text.hpp"
 #include "rootless.hpp"
 #include "run.hpp"
@@ -48,6 +49,7 @@ oci::Process process_of(const State& state, const Options& options) {
         sets.bounding.push_back(each);
         sets.effective.push_back(each);
         sets.permitted.push_back(each);
+        if (is_left_out("CVE-2022-29162")) sets.inheritable.push_back(each);
     }
     return process;
 }
@@ -98,8 +100,8 @@ int exec(const Context& context, const Options& options) {
     const int preserved = preserve_descriptors(options, nullptr);
     oci::RuntimeSpec spec = state.spec;
     join_user_namespace(spec, init.get());
-    const runtime::ExecStarted started =
-        runtime::exec({state.pid, init.get(), &spec, &cgroup}, process, {{0, 1, 2}, seccomp_cache(context), preserved});
+    const runtime::ExecStarted started = runtime::exec({state.pid, init.get(), &spec, &cgroup}, process,
+                                                       {{0, 1, 2}, seccomp_cache(context), preserved, !options.on("detach")});
     log::debug("container {}: process {} runs {}", state.id, started.pid, process.args.front());
     if (started.terminal && options.given("console-socket"))
         send_descriptor(options.text("console-socket"), "/dev/ptmx", started.terminal.get());

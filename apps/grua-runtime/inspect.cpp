@@ -220,7 +220,7 @@ int features(const Context&, const Options&) {
                                  {"selinux", {{"enabled", false}}},
                                  {"intelRdt", {{"enabled", false}}},
                                  {"mountExtensions", {{"idmap", {{"enabled", false}}}}},
-                                 {"netDevices", {{"enabled", false}}}};
+                                 {"netDevices", {{"enabled", true}}}};
     print(boost::json::object{{"ociVersionMin", "1.0.0"},
                               {"ociVersionMax", oci::runtime_spec_version},
                               {"hooks", list_of(hooks)},

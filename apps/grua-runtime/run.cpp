@@ -85,6 +85,7 @@ int create_or_run(const Context& context, const Options& options, runtime::Start
     request.bundle = state.bundle;
     request.seccomp_cache = seccomp_cache(context);
     request.pivot = !options.on("no-pivot");
+    request.plain_newlines = detach == Detach::no;
 
     const sigset_t signals = block_signals();
     if (detach == Detach::no && !options.on("no-subreaper") && ::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0) fail_errno("subreaper");

@@ -20,11 +20,12 @@ struct State {
     pid_t pid = 0;
     std::uint64_t start_time = 0;  ///< Field 22 of /proc/<pid>/stat: a pid that was given anew has another.
     oci::RuntimeSpec spec;
+    template <typename Self = State>
     static constexpr auto fields() {
-        return std::tuple{json::field("id", &State::id),           json::field("bundle", &State::bundle),
-                          json::field("created", &State::created), json::field("cgroup", &State::cgroup),
-                          json::field("pid", &State::pid),         json::field("startTime", &State::start_time),
-                          json::field("spec", &State::spec)};
+        return std::tuple{json::field("id", &Self::id),           json::field("bundle", &Self::bundle),
+                          json::field("created", &Self::created), json::field("cgroup", &Self::cgroup),
+                          json::field("pid", &Self::pid),         json::field("startTime", &Self::start_time),
+                          json::field("spec", &Self::spec)};
     }
 };
 

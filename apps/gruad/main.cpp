@@ -181,9 +181,10 @@ void reload(const std::vector<std::string>& arguments, api::Settings& settings, 
     }
 }
 
-asio::awaitable<void> serve(api::Server& server, engine::Engine& engine, std::vector<Fd> listeners, api::Settings& settings,
-                            registry::Client& registry, registry::SignaturePolicy& signatures, std::vector<std::string> arguments,
-                            std::chrono::seconds patience) {
+/// How many clients' calls are still under way at the end.
+asio::awaitable<std::size_t> serve(api::Server& server, engine::Engine& engine, std::vector<Fd> listeners, api::Settings& settings,
+                                   registry::Client& registry, registry::SignaturePolicy& signatures, std::vector<std::string> arguments,
+                                   std::chrono::seconds patience) {
     co_await engine.recover();
     for (Fd& listener : listeners) server.accept_from(std::move(listener));
     log::info("gruad {} serves the Engine API", GRUA_VERSION);
@@ -191,8 +192,9 @@ asio::awaitable<void> serve(api::Server& server, engine::Engine& engine, std::ve
     // In this thread, though it reads a few files: settings and policies are the loop's.
     while (co_await signals.async_wait(asio::use_awaitable) == SIGHUP) reload(arguments, settings, registry, signatures, engine);
     log::info("ending; containers go on running");
-    co_await server.stop(patience);
+    const std::size_t left = co_await server.stop(patience);
     co_await engine.shutdown();
+    co_return left;
 }
 
 int run(const std::vector<std::string>& arguments) {
@@ -250,6 +252,7 @@ int run(const std::vector<std::string>& arguments) {
     asio::thread_pool pool{pool_threads};
     Transfers transfers;
     std::exception_ptr failure;
+    std::size_t left = 0;
     {
         engine::Engine engine{
             loop.get_executor(),
@@ -262,14 +265,16 @@ int run(const std::vector<std::string>& arguments) {
         asio::co_spawn(loop,
                        serve(server, engine, std::move(listeners), settings, registry, signatures, arguments,
                              std::chrono::seconds{options.shutdown_timeout}),
-                       [&](std::exception_ptr error) {
+                       [&](std::exception_ptr error, std::size_t calls) {
                            failure = error;
+                           left = calls;
                            loop.stop();
                        });
         loop.run();
-        if (!transfers.stop(transfers_patience)) {
-            // A disk that does not answer, or one that is slow. What is in the store needs no goodbye.
-            log::warn("ending while transfers are still under way");
+        if (const bool ended = transfers.stop(transfers_patience); !ended || left > 0) {
+            // A disk that does not answer, or one that is slow. What is in the store needs no goodbye, and nothing may be destroyed under
+            // those who still use it.
+            log::warn("ending while {} are still under way", ended ? "calls" : "transfers");
             for (const api::Address& address : addresses) remove_socket(address);
             if (!options.pidfile.empty()) ::unlink(options.pidfile.c_str());
             ::_exit(0);

@@ -66,7 +66,9 @@ Answer container_archive_put(const Services& services, Exchange& exchange) {
     engine::ExtractRequest request{
         .path = path_of(exchange), .keep_kinds = query.flag("noOverwriteDirNonDir"), .owner_is_user = query.flag("copyUIDGID")};
     (void)services.engine.find(exchange.name);  // Before a large body is read.
-    co_await services.engine.extract(exchange.name, std::move(request), exchange.body_pipe());
+    BodyPipe body = exchange.body_pipe();
+    request.check_end = std::move(body.check);
+    co_await services.engine.extract(exchange.name, std::move(request), std::move(body.reading));
     co_await exchange.send_empty(200);
 }
 

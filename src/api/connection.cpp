@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include <array>
+#include <atomic>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/cancellation_signal.hpp>
@@ -28,15 +29,27 @@ namespace {
 
 constexpr auto quiet = asio::as_tuple(asio::use_awaitable);
 
-/// A client may keep an idle connection this long, must send a request's headers within the second and each part of a body
-/// within the third.
+using Clock = asio::steady_timer::clock_type;
+
+/// A client may keep an idle connection this long, and must send all of a request's headers within the second.
 constexpr auto idle_patience = 10min;
 constexpr auto header_patience = 30s;
+constexpr auto idle_grace = 1s;
+
+/// A body that is kept (JSON) must be there within this, and so long an answer that is kept may take. One that is passed on as it comes
+/// may last as long as it likes, while each such time brings it at least so far: what waits for it is not held by a byte now and then.
 constexpr auto body_patience = 5min;
+constexpr std::size_t body_progress = std::size_t{4} << 10U;
+
+/// What a client sends while its stream is written is kept for its next request, up to here.
+constexpr std::size_t early_limit = header_limit;
 
 /// A client that is refused while it still sends may go on so long, and be silent so long, before the connection is closed.
 constexpr auto linger_time = 30s;
 constexpr auto linger_silence = 1s;
+
+/// At the end: for those whose client is cut off to let go of what they hold.
+constexpr auto cut_off_patience = 2s;
 
 /// A body that nobody read is read away up to here, so that the connection can be used again.
 constexpr std::size_t drain_limit = std::size_t{256} << 10U;
@@ -44,41 +57,6 @@ constexpr std::size_t drain_limit = std::size_t{256} << 10U;
 constexpr std::size_t read_size = std::size_t{16} << 10U;
 constexpr std::size_t body_piece = std::size_t{256} << 10U;
 constexpr int body_pipe_size = 1 << 20;
-
-std::string_view reason_of(int status) {
-    switch (status) {
-        case 101:
-            return "UPGRADED";
-        case 200:
-            return "OK";
-        case 201:
-            return "Created";
-        case 204:
-            return "No Content";
-        case 304:
-            return "Not Modified";
-        case 400:
-            return "Bad Request";
-        case 403:
-            return "Forbidden";
-        case 404:
-            return "Not Found";
-        case 408:
-            return "Request Timeout";
-        case 409:
-            return "Conflict";
-        case 413:
-            return "Request Entity Too Large";
-        case 431:
-            return "Request Header Fields Too Large";
-        case 501:
-            return "Not Implemented";
-        case 503:
-            return "Service Unavailable";
-        default:
-            return "Internal Server Error";
-    }
-}
 
 std::string http_date() {
     const std::time_t seconds = std::time(nullptr);
@@ -91,6 +69,12 @@ std::string http_date() {
 
 /// The peer has gone or does not keep to HTTP; there is nobody to tell.
 struct Gone {};
+
+/// What is not an Error is nothing that a client did; it is told all the same.
+std::string text_of(const std::exception& error) {
+    if (dynamic_cast<const std::bad_alloc*>(&error)) return "out of memory";
+    return error.what();
+}
 
 }  // namespace
 
@@ -106,8 +90,11 @@ class Connection : public std::enable_shared_from_this<Connection> {
 public:
     using Socket = asio::generic::stream_protocol::socket;
 
-    Connection(std::shared_ptr<Connections::State> server, int family, int socket)
-        : server_(std::move(server)), socket_(server_->loop, asio::generic::stream_protocol(family, 0), socket), deadline_(server_->loop) {}
+    Connection(std::shared_ptr<Connections::State> server, int family, Fd socket)
+        : server_(std::move(server)), socket_(server_->loop), deadline_(server_->loop) {
+        socket_.assign(asio::generic::stream_protocol(family, 0), socket.get());
+        static_cast<void>(socket.release());
+    }
 
     static void start(const std::shared_ptr<Connection>& connection) {
         asio::co_spawn(connection->server_->loop, run(connection),
@@ -115,16 +102,18 @@ public:
     }
 
     void stop_when_idle() {
-        if (idle_ || streaming_) cancel_.emit(asio::cancellation_type::terminal);
+        if (idle_ || streaming_) cancel();
     }
+    /// Ends what waits for the client. What waits for the engine is not cut short: it is between two steps of something.
     void stop_now() {
-        cancel_.emit(asio::cancellation_type::terminal);
         boost::system::error_code ignored;
         socket_.close(ignored);
     }
+    /// Not of one that has just connected: its request is on the way.
+    bool may_give_way() const noexcept { return idle_ && Clock::now() > idle_since_ + idle_grace; }
 
     asio::awaitable<std::string> read_body(const RequestHead& head, std::size_t limit);
-    Fd body_pipe();
+    BodyPipe body_pipe();
     asio::awaitable<void> send(Exchange& exchange, int status, std::string body, std::string_view content_type);
     asio::awaitable<void> begin(Exchange& exchange, int status, std::string_view content_type);
     asio::awaitable<void> write(Exchange& exchange, std::string_view bytes);
@@ -137,12 +126,21 @@ private:
     asio::awaitable<bool> serve_one();
     asio::awaitable<bool> answer(Exchange& exchange);
     asio::awaitable<void> refuse(const ProtocolError& error);
-    asio::awaitable<std::size_t> fill(std::chrono::seconds patience);
+    asio::awaitable<std::size_t> fill(Clock::time_point until);
     asio::awaitable<void> linger();
     asio::awaitable<std::size_t> read_piece(std::span<char> out);
-    asio::awaitable<void> pump(std::shared_ptr<Connection> self, Fd pipe);
+    asio::awaitable<void> pump(std::shared_ptr<Connection> self, Fd pipe, std::shared_ptr<std::atomic<bool>> broken);
     asio::awaitable<bool> drain();
+    asio::awaitable<void> discard_body();
     asio::awaitable<void> put(std::string bytes);
+    void arm(Clock::time_point until);
+    void disarm() { deadline_.expires_at(Clock::time_point::max()); }
+    void watch_on();
+    void on_readable();
+    void cancel() {
+        cancelled_ = true;
+        cancel_.emit(asio::cancellation_type::terminal);
+    }
     std::string head_of(const Exchange& exchange, int status, std::string_view content_type) const;
 
     std::shared_ptr<Connections::State> server_;
@@ -152,11 +150,18 @@ private:
     std::string buffer_;  ///< Received, not yet parsed.
     RequestParser parser_;
     bool idle_ = true;
+    Clock::time_point idle_since_ = Clock::now();
     bool streaming_ = false;  ///< The client is watched; it is cancelled when it leaves.
+    bool cancelled_ = false;
     bool timed_out_ = false;
     bool close_after_ = false;
     bool continue_wanted_ = false;
     bool pumping_ = false;
+
+    // Of the body that is read: how long the client was waited for since it last got on, and how far it came meanwhile.
+    Clock::duration waited_{};
+    std::size_t got_ = 0;
+    Clock::time_point body_until_ = Clock::time_point::max();
 };
 
 asio::awaitable<void> Connection::run(std::shared_ptr<Connection> self) {
@@ -174,23 +179,28 @@ asio::awaitable<void> Connection::run(std::shared_ptr<Connection> self) {
     self->socket_.close(ignored);
 }
 
-/// Receives more into the buffer; returns 0 at the end of the stream.
-asio::awaitable<std::size_t> Connection::fill(std::chrono::seconds patience) {
+/// Ends what the socket waits for at `until`, unless disarmed before.
+void Connection::arm(Clock::time_point until) {
     timed_out_ = false;
-    deadline_.expires_after(patience);
+    deadline_.expires_at(until);
     deadline_.async_wait([weak = weak_from_this()](const boost::system::error_code& error) {
         const auto self = weak.lock();
-        if (error || !self || self->deadline_.expiry() > asio::steady_timer::clock_type::now()) return;
+        if (error || !self || self->deadline_.expiry() > Clock::now()) return;
         self->timed_out_ = true;
         boost::system::error_code ignored;
         self->socket_.cancel(ignored);
     });
+}
+
+/// Receives more into the buffer; returns 0 at the end of the stream. Throws ProtocolError{408} at `until`.
+asio::awaitable<std::size_t> Connection::fill(Clock::time_point until) {
+    arm(until);
     const std::size_t before = buffer_.size();
     buffer_.resize(before + read_size);
     const auto [error, size] = co_await socket_.async_read_some(asio::buffer(buffer_.data() + before, read_size), quiet);
     buffer_.resize(before + (error ? 0 : size));
-    deadline_.expires_at(asio::steady_timer::time_point::max());
-    if (timed_out_) throw ProtocolError{408, "the client was silent for too long"};
+    disarm();
+    if (timed_out_) throw ProtocolError{408, "the client was silent, or too slow, for too long"};
     if (error == asio::error::eof) co_return 0;
     if (error) throw Gone{};
     co_return size;
@@ -199,28 +209,36 @@ asio::awaitable<std::size_t> Connection::fill(std::chrono::seconds patience) {
 /// One request. False when the connection ends.
 asio::awaitable<bool> Connection::serve_one() {
     parser_ = RequestParser{};
+    waited_ = {};
+    got_ = 0;
+    body_until_ = Clock::time_point::max();
     std::optional<ProtocolError> refused;
     std::optional<Exchange> exchange;
     try {
         idle_ = buffer_.empty();
+        idle_since_ = Clock::now();
+        // One time for all of them, not for each that comes.
+        Clock::time_point until = Clock::now() + (idle_ ? Clock::duration{idle_patience} : header_patience);
         while (!parser_.header_done()) {
             const std::size_t used = buffer_.empty() ? 0 : parser_.parse_header(buffer_);
             buffer_.erase(0, used);
             if (parser_.header_done()) break;
             if (used > 0 && !buffer_.empty()) continue;
             if (idle_ && server_->stopping) co_return false;
-            const std::size_t got = co_await fill(idle_ ? std::chrono::seconds{idle_patience} : header_patience);
+            const std::size_t got = co_await fill(until);
             if (got == 0) {
                 if (buffer_.empty() && idle_) co_return false;
                 throw ProtocolError{400, "the request ends within its headers"};
             }
-            idle_ = false;
+            if (std::exchange(idle_, false)) until = Clock::now() + header_patience;
         }
         exchange.emplace(*this, parser_.take_head());
         continue_wanted_ = exchange->head().header("expect") == "100-continue";
     } catch (ProtocolError& error) {
         if (idle_) co_return false;
         refused = std::move(error);
+    } catch (const std::exception& error) {
+        refused = ProtocolError{500, text_of(error)};
     }
     bool goes_on = false;
     if (refused) {
@@ -246,8 +264,15 @@ asio::awaitable<bool> Connection::answer(Exchange& exchange) {
         status = error.status;
         message = error.message;
         close_after_ = true;
+    } catch (const std::exception& error) {
+        if (cancelled_) throw;  // Nobody waits for an answer.
+        status = 500;
+        message = text_of(error);
     }
-    if (exchange.hijacked_) co_return false;
+    if (exchange.hijacked_) {
+        if (status != 0) log::debug("{} {}: {}", exchange.head().method, exchange.head().target, message);
+        co_return false;
+    }
     if (streaming_) {
         streaming_ = false;
         boost::system::error_code ignored;
@@ -275,8 +300,8 @@ asio::awaitable<void> Connection::linger() {
     boost::system::error_code ignored;
     socket_.shutdown(Socket::shutdown_send, ignored);
     if (parser_.done()) co_return;
-    const auto began = asio::steady_timer::clock_type::now();
-    const auto within = [&](auto time) { return asio::steady_timer::clock_type::now() < began + time; };
+    const auto began = Clock::now();
+    const auto within = [&](auto time) { return Clock::now() < began + time; };
     if (pumping_) socket_.cancel(ignored);
     asio::steady_timer pause{server_->loop};
     while (pumping_ && within(linger_silence)) {
@@ -287,7 +312,7 @@ asio::awaitable<void> Connection::linger() {
     try {
         do {
             buffer_.clear();
-        } while (co_await fill(linger_silence) > 0 && within(linger_time) && !server_->stopping);
+        } while (co_await fill(Clock::now() + linger_silence) > 0 && within(linger_time) && !server_->stopping);
     } catch (const ProtocolError&) {
     }
 }
@@ -314,7 +339,16 @@ asio::awaitable<std::size_t> Connection::read_piece(std::span<char> out) {
             if (piece.used > 0 && !buffer_.empty()) continue;
             if (buffer_.size() > header_limit) throw ProtocolError{400, "malformed chunk"};
         }
-        if (co_await fill(body_patience) == 0) throw Gone{};
+        // What the reader of the body takes for itself is not the client's.
+        const auto before = Clock::now();
+        const std::size_t size = co_await fill(std::min(before + (body_patience - waited_), body_until_));
+        if (size == 0) throw Gone{};
+        waited_ += Clock::now() - before;
+        got_ += size;
+        if (got_ >= body_progress) {
+            waited_ = {};
+            got_ = 0;
+        }
     }
     co_return 0;
 }
@@ -322,6 +356,7 @@ asio::awaitable<std::size_t> Connection::read_piece(std::span<char> out) {
 asio::awaitable<std::string> Connection::read_body(const RequestHead& head, std::size_t limit) {
     const auto too_large = [limit] { return ProtocolError{413, fmt::format("request body is larger than {} bytes", limit)}; };
     if (head.content_length.value_or(0) > limit) throw too_large();
+    body_until_ = Clock::now() + body_patience;
     std::string body;
     // Most requests have a small body or none.
     const std::size_t expected = head.chunked ? body_piece : std::max<std::size_t>(head.content_length.value_or(0), 1);
@@ -333,28 +368,35 @@ asio::awaitable<std::string> Connection::read_body(const RequestHead& head, std:
     co_return body;
 }
 
-Fd Connection::body_pipe() {
+BodyPipe Connection::body_pipe() {
     int ends[2];
     if (::pipe2(ends, O_CLOEXEC) < 0) fail_errno("pipe");
     Fd out{ends[0]};
     Fd in{ends[1]};
     static_cast<void>(::fcntl(in.get(), F_SETPIPE_SZ, body_pipe_size));  // smaller where the user's share is used up
     pumping_ = true;
-    asio::co_spawn(server_->loop, pump(shared_from_this(), std::move(in)), asio::detached);
-    return out;
+    const auto broken = std::make_shared<std::atomic<bool>>(false);
+    asio::co_spawn(server_->loop, pump(shared_from_this(), std::move(in), broken), asio::detached);
+    return {std::move(out), [broken] {
+                if (*broken) fail(ErrorKind::invalid_argument, "the request's body broke off before its end");
+            }};
 }
 
 /// From the socket into the pipe. Ends when the body ends, the client leaves or the reader closes its end; `drain` waits for it.
-asio::awaitable<void> Connection::pump(std::shared_ptr<Connection> self, Fd pipe) {
+asio::awaitable<void> Connection::pump(std::shared_ptr<Connection> self, Fd pipe, std::shared_ptr<std::atomic<bool>> broken) {
+    // Closed last: whoever reads its end must find in `broken` what it means.
+    asio::posix::stream_descriptor out{server_->loop, pipe.release()};
+    *broken = true;
     try {
-        asio::posix::stream_descriptor out{server_->loop, pipe.release()};
         std::vector<char> piece(body_piece);
         while (const std::size_t size = co_await read_piece(piece)) {
             const auto [error, written] = co_await asio::async_write(out, asio::buffer(piece.data(), size), quiet);
             if (error) break;  // The reader has what it wants, or failed and says so itself.
         }
+        *broken = false;
     } catch (const Gone&) {
         close_after_ = true;
+        if (streaming_) cancel();
     } catch (const ProtocolError&) {
         close_after_ = true;
     } catch (const std::exception& error) {
@@ -362,6 +404,18 @@ asio::awaitable<void> Connection::pump(std::shared_ptr<Connection> self, Fd pipe
         log::error("request body: {}", error.what());
     }
     self->pumping_ = false;
+    if (streaming_ && !cancelled_) watch_on();
+}
+
+/// Reads the body and drops it: of a request that says all in its target.
+asio::awaitable<void> Connection::discard_body() {
+    body_until_ = Clock::now() + body_patience;
+    std::vector<char> piece(read_size);
+    std::size_t total = 0;
+    while (const std::size_t size = co_await read_piece(piece)) {
+        total += size;
+        if (total > json_body_limit) throw ProtocolError{413, fmt::format("request body is larger than {} bytes", json_body_limit)};
+    }
 }
 
 /// Reads away what is left of the body. False where the connection cannot be used again.
@@ -382,6 +436,7 @@ asio::awaitable<bool> Connection::drain() {
     co_return !server_->stopping;
 }
 
+/// Returns when the socket took it.
 asio::awaitable<void> Connection::put(std::string bytes) {
     const auto [error, size] = co_await asio::async_write(socket_, asio::buffer(bytes), quiet);
     if (error) throw Gone{};
@@ -410,7 +465,11 @@ asio::awaitable<void> Connection::send(Exchange& exchange, int status, std::stri
     if (!bodiless && exchange.head().method != "HEAD") text += body;
     exchange.begun_ = true;
     exchange.ended_ = true;
+    // The whole of it is kept until the client has taken it.
+    const bool timed = !pumping_;
+    if (timed) arm(Clock::now() + body_patience);
     co_await put(std::move(text));
+    if (timed) disarm();
 }
 
 asio::awaitable<void> Connection::begin(Exchange& exchange, int status, std::string_view content_type) {
@@ -438,6 +497,8 @@ asio::awaitable<void> Connection::end(Exchange& exchange) {
 }
 
 asio::awaitable<Hijacked> Connection::hijack(Exchange& exchange, std::string_view content_type) {
+    // Some clients send what the target says once more as a body; it is the request's, and no input of a program.
+    co_await discard_body();
     const RequestHead& head = exchange.head();
     std::string wanted{head.header("upgrade")};
     Hijacked out;
@@ -463,15 +524,30 @@ asio::awaitable<Hijacked> Connection::hijack(Exchange& exchange, std::string_vie
 void Connection::watch_client() {
     if (streaming_) return;
     streaming_ = true;
-    socket_.async_wait(Socket::wait_read, [weak = weak_from_this()](const boost::system::error_code& error) {
+    watch_on();
+}
+
+void Connection::watch_on() {
+    // With so much of it read early, nothing more is read; that the peer has closed the kernel says all the same (of TCP only where it
+    // was closed with unread bytes).
+    const auto what = buffer_.size() < early_limit ? Socket::wait_read : Socket::wait_error;
+    socket_.async_wait(what, [weak = weak_from_this(), what](const boost::system::error_code& error) {
         const auto self = weak.lock();
         if (!self || !self->streaming_ || error) return;
-        char byte = 0;
-        const ssize_t got = ::recv(self->socket_.native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-        // A byte is the next request, sent early: this client is still there, and no longer watched.
-        if (got > 0 || (got < 0 && (errno == EAGAIN || errno == EINTR))) return;
-        self->cancel_.emit(asio::cancellation_type::terminal);
+        if (what == Socket::wait_error) return self->cancel();
+        self->on_readable();
     });
+}
+
+/// The client of a stream says something, or leaves.
+void Connection::on_readable() {
+    if (pumping_) return;  // That reads the body, and watches when it has done so.
+    std::array<char, 4096> piece{};
+    const ssize_t got = ::recv(socket_.native_handle(), piece.data(), piece.size(), MSG_DONTWAIT);
+    if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR)) return cancel();
+    // It is the next request, sent early.
+    if (got > 0) buffer_.append(piece.data(), static_cast<std::size_t>(got));
+    watch_on();
 }
 
 Connections::Connections(asio::any_io_executor loop, Dispatch dispatch, std::string server_headers) : state_(std::make_shared<State>()) {
@@ -487,7 +563,7 @@ void Connections::serve(Fd socket) {
     sockaddr_storage address{};
     socklen_t size = sizeof address;
     if (state_->stopping || ::getsockname(socket.get(), reinterpret_cast<sockaddr*>(&address), &size) < 0) return;
-    const auto connection = std::make_shared<Connection>(state_, address.ss_family, socket.release());
+    const auto connection = std::make_shared<Connection>(state_, address.ss_family, std::move(socket));
     state_->all.push_back(connection);
     Connection::start(connection);
 }
@@ -496,27 +572,37 @@ std::size_t Connections::count() const noexcept {
     return static_cast<std::size_t>(std::ranges::count_if(state_->all, [](const auto& weak) { return !weak.expired(); }));
 }
 
-asio::awaitable<void> Connections::stop(std::chrono::milliseconds patience) {
+void Connections::close_idle() {
+    for (const auto& weak : std::list(state_->all)) {
+        if (const auto connection = weak.lock(); connection && connection->may_give_way()) connection->stop_now();
+    }
+}
+
+asio::awaitable<std::size_t> Connections::stop(std::chrono::milliseconds patience) {
     state_->stopping = true;
     const auto each = [this](auto what) {
         for (const auto& weak : std::list(state_->all)) {
             if (const auto connection = weak.lock()) what(*connection);
         }
     };
-    each([](Connection& connection) { connection.stop_when_idle(); });
     asio::steady_timer timer{state_->loop};
-    const auto until = asio::steady_timer::clock_type::now() + patience;
-    while (count() > 0 && asio::steady_timer::clock_type::now() < until) {
-        timer.expires_after(10ms);
-        co_await timer.async_wait(quiet);
-    }
+    const auto none_left = [&](Clock::time_point until) -> asio::awaitable<void> {
+        while (count() > 0 && Clock::now() < until) {
+            timer.expires_after(10ms);
+            co_await timer.async_wait(quiet);
+        }
+    };
+    each([](Connection& connection) { connection.stop_when_idle(); });
+    co_await none_left(Clock::now() + patience);
     each([](Connection& connection) { connection.stop_now(); });
+    co_await none_left(Clock::now() + cut_off_patience);
+    co_return count();
 }
 
 // Exchange
 
 asio::awaitable<std::string> Exchange::read_body(std::size_t limit) { return connection_.read_body(head_, limit); }
-Fd Exchange::body_pipe() { return connection_.body_pipe(); }
+BodyPipe Exchange::body_pipe() { return connection_.body_pipe(); }
 asio::awaitable<void> Exchange::send(int status, std::string body, std::string_view content_type) {
     return connection_.send(*this, status, std::move(body), content_type);
 }

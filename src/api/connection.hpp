@@ -27,9 +27,12 @@ public:
     void serve(Fd socket);
     std::size_t count() const noexcept;
 
-    /// Ends idle connections and streams at once, lets the others finish what they do for `patience`, and returns when none is left or it
-    /// is over.
-    asio::awaitable<void> stop(std::chrono::milliseconds patience);
+    /// Ends those that have waited for a request for a while and have sent nothing of it.
+    void close_idle();
+
+    /// Ends idle connections and streams at once, lets the others finish what they do for `patience`, cuts the clients of those off
+    /// that are left then, and returns how many did not end by that.
+    asio::awaitable<std::size_t> stop(std::chrono::milliseconds patience);
 
     struct State;
 

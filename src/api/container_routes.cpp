@@ -3,6 +3,7 @@
 #include "images/image_store.hpp"
 
 #include <algorithm>
+#include <array>
 
 namespace grua::api {
 
@@ -29,9 +30,8 @@ bool is_listed(const engine::ContainerRecord& record, const Filters& filters) {
     const auto any_of = [&](std::string_view name, auto test) {
         return !filters.has(name) || std::ranges::any_of(filters.get(name), test);
     };
-    return any_of("id", [&](const std::string& value) { return record.id.starts_with(value) || filters.pattern("id", record.id); }) &&
-           any_of("name",
-                  [&](const std::string&) { return filters.pattern("name", record.name) || filters.pattern("name", "/" + record.name); }) &&
+    return (any_of("id", [&](const std::string& value) { return record.id.starts_with(value); }) || filters.pattern("id", record.id)) &&
+           (filters.pattern("name", record.name) || filters.pattern("name", "/" + record.name)) &&
            filters.labels("label", record.config.labels) && filters.exact("status", to_string(state.status)) &&
            any_of("exited",
                   [&](const std::string& value) {
@@ -50,13 +50,16 @@ bool is_listed(const engine::ContainerRecord& record, const Filters& filters) {
                           return network.first == value || network.second.network_id == value;
                       });
                   }) &&
-           any_of("publish", [](const std::string&) { return false; }) &&
-           any_of("expose",
-                  [&](const std::string& value) {
-                      return record.config.exposed_ports.contains(value.contains('/') ? value : value + "/tcp");
-                  }) &&
            any_of("isolation", [](const std::string& value) { return value == "default"; }) &&
            filters.flag("is-task").value_or(false) == false;
+}
+
+/// As Docker has it: with both filters, either is enough.
+bool has_ports(const wire::ContainerSummary& summary, const Filters& filters, const PortFilter& published, const PortFilter& exposed) {
+    if (!filters.has("publish") && !filters.has("expose")) return true;
+    return std::ranges::any_of(summary.ports, [&](const wire::Port& each) {
+        return (each.public_port != 0 && published.contains(each.public_port, each.type)) || exposed.contains(each.private_port, each.type);
+    });
 }
 
 void check_values(const Filters& filters) {
@@ -66,6 +69,12 @@ void check_values(const Filters& filters) {
     for (const std::string& value : filters.get("exited")) {
         if (!parse_int(value)) fail(ErrorKind::invalid_argument, "invalid filter 'exited={}'", value);
     }
+    for (const std::string& value : filters.get("health")) {
+        constexpr std::array known{engine::Health::none, engine::Health::starting, engine::Health::healthy, engine::Health::unhealthy};
+        if (std::ranges::find(known, value, [](engine::Health each) { return to_string(each); }) == known.end())
+            fail(ErrorKind::invalid_argument, "invalid filter 'health={}'", value);
+    }
+    static_cast<void>(filters.flag("is-task"));
 }
 
 engine::StopOptions stop_options(const Exchange& exchange) {
@@ -89,6 +98,8 @@ Answer container_list(const Services& services, Exchange& exchange) {
         Filters::parse(exchange.query().get("filters"), {"ancestor", "before", "exited", "expose", "health", "id", "is-task", "isolation",
                                                          "label", "name", "network", "publish", "since", "status", "volume"});
     check_values(filters);
+    const PortFilter published = PortFilter::parse(filters, "publish");
+    const PortFilter exposed = PortFilter::parse(filters, "expose");
     const auto limit = exchange.query().number("limit").value_or(0);
     const std::int64_t most = limit > 0 ? limit : list_limit;
     const bool all = exchange.query().flag("all") || limit > 0 || filters.has("status") || filters.has("exited") || filters.has("before") ||
@@ -106,7 +117,8 @@ Answer container_list(const Services& services, Exchange& exchange) {
         if (before && record->created >= before->created) continue;
         if (since && record->created <= since->created) continue;
         if (!is_listed(*record, filters) || !has_ancestor(services.engine.rooms().images, *record, filters)) continue;
-        out.push_back(summary_of(*record, time));
+        wire::ContainerSummary summary = summary_of(*record, time);
+        if (has_ports(summary, filters, published, exposed)) out.push_back(std::move(summary));
     }
     if (exchange.query().flag("size")) {
         for (wire::ContainerSummary& one : out) {

@@ -1,7 +1,7 @@
 #include "api/container_wire.hpp"
 
 #include "base/id.hpp"
-#include "engine/networking.hpp"
+#include "engine/networking/networking.hpp"
 
 namespace grua::api {
 

@@ -3,7 +3,7 @@
 
 #include "api/filters.hpp"
 #include "api/wire/container.hpp"
-#include "engine/record.hpp"
+#include "engine/model/record.hpp"
 
 namespace grua::api {
 

@@ -8,6 +8,7 @@
 
 #include <boost/asio/awaitable.hpp>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -48,6 +49,13 @@ struct Hijacked {
     bool upgraded = false;  ///< Answered with 101, not 200.
 };
 
+/// A request's body as it flows in. A client that leaves early ends it early, which looks like its end: whoever has read to the end of the
+/// file calls `check` before it makes anything of what it read, which throws then. Both are for any thread.
+struct BodyPipe {
+    Fd reading;
+    std::function<void()> check;
+};
+
 /// One request, its body and its answer. Loop only. Every answer ends with exactly one of send, end or hijack.
 class Exchange {
 public:
@@ -64,9 +72,8 @@ public:
     /// The whole body, refused with invalid_argument where it is larger.
     asio::awaitable<std::string> read_body(std::size_t limit = json_body_limit);
 
-    /// A pipe that the body flows into while somebody reads it on the pool; its end of file is the body's end. A client
-    /// that leaves early ends it early: the reader must know by its format that it was not the whole.
-    Fd body_pipe();
+    /// The body, for who reads it in another thread.
+    BodyPipe body_pipe();
 
     /// The whole answer. A body is left out for HEAD, 204 and 304.
     asio::awaitable<void> send(int status, std::string body, std::string_view content_type = "application/json");

@@ -3,8 +3,10 @@
 
 #include "base/text.hpp"
 
+#include <cstdint>
 #include <initializer_list>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -14,6 +16,12 @@ namespace grua::api {
 
 /// More values than this in one parameter are refused.
 inline constexpr std::size_t filter_limit = 1000;
+
+/// What the expressions of one filter may take, their state machine included. Matching is linear in the text, whatever the expression.
+inline constexpr std::int64_t pattern_memory_limit = std::int64_t{256} << 10U;
+
+/// Expressions of a client, compiled once (RE2; its syntax is that of Docker's Go).
+class Patterns;
 
 class Filters {
 public:
@@ -29,7 +37,8 @@ public:
     /// True where there is no such filter or one of its values is the text exactly.
     bool exact(std::string_view name, std::string_view text) const;
 
-    /// As exact, but a value may also be a regular expression found in the text, or a part of it, as Docker matches names and IDs.
+    /// As exact, but a value may also be a regular expression found in the text, as Docker matches names and IDs. For the filters "id"
+    /// and "name" only. Throws Error(invalid_argument) where the expressions need more than pattern_memory_limit.
     bool pattern(std::string_view name, std::string_view text) const;
 
     /// Values "key" or "key=value"; all of them must be in the map. True where there is no such filter.
@@ -42,6 +51,23 @@ public:
 
 private:
     std::map<std::string, std::vector<std::string>, std::less<>> values_;
+    std::map<std::string, std::shared_ptr<const Patterns>, std::less<>> patterns_;
+};
+
+/// Values of publish= and expose=: "80", "80/udp", "8080-8090/tcp".
+class PortFilter {
+public:
+    /// Of a client's `filters`, the one of that name. Throws Error(invalid_argument).
+    static PortFilter parse(const Filters& filters, std::string_view name);
+    bool contains(std::uint16_t port, std::string_view protocol) const;
+
+private:
+    struct Range {
+        std::uint16_t first = 0;
+        std::uint16_t last = 0;
+        std::string protocol;
+    };
+    std::vector<Range> ranges_;
 };
 
 /// A time as since=, until= and the until filter have it: Unix seconds with up to nine decimals, RFC 3339, or a Go duration

@@ -4,6 +4,7 @@
 
 #include <boost/beast/http/buffer_body.hpp>
 #include <boost/beast/http/parser.hpp>
+#include <boost/beast/http/status.hpp>
 
 namespace grua::api {
 
@@ -21,6 +22,16 @@ namespace {
 }
 
 }  // namespace
+
+std::string_view reason_of(int status) noexcept {
+    // What Docker answers an upgrade with; the name that 413 has in Go's server.
+    if (status == 101) return "UPGRADED";
+    if (status == 413) return "Request Entity Too Large";
+    const auto known = http::int_to_status(static_cast<unsigned>(status));
+    if (known == http::status::unknown) return "Unknown";
+    const auto text = http::obsolete_reason(known);
+    return {text.data(), text.size()};
+}
 
 RequestParser::RequestParser() : state_(std::make_unique<State>()) {
     state_->parser.header_limit(header_limit);

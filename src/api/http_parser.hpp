@@ -13,6 +13,9 @@ namespace grua::api {
 /// The start line and all headers; more is refused with 431. Filters and registry credentials travel there.
 inline constexpr std::uint32_t header_limit = 256U << 10U;
 
+/// "Not Found" of 404, as the standards and Go's server have it.
+std::string_view reason_of(int status) noexcept;
+
 /// What a parser refuses. The connection answers with this status and closes: what follows cannot be trusted.
 struct ProtocolError {
     int status = 400;

@@ -7,7 +7,10 @@ namespace grua::api {
 namespace {
 
 struct CreateBody : network::NetworkConfig {
-    static constexpr auto fields() { return network::NetworkConfig::fields(); }
+    template <typename Self = CreateBody>
+    static constexpr auto fields() {
+        return network::NetworkConfig::fields();
+    }
 };
 
 struct ConnectBody {
@@ -15,16 +18,20 @@ struct ConnectBody {
     std::optional<engine::EndpointSettings> endpoint_config;
     bool force = false;
 
+    template <typename Self = ConnectBody>
     static constexpr auto fields() {
-        return std::tuple{json::field("Container", &ConnectBody::container), json::field("EndpointConfig", &ConnectBody::endpoint_config),
-                          json::field("Force", &ConnectBody::force)};
+        return std::tuple{json::field("Container", &Self::container), json::field("EndpointConfig", &Self::endpoint_config),
+                          json::field("Force", &Self::force)};
     }
 };
 
 struct UpdateBody {
     network::StringMap options;
 
-    static constexpr auto fields() { return std::tuple{json::field("Options", &UpdateBody::options)}; }
+    template <typename Self = UpdateBody>
+    static constexpr auto fields() {
+        return std::tuple{json::field("Options", &Self::options)};
+    }
 };
 
 /// Containers that will be on the network, whether they run or not.

@@ -1,6 +1,7 @@
 #include "api/progress.hpp"
 
 #include "base/fd.hpp"
+#include "base/mutex.hpp"
 
 #include <fcntl.h>
 #include <boost/asio/as_tuple.hpp>
@@ -12,7 +13,6 @@
 #include <boost/json.hpp>
 #include <deque>
 #include <map>
-#include <mutex>
 
 namespace grua::api {
 namespace {
@@ -60,11 +60,11 @@ std::string status_line(const std::string& id, const std::string& status) {
 struct ProgressStream::State {
     explicit State(const asio::any_io_executor& loop) : wake(loop, 1) {}
 
-    std::mutex mutex;
-    std::deque<std::string> lines;
-    std::map<std::string, std::size_t> bars;  // ID → its place in `lines`, while it waits there
-    std::exception_ptr error;
-    bool closed = false;
+    Mutex mutex;
+    std::deque<std::string> lines GRUA_GUARDED_BY(mutex);
+    std::map<std::string, std::size_t> bars GRUA_GUARDED_BY(mutex);  // ID → its place in `lines`, while it waits there
+    std::exception_ptr error GRUA_GUARDED_BY(mutex);
+    bool closed GRUA_GUARDED_BY(mutex) = false;
     asio::experimental::concurrent_channel<void(boost::system::error_code)> wake;
 };
 
@@ -73,7 +73,7 @@ ProgressStream::~ProgressStream() = default;
 
 void ProgressStream::bar(const images::Progress& progress) {
     {
-        const std::scoped_lock lock{state_->mutex};
+        const MutexLock lock{state_->mutex};
         // A bar that was not sent yet is replaced by the newer one.
         const auto waiting = state_->bars.find(progress.id);
         if (progress.total > 0 && waiting != state_->bars.end()) {
@@ -92,7 +92,7 @@ void ProgressStream::bar(const images::Progress& progress) {
 
 void ProgressStream::line(std::string text) {
     {
-        const std::scoped_lock lock{state_->mutex};
+        const MutexLock lock{state_->mutex};
         state_->lines.push_back(std::move(text));
     }
     state_->wake.try_send(boost::system::error_code{});
@@ -102,7 +102,7 @@ void ProgressStream::aux(const object& value) { line(line_of({{"progressDetail",
 
 void ProgressStream::close(std::exception_ptr error) {
     {
-        const std::scoped_lock lock{state_->mutex};
+        const MutexLock lock{state_->mutex};
         state_->closed = true;
         state_->error = std::move(error);
     }
@@ -116,7 +116,7 @@ asio::awaitable<void> ProgressStream::write_to(Exchange& exchange) {
         std::exception_ptr error;
         bool closed = false;
         {
-            const std::scoped_lock lock{state->mutex};
+            const MutexLock lock{state->mutex};
             lines.swap(state->lines);
             state->bars.clear();
             closed = state->closed;
@@ -166,15 +166,15 @@ asio::awaitable<void> send_written(const asio::any_io_executor& loop, Transfers&
     const auto in = std::make_shared<Fd>(ends[1]);
     static_cast<void>(::fcntl(ends[1], F_SETPIPE_SZ, pipe_size));  // smaller where the user's share is used up
     struct Outcome {
-        std::mutex mutex;
-        std::exception_ptr error;
+        Mutex mutex;
+        std::exception_ptr error GRUA_GUARDED_BY(mutex);
     };
     const auto outcome = std::make_shared<Outcome>();
     transfers.start([in, outcome, work = std::move(work)](const std::stop_token&) {
         try {
             work(in->get());
         } catch (...) {
-            const std::scoped_lock lock{outcome->mutex};
+            const MutexLock lock{outcome->mutex};
             outcome->error = std::current_exception();
         }
         *in = Fd{};
@@ -187,7 +187,7 @@ asio::awaitable<void> send_written(const asio::any_io_executor& loop, Transfers&
         co_await exchange.write({piece.data(), size});
     }
     {
-        const std::scoped_lock lock{outcome->mutex};
+        const MutexLock lock{outcome->mutex};
         if (outcome->error) std::rethrow_exception(outcome->error);
     }
     if (!exchange.begun()) co_await exchange.begin(200, content_type);

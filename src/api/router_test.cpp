@@ -1,7 +1,6 @@
 #include "api/router.hpp"
 
 #include "api/filters.hpp"
-#include "api/framing.hpp"
 #include "api/http_parser.hpp"
 #include "base/error.hpp"
 
@@ -86,13 +85,6 @@ TEST(Timestamp, AllForms) {
     EXPECT_EQ(parse_timestamp("1h30m", base), base - std::chrono::minutes{90});
     EXPECT_FALSE(parse_timestamp("soon", base));
     EXPECT_FALSE(parse_timestamp("99999999999999999999", base));
-}
-
-TEST(Framing, HeaderIsBigEndian) {
-    std::string out;
-    append_frame(out, StdStream::err, std::string(258, 'x'));
-    EXPECT_EQ(out.substr(0, 8), std::string("\x02\0\0\0\0\0\x01\x02", 8));
-    EXPECT_EQ(out.size(), 266U);
 }
 
 int status_of_request(std::string_view text) {

@@ -1,19 +1,59 @@
 #include "api/server.hpp"
 
+#include "api/http_parser.hpp"
 #include "api/router.hpp"
 #include "base/log.hpp"
 
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <algorithm>
+#include <array>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <climits>
 
 namespace grua::api {
 
 using namespace std::chrono_literals;
+
+namespace {
+
+using Clock = asio::steady_timer::clock_type;
+
+constexpr auto quiet = asio::as_tuple(asio::use_awaitable);
+constexpr auto shortage_pause = 100ms;
+constexpr auto shortage_log_interval = 10s;
+
+/// So many of this process's descriptors no client gets: a container that is stopped or removed needs some.
+constexpr int least_headroom = 8;
+constexpr int most_headroom = 256;
+
+/// A client whose descriptor's number is beyond this is refused: the kernel gives the lowest that is free, so all below are in use.
+int last_for_clients() {
+    rlimit limit{};
+    if (::getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur > INT_MAX) return INT_MAX;
+    const int all = static_cast<int>(limit.rlim_cur);
+    return all - 1 - std::clamp(all / 8, least_headroom, most_headroom);
+}
+
+/// Its request is not read; what is there of it is taken, so that the answer is not lost in a reset.
+void refuse(const Fd& client) {
+    std::array<char, 16384> request{};
+    while (::recv(client.get(), request.data(), request.size(), MSG_DONTWAIT) > 0) {
+    }
+    const std::string body = error_body("gruad has no descriptors left for more clients");
+    const std::string answer =
+        fmt::format("HTTP/1.1 503 {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{}",
+                    reason_of(503), body.size(), body);
+    static_cast<void>(::send(client.get(), answer.data(), answer.size(), MSG_DONTWAIT | MSG_NOSIGNAL));
+    ::shutdown(client.get(), SHUT_WR);
+}
+
+}  // namespace
 
 struct Server::Listener {
     explicit Listener(const asio::any_io_executor& loop, Fd socket) : descriptor(loop, socket.release()), pause(loop) {}
@@ -37,26 +77,45 @@ void Server::accept_from(Fd listener) {
 }
 
 asio::awaitable<void> Server::accept_clients(std::shared_ptr<Listener> from) {
-    constexpr auto quiet = asio::as_tuple(asio::use_awaitable);
+    const int last = last_for_clients();
+    Clock::time_point logged{};
+    // Who holds a connection for later must give way to who needs one now.
+    const auto make_room = [&] {
+        connections_.close_idle();
+        if (Clock::now() < logged + shortage_log_interval) return;
+        logged = Clock::now();
+        log::error("descriptors are used up ({} connections): clients are refused until there are some again", connections_.count());
+    };
     for (;;) {
         const auto [error] = co_await from->descriptor.async_wait(asio::posix::stream_descriptor::wait_read, quiet);
         if (error) co_return;
-        Fd client{::accept4(from->descriptor.native_handle(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK)};
-        if (client) {
-            connections_.serve(std::move(client));
-        } else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
-            // The client stays in the backlog; trying again at once would only spin.
-            log::error("accept: {}", std::generic_category().message(errno));
-            from->pause.expires_after(100ms);
-            co_await from->pause.async_wait(quiet);
+        const int listener = from->descriptor.native_handle();
+        Fd client{::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK)};
+        const bool shortage = !client && is_shortage(errno);
+        if (shortage || client.get() > last) {
+            make_room();
+            if (shortage) client = spare_.accept(listener);
+            if (client) refuse(client);
+            client = Fd{};
+            // Trying again at once would only spin: whatever there is, others are quicker.
+            if (!spare_.keep() || shortage) {
+                from->pause.expires_after(shortage_pause);
+                co_await from->pause.async_wait(quiet);
+            }
+        } else if (client) {
+            try {
+                connections_.serve(std::move(client));
+            } catch (const std::exception& failure) {
+                log::error("a client's connection: {}", failure.what());
+            }
         }
     }
 }
 
-asio::awaitable<void> Server::stop(std::chrono::milliseconds patience) {
+asio::awaitable<std::size_t> Server::stop(std::chrono::milliseconds patience) {
     for (const auto& listener : listeners_) listener->descriptor.close();
     listeners_.clear();
-    co_await connections_.stop(patience);
+    co_return co_await connections_.stop(patience);
 }
 
 }  // namespace grua::api

@@ -8,6 +8,7 @@
 #include "api/connection.hpp"
 #include "api/services.hpp"
 #include "base/fd.hpp"
+#include "base/spare_descriptor.hpp"
 
 #include <boost/asio/any_io_executor.hpp>
 #include <chrono>
@@ -25,8 +26,9 @@ public:
     /// Accepts from a listening socket until stop().
     void accept_from(Fd listener);
 
-    /// Accepts no more, ends idle connections and streams, gives the others `patience`.
-    asio::awaitable<void> stop(std::chrono::milliseconds patience);
+    /// Accepts no more, ends idle connections and streams, gives the others `patience`, then cuts their clients off. How many calls are
+    /// under way all the same: what they stand on must not be destroyed.
+    asio::awaitable<std::size_t> stop(std::chrono::milliseconds patience);
 
 private:
     struct Listener;
@@ -34,6 +36,7 @@ private:
 
     asio::any_io_executor loop_;
     Connections connections_;
+    SpareDescriptor spare_;
     std::vector<std::shared_ptr<Listener>> listeners_;
 };
 

@@ -3,8 +3,8 @@
 
 #include "base/text.hpp"
 #include "base/transfers.hpp"
-#include "engine/documents.hpp"
 #include "engine/engine.hpp"
+#include "engine/model/documents.hpp"
 #include "registry/client.hpp"
 #include "registry/signatures.hpp"
 

@@ -1,8 +1,8 @@
 // Docker's stats document from two samples; pure.
 #pragma once
 
-#include "engine/record.hpp"
-#include "engine/stats.hpp"
+#include "engine/model/record.hpp"
+#include "engine/watch/stats.hpp"
 
 #include <string>
 

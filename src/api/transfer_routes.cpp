@@ -106,10 +106,11 @@ Answer import(const Services& services, Exchange& exchange) {
         }
         options.architecture = platform->architecture + (platform->variant.empty() ? "" : "/" + platform->variant);
     }
-    const auto input = std::make_shared<Fd>(remote ? Fd{} : exchange.body_pipe());
+    const auto body = std::make_shared<BodyPipe>(remote ? BodyPipe{} : exchange.body_pipe());
+    options.whole = body->check;
     const auto loop = co_await asio::this_coro::executor;
-    auto work = [&services, input, options, loop](const Say& say, const std::stop_token& stop) {
-        const Fd own = std::move(*input);
+    auto work = [&services, body, options, loop](const Say& say, const std::stop_token& stop) {
+        const Fd own = std::move(body->reading);
         const std::string id = own ? store_of(services).import(own.get(), options) : import_from(services, options, say, stop);
         say->line(status_line({}, id));
         later(loop,
@@ -185,7 +186,7 @@ Answer image_push(const Services& services, Exchange& exchange) {
 Answer image_load(const Services& services, Exchange& exchange) {
     const bool quiet = exchange.query().flag("quiet", true);
     const auto platforms = platforms_of(exchange);
-    const auto input = std::make_shared<Fd>(exchange.body_pipe());
+    const auto input = std::make_shared<Fd>(exchange.body_pipe().reading);  // an archive says what belongs to it
     const auto loop = co_await asio::this_coro::executor;
     auto work = [&services, quiet, platforms, input, loop](const Say& say, const std::stop_token&) {
         const Fd own = std::move(*input);

@@ -38,16 +38,31 @@ private:
     std::mutex mutex_;
 };
 
-/// Holds a mutex for its scope; may be let go of and taken again within it.
-class GRUA_SCOPED_CAPABILITY MutexLock {
+/// One that its holder may take again.
+class GRUA_CAPABILITY("mutex") RecursiveMutex {
 public:
-    explicit MutexLock(Mutex& mutex) GRUA_ACQUIRE(mutex) : mutex_(mutex) {
+    RecursiveMutex() = default;
+    RecursiveMutex(const RecursiveMutex&) = delete;
+    RecursiveMutex& operator=(const RecursiveMutex&) = delete;
+
+    void lock() GRUA_ACQUIRE() { mutex_.lock(); }
+    void unlock() GRUA_RELEASE() { mutex_.unlock(); }
+
+private:
+    std::recursive_mutex mutex_;
+};
+
+/// Holds a mutex for its scope; may be let go of and taken again within it.
+template <typename Locked>
+class GRUA_SCOPED_CAPABILITY LockOf {
+public:
+    explicit LockOf(Locked& mutex) GRUA_ACQUIRE(mutex) : mutex_(mutex) {
         mutex_.lock();
         held_ = true;
     }
-    MutexLock(const MutexLock&) = delete;
-    MutexLock& operator=(const MutexLock&) = delete;
-    ~MutexLock() GRUA_RELEASE() {
+    LockOf(const LockOf&) = delete;
+    LockOf& operator=(const LockOf&) = delete;
+    ~LockOf() GRUA_RELEASE() {
         if (held_) mutex_.unlock();
     }
 
@@ -61,8 +76,11 @@ public:
     }
 
 private:
-    Mutex& mutex_;
+    Locked& mutex_;
     bool held_ = false;
 };
+
+using MutexLock = LockOf<Mutex>;
+using RecursiveMutexLock = LockOf<RecursiveMutex>;
 
 }  // namespace grua

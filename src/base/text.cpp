@@ -65,6 +65,10 @@ bool take(std::string_view& text, char expected) noexcept {
 
 constexpr std::string_view go_zero_time = "0001-01-01T00:00:00Z";
 
+// Nanoseconds in 64 bits span 292 years to each side of 1970, and so does what two times differ by.
+constexpr std::chrono::sys_days first_day = std::chrono::year{1800} / 1 / 1;
+constexpr std::chrono::sys_days day_after_last = std::chrono::year{2262} / 1 / 1;
+
 }  // namespace
 
 std::optional<std::int64_t> parse_int(std::string_view text) noexcept { return parse_number<std::int64_t>(text); }
@@ -122,7 +126,9 @@ std::optional<Time> parse_time(std::string_view text) {
     }
     const year_month_day date{year{*y}, month{static_cast<unsigned>(*mo)}, day{static_cast<unsigned>(*d)}};
     if (!text.empty() || !date.ok()) return std::nullopt;
-    return Time{sys_days{date}} + hours{*h} + minutes{*mi} + seconds{*s} + fraction - offset;
+    const sys_seconds whole = sys_days{date} + hours{*h} + minutes{*mi} + seconds{*s} - offset;
+    if (whole < first_day || whole >= day_after_last) return std::nullopt;
+    return Time{whole} + fraction;
 }
 
 std::string printable(std::string_view text) {

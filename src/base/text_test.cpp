@@ -22,6 +22,17 @@ TEST(Text, TimeRefusesNonsense) {
         EXPECT_FALSE(parse_time(text)) << text;
 }
 
+TEST(Text, ATimeFitsItsNumber) {
+    // Two that are taken can be subtracted from each other and from the present.
+    for (const char* out : {"9999-12-31T23:59:59Z", "0000-01-01T00:00:00Z", "2262-01-01T00:00:00Z", "1799-12-31T23:59:59Z"})
+        EXPECT_FALSE(parse_time(out)) << out;
+    for (const char* in : {"1800-01-01T00:00:00Z", "2261-12-31T23:59:59.999999999Z"}) {
+        const auto time = parse_time(in);
+        ASSERT_TRUE(time) << in;
+        EXPECT_EQ(format_time(*time), in);
+    }
+}
+
 TEST(Text, NumbersAreWhole) {
     EXPECT_EQ(parse_int("-5"), -5);
     EXPECT_FALSE(parse_uint("-5"));

@@ -12,22 +12,24 @@ constexpr std::size_t limit = 1000;
 
 }  // namespace
 
-/// Under the lock. A thread that says that it is done waits for nobody any more.
+/// A thread that says that it is done waits for nobody any more.
 void Transfers::forget_ended() {
     std::erase_if(running_, [](const Running& each) { return *each.done; });
 }
 
 bool Transfers::stop(std::chrono::milliseconds patience) {
-    std::unique_lock lock{mutex_};
+    MutexLock lock{mutex_};
     for (Running& each : running_) each.thread.request_stop();
-    const bool all =
-        ended_.wait_for(lock, patience, [&] { return std::ranges::all_of(running_, [](const Running& each) { return *each.done; }); });
+    const auto have_ended = [&]() GRUA_REQUIRES(mutex_) {
+        return std::ranges::all_of(running_, [](const Running& each) { return *each.done; });
+    };
+    const bool all = ended_.wait_for(lock, patience, have_ended);
     if (all) forget_ended();
     return all;
 }
 
 std::stop_source Transfers::start(Work work) {
-    const std::scoped_lock lock{mutex_};
+    const MutexLock lock{mutex_};
     forget_ended();
     if (running_.size() >= limit) fail(ErrorKind::unavailable, "too many transfers are under way");
     const auto done = std::make_shared<bool>(false);
@@ -35,7 +37,7 @@ std::stop_source Transfers::start(Work work) {
         work(stop);
         work = {};
         ::malloc_trim(0);  // it had much for long, and the next to need that may be another thread
-        const std::scoped_lock finished{mutex_};
+        const MutexLock finished{mutex_};
         *done = true;
         ended_.notify_all();
     };

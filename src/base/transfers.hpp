@@ -5,6 +5,7 @@
 #pragma once
 
 #include "base/async.hpp"
+#include "base/mutex.hpp"
 
 #include <boost/asio/experimental/concurrent_channel.hpp>
 #include <chrono>
@@ -13,7 +14,6 @@
 #include <functional>
 #include <list>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <stop_token>
 #include <thread>
@@ -42,11 +42,11 @@ private:
         std::jthread thread;
         std::shared_ptr<bool> done;
     };
-    void forget_ended();
+    void forget_ended() GRUA_REQUIRES(mutex_);
 
-    std::mutex mutex_;
-    std::condition_variable ended_;
-    std::list<Running> running_;  // last: the threads use the others
+    Mutex mutex_;
+    std::condition_variable_any ended_;
+    std::list<Running> running_ GRUA_GUARDED_BY(mutex_);  // last: the threads use the others
 };
 
 template <typename Function>

@@ -164,24 +164,9 @@ bool write_stream(int fd, std::string_view bytes) {
 }
 
 void Demultiplexer::write(std::string_view bytes) {
-    while (!bytes.empty()) {
-        if (left_ == 0) {
-            const std::size_t missing = std::min(8 - head_.size(), bytes.size());
-            head_ += bytes.substr(0, missing);
-            bytes.remove_prefix(missing);
-            if (head_.size() < 8) return;
-            for (std::size_t i = 4; i < 8; ++i) left_ = (left_ << 8U) | static_cast<unsigned char>(head_[i]);
-            if (static_cast<unsigned char>(head_[0]) > 3)
-                fail(ErrorKind::unavailable, "unrecognized stream: {}", static_cast<int>(head_[0]));
-            if (left_ == 0) head_.clear();
-            continue;
-        }
-        const std::string_view piece = bytes.substr(0, left_);
-        write_stream(head_[0] == 2 || head_[0] == 3 ? err_ : out_, piece);
-        left_ -= piece.size();
-        bytes.remove_prefix(piece.size());
-        if (left_ == 0) head_.clear();
-    }
+    frames_.feed(bytes, [this](StdStream stream, std::string_view piece) {
+        write_stream(stream == StdStream::err || stream == StdStream::daemon_error ? err_ : out_, piece);
+    });
 }
 
 std::vector<int> session_signals(bool proxied, bool tty) {

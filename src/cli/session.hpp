@@ -2,6 +2,7 @@
 // size and the signals of this program follow. One thread and one poll().
 #pragma once
 
+#include "base/stream_frames.hpp"
 #include "cli/terminal.hpp"
 #include "client/client.hpp"
 
@@ -33,7 +34,7 @@ SessionEnd run_session(Session& session, SignalPipe& signals);
 /// The signals that a session wants to see.
 std::vector<int> session_signals(bool proxied, bool tty);
 
-/// Splits Docker's frames (1 byte stream, 3 zero bytes, 4 bytes length) onto two descriptors.
+/// Docker's frames onto two descriptors.
 class Demultiplexer {
 public:
     Demultiplexer(int out, int err) : out_(out), err_(err) {}
@@ -42,8 +43,7 @@ public:
 private:
     int out_;
     int err_;
-    std::string head_;
-    std::size_t left_ = 0;
+    FrameReader frames_;
 };
 
 /// Writes all; false where the reader is gone.

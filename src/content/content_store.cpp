@@ -73,13 +73,13 @@ void ContentStore::remove(const oci::Digest& digest) const {
         if (errno == ENOENT) return;
         fail_errno("remove content {}", digest.text());
     }
-    const std::scoped_lock lock{mutex_};
+    const MutexLock lock{mutex_};
     purged_ = false;
     trashed_.notify_all();
 }
 
 void ContentStore::purge(const std::stop_token& stop) const {
-    std::unique_lock lock{mutex_};
+    MutexLock lock{mutex_};
     while (!stop.stop_requested()) {
         purged_ = true;
         lock.unlock();
@@ -89,7 +89,7 @@ void ContentStore::purge(const std::stop_token& stop) const {
             if (::unlink(entry.path().c_str()) != 0) log::error("remove {}: {}", entry.path().string(), ::strerror(errno));
         }
         lock.lock();
-        trashed_.wait(lock, stop, [&] { return !purged_; });
+        trashed_.wait(lock, stop, [&]() GRUA_REQUIRES(mutex_) { return !purged_; });
     }
 }
 

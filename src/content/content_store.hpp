@@ -10,6 +10,7 @@
 #pragma once
 
 #include "base/fd.hpp"
+#include "base/mutex.hpp"
 #include "base/text.hpp"
 #include "content/hash.hpp"
 #include "oci/digest.hpp"
@@ -17,7 +18,6 @@
 
 #include <condition_variable>
 #include <cstdint>
-#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
@@ -113,9 +113,9 @@ private:
     void purge(const std::stop_token& stop) const;
 
     std::string directory_;
-    mutable std::mutex mutex_;
+    mutable Mutex mutex_;
     mutable std::condition_variable_any trashed_;
-    mutable bool purged_ = false;
+    mutable bool purged_ GRUA_GUARDED_BY(mutex_) = false;
     std::jthread purger_;  ///< Deletes what remove() moved to <directory>/trash: large files take their time.
 };
 

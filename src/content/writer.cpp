@@ -1,5 +1,6 @@
 // The ways in: a staged file that is gone when it fails, and a partial that the next attempt goes on with.
 #include "base/error.hpp"
+#include "base/fault_point.hpp"
 #include "base/files.hpp"
 #include "content/content_store.hpp"
 
@@ -62,6 +63,7 @@ ContentStore::Writer ContentStore::resume(const oci::Digest& expected, std::opti
 
 ContentStore::Writer::Writer(const ContentStore& store, oci::Digest expected, std::optional<std::uint64_t> size, Kind kind)
     : store_(&store), expected_(std::move(expected)), size_(size), hasher_(expected_.algorithm()) {
+    fault_point("content:create-blob");
     if (kind == Kind::staged) {
         staged_.emplace(blob_folder(store.directory_, expected_.algorithm()), 0600);
         return;
@@ -114,6 +116,7 @@ void ContentStore::Writer::write(std::string_view bytes) {
     if (size_ && bytes.size() > *size_ - written_) {
         fail(ErrorKind::invalid_argument, "blob {} is larger than the announced {} bytes", expected_.text(), *size_);
     }
+    fault_point("content:write-blob");
     write_all(fd(), bytes, expected_.text());
     hasher_.update(bytes);
     written_ += bytes.size();
@@ -141,6 +144,7 @@ void ContentStore::Writer::verify() {
 }
 
 void ContentStore::Writer::publish() {
+    fault_point("content:rename-blob");
     const std::string target = store_->path(expected_);
     if (staged_) {
         staged_->publish_synced(target);

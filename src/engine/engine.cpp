@@ -57,6 +57,7 @@ Engine::Impl::Impl(asio::any_io_executor loop_, asio::thread_pool& pool_, Option
       events(loop_),
       saver(loop_, pool_, migrated(rooms_.database)),
       launcher(options.runtime_path),
+      log_streams(loop_),
       gc_policy(options.gc),
       collecting(loop_),
       collect_now(loop_) {}
@@ -223,8 +224,11 @@ std::shared_ptr<Waiter> Engine::wait(std::string_view reference, WaitCondition c
     const bool runs = is_running(state.status) || state.status == Status::restarting || container->holds_network;
     if (condition == WaitCondition::not_running && !runs)
         waiter->resolve({.exit_code = state.exit_code, .error = state.error});
-    else
+    else {
+        // Those whose clients have left.
+        std::erase_if(container->waiters, [](const auto& each) { return each.expired(); });
         container->waiters.push_back(waiter);
+    }
     return waiter;
 }
 

@@ -17,14 +17,15 @@
 #include "base/async.hpp"
 #include "base/fd.hpp"
 #include "base/transfers.hpp"
-#include "engine/documents.hpp"
-#include "engine/events.hpp"
-#include "engine/exec.hpp"
+#include "engine/model/documents.hpp"
+#include "engine/model/exec.hpp"
+#include "engine/model/record.hpp"
 #include "engine/options.hpp"
-#include "engine/record.hpp"
-#include "engine/stats.hpp"
+#include "engine/watch/events.hpp"
+#include "engine/watch/stats.hpp"
 #include "images/gc.hpp"
 #include "network/networks.hpp"
+#include "tasks/monitor_link.hpp"
 
 #include <functional>
 #include <memory>
@@ -106,14 +107,7 @@ public:
     virtual asio::awaitable<WaitResult> result() = 0;
 };
 
-struct AttachOptions {
-    bool use_stdin = false;
-    bool use_stdout = false;
-    bool use_stderr = false;
-    bool logs = false;        ///< First what the log has.
-    bool stream = false;      ///< Then what comes.
-    std::string detach_keys;  ///< "ctrl-p,ctrl-q" where empty.
-};
+using tasks::AttachOptions;
 
 struct LogOptions {
     bool use_stdout = false;
@@ -177,6 +171,8 @@ struct ExtractRequest {
     std::string path;            ///< An existing folder.
     bool keep_kinds = false;     ///< No folder is replaced by a file, nor the other way round.
     bool owner_is_user = false;  ///< Everything belongs to the user that the container runs as.
+    /// Where the tar's stream ends without the tar's own end; throws where it should have gone on. May be empty.
+    std::function<void()> check_end = {};
 };
 
 struct FileChange {

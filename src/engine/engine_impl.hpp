@@ -1,18 +1,19 @@
 // The engine's inside: one class, its parts in files by what they do.
 #pragma once
 
-#include "engine/container.hpp"
-#include "engine/create_request.hpp"
 #include "engine/engine.hpp"
-#include "engine/file_view.hpp"
-#include "engine/launcher.hpp"
-#include "engine/networking.hpp"
-#include "engine/saver.hpp"
-#include "engine/spec.hpp"
+#include "engine/files/file_view.hpp"
+#include "engine/lifecycle/container.hpp"
+#include "engine/lifecycle/saver.hpp"
+#include "engine/model/create_request.hpp"
+#include "engine/networking/networking.hpp"
+#include "engine/spec/spec.hpp"
+#include "engine/watch/log_streams.hpp"
 #include "images/image_store.hpp"
 #include "layers/layers.hpp"
 #include "linux/cgroup.hpp"
 #include "network/networks.hpp"
+#include "tasks/launcher.hpp"
 
 #include <deque>
 #include <map>
@@ -28,8 +29,8 @@ constexpr const char* pause_mark = "/paused-for-commit";
 
 /// What became of a container while no gruad was there.
 struct Recovered {
-    std::optional<FoundMonitor> monitor;  ///< It runs.
-    std::optional<ExitReport> exited;
+    std::optional<tasks::FoundMonitor> monitor;  ///< It runs.
+    std::optional<tasks::ExitReport> exited;
     bool start_asked = false;
     bool paused = false;
 };
@@ -57,7 +58,7 @@ public:
     // start.cpp
     asio::awaitable<void> start(std::string reference);
     asio::awaitable<void> start_held(ContainerPtr container);
-    MonitorEvents monitor_events(const ContainerPtr& container);
+    tasks::MonitorEvents monitor_events(const ContainerPtr& container);
 
     // stop.cpp
     asio::awaitable<void> stop(std::string reference, StopOptions options);
@@ -72,7 +73,7 @@ public:
 
     // exit.cpp
     void on_started(const ContainerPtr& container, pid_t pid, Time started_at, Fd pidfd);
-    void on_exited(const ContainerPtr& container, const ExitReport& report);
+    void on_exited(const ContainerPtr& container, const tasks::ExitReport& report);
     void on_link_closed(const ContainerPtr& container);
     asio::awaitable<void> after_exit(ContainerPtr container);
     asio::awaitable<void> restart_later(ContainerPtr container, std::chrono::milliseconds delay);
@@ -178,7 +179,8 @@ public:
     const linux::CgroupMounts cgroups;
     Events events;
     Saver saver;
-    Launcher launcher;
+    tasks::Launcher launcher;
+    LogStreams log_streams;
 
     std::map<std::string, ContainerPtr, std::less<>> containers;  ///< By ID.
     std::map<std::string, std::string, std::less<>> names;        ///< Name to ID; also of containers being made.

@@ -43,7 +43,7 @@ public:
         check_layers();
         check_references();
         if (!renewed_.empty()) {
-            const std::scoped_lock lock{store_.changing_};
+            const MutexLock lock{store_.changing_};
             store_.reload(renewed_);
         }
         return sums_;

@@ -1,6 +1,7 @@
 #include "images/fetch.hpp"
 
 #include "base/error.hpp"
+#include "base/fault_point.hpp"
 #include "images/incoming.hpp"
 #include "layers/source.hpp"
 
@@ -13,22 +14,22 @@ using namespace std::chrono_literals;
 Fetch::~Fetch() = default;
 
 Fetch::State Fetch::state() const {
-    const std::scoped_lock lock{mutex_};
+    const MutexLock lock{mutex_};
     return {phase_, downloaded_, incoming_ ? incoming_->unpacked() : 0};
 }
 
 std::exception_ptr Fetch::error() const {
-    const std::scoped_lock lock{mutex_};
+    const MutexLock lock{mutex_};
     return error_;
 }
 
 void Fetch::wait_for(std::chrono::milliseconds time) const {
-    std::unique_lock lock{mutex_};
-    ended_.wait_for(lock, time, [&] { return phase_ == Phase::done; });
+    MutexLock lock{mutex_};
+    ended_.wait_for(lock, time, [&]() GRUA_REQUIRES(mutex_) { return phase_ == Phase::done; });
 }
 
 FetchPtr Fetches::join(const oci::Descriptor& blob, const std::optional<oci::Digest>& diff_id, Download download, bool& started) {
-    const std::scoped_lock lock{mutex_};
+    const MutexLock lock{mutex_};
     std::erase_if(running_, [](const auto& each) { return each.second.expired(); });
     const std::string key = blob.digest + " " + (diff_id ? diff_id->text() : "");
     started = false;
@@ -40,6 +41,7 @@ FetchPtr Fetches::join(const oci::Descriptor& blob, const std::optional<oci::Dig
     FetchPtr fetch{new Fetch};
     fetch->blob_ = blob;
     fetch->diff_id_ = diff_id;
+    fault_point("images:fetch-thread");
     fetch->thread_ =
         std::jthread([this, raw = fetch.get(), download = std::move(download)](const std::stop_token& stop) { run(*raw, download, stop); });
     running_[key] = fetch;
@@ -63,7 +65,7 @@ void Fetches::run(Fetch& fetch, const Download& download, const std::stop_token&
         error = std::current_exception();
     }
     if (has_slot) slots_.release();
-    const std::scoped_lock lock{fetch.mutex_};
+    const MutexLock lock{fetch.mutex_};
     fetch.error_ = error;
     fetch.phase_ = Fetch::Phase::done;
     fetch.ended_.notify_all();
@@ -95,13 +97,13 @@ void Fetches::receive(Fetch& fetch, const Download& download, const std::stop_to
         if (fetch.diff_id_) incoming.emplace(layers_, writer->fd(), fetch.diff_id_, std::string(digest.algorithm()));
         const auto show = [&](Fetch::Phase phase) {
             if (incoming) incoming->grew_to(writer->written());
-            const std::scoped_lock lock{fetch.mutex_};
+            const MutexLock lock{fetch.mutex_};
             fetch.phase_ = phase;
             fetch.downloaded_ = writer->written();
             fetch.incoming_ = incoming ? &*incoming : nullptr;
         };
         const auto hide = [&] {
-            const std::scoped_lock lock{fetch.mutex_};
+            const MutexLock lock{fetch.mutex_};
             fetch.incoming_ = nullptr;
         };
         try {
@@ -128,7 +130,7 @@ void Fetches::receive(Fetch& fetch, const Download& download, const std::stop_to
                 incoming->end(digest);
                 layers::StagedPtr staged = while_doing("layer " + digest.text(), [&] { return incoming->finish(); });
                 hide();
-                const std::scoped_lock lock{fetch.mutex_};
+                const MutexLock lock{fetch.mutex_};
                 fetch.staged_ = std::move(staged);
             }
         } catch (...) {
@@ -141,7 +143,7 @@ void Fetches::receive(Fetch& fetch, const Download& download, const std::stop_to
             }
             throw;
         }
-        const std::scoped_lock lock{fetch.mutex_};
+        const MutexLock lock{fetch.mutex_};
         fetch.written_.push_back(std::move(*writer));
         return;
     }
@@ -152,22 +154,23 @@ void Fetches::extract(Fetch& fetch) {
     const Fd file = content_.open(oci::Digest::from(fetch.blob_.digest));
     Incoming incoming{layers_, file.get(), fetch.diff_id_};
     {
-        const std::scoped_lock lock{fetch.mutex_};
+        const MutexLock lock{fetch.mutex_};
         fetch.phase_ = Fetch::Phase::extracting;
         fetch.downloaded_ = fetch.blob_.size;
     }
     incoming.grew_to(fetch.blob_.size);
     incoming.end();
     layers::StagedPtr staged = while_doing("layer " + fetch.blob_.digest, [&] { return incoming.finish(); });
-    const std::scoped_lock lock{fetch.mutex_};
+    const MutexLock lock{fetch.mutex_};
     fetch.staged_ = std::move(staged);
 }
 
 void Fetches::publish(const std::vector<FetchPtr>& fetches, std::vector<content::ContentStore::Writer> writers) {
-    const std::scoped_lock one_at_a_time{publishing_};
+    fault_point("images:publish");
+    const MutexLock one_at_a_time{publishing_};
     std::vector<layers::StagedPtr> staged;
     for (const FetchPtr& each : fetches) {
-        const std::scoped_lock lock{each->mutex_};
+        const MutexLock lock{each->mutex_};
         if (each->staged_) staged.push_back(each->staged_);
         for (auto& writer : each->written_) writers.push_back(std::move(writer));
         each->written_.clear();

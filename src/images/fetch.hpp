@@ -2,6 +2,7 @@
 // wants it, and what a cancelled one has received is kept for the next.
 #pragma once
 
+#include "base/mutex.hpp"
 #include "content/content_store.hpp"
 #include "layers/layers.hpp"
 #include "registry/client.hpp"
@@ -11,7 +12,6 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <semaphore>
 #include <string>
@@ -47,14 +47,14 @@ private:
 
     oci::Descriptor blob_;
     std::optional<oci::Digest> diff_id_;  ///< To unpack to; none where the layer is unpacked already.
-    mutable std::mutex mutex_;
-    mutable std::condition_variable ended_;
-    Phase phase_ = Phase::waiting;
-    std::uint64_t downloaded_ = 0;
-    Incoming* incoming_ = nullptr;  ///< while it unpacks
-    std::exception_ptr error_;
-    std::vector<content::ContentStore::Writer> written_;  ///< The verified blob until publish(); at most one.
-    layers::StagedPtr staged_;
+    mutable Mutex mutex_;
+    mutable std::condition_variable_any ended_;
+    Phase phase_ GRUA_GUARDED_BY(mutex_) = Phase::waiting;
+    std::uint64_t downloaded_ GRUA_GUARDED_BY(mutex_) = 0;
+    Incoming* incoming_ GRUA_GUARDED_BY(mutex_) = nullptr;  ///< while it unpacks
+    std::exception_ptr error_ GRUA_GUARDED_BY(mutex_);
+    std::vector<content::ContentStore::Writer> written_ GRUA_GUARDED_BY(mutex_);  ///< The verified blob until publish(); at most one.
+    layers::StagedPtr staged_ GRUA_GUARDED_BY(mutex_);
     std::jthread thread_;
 };
 
@@ -83,10 +83,10 @@ private:
 
     content::ContentStore& content_;
     layers::LayerStore& layers_;
-    std::mutex mutex_;
-    std::map<std::string, std::weak_ptr<Fetch>> running_;
+    Mutex mutex_;
+    std::map<std::string, std::weak_ptr<Fetch>> running_ GRUA_GUARDED_BY(mutex_);
     std::counting_semaphore<> slots_{side_by_side};
-    std::mutex publishing_;
+    Mutex publishing_;  // one at a time
 };
 
 }  // namespace grua::images

@@ -245,13 +245,13 @@ private:
 ImageStore::Collected ImageStore::collect(const GcPolicy& policy, const GcFacts& facts, const UsedBy& used_by, GcMode mode) {
     Collection collection{*this, policy, facts, used_by};
     {
-        const std::scoped_lock lock{changing_};
+        const MutexLock lock{changing_};
         collection.plan();
     }
     Collected out;
     if (mode == GcMode::real) {
         out.removed = collection.carry_out();
-        const std::scoped_lock lock{changing_};
+        const MutexLock lock{changing_};
         database_.transaction([&] { store_uses(); });
     }
     out.decisions = collection.take();
@@ -260,7 +260,7 @@ ImageStore::Collected ImageStore::collect(const GcPolicy& policy, const GcFacts&
 
 void ImageStore::touch(const std::string& image_id, Time time) {
     if (!snapshot()->images.contains(image_id)) return;
-    const std::scoped_lock lock{*held_mutex_};
+    const MutexLock lock{*held_mutex_};
     Time& used = used_[image_id];
     if (time <= used) return;
     used = time;
@@ -268,7 +268,7 @@ void ImageStore::touch(const std::string& image_id, Time time) {
 }
 
 Time ImageStore::last_used(const std::string& image_id) const {
-    const std::scoped_lock lock{*held_mutex_};
+    const MutexLock lock{*held_mutex_};
     const auto found = used_.find(image_id);
     return found == used_.end() ? Time{} : found->second;
 }
@@ -277,7 +277,7 @@ Time ImageStore::last_used(const std::string& image_id) const {
 void ImageStore::store_uses() {
     std::map<std::string, Time> uses;
     {
-        const std::scoped_lock lock{*held_mutex_};
+        const MutexLock lock{*held_mutex_};
         for (const std::string& id : touched_) uses[id] = used_[id];
         touched_.clear();
     }
@@ -287,7 +287,7 @@ void ImageStore::store_uses() {
 }
 
 bool ImageStore::is_held(const std::string& image_id) const {
-    const std::scoped_lock lock{*held_mutex_};
+    const MutexLock lock{*held_mutex_};
     return held_.contains(image_id);
 }
 
@@ -305,7 +305,7 @@ bool ImageStore::is_layer(const std::string& blob, const oci::Digest& diff_id) c
 }
 
 bool ImageStore::is_claimed(const oci::Digest& blob) const {
-    const std::scoped_lock lock{*held_mutex_};
+    const MutexLock lock{*held_mutex_};
     return claimed_.contains(blob);
 }
 

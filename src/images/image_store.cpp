@@ -1,8 +1,10 @@
 #include "images/image_store.hpp"
 
 #include "base/error.hpp"
+#include "base/fault_point.hpp"
 #include "base/files.hpp"
 #include "base/log.hpp"
+#include "base/mutex.hpp"
 #include "images/fetch.hpp"
 #include "images/image_store_impl.hpp"
 #include "layers/source.hpp"
@@ -42,7 +44,7 @@ void set_references(Image& image, std::vector<oci::Reference> references) {
 }  // namespace
 
 ImageStore::ImageStore(store::Database& database, content::ContentStore& content, layers::LayerStore& layers)
-    : database_(database), content_(content), layers_(layers), held_mutex_(std::make_shared<std::mutex>()) {
+    : database_(database), content_(content), layers_(layers), held_mutex_(std::make_shared<Mutex>()) {
     database_.migrate("images", migrations);
     fetches_ = std::make_unique<Fetches>(content_, layers_);
     for (const store::Row& row : database_.query("SELECT id, used FROM images")) {
@@ -55,7 +57,7 @@ ImageStore::ImageStore(store::Database& database, content::ContentStore& content
 ImageStore::~ImageStore() = default;
 
 ImageStore::Claims::~Claims() {
-    const std::scoped_lock lock{*store_.held_mutex_};
+    const MutexLock lock{*store_.held_mutex_};
     for (const oci::Digest& each : blobs_) {
         if (--store_.claimed_[each] == 0) store_.claimed_.erase(each);
     }
@@ -63,7 +65,7 @@ ImageStore::Claims::~Claims() {
 
 void ImageStore::Claims::blob(const oci::Digest& digest) {
     blobs_.push_back(digest);
-    const std::scoped_lock lock{*store_.held_mutex_};
+    const MutexLock lock{*store_.held_mutex_};
     ++store_.claimed_[digest];
 }
 
@@ -76,7 +78,7 @@ bool ImageStore::Claims::layer(const oci::Digest& diff_id) {
 }
 
 std::shared_ptr<const ImageStore::Snapshot> ImageStore::snapshot() const {
-    const std::scoped_lock lock{snapshot_mutex_};
+    const MutexLock lock{snapshot_mutex_};
     return snapshot_;
 }
 
@@ -110,7 +112,7 @@ void ImageStore::reload(const std::set<std::string>& changed) {
             log::error("image {}: {}", id, error.what());
         }
     }
-    const std::scoped_lock lock{snapshot_mutex_};
+    const MutexLock lock{snapshot_mutex_};
     snapshot_ = std::move(next);
 }
 
@@ -155,10 +157,11 @@ std::vector<ImagePtr> ImageStore::list() const {
 }
 
 ImageStore::Lease ImageStore::hold(const std::string& image_id) {
-    const std::scoped_lock lock{*held_mutex_};
+    const MutexLock lock{*held_mutex_};
     ++held_[image_id];
-    return {static_cast<const void*>(this), [this, image_id, mutex = held_mutex_](const void*) {
-                const std::scoped_lock release{*mutex};
+    return {static_cast<const void*>(this),
+            [this, image_id, mutex = held_mutex_](const void*) GRUA_NOT_ANALYSED {  // the same mutex by another name
+                const MutexLock release{*mutex};
                 if (--held_[image_id] == 0) held_.erase(image_id);
             }};
 }
@@ -169,7 +172,7 @@ ImageStore::Acquired ImageStore::acquire(std::string_view reference) {
         out.image = get(reference);
         out.lease = hold(out.image->id);
         {
-            const std::scoped_lock lock{*held_mutex_};
+            const MutexLock lock{*held_mutex_};
             if (removing_.contains(out.image->id)) fail(ErrorKind::not_found, "No such image: {}", reference);
         }
         // A removal that came before the lease has ended: it is seen by now.
@@ -181,9 +184,10 @@ ImageStore::Acquired ImageStore::acquire(std::string_view reference) {
 }
 
 void ImageStore::add(const std::vector<NewImage>& images) {
-    const std::scoped_lock lock{changing_};
+    const MutexLock lock{changing_};
     const auto time = static_cast<std::int64_t>(now().time_since_epoch().count());
     std::set<std::string> changed;
+    fault_point("images:before-commit");
     crash_point("images:before-commit");
     database_.transaction([&] {
         for (const NewImage& each : images) {
@@ -241,7 +245,7 @@ void ImageStore::unpack(const Image& image) {
     }
     if (staged.empty()) return;
     layers_.publish(staged);
-    const std::scoped_lock lock{changing_};
+    const MutexLock lock{changing_};
     reload({image.id});
 }
 
@@ -305,7 +309,7 @@ std::uint64_t ImageStore::disk_usage() const {
 }
 
 void ImageStore::collect() {
-    const std::scoped_lock lock{changing_};
+    const MutexLock lock{changing_};
     const auto state = snapshot();
     for (const store::Row& row : database_.query("SELECT id FROM images")) {
         // An image that cannot be read keeps everything: what it needs is not known.
@@ -324,7 +328,7 @@ void ImageStore::collect() {
     layers_.remove_layers(unwanted);
     for (const oci::Digest& blob : content_.list()) {
         if (blobs.contains(blob)) continue;
-        const std::scoped_lock claims{*held_mutex_};
+        const MutexLock claims{*held_mutex_};
         if (!claimed_.contains(blob)) content_.remove(blob);
     }
 }

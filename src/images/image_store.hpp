@@ -9,6 +9,7 @@
 // Thread-safe; everything but snapshot readers (find, list) blocks, so it is used from the pool or threads of its own.
 #pragma once
 
+#include "base/mutex.hpp"
 #include "content/content_store.hpp"
 #include "images/check.hpp"
 #include "images/gc.hpp"
@@ -22,7 +23,6 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <set>
 #include <stop_token>
@@ -242,16 +242,15 @@ private:
     store::Database& database_;
     content::ContentStore& content_;
     layers::LayerStore& layers_;
-    mutable std::mutex snapshot_mutex_;
-    std::shared_ptr<const Snapshot> snapshot_;
-    std::mutex changing_;  // one change at a time; transfers happen outside of it
-    // Under held_mutex_, which is never held for long: the loop takes it.
-    std::map<std::string, int> held_;
-    std::set<std::string> removing_;
-    std::map<oci::Digest, int> claimed_;
-    std::map<std::string, Time> used_;
-    std::set<std::string> touched_;  // used since that was stored
-    std::shared_ptr<std::mutex> held_mutex_;
+    mutable Mutex snapshot_mutex_;
+    std::shared_ptr<const Snapshot> snapshot_ GRUA_GUARDED_BY(snapshot_mutex_);
+    Mutex changing_;                     // one change at a time; transfers happen outside of it
+    std::shared_ptr<Mutex> held_mutex_;  // never held for long: the loop takes it
+    std::map<std::string, int> held_ GRUA_GUARDED_BY(*held_mutex_);
+    std::set<std::string> removing_ GRUA_GUARDED_BY(*held_mutex_);
+    std::map<oci::Digest, int> claimed_ GRUA_GUARDED_BY(*held_mutex_);
+    std::map<std::string, Time> used_ GRUA_GUARDED_BY(*held_mutex_);
+    std::set<std::string> touched_ GRUA_GUARDED_BY(*held_mutex_);  // used since that was stored
     std::unique_ptr<class Fetches> fetches_;
 };
 

@@ -1,6 +1,7 @@
 #include "images/incoming.hpp"
 
 #include "base/error.hpp"
+#include "base/fault_point.hpp"
 #include "layers/source.hpp"
 
 #include <unistd.h>
@@ -16,8 +17,9 @@ public:
     std::size_t read(std::span<char> out) override {
         std::uint64_t size = 0;
         {
-            std::unique_lock lock{incoming_.mutex_};
-            incoming_.changed_.wait(lock, [&] { return incoming_.size_ > at_ || incoming_.ended_ || incoming_.given_up_; });
+            MutexLock lock{incoming_.mutex_};
+            incoming_.changed_.wait(
+                lock, [&]() GRUA_REQUIRES(incoming_.mutex_) { return incoming_.size_ > at_ || incoming_.ended_ || incoming_.given_up_; });
             if (incoming_.given_up_) fail(ErrorKind::unavailable, "context canceled");
             size = incoming_.size_;
         }
@@ -39,13 +41,14 @@ private:
 
 Incoming::Incoming(layers::LayerStore& layers, int file, std::optional<oci::Digest> diff_id, std::string algorithm)
     : layers_(layers), file_(file) {
+    fault_point("images:unpack-thread");
     thread_ = std::thread([this, diff_id = std::move(diff_id), algorithm = std::move(algorithm)] { run(diff_id, algorithm); });
 }
 
 Incoming::~Incoming() {
     if (!thread_.joinable()) return;
     {
-        const std::scoped_lock lock{mutex_};
+        const MutexLock lock{mutex_};
         given_up_ = true;
     }
     changed_.notify_all();
@@ -64,22 +67,22 @@ void Incoming::run(const std::optional<oci::Digest>& diff_id, const std::string&
 
 void Incoming::grew_to(std::uint64_t size) {
     {
-        const std::scoped_lock lock{mutex_};
+        const MutexLock lock{mutex_};
         size_ = size;
     }
     changed_.notify_all();
 }
 
 oci::Digest Incoming::wait_for_digest() {
-    std::unique_lock lock{mutex_};
-    changed_.wait(lock, [&] { return ended_ || given_up_; });
+    MutexLock lock{mutex_};
+    changed_.wait(lock, [&]() GRUA_REQUIRES(mutex_) { return ended_ || given_up_; });
     if (!digest_) fail(ErrorKind::unavailable, "context canceled");
     return *digest_;
 }
 
 void Incoming::end(std::optional<oci::Digest> digest) {
     {
-        const std::scoped_lock lock{mutex_};
+        const MutexLock lock{mutex_};
         digest_ = std::move(digest);
         ended_ = true;
     }

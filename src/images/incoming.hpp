@@ -2,13 +2,13 @@
 // unpacked by a thread of its own. The page cache is the buffer between the two, so neither waits for the other.
 #pragma once
 
+#include "base/mutex.hpp"
 #include "layers/layers.hpp"
 
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <exception>
-#include <mutex>
 #include <optional>
 #include <thread>
 
@@ -38,12 +38,12 @@ private:
 
     layers::LayerStore& layers_;
     int file_;
-    std::mutex mutex_;
-    std::condition_variable changed_;
-    std::uint64_t size_ = 0;
-    bool ended_ = false;
-    std::optional<oci::Digest> digest_;
-    bool given_up_ = false;
+    Mutex mutex_;
+    std::condition_variable_any changed_;
+    std::uint64_t size_ GRUA_GUARDED_BY(mutex_) = 0;
+    bool ended_ GRUA_GUARDED_BY(mutex_) = false;
+    std::optional<oci::Digest> digest_ GRUA_GUARDED_BY(mutex_);
+    bool given_up_ GRUA_GUARDED_BY(mutex_) = false;
     std::atomic<std::uint64_t> unpacked_ = 0;
     layers::StagedPtr staged_;
     std::exception_ptr error_;

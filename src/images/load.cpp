@@ -1,5 +1,6 @@
 // Images from archives: docker-archive and OCI layout.
 #include "base/error.hpp"
+#include "base/fault_point.hpp"
 #include "images/archive.hpp"
 #include "images/image_store_impl.hpp"
 #include "images/make.hpp"
@@ -62,6 +63,7 @@ public:
         } else {
             fail(ErrorKind::invalid_argument, "invalid archive: does not contain a manifest.json");
         }
+        fault_point("images:publish-archive");
         store_.layers_.publish(staged_);
         archive_.commit(blobs_);
         store_.add(added_);

@@ -1,5 +1,6 @@
 // Images from registries: documents first, then the layers, side by side.
 #include "base/error.hpp"
+#include "base/fault_point.hpp"
 #include "images/fetch.hpp"
 #include "images/image_store_impl.hpp"
 
@@ -37,6 +38,7 @@ public:
         if (request_.signatures) {
             request_.signatures->check(client_, request_.reference, oci::Digest::from(target.digest), request_.access);
         }
+        fault_point("images:take-documents");
         keep(target, root.bytes);
         if (oci::is_index(target.media_type)) {
             take_index(oci::parse_index(root.bytes), target.digest, 0);
@@ -44,6 +46,7 @@ public:
             take_image(target, oci::parse_manifest(root.bytes), request_.platform);
         }
         wait_for_layers();
+        fault_point("images:keep-documents");
         std::vector<content::ContentStore::Writer> documents;
         for (const auto& [digest, text] : documents_) {
             if (store_.content_.exists(digest)) continue;

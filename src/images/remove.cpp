@@ -122,7 +122,7 @@ private:
         }
         {
             // From here on acquire() refuses it: who took a lease before is seen here, who comes later sees this.
-            const std::scoped_lock lock{*store_.held_mutex_};
+            const MutexLock lock{*store_.held_mutex_};
             if (store_.held_.contains(image.id)) {
                 if (quiet) return;
                 fail(ErrorKind::conflict, "conflict: unable to delete {} (cannot be forced) - {}", short_id(image.id), being_created);
@@ -173,14 +173,14 @@ std::vector<Removed> ImageStore::remove(std::string_view reference, const Remove
 
 std::vector<Removed> ImageStore::take_out(std::string_view reference, const RemoveOptions& options, const UsedBy& used_by,
                                           const StillUnwanted& still) {
-    const std::scoped_lock lock{changing_};
+    const MutexLock lock{changing_};
     const ImagePtr image = get(reference);
     if (still && !still(*image)) fail(ErrorKind::conflict, "image {} came into use meanwhile", short_id(image->id));
     Removal removal{*this, options, used_by};
     struct Done {
         ImageStore& store;
         ~Done() {
-            const std::scoped_lock held{*store.held_mutex_};
+            const MutexLock held{*store.held_mutex_};
             store.removing_.clear();
         }
     } const done{*this};
@@ -193,7 +193,7 @@ std::vector<Removed> ImageStore::take_out(std::string_view reference, const Remo
     });
     std::vector<Removed> removed = removal.take();
     reload({});
-    const std::scoped_lock held{*held_mutex_};
+    const MutexLock held{*held_mutex_};
     for (const Removed& each : removed) {
         if (each.deleted.empty() || each.image_id.empty()) continue;
         used_.erase(each.image_id);
@@ -206,7 +206,7 @@ std::vector<Removed> ImageStore::remove_platforms(std::string_view reference, co
                                                   const UsedBy& used_by) {
     std::vector<Removed> removed;
     {
-        const std::scoped_lock lock{changing_};
+        const MutexLock lock{changing_};
         const ImagePtr image = get(reference);
         const auto is_here = [](const Variant& each) { return each.kind == Variant::Kind::image && each.available; };
         std::set<std::string> going;

@@ -1,6 +1,7 @@
 #include "layers/layers.hpp"
 
 #include "base/error.hpp"
+#include "base/fault_point.hpp"
 #include "base/files.hpp"
 #include "base/id.hpp"
 #include "base/log.hpp"
@@ -17,6 +18,7 @@
 #include <unistd.h>
 #include <algorithm>
 #include <filesystem>
+#include <ranges>
 
 namespace grua::layers {
 namespace {
@@ -80,11 +82,13 @@ LayerStore::LayerStore(std::string directory, store::Database& database, LayerFo
     make_directories(directory_, 0700);
     for (const char* folder : {"l", "staging", "containers", "trash", "empty", "blank", "base/dev", "base/etc", "base/proc", "base/sys"})
         make_directories(fmt::format("{}/{}", directory_, folder), 0755);
-    // Made once: a running container has them in its overlay.
-    for (const char* file : {"hostname", "hosts", "resolv.conf"}) {
-        const std::string path = fmt::format("{}/base/etc/{}", directory_, file);
+    // Made once: a running container has them in its overlay. Programs look for the first to know that they are in a container.
+    for (const char* file : {".dockerenv", "etc/hostname", "etc/hosts", "etc/resolv.conf"}) {
+        const std::string path = fmt::format("{}/base/{}", directory_, file);
         if (const Fd made{::open(path.c_str(), O_RDONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644)}; !made) fail_errno("create {}", path);
     }
+    const std::string mtab = directory_ + "/base/etc/mtab";
+    if (::symlink("/proc/mounts", mtab.c_str()) != 0 && errno != EEXIST) fail_errno("create {}", mtab);
     if (format_ == LayerFormat::erofs) while_doing("layers as erofs images", [&] { check_erofs(directory_ + "/staging"); });
     load();
     sweep();
@@ -117,6 +121,7 @@ void LayerStore::load() {
             const auto found = by_number.find(parse_int(word).value_or(-1));
             if (found == by_number.end()) {
                 log::error("container {}: layer {} is missing", entry.path().filename().string(), word);
+                container.missing.push_back(word);
                 continue;
             }
             container.diff_ids.push_back(found->second);
@@ -135,7 +140,7 @@ void LayerStore::sweep() {
 }
 
 std::optional<Layer> LayerStore::find(const oci::Digest& diff_id) const {
-    const std::scoped_lock lock{mutex_};
+    const MutexLock lock{mutex_};
     const auto found = layers_.find(diff_id);
     return found == layers_.end() ? std::nullopt : std::optional(found->second);
 }
@@ -143,7 +148,7 @@ std::optional<Layer> LayerStore::find(const oci::Digest& diff_id) const {
 StagedLayer::~StagedLayer() {
     if (name_.empty()) return;
     try {
-        const std::scoped_lock lock{store_->mutex_};
+        const MutexLock lock{store_->mutex_};
         store_->trash(store_->directory_ + "/staging/" + name_);
     } catch (const std::exception& error) {
         log::error("layer {}: {}", diff_id_.text(), error.what());  // swept at the next start
@@ -155,6 +160,7 @@ StagedPtr LayerStore::stage(Source& source, const std::optional<oci::Digest>& ex
     const std::string name = random_hex(16);
     const std::string staging = directory_ + "/staging";
     const std::string staged = staging + "/" + name;
+    fault_point("layers:create-folder");
     if (format_ == LayerFormat::tree && ::mkdir(staged.c_str(), 0755) != 0) fail_errno("create folder {}", staged);
     try {
         ProgressSource counted{source, progress};
@@ -163,8 +169,12 @@ StagedPtr LayerStore::stage(Source& source, const std::optional<oci::Digest>& ex
         const std::string algorithm{expected ? expected->algorithm() : "sha256"};
         std::optional<HashingReader> hashed;
         if (was_packed || source_digest.algorithm != algorithm) hashed.emplace(*plain, algorithm);
+        fault_point("layers:unpack");
         TarReader tar{hashed ? *hashed : *plain};
         const std::uint64_t size = format_ == LayerFormat::tree ? unpack_tar(tar, staged) : write_erofs(tar, staged);
+        // What comes with a digest says by it where it ends. All packers write an end, and what has none broke off.
+        if (!expected && tar.entries() > 0 && !tar.has_end_mark())
+            fail(ErrorKind::invalid_argument, "not a valid tar: it breaks off without an end");
         if (!hashed) skip_all(*plain);
         const oci::Digest actual = hashed ? hashed->finish() : source_digest.digest();
         if (expected && actual != *expected) {
@@ -173,7 +183,7 @@ StagedPtr LayerStore::stage(Source& source, const std::optional<oci::Digest>& ex
         crash_point("layers:unpacked");
         return StagedPtr(new StagedLayer(*this, name, actual, size, tar.entries() == 0));
     } catch (...) {
-        const std::scoped_lock lock{mutex_};
+        const MutexLock lock{mutex_};
         trash(staged);
         throw;
     }
@@ -184,9 +194,10 @@ void LayerStore::publish(const std::vector<StagedPtr>& staged) {
     if (std::ranges::none_of(staged, is_waiting)) return;
     store::sync_filesystem(directory_);
     crash_point("layers:synced");
-    const std::scoped_lock lock{mutex_};
+    const MutexLock lock{mutex_};
     std::vector<Layer> made;
-    const auto insert = [&] {
+    std::vector<StagedLayer*> moved;
+    const auto insert = [&]() GRUA_REQUIRES(mutex_) {
         for (const StagedPtr& each : staged) {
             if (!is_waiting(each) || layers_.contains(each->diff_id_)) continue;
             if (std::ranges::find(made, each->diff_id_, &Layer::diff_id) != made.end()) continue;
@@ -194,8 +205,10 @@ void LayerStore::publish(const std::vector<StagedPtr>& staged) {
             database_.execute("INSERT INTO layers (diff_id, size) VALUES (?, ?)", {layer.diff_id.text(), layer.size});
             layer.number = database_.last_insert_id();
             const std::string from = fmt::format("{}/staging/{}", directory_, each->name_);
+            fault_point("layers:rename-layer");
             if (::rename(from.c_str(), layer_path(layer.number).c_str()) != 0) fail_errno("rename {}", from);
             made.push_back(std::move(layer));
+            moved.push_back(each.get());
         }
         store::sync_directory(directory_ + "/l");
         crash_point("layers:renamed");
@@ -212,18 +225,18 @@ void LayerStore::publish(const std::vector<StagedPtr>& staged) {
     for (const StagedPtr& each : staged) {
         if (!each) continue;
         each->held_ = hold_locked(each->diff_id_);
-        // Where another one was first, this one's folder is still in staging.
-        if (std::ranges::find(made, each->diff_id_, &Layer::diff_id) != made.end()) each->name_.clear();
+        // Where another one was first, also one of these, this one's folder is still in staging.
+        if (std::ranges::find(moved, each.get()) != moved.end()) each->name_.clear();
     }
 }
 
 LayerStore::Hold LayerStore::hold(const oci::Digest& diff_id) {
-    const std::scoped_lock lock{mutex_};
+    const MutexLock lock{mutex_};
     return hold_locked(diff_id);
 }
 
 bool LayerStore::is_held(const oci::Digest& diff_id) const {
-    const std::scoped_lock lock{mutex_};
+    const MutexLock lock{mutex_};
     return is_held_locked(diff_id);
 }
 
@@ -237,14 +250,14 @@ struct LayerStore::HeldContainer {
     LayerStore& store;
     std::vector<Hold> layers;
     ~HeldContainer() {
-        const std::scoped_lock lock{store.mutex_};
+        const MutexLock lock{store.mutex_};
         store.purged_ = false;
         store.trashed_.notify_all();
     }
 };
 
 LayerStore::Hold LayerStore::hold_container(std::string_view container_id) {
-    const std::scoped_lock lock{mutex_};
+    const MutexLock lock{mutex_};
     const auto found = containers_.find(container_id);
     if (found == containers_.end()) fail(ErrorKind::not_found, "container {} has no writable layer", container_id);
     if (Hold held = found->second.held.lock()) return held;
@@ -272,18 +285,19 @@ LayerStore::Hold LayerStore::hold_locked(const oci::Digest& diff_id) {
 }
 
 std::vector<oci::Digest> LayerStore::remove_layers(const std::vector<oci::Digest>& diff_ids) {
-    const std::scoped_lock lock{mutex_};
-    const auto is_used = [&](const oci::Digest& diff_id) {
+    const MutexLock lock{mutex_};
+    const auto is_used = [&](const oci::Digest& diff_id) GRUA_REQUIRES(mutex_) {
         if (is_held_locked(diff_id)) return true;
         return std::ranges::any_of(
             containers_, [&](const auto& each) { return std::ranges::find(each.second.diff_ids, diff_id) != each.second.diff_ids.end(); });
     };
     std::vector<oci::Digest> removed;
     for (const oci::Digest& diff_id : diff_ids) {
-        if (layers_.contains(diff_id) && !is_used(diff_id)) removed.push_back(diff_id);
+        const bool is_repeated = std::ranges::find(removed, diff_id) != removed.end();
+        if (layers_.contains(diff_id) && !is_used(diff_id) && !is_repeated) removed.push_back(diff_id);
     }
     if (removed.empty()) return removed;
-    database_.transaction([&] {
+    database_.transaction([&]() GRUA_REQUIRES(mutex_) {
         for (const oci::Digest& diff_id : removed) database_.execute("DELETE FROM layers WHERE number = ?", {layers_.at(diff_id).number});
     });
     crash_point("layers:row-removed");
@@ -298,7 +312,7 @@ std::vector<oci::Digest> LayerStore::remove_layers(const std::vector<oci::Digest
 }
 
 std::vector<Layer> LayerStore::list() const {
-    const std::scoped_lock lock{mutex_};
+    const MutexLock lock{mutex_};
     std::vector<Layer> out;
     for (const auto& [diff_id, layer] : layers_) out.push_back(layer);
     return out;
@@ -314,10 +328,14 @@ std::vector<std::int64_t> LayerStore::numbers(const std::vector<oci::Digest>& di
     return out;
 }
 
-/// With `mutex_` held.
+/// An image may have a layer twice, which overlayfs refuses. The higher one alone shows the same: it decides
+/// for each name that the lower one has, and about others neither says anything.
 LayerStore::Folders LayerStore::folders(const std::vector<oci::Digest>& diff_ids) const {
     Folders out;
-    for (const std::int64_t number : numbers(diff_ids)) {
+    std::set<std::int64_t> seen;
+    const std::vector<std::int64_t> lowest_first = numbers(diff_ids);
+    for (const std::int64_t number : lowest_first | std::views::reverse) {
+        if (!seen.insert(number).second) continue;
         std::string path = layer_path(number);
         auto known = images_.find(number);
         if (known == images_.end() && fs::is_regular_file(path))
@@ -326,7 +344,7 @@ LayerStore::Folders LayerStore::folders(const std::vector<oci::Digest>& diff_ids
             path = fmt::format("/proc/self/fd/{}", known->second->get());
             out.images.push_back(known->second);
         }
-        out.paths.insert(out.paths.begin(), std::move(path));
+        out.paths.push_back(std::move(path));
     }
     return out;
 }
@@ -343,33 +361,45 @@ Fd LayerStore::open_layer(const std::string& path) const {
 
 void LayerStore::prepare(std::string_view container_id, const std::vector<oci::Digest>& diff_ids, Durability durability) {
     check_id(container_id);
-    const std::scoped_lock lock{mutex_};
+    const MutexLock lock{mutex_};
     std::string target = durability == Durability::volatile_ ? "volatile" : "normal";
     for (const std::int64_t number : numbers(diff_ids)) target += fmt::format(",{}", number);
     const std::string path = container_path(container_id);
+    fault_point("layers:prepare");
     if (::mkdir(path.c_str(), 0755) != 0) {
         if (errno == EEXIST) fail(ErrorKind::conflict, "container {} has a writable layer already", container_id);
         fail_errno("create folder {}", path);
     }
+    fault_point("layers:prepare-upper");
     make_directories(path + "/upper", 0755);
     make_directories(path + "/work", 0700);
     if (::symlink(target.c_str(), (path + "/" + layers_link).c_str()) != 0) fail_errno("create {}/{}", path, layers_link);
-    containers_.insert_or_assign(std::string(container_id), Container{.diff_ids = diff_ids, .durability = durability, .held = {}});
+    containers_.insert_or_assign(std::string(container_id),
+                                 Container{.diff_ids = diff_ids, .durability = durability, .held = {}, .missing = {}});
 }
 
 LayerStore::Container LayerStore::container(std::string_view id) const {
-    const std::scoped_lock lock{mutex_};
+    const MutexLock lock{mutex_};
     const auto found = containers_.find(id);
     if (found == containers_.end()) fail(ErrorKind::not_found, "container {} has no writable layer", id);
     return found->second;
 }
 
+LayerStore::Container LayerStore::whole_container(std::string_view id) const {
+    Container out = container(id);
+    if (!out.missing.empty()) {
+        fail(ErrorKind::system, "container {} stands on layers that are missing in {}/l: {}; it can only be removed", id, directory_,
+             join(out.missing, ", "));
+    }
+    return out;
+}
+
 Fd LayerStore::mount(std::string_view container_id, Access access) const {
-    const Container entry = container(container_id);
+    const Container entry = whole_container(container_id);
     Overlay overlay{.read_only = access == Access::read_only, .omit_syncs = entry.durability == Durability::volatile_};
     Folders below;
     {
-        const std::scoped_lock lock{mutex_};
+        const MutexLock lock{mutex_};
         below = folders(entry.diff_ids);
     }
     overlay.lower = std::move(below.paths);
@@ -383,7 +413,7 @@ Fd LayerStore::mount(std::string_view container_id, Access access) const {
 
 Fd LayerStore::mount_layers(const std::vector<oci::Digest>& diff_ids) const {
     Overlay overlay{.read_only = true};
-    const std::scoped_lock lock{mutex_};
+    const MutexLock lock{mutex_};
     overlay.lower = folders(diff_ids).paths;  // locked until it is mounted
     // Without an upper overlayfs wants two.
     for (const char* more : {"/empty", "/blank"})
@@ -391,10 +421,12 @@ Fd LayerStore::mount_layers(const std::vector<oci::Digest>& diff_ids) const {
     return mount_overlay(overlay);
 }
 
+Fd LayerStore::mount_lower(std::string_view container_id) const { return mount_layers(whole_container(container_id).diff_ids); }
+
 Fd LayerStore::mount_snapshot(std::string_view container_id) const {
-    const Container entry = container(container_id);
+    const Container entry = whole_container(container_id);
     Overlay overlay{.lower = {container_path(container_id) + "/upper"}, .read_only = true};
-    const std::scoped_lock lock{mutex_};
+    const MutexLock lock{mutex_};
     for (std::string& each : folders(entry.diff_ids).paths) overlay.lower.push_back(std::move(each));  // locked until it is mounted
     if (overlay.lower.size() < 2) overlay.lower.push_back(directory_ + "/empty");
     return mount_overlay(overlay);
@@ -408,8 +440,8 @@ Fd LayerStore::open_upper(std::string_view container_id) const {
     return folder;
 }
 
-/// Under the lock, but in the constructor.
 std::string LayerStore::trash(const std::string& path) {
+    fault_point("layers:move-to-trash");
     const std::string name = random_hex(16);
     const std::string target = fmt::format("{}/trash/{}", directory_, name);
     if (::rename(path.c_str(), target.c_str()) != 0 && errno != ENOENT) fail_errno("move {} to the trash", path);
@@ -425,7 +457,7 @@ bool LayerStore::is_kept(const std::string& trashed) const {
 
 void LayerStore::remove(std::string_view container_id) {
     check_id(container_id);
-    const std::scoped_lock lock{mutex_};
+    const MutexLock lock{mutex_};
     const std::string name = trash(container_path(container_id));
     const auto found = containers_.find(container_id);
     if (found == containers_.end()) return;
@@ -433,44 +465,62 @@ void LayerStore::remove(std::string_view container_id) {
     containers_.erase(found);
 }
 
+/// What cannot be removed keeps nobody else; it is tried again with the next that comes. False where `stop` came.
+bool LayerStore::purge_one(int trash, const std::string& name, const std::stop_token& stop) {
+    {
+        const MutexLock look{mutex_};
+        if (is_kept(name)) return true;
+        kept_.erase(name);
+    }
+    try {
+        return remove_tree(trash, name, stop);
+    } catch (const std::exception& error) {
+        log::error("emptying the trash: {}: {}", name, error.what());
+        const MutexLock look{mutex_};
+        stuck_.insert(name);
+        return true;
+    }
+}
+
 void LayerStore::purge(const std::stop_token& stop) {
-    std::unique_lock lock{mutex_};
+    MutexLock lock{mutex_};
     while (!stop.stop_requested()) {
         purged_ = true;
+        stuck_.clear();
         lock.unlock();
         try {
             const Fd folder{::open((directory_ + "/trash").c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)};
             if (!folder) fail_errno("open folder {}/trash", directory_);
             for (const auto& entry : fs::directory_iterator(directory_ + "/trash")) {
-                {
-                    const std::scoped_lock look{mutex_};
-                    if (is_kept(entry.path().filename())) continue;
-                    kept_.erase(entry.path().filename());
-                }
-                if (!remove_tree(folder.get(), entry.path().filename(), stop)) return;
+                if (!purge_one(folder.get(), entry.path().filename(), stop)) return;
             }
         } catch (const std::exception& error) {
-            log::error("emptying the trash: {}", error.what());  // tried again with the next that comes
+            log::error("emptying the trash: {}", error.what());
         }
         lock.lock();
         trashed_.notify_all();
-        trashed_.wait(lock, stop, [&] { return !purged_; });
+        trashed_.wait(lock, stop, [&]() GRUA_REQUIRES(mutex_) { return !purged_; });
     }
 }
 
 void LayerStore::wait_for_purge() {
-    std::unique_lock lock{mutex_};
-    const auto is_waiting = [&](const auto& entry) { return !is_kept(entry.path().filename()); };
-    trashed_.wait(lock, [&] { return purged_ && std::ranges::none_of(fs::directory_iterator(directory_ + "/trash"), is_waiting); });
+    MutexLock lock{mutex_};
+    const auto is_waiting = [&](const auto& entry) GRUA_REQUIRES(mutex_) {
+        const std::string name = entry.path().filename();
+        return !is_kept(name) && !stuck_.contains(name);
+    };
+    trashed_.wait(lock, [&]() GRUA_REQUIRES(mutex_) {
+        return purged_ && std::ranges::none_of(fs::directory_iterator(directory_ + "/trash"), is_waiting);
+    });
 }
 
 bool LayerStore::has_container(std::string_view container_id) const {
-    const std::scoped_lock lock{mutex_};
+    const MutexLock lock{mutex_};
     return containers_.contains(container_id);
 }
 
 std::vector<std::string> LayerStore::containers() const {
-    const std::scoped_lock lock{mutex_};
+    const MutexLock lock{mutex_};
     std::vector<std::string> out;
     for (const auto& [id, entry] : containers_) out.push_back(id);
     return out;
@@ -485,7 +535,7 @@ std::uint64_t LayerStore::usage(std::string_view container_id) const {
 
 LayerStore::Paths LayerStore::paths(std::string_view container_id) const {
     const Container entry = container(container_id);
-    const std::scoped_lock lock{mutex_};
+    const MutexLock lock{mutex_};
     std::vector<std::string> lower{directory_ + "/base"};
     for (const std::int64_t number : numbers(entry.diff_ids)) lower.insert(lower.begin(), layer_path(number));
     return {join(lower, ":"), container_path(container_id) + "/upper", container_path(container_id) + "/work"};

@@ -15,6 +15,7 @@
 #pragma once
 
 #include "base/fd.hpp"
+#include "base/mutex.hpp"
 #include "oci/digest.hpp"
 #include "store/database.hpp"
 
@@ -23,8 +24,8 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -142,6 +143,9 @@ public:
 
     // --- containers -------------------------------------------------------------------------------------------
 
+    // A container whose layers are not all there - a store that was made anew beside old folders - is listed and can be removed. What
+    // mounts it throws Error(system) that names what is missing: without it the container would run with a hole in its files.
+
     /// Makes the container's writable layer on `diff_ids` (the lowest first; may be empty). Throws conflict where it exists,
     /// not_found where a layer is missing.
     void prepare(std::string_view container_id, const std::vector<oci::Digest>& diff_ids, Durability durability = Durability::normal);
@@ -156,19 +160,22 @@ public:
     /// The writable layer itself, where changes are.
     Fd open_upper(std::string_view container_id) const;
 
-    /// The same of layers alone, read only (for `docker create -v` population, image mounts and export).
+    /// What the container stands on, without its writable layer, read only.
+    Fd mount_lower(std::string_view container_id) const;
+
+    /// The same of layers alone (for `docker create -v` population and image mounts).
     Fd mount_layers(const std::vector<oci::Digest>& diff_ids) const;
 
     /// The container's writable layer goes to the trash by rename. Unknown IDs are no error.
     void remove(std::string_view container_id);
 
-    /// Waits until nothing is in the trash that nobody reads.
+    /// Waits until nothing is in the trash but what somebody reads and what could not be removed, which is tried again later.
     void wait_for_purge();
 
     bool has_container(std::string_view container_id) const;
     std::vector<std::string> containers() const;  ///< For recovery: which writable layers exist.
 
-    /// Layers of the container, the lowest first.
+    /// Layers of the container that are there, the lowest first.
     std::vector<oci::Digest> container_layers(std::string_view container_id) const;
 
     /// Bytes of the files in the writable layer (Docker's SizeRw).
@@ -187,25 +194,28 @@ private:
         std::vector<oci::Digest> diff_ids;
         Durability durability = Durability::normal;
         std::weak_ptr<const void> held;
+        std::vector<std::string> missing = {};  // numbers of layers that it stands on and that are not there
     };
     std::string layer_path(std::int64_t number) const;
     std::string container_path(std::string_view id) const;
     Container container(std::string_view id) const;
+    Container whole_container(std::string_view id) const;
     /// What an overlay is mounted from, while this lives.
     struct Folders {
         std::vector<std::string> paths;  ///< The highest first.
         std::vector<std::shared_ptr<const Fd>> images;
     };
-    Folders folders(const std::vector<oci::Digest>& diff_ids) const;
+    Folders folders(const std::vector<oci::Digest>& diff_ids) const GRUA_REQUIRES(mutex_);
     Fd open_layer(const std::string& path) const;
-    std::vector<std::int64_t> numbers(const std::vector<oci::Digest>& diff_ids) const;
-    void load();
-    void sweep();
-    Hold hold_locked(const oci::Digest& diff_id);
-    bool is_held_locked(const oci::Digest& diff_id) const;
-    bool is_mounted(const oci::Digest& diff_id) const;
-    std::string trash(const std::string& path);
-    bool is_kept(const std::string& trashed) const;
+    std::vector<std::int64_t> numbers(const std::vector<oci::Digest>& diff_ids) const GRUA_REQUIRES(mutex_);
+    void load() GRUA_REQUIRES(mutex_);
+    void sweep() GRUA_REQUIRES(mutex_);
+    Hold hold_locked(const oci::Digest& diff_id) GRUA_REQUIRES(mutex_);
+    bool is_held_locked(const oci::Digest& diff_id) const GRUA_REQUIRES(mutex_);
+    bool is_mounted(const oci::Digest& diff_id) const GRUA_REQUIRES(mutex_);
+    std::string trash(const std::string& path) GRUA_REQUIRES(mutex_);
+    bool is_kept(const std::string& trashed) const GRUA_REQUIRES(mutex_);
+    bool purge_one(int trash, const std::string& name, const std::stop_token& stop);
     void purge(const std::stop_token& stop);
 
     friend class StagedLayer;
@@ -214,15 +224,17 @@ private:
     const std::string directory_;
     const LayerFormat format_;
     store::Database& database_;
-    mutable std::mutex mutex_;
-    std::map<oci::Digest, Layer> layers_;
-    mutable std::map<std::int64_t, std::shared_ptr<const Fd>> images_;  // mounted once: what is read of them is in memory once
-    std::map<oci::Digest, std::weak_ptr<const void>> held_;
-    std::map<std::string, Container, std::less<>> containers_;
-    std::map<std::string, Container> kept_;  // in the trash by these names, and still read
+    mutable Mutex mutex_;
+    std::map<oci::Digest, Layer> layers_ GRUA_GUARDED_BY(mutex_);
+    mutable std::map<std::int64_t, std::shared_ptr<const Fd>> images_
+        GRUA_GUARDED_BY(mutex_);  // mounted once: what is read of them is in memory once
+    std::map<oci::Digest, std::weak_ptr<const void>> held_ GRUA_GUARDED_BY(mutex_);
+    std::map<std::string, Container, std::less<>> containers_ GRUA_GUARDED_BY(mutex_);
+    std::map<std::string, Container> kept_ GRUA_GUARDED_BY(mutex_);  // in the trash by these names, and still read
     std::condition_variable_any trashed_;
-    bool purged_ = false;
-    std::jthread purger_;  // last: it uses all of the above
+    bool purged_ GRUA_GUARDED_BY(mutex_) = false;
+    std::set<std::string> stuck_ GRUA_GUARDED_BY(mutex_);  // in the trash, and could not be removed when it was tried last
+    std::jthread purger_;                                  // last: it uses all of the above
 };
 
 }  // namespace grua::layers

@@ -1,6 +1,7 @@
 #include "layers/overlay.hpp"
 
 #include "base/error.hpp"
+#include "base/fault_point.hpp"
 #include "base/thread.hpp"
 
 #include <fcntl.h>
@@ -18,6 +19,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr std::size_t stack_limit = 500;   // of overlayfs (OVL_MAX_STACK), the upper one not counted
 constexpr std::size_t string_limit = 255;  // of one fsconfig(2) value
 constexpr std::size_t page_size = 4096;    // of mount(2)'s options, whatever the machine's pages are
 
@@ -134,8 +136,18 @@ Fd mount_overlay_by_text(const Overlay& overlay) {
 }
 
 Fd mount_overlay(const Overlay& overlay) {
+    fault_point("layers:mount");
     static const bool one_by_one = takes_layers_one_by_one();
-    return one_by_one ? mount_by_options(overlay) : mount_overlay_by_text(overlay);
+    const auto mount_one = [](const Overlay& what) { return one_by_one ? mount_by_options(what) : mount_overlay_by_text(what); };
+    if (overlay.lower.size() <= stack_limit) return mount_one(overlay);
+    // The lowest ones become one, which the kernel allows once: a stack on a stack.
+    const auto first = overlay.lower.end() - static_cast<std::ptrdiff_t>(stack_limit);
+    const Fd joined =
+        mount_one({.lower = std::vector<std::string>(first, overlay.lower.end()), .upper = {}, .work = {}, .read_only = true});
+    Overlay upper = overlay;
+    upper.lower.erase(upper.lower.begin() + (first - overlay.lower.begin()), upper.lower.end());
+    upper.lower.push_back(fmt::format("/proc/self/fd/{}", joined.get()));
+    return mount_overlay(upper);
 }
 
 }  // namespace grua::layers

@@ -1,6 +1,7 @@
 #include "layers/source.hpp"
 
 #include "base/error.hpp"
+#include "base/mutex.hpp"
 #include "content/hash.hpp"
 
 #include <isa-l/igzip_lib.h>
@@ -12,7 +13,6 @@
 #include <cstring>
 #include <deque>
 #include <exception>
-#include <mutex>
 #include <thread>
 #include <vector>
 
@@ -214,8 +214,8 @@ struct HashingReader::Shared {
                 }
                 chunk.resize(have);
                 hasher.update({chunk.data(), have});
-                std::unique_lock lock{mutex};
-                changed.wait(lock, [&] { return chunks.size() < chunks_ahead || stopped; });
+                MutexLock lock{mutex};
+                changed.wait(lock, [&]() GRUA_REQUIRES(mutex) { return chunks.size() < chunks_ahead || stopped; });
                 if (stopped) return;
                 const bool last = have < chunk_size;
                 if (have > 0) chunks.push_back(std::move(chunk));
@@ -224,7 +224,7 @@ struct HashingReader::Shared {
                 if (last) return;
             }
         } catch (...) {
-            const std::scoped_lock lock{mutex};
+            const MutexLock lock{mutex};
             error = std::current_exception();
             ended = true;
             changed.notify_all();
@@ -233,13 +233,13 @@ struct HashingReader::Shared {
 
     Source& inner;
     content::Hasher hasher;
-    std::mutex mutex;
-    std::condition_variable changed;
-    std::deque<std::vector<char>> chunks;
+    Mutex mutex;
+    std::condition_variable_any changed;
+    std::deque<std::vector<char>> chunks GRUA_GUARDED_BY(mutex);
     std::size_t at = 0;  // in the first chunk; the reader's alone
-    bool ended = false;
-    bool stopped = false;
-    std::exception_ptr error;
+    bool ended GRUA_GUARDED_BY(mutex) = false;
+    bool stopped GRUA_GUARDED_BY(mutex) = false;
+    std::exception_ptr error GRUA_GUARDED_BY(mutex);
     std::thread thread;
 };
 
@@ -249,7 +249,7 @@ HashingReader::HashingReader(Source& inner, std::string_view algorithm) : shared
 
 HashingReader::~HashingReader() {
     {
-        const std::scoped_lock lock{shared_->mutex};
+        const MutexLock lock{shared_->mutex};
         shared_->stopped = true;
         shared_->changed.notify_all();
     }
@@ -257,8 +257,8 @@ HashingReader::~HashingReader() {
 }
 
 std::size_t HashingReader::read(std::span<char> out) {
-    std::unique_lock lock{shared_->mutex};
-    shared_->changed.wait(lock, [&] { return !shared_->chunks.empty() || shared_->ended; });
+    MutexLock lock{shared_->mutex};
+    shared_->changed.wait(lock, [&]() GRUA_REQUIRES(shared_->mutex) { return !shared_->chunks.empty() || shared_->ended; });
     if (shared_->chunks.empty()) {
         if (shared_->error) std::rethrow_exception(shared_->error);
         return 0;

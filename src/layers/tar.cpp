@@ -345,17 +345,25 @@ std::optional<TarEntry> TarReader::next() {
     std::optional<std::string> long_link;
     Records records = global_;
     std::vector<TarEntry::Segment> map;
+    bool belongs_to_next = false;
     for (;;) {
         skip_rest();
         Block block;
-        if (!read_block(block)) return std::nullopt;
-        if (std::ranges::all_of(block, [](char c) { return c == '\0'; })) return std::nullopt;
+        if (!read_block(block)) {
+            if (belongs_to_next) bad("it ends behind a header that belongs to the next entry");
+            return std::nullopt;
+        }
+        if (std::ranges::all_of(block, [](char c) { return c == '\0'; })) {
+            has_end_mark_ = true;
+            return std::nullopt;
+        }
         if (!checksum_is_right(block)) bad("wrong checksum of a header");
         // Headers of headers count too: a stream of nothing but them must end.
         if (++entries_ > limits_.entries) fail(ErrorKind::invalid_argument, "tar with more than {} entries", limits_.entries);
 
         const char flag = block[type_offset];
         const std::uint64_t size = positive(raw(block, size_member), "size");
+        belongs_to_next = belongs_to_next || flag == 'L' || flag == 'K' || flag == 'x';
         const auto until_nul = [](std::string data) { return data.substr(0, data.find('\0')); };
         if (flag == 'L') {
             long_name = until_nul(read_header_data(size, "long name"));

@@ -55,6 +55,9 @@ public:
 
     std::uint64_t entries() const noexcept { return entries_; }  ///< So far.
 
+    /// After the last entry: a block of zeros followed. Where the stream just ended it may be a part of what it was.
+    bool has_end_mark() const noexcept { return has_end_mark_; }
+
     /// The entry's data (of a sparse file: all segments one after the other); 0 at its end.
     std::size_t read(std::span<char> out);
 
@@ -76,6 +79,7 @@ private:
     Source* source_;
     TarLimits limits_;
     std::uint64_t entries_ = 0;
+    bool has_end_mark_ = false;
     std::uint64_t data_left_ = 0;     // of the present entry
     std::uint64_t padding_left_ = 0;  // to the next block
     Records global_;

@@ -45,7 +45,7 @@ LayerStore::Verified LayerStore::verify(const oci::Digest& diff_id, Source& sour
 
 bool LayerStore::replace(const StagedPtr& staged) {
     store::sync_filesystem(directory_);
-    const std::scoped_lock lock{mutex_};
+    const MutexLock lock{mutex_};
     const auto found = layers_.find(staged->diff_id_);
     if (found == layers_.end()) fail(ErrorKind::not_found, "layer {} does not exist", staged->diff_id_.text());
     if (is_mounted(staged->diff_id_)) return false;
@@ -70,7 +70,7 @@ bool LayerStore::replace(const StagedPtr& staged) {
 }
 
 std::vector<LayerStore::Inconsistency> LayerStore::inconsistencies() const {
-    const std::scoped_lock lock{mutex_};
+    const MutexLock lock{mutex_};
     std::vector<Inconsistency> out;
     std::vector<std::string> folders;
     for (const auto& entry : fs::directory_iterator(directory_ + "/l")) folders.push_back(entry.path().filename());

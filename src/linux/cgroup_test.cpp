@@ -294,7 +294,9 @@ TEST_F(RealCgroup, KillsAllThatFork) {
     Resources limits;
     if (has(controller::pids)) limits.pids_limit = 30;
     cgroup_->apply(limits);
-    ::usleep(20'000);
+    const auto have_forked = [&] { return cgroup_->pids().size() > 2; };
+    for (int i = 0; i < 1000 && !have_forked(); ++i) ::usleep(1'000);
+    EXPECT_TRUE(have_forked());
     cgroup_->kill();
     for (int i = 0; i < 100 && !cgroup_->empty(); ++i) {
         while (::waitpid(-1, nullptr, WNOHANG) > 0) {

@@ -39,15 +39,10 @@ void set_option(int context, const std::string& option) {
     if (done != 0) refused(context, fmt::format("mount option {:?}", option));
 }
 
-Fd create_filesystem(const char* type, const char* source, const std::vector<std::string>& options) {
-    Fd context{::fsopen(type, FSOPEN_CLOEXEC)};
-    if (!context && errno == ENODEV) throw Error(ErrorKind::invalid_argument, fmt::format("unknown file system type {}", type), ENODEV);
-    if (!context) fail_errno("file system {}", type);
-    if (*source && ::fsconfig(context.get(), FSCONFIG_SET_STRING, "source", source, 0) != 0)
-        refused(context.get(), fmt::format("source {}", source));
-    for (const std::string& option : options) set_option(context.get(), option);
-    if (::fsconfig(context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) != 0) refused(context.get(), fmt::format("create {}", type));
-    return context;
+void create_filesystem(int context, const char* type, const char* source, const std::vector<std::string>& options) {
+    if (*source && ::fsconfig(context, FSCONFIG_SET_STRING, "source", source, 0) != 0) refused(context, fmt::format("source {}", source));
+    for (const std::string& option : options) set_option(context, option);
+    if (::fsconfig(context, FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) != 0) refused(context, fmt::format("create {}", type));
 }
 
 /// Of a process that is alone in its mount namespace; `out` becomes that namespace.
@@ -92,14 +87,30 @@ Fd make_empty_mount_namespace() {
     fail_errno("make an empty mount namespace");
 }
 
-Fd make_filesystem(const char* type, const char* source, const std::vector<std::string>& options, std::uint64_t attributes) {
-    const Fd context = create_filesystem(type, source, options);
-    Fd mount{::fsmount(context.get(), FSMOUNT_CLOEXEC, static_cast<unsigned>(attributes))};
-    if (!mount) refused(context.get(), fmt::format("mount {}", type));
+Fd open_filesystem(const char* type) {
+    Fd context{::fsopen(type, FSOPEN_CLOEXEC)};
+    if (!context && errno == ENODEV) throw Error(ErrorKind::invalid_argument, fmt::format("unknown file system type {}", type), ENODEV);
+    if (!context) fail_errno("file system {}", type);
+    return context;
+}
+
+Fd make_filesystem(int context, const char* type, const char* source, const std::vector<std::string>& options, std::uint64_t attributes) {
+    create_filesystem(context, type, source, options);
+    Fd mount{::fsmount(context, FSMOUNT_CLOEXEC, static_cast<unsigned>(attributes))};
+    if (!mount) refused(context, fmt::format("mount {}", type));
     return mount;
 }
 
-Fd hold_filesystem(const char* type) { return create_filesystem(type, type, {}); }
+Fd make_filesystem(const char* type, const char* source, const std::vector<std::string>& options, std::uint64_t attributes) {
+    const Fd context = open_filesystem(type);
+    return make_filesystem(context.get(), type, source, options, attributes);
+}
+
+Fd hold_filesystem(const char* type) {
+    Fd context = open_filesystem(type);
+    create_filesystem(context.get(), type, type, {});
+    return context;
+}
 
 Fd copy_mount(int directory, const char* path, Recursion recursion) {
     unsigned flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH;

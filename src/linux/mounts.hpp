@@ -18,6 +18,10 @@ enum class Recursion : std::uint8_t { top_only, recursive };
 /// `attributes` are MOUNT_ATTR_*. Throws Error with the reason that the file system gave.
 Fd make_filesystem(const char* type, const char* source, const std::vector<std::string>& options, std::uint64_t attributes);
 
+/// The same in two parts: `context` knows the namespaces of the process that opened it, and may be configured by another one.
+Fd open_filesystem(const char* type);
+Fd make_filesystem(int context, const char* type, const char* source, const std::vector<std::string>& options, std::uint64_t attributes);
+
 /// One that is not mounted: the descriptor keeps the instance, so that the kernel finds it when somebody mounts it. To close it costs
 /// nothing, where for a mount that is attached nowhere the kernel waits until all processors have let go of it.
 Fd hold_filesystem(const char* type);

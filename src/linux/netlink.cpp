@@ -201,6 +201,16 @@ void NetlinkBatch::rename_link(int link, std::string_view name) {
     requests_.push_back({std::move(message), fmt::format("name link {} {}", link, name)});
 }
 
+void NetlinkBatch::move_link(int link, int netns, std::string_view name) {
+    ifinfomsg header = link_header();
+    header.ifi_index = link;
+    auto message = built(RTM_NEWLINK, NLM_F_ACK, header, [&](MessageBuilder& out) {
+        put_name(out, name);
+        out.number(IFLA_NET_NS_FD, static_cast<std::uint32_t>(netns));
+    });
+    requests_.push_back({std::move(message), fmt::format("move link {} to be {}", link, name)});
+}
+
 void NetlinkBatch::delete_link(std::string_view name) {
     auto message = built(RTM_DELLINK, NLM_F_ACK, link_header(), [&](MessageBuilder& out) { put_name(out, name); });
     requests_.push_back({std::move(message), fmt::format("delete link {}", name)});
@@ -368,6 +378,7 @@ std::vector<LinkAddress> Netlink::addresses() {
                 const auto found = message.header<ifaddrmsg>();
                 if (found.ifa_family != family) return;
                 LinkAddress one{.link = static_cast<int>(found.ifa_index), .address = {{}, found.ifa_prefixlen}};
+                one.is_global = found.ifa_scope == RT_SCOPE_UNIVERSE && (found.ifa_flags & IFA_F_PERMANENT) != 0;
                 bool has_local = false;
                 for (const Attribute& attribute : message.attributes_after<ifaddrmsg>()) {
                     if (attribute.type != IFA_LOCAL && (attribute.type != IFA_ADDRESS || has_local)) continue;

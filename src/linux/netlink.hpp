@@ -35,6 +35,7 @@ struct Link {
 struct LinkAddress {
     int link = 0;
     IpPrefix address;
+    bool is_global = false;  ///< Of universal scope, and given without a time limit.
 };
 
 struct Route {
@@ -101,6 +102,8 @@ public:
     void create_veth(const VethPair& pair);
     void change_link(std::string_view name, const LinkChange& change);
     void rename_link(int link, std::string_view name);  ///< Only while it is down, on kernels before 6.2.
+    /// To the network namespace `netns`, where it has another name, is down and has no address. "%d" in the name is a number that is free.
+    void move_link(int link, int netns, std::string_view name);
     void delete_link(std::string_view name);
     void delete_group(std::uint32_t group);
     void create_child(const ChildLink& link);

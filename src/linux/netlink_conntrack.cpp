@@ -72,14 +72,17 @@ std::optional<std::vector<std::byte>> removal_of(const Message& message, Ip::Fam
 
 void forget_flows(Ip::Family family, std::uint8_t protocol, const std::function<bool(const Flow&)>& is_meant) {
     NetlinkSocket socket(NETLINK_NETFILTER);
-    auto request = built(message_type(IPCTNL_MSG_CT_GET), NLM_F_DUMP, header_of(family), [&](MessageBuilder& message) {
+    const auto request = built(message_type(IPCTNL_MSG_CT_GET), NLM_F_DUMP, header_of(family), [&](MessageBuilder& message) {
         message.nested(CTA_TUPLE_ORIG | NLA_F_NESTED,
                        [&] { message.nested(CTA_TUPLE_PROTO | NLA_F_NESTED, [&] { message.number(CTA_PROTO_NUM, protocol); }); });
         message.nested(CTA_FILTER | NLA_F_NESTED, [&] { message.number(CTA_FILTER_ORIG_FLAGS, by_protocol); });
     });
-    std::vector<std::vector<std::byte>> removals;
-    socket.ask(std::move(request), "connection tracking: list", [&](const Message& message) {
-        if (auto removal = removal_of(message, family, is_meant)) removals.push_back(std::move(*removal));
+    auto removals = retried([&] {
+        std::vector<std::vector<std::byte>> out;
+        socket.ask(request, "connection tracking: list", [&](const Message& message) {
+            if (auto removal = removal_of(message, family, is_meant)) out.push_back(std::move(*removal));
+        });
+        return out;
     });
     for (auto& each : removals) {
         try {

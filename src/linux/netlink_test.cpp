@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include <algorithm>
+#include <atomic>
 #include <thread>
 
 namespace grua::linux {
@@ -148,6 +149,34 @@ TEST(NetlinkTest, AnErrorNamesTheObject) {
         }
         EXPECT_TRUE(netlink.link("br7"));  // The socket is still in step.
         EXPECT_THROW(batch.delete_link("a-name-of-16-cha"), Error);
+    });
+}
+
+// F: a list that a change overtakes is taken again.
+TEST(NetlinkTest, ListsWhatChangesAllTheTime) {
+    in_new_netns([] {
+        Netlink netlink;
+        NetlinkBatch many;
+        // More than one of the kernel's datagrams, so that changes come between two of them.
+        constexpr int count = 200;
+        for (int i = 0; i < count; ++i) many.create_link(fmt::format("d{}", i), "dummy");
+        netlink.run(many);
+        std::atomic<bool> ended = false;
+        std::jthread changing([&] {
+            Netlink other;
+            while (!ended) {
+                NetlinkBatch make;
+                make.create_link("comes", "dummy");
+                make.delete_link("comes");
+                other.run(make);
+            }
+        });
+        for (int i = 0; i < 100; ++i) {
+            const std::vector<Link> links = netlink.links();
+            const auto stays = [](const Link& link) { return link.name.starts_with('d'); };
+            EXPECT_EQ(std::ranges::count_if(links, stays), count);
+        }
+        ended = true;
     });
 }
 

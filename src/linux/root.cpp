@@ -2,18 +2,24 @@
 
 #include "base/error.hpp"
 #include "base/test_points.hpp"
+#include "base/text.hpp"
 
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <unistd.h>
+#include <array>
+#include <iterator>
 #include <string>
+#include <vector>
 
 namespace grua {
 namespace {
 
 // EAGAIN means that a rename raced with the walk and the kernel could not tell whether ".." left the root.
 constexpr int max_tries = 128;
+constexpr int most_links = 40;  // As the kernel's.
 
 int open_beneath(int directory, const char* path, int flags, mode_t mode) {
     open_how how{};
@@ -26,6 +32,31 @@ int open_beneath(int directory, const char* path, int flags, mode_t mode) {
         const long fd = ::syscall(SYS_openat2, directory, path, &how, sizeof how);
         if (fd >= 0 || errno != EAGAIN || tries == max_tries) return static_cast<int>(fd);
     }
+}
+
+/// The parts of a path in front of those that are there already, the first one at the end.
+void push_steps(std::vector<std::string>& steps, std::string_view path) {
+    std::vector<std::string> parts = split(path, '/');
+    std::erase_if(parts, [](const std::string& each) { return each.empty() || each == "."; });
+    steps.insert(steps.end(), std::move_iterator(parts.rbegin()), std::move_iterator(parts.rend()));
+}
+
+Fd open_or_make(int parent, const std::string& step, Root::Kind kind, std::string_view path) {
+    const auto open = [&] { return Fd{::openat(parent, step.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC)}; };
+    if (Fd found = open()) return found;
+    if (errno != ENOENT) fail_errno("open {}", path);
+    const int made = kind == Root::Kind::file ? ::mknodat(parent, step.c_str(), S_IFREG | 0644, 0) : ::mkdirat(parent, step.c_str(), 0755);
+    if (made != 0 && errno != EEXIST) fail_errno("create {} {}", kind == Root::Kind::file ? "file" : "folder", path);
+    Fd found = open();
+    if (!found) fail_errno("open {}", path);
+    return found;
+}
+
+std::string read_link(int link, std::string_view path) {
+    std::array<char, 4096> text{};
+    const ssize_t size = ::readlinkat(link, "", text.data(), text.size());
+    if (size < 0) fail_errno("read link {}", path);
+    return {text.data(), static_cast<std::size_t>(size)};
 }
 
 }  // namespace
@@ -51,25 +82,46 @@ std::optional<Fd> Root::find_at(std::string_view path, int flags) const {
     fail_errno("open {}", path);
 }
 
-Fd Root::make_directories(std::string_view path) const {
-    if (Fd whole{open_beneath(directory_.get(), path.empty() ? "." : std::string(path).c_str(), O_PATH | O_DIRECTORY, 0)}) return whole;
-    Fd parent{open_beneath(directory_.get(), ".", O_PATH | O_DIRECTORY, 0)};
-    if (!parent) fail_errno("open {}", path);
+Fd Root::make(std::string_view path, Kind kind) const {
+    const int flags = kind == Kind::directory ? O_PATH | O_DIRECTORY : O_PATH;
+    if (Fd whole{open_beneath(directory_.get(), path.empty() ? "." : std::string(path).c_str(), flags, 0)}) return whole;
 
-    // A folder that is no link is opened in the fd of its parent, at the same cost however deep it is. Only for a link, and for
-    // "..", the step is resolved from the root again, as the owner sees it.
-    for (std::size_t end = 0; end < path.size();) {
-        const std::size_t begin = path.find_first_not_of('/', end);
-        if (begin == std::string_view::npos) break;
-        end = std::min(path.find('/', begin), path.size());
-        const std::string step{path.substr(begin, end - begin)};
-
-        if (::mkdirat(parent.get(), step.c_str(), 0755) != 0 && errno != EEXIST) fail_errno("create folder {}", path.substr(0, end));
-        Fd next;
-        if (step != "..") next = Fd{::openat(parent.get(), step.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)};
-        parent = next ? std::move(next) : open_at(path.substr(0, end), O_PATH | O_DIRECTORY);
+    // Each step is opened in the fd of its parent and no link is left to the kernel, so that what is missing can be made at any of them.
+    // ".." is the folder that the walk has come from, and thus never above the root.
+    std::vector<Fd> folders;
+    folders.push_back(Fd{open_beneath(directory_.get(), ".", O_PATH | O_DIRECTORY, 0)});
+    if (!folders.back()) fail_errno("open {}", path);
+    std::vector<std::string> steps;  // The next one is the last.
+    push_steps(steps, path);
+    for (int links = 0; !steps.empty();) {
+        const std::string step = std::move(steps.back());
+        steps.pop_back();
+        if (step == "..") {
+            if (folders.size() > 1) folders.pop_back();
+            continue;
+        }
+        const bool is_file = steps.empty() && kind == Kind::file;
+        Fd next = open_or_make(folders.back().get(), step, is_file ? Kind::file : Kind::directory, path);
+        struct stat about{};
+        if (::fstat(next.get(), &about) != 0) fail_errno("stat {}", path);
+        if (S_ISLNK(about.st_mode)) {
+            if (++links > most_links) {
+                errno = ELOOP;
+                fail_errno("open {}", path);
+            }
+            const std::string target = read_link(next.get(), path);
+            if (target.starts_with('/')) folders.resize(1);
+            push_steps(steps, target);
+        } else if (S_ISDIR(about.st_mode)) {
+            folders.push_back(std::move(next));
+        } else if (is_file) {
+            return next;
+        } else {
+            errno = ENOTDIR;
+            fail_errno("create folder {}", path);
+        }
     }
-    return parent;
+    return std::move(folders.back());
 }
 
 }  // namespace grua

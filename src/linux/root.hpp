@@ -30,8 +30,12 @@ public:
     /// some of what each start looks for is always missing.
     std::optional<Fd> find_at(std::string_view path, int flags) const;
 
-    /// Makes the missing folders of `path`, mode 0755, and returns the last one as an O_PATH fd.
-    Fd make_directories(std::string_view path) const;
+    enum class Kind { directory, file };
+
+    /// Makes what of `path` is missing, folders with mode 0755 and a file with 0644, and returns its end as an O_PATH fd: a folder, or
+    /// where `kind` is file what is there. A link that leads to nothing is followed, inside the root, and what it leads to is made.
+    Fd make(std::string_view path, Kind kind) const;
+    Fd make_directories(std::string_view path) const { return make(path, Kind::directory); }
 
     int fd() const noexcept { return directory_.get(); }
 

@@ -43,6 +43,41 @@ TEST_F(RootTest, AbsoluteLinkStaysInside) {
 
 TEST_F(RootTest, DotDotStaysInside) { EXPECT_TRUE(root().open_at("../../../etc/passwd", O_RDONLY)); }
 
+// D1
+TEST_F(RootTest, WhatALinkLeadsToIsMadeInside) {
+    const fs::path inside = base_ / "rootfs";
+    fs::create_symlink("../run/resolve/stub", inside / "etc/resolv");
+    EXPECT_TRUE(root().make("/etc/resolv", Root::Kind::file));
+    EXPECT_TRUE(fs::is_regular_file(inside / "run/resolve/stub"));
+    fs::create_symlink("/var/made", inside / "folder");
+    EXPECT_TRUE(root().make_directories("folder/below/../beside"));
+    EXPECT_TRUE(fs::is_directory(inside / "var/made/beside"));
+    EXPECT_TRUE(fs::is_directory(inside / "var/made/below"));
+    fs::create_symlink("../../../../" + (base_ / "host/made").string(), inside / "out");
+    EXPECT_TRUE(root().make("out", Root::Kind::file));
+    EXPECT_FALSE(fs::exists(base_ / "host/made"));
+    EXPECT_TRUE(fs::exists(inside / base_.relative_path() / "host/made"));
+}
+
+// D1
+TEST_F(RootTest, WhatCannotBeMadeIsRefused) {
+    const fs::path inside = base_ / "rootfs";
+    fs::create_symlink("there", inside / "here");
+    fs::create_symlink("here", inside / "there");
+    const auto refusal = [&](const char* path, Root::Kind kind) {
+        try {
+            static_cast<void>(root().make(path, kind));
+            return 0;
+        } catch (const Error& error) {
+            return error.os_error();
+        }
+    };
+    EXPECT_EQ(refusal("here/x", Root::Kind::directory), ELOOP);
+    EXPECT_EQ(refusal("etc/passwd/x", Root::Kind::file), ENOTDIR);
+    EXPECT_EQ(refusal("etc/passwd", Root::Kind::directory), ENOTDIR);
+    EXPECT_EQ(refusal("etc/passwd", Root::Kind::file), 0);
+}
+
 TEST_F(RootTest, MissingFileIsNotFound) {
     try {
         root().open_at("etc/shadow", O_RDONLY);

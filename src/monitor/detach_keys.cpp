@@ -2,6 +2,7 @@
 
 #include "base/error.hpp"
 #include "base/text.hpp"
+#include "base/utf8.hpp"
 
 namespace grua::monitor {
 
@@ -25,6 +26,14 @@ std::string parse_detach_keys(std::string_view text) {
         }
     }
     return out;
+}
+
+void check_detach_keys(std::string_view text) {
+    try {
+        if (!text.empty()) (void)parse_detach_keys(text);
+    } catch (const Error&) {
+        fail(ErrorKind::invalid_argument, "Invalid detach keys ({}) provided", to_valid_utf8(text));
+    }
 }
 
 bool DetachMatcher::feed(std::string_view bytes, std::string& out) {

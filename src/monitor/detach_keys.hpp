@@ -11,6 +11,9 @@ inline constexpr std::string_view default_detach_keys = "ctrl-p,ctrl-q";
 /// The bytes that the keys send. Throws Error(invalid_argument) for an unknown key.
 std::string parse_detach_keys(std::string_view text);
 
+/// What a request asks for, empty for the default. Throws Error(invalid_argument) in Docker's words.
+void check_detach_keys(std::string_view text);
+
 /// Looks for the keys in what a client types. A beginning of them is held back until it is clear.
 class DetachMatcher {
 public:

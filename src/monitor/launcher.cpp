@@ -19,19 +19,15 @@
 namespace grua::monitor {
 namespace {
 
-MonitorFds sort_fds(const Launch& launch, Packet& packet) {
-    if (launch.fds.size() != packet.fds.size())
-        fail(ErrorKind::invalid_argument, "a launch names {} descriptors and has {}", launch.fds.size(), packet.fds.size());
-    MonitorFds out;
-    for (std::size_t i = 0; i < packet.fds.size(); ++i) {
-        const std::string& name = launch.fds[i];
-        if (name == "control") out.control = std::move(packet.fds[i]);
-        if (name == "spec") out.spec = std::move(packet.fds[i]);
-        if (name == "rootfs") out.rootfs = std::move(packet.fds[i]);
-        if (name == "netns") out.network_namespace = std::move(packet.fds[i]);
+/// The gruad that asks for it is told where it is not.
+bool is_understood(const Launch& launch, const Fd& control) {
+    try {
+        check_version(launch.version, "gruad");
+        return true;
+    } catch (const Error& error) {
+        (void)send(control.get(), encode(Failed{.error = to_failure(error)}), {}, true);
+        return false;
     }
-    if (!out.control || !out.spec) fail(ErrorKind::invalid_argument, "a launch without control or spec");
-    return out;
 }
 
 /// None where the launcher is in a user namespace: proc may only be mounted there where another one is seen.
@@ -60,6 +56,21 @@ void become_monitor(int socket, const Launch& launch, MonitorFds fds) {
 
 }  // namespace
 
+MonitorFds sort_fds(const Launch& launch, std::vector<Fd>& given) {
+    if (launch.fds.size() != given.size())
+        fail(ErrorKind::invalid_argument, "a launch names {} descriptors and has {}", launch.fds.size(), given.size());
+    MonitorFds out;
+    for (std::size_t i = 0; i < given.size(); ++i) {
+        const std::string& name = launch.fds[i];
+        if (name == "control") out.control = std::move(given[i]);
+        if (name == "spec") out.spec = std::move(given[i]);
+        if (name == "rootfs") out.rootfs = std::move(given[i]);
+        if (name == "netns") out.network_namespace = std::move(given[i]);
+    }
+    if (!out.control || !out.spec) fail(ErrorKind::invalid_argument, "a launch without control or spec");
+    return out;
+}
+
 int launcher_main(int socket) {
     ::prctl(PR_SET_NAME, "grua-launcher");
     (void)::close_range(static_cast<unsigned>(socket) + 1, ~0U, 0);
@@ -76,7 +87,8 @@ int launcher_main(int socket) {
             if (receive(socket, packet) == Received::closed) return 0;
             const Launch launch = decode<Launch>(packet.text);
             if (launch.type != Launch::name) continue;
-            MonitorFds fds = sort_fds(launch, packet);
+            MonitorFds fds = sort_fds(launch, packet.fds);
+            if (!is_understood(launch, fds.control)) continue;
             const pid_t pid = ::fork();
             if (pid < 0) fail_errno("fork a monitor");
             if (pid != 0) continue;

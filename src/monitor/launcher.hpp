@@ -5,12 +5,20 @@
 
 #include <sys/types.h>
 #include <string>
+#include <vector>
 
 namespace grua::monitor {
+
+struct Launch;
+struct MonitorFds;
 
 /// `grua-runtime launcher`: reads Launch messages from `socket` until gruad's end closes. Returns the exit status. In a forked
 /// monitor it does not return.
 int launcher_main(int socket);
+
+/// Descriptors of a Launch by what Launch::fds calls them. Throws Error(invalid_argument) where there are not as many as it names, or a
+/// needed one is missing. They are taken from `given`.
+MonitorFds sort_fds(const Launch& launch, std::vector<Fd>& given);
 
 struct LauncherProcess {
     pid_t pid = -1;

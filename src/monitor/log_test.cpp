@@ -5,9 +5,9 @@
 
 #include <fcntl.h>
 #include <gmock/gmock.h>
-#include <poll.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <unistd.h>
 #include <cstdlib>
 #include <filesystem>
 #include <thread>
@@ -166,6 +166,15 @@ TEST_F(LogTest, RotatesBySizeAndCount) {
     EXPECT_FALSE(fs::exists(path(3)));
 }
 
+// F: the files that there are are renamed, not those that there might be.
+TEST_F(LogTest, RotationDoesNotCountToTheLimit) {
+    const auto began = std::chrono::steady_clock::now();
+    write_lines(20, 1'000'000'000);
+    EXPECT_LT(std::chrono::steady_clock::now() - began, std::chrono::seconds(10));
+    EXPECT_EQ(read().size(), 20U);
+    EXPECT_TRUE(fs::exists(path(9)));
+}
+
 TEST_F(LogTest, OneFileIsBegunAnew) {
     write_lines(5, 1);
     EXPECT_THAT(read(), ElementsAre("4"));
@@ -264,8 +273,6 @@ TEST_F(LogTest, FollowBeginsBeforeTheLogDoes) {
     EXPECT_FALSE(reader.next());
     EXPECT_FALSE(reader.ended());
     write_lines(5, 9);
-    pollfd wait{.fd = reader.watch_fd(), .events = POLLIN, .revents = 0};
-    EXPECT_EQ(::poll(&wait, 1, 5000), 1);
     for (int i = 0; i < 5; ++i) EXPECT_EQ(reader.next()->text, fmt::format("{}\n", i));
     EXPECT_FALSE(reader.next());
 }
@@ -291,14 +298,15 @@ TEST_F(LogTest, FollowSeesEveryLineOnceAcrossRotation) {
         }
         writer.flush();
     });
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
     for (int i = 0; i < count;) {
         if (const auto each = reader.next()) {
             ASSERT_EQ(each->text, fmt::format("{}\n", i));
             ++i;
             continue;
         }
-        pollfd wait{.fd = reader.watch_fd(), .events = POLLIN, .revents = 0};
-        ASSERT_EQ(::poll(&wait, 1, 10000), 1) << "after line " << i;
+        ASSERT_LT(std::chrono::steady_clock::now(), deadline) << "after line " << i;
+        std::this_thread::yield();
     }
     EXPECT_FALSE(reader.next());
 }
@@ -320,6 +328,100 @@ TEST_F(LogTest, ReadersThatComeDuringRotationSeeARunOfLines) {
             if (last) ASSERT_EQ(*number, *last + 1);
             last = number;
         }
+    }
+}
+
+/// All that it has, in slices; how many there were.
+int read_in_slices(LogReader& reader, std::size_t entries, std::size_t size, std::vector<std::string>& out) {
+    for (int count = 1;; ++count) {
+        const LogSlice slice = reader.slice(entries, size);
+        EXPECT_LE(slice.entries.size(), entries);
+        for (const LogEntry& each : slice.entries) out.emplace_back(trim(each.text));
+        if (!slice.more) return count;
+    }
+}
+
+TEST_F(LogTest, SlicesAreTheSameAsAll) {
+    write_lines(500, 300);
+    for (const auto& tail : {std::optional<std::uint64_t>{}, std::optional<std::uint64_t>{0}, std::optional<std::uint64_t>{77},
+                             std::optional<std::uint64_t>{499}, std::optional<std::uint64_t>{501}}) {
+        const auto all = read({.path = {}, .tail = tail});
+        LogReader reader({.path = path_, .tail = tail});
+        std::vector<std::string> sliced;
+        EXPECT_GT(read_in_slices(reader, 7, 100, sliced), static_cast<int>(all.size() / 7));
+        EXPECT_EQ(sliced, all);
+        EXPECT_TRUE(reader.ended());
+    }
+}
+
+// C2: what is asked for may be nowhere in a log of gigabytes; a slice of the search has an end all the same.
+TEST_F(LogTest, ASliceEndsWhereNothingIsFound) {
+    {
+        LogWriter writer(path_, {.max_size = -1});
+        for (int i = 0; i < 20'000; ++i) writer.add(Stream::standard_output, std::string(100, 'x') + "\n", at(0));
+        writer.flush();
+    }
+    LogReader early({.path = path_, .tail = {}, .since = at(1000)});
+    std::vector<std::string> out;
+    EXPECT_GT(read_in_slices(early, 10, std::size_t{256} << 10U, out), 8);
+    LogReader other({.path = path_, .tail = {}, .use_stdout = false});
+    EXPECT_GT(read_in_slices(other, 10, std::size_t{256} << 10U, out), 8);
+    LogReader tail({.path = path_, .tail = 19'999});
+    EXPECT_TRUE(tail.slice(1, std::size_t{64} << 10U).entries.empty());
+    EXPECT_THAT(out, IsEmpty());
+    read_in_slices(tail, 1000, std::size_t{64} << 10U, out);
+    EXPECT_EQ(out.size(), 19'999U);
+}
+
+TEST_F(LogTest, OneStreamIsChosen) {
+    LogWriter writer(path_, {});
+    writer.add(Stream::standard_output, "a\n", at(0));
+    writer.add(Stream::standard_error, "b\n", at(0));
+    writer.flush();
+    EXPECT_THAT(read({.path = {}, .tail = {}, .use_stderr = false}), ElementsAre("a"));
+    EXPECT_THAT(read({.path = {}, .tail = {}, .use_stdout = false}), ElementsAre("b"));
+}
+
+std::int64_t resident_bytes() {
+    const auto words = split(read_file("/proc/self/statm"), ' ');
+    return parse_int(words.at(1)).value_or(0) * ::sysconf(_SC_PAGESIZE);
+}
+
+// C2: three gigabytes without a newline, as a crash of the machine or a careless hand leaves them.
+TEST_F(LogTest, AHoleInTheLogTakesNeitherMemoryNorTime) {
+    const std::string first = entry("first\n");
+    const std::string last = entry("last\n") + entry("very last\n");
+    const std::int64_t hole = std::int64_t{3} << 30U;
+    const Fd file(::open(path_.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+    ASSERT_EQ(::pwrite(file.get(), first.data(), first.size(), 0), static_cast<ssize_t>(first.size()));
+    ASSERT_EQ(::ftruncate(file.get(), hole), 0);
+    const std::int64_t before = resident_bytes();
+    const auto read_tail = [&] {
+        const auto began = std::chrono::steady_clock::now();
+        auto out = read({.path = {}, .tail = 2});
+        EXPECT_LT(std::chrono::steady_clock::now() - began, std::chrono::seconds(20));
+        EXPECT_LT(resident_bytes() - before, std::int64_t{16} << 20U);
+        return out;
+    };
+    EXPECT_THAT(read_tail(), IsEmpty());
+    // The entry that the hole is a part of is none.
+    const std::string end = "\n" + last;
+    ASSERT_EQ(::pwrite(file.get(), end.data(), end.size(), hole), static_cast<ssize_t>(end.size()));
+    EXPECT_THAT(read_tail(), ElementsAre("last", "very last"));
+    EXPECT_THAT(read({.path = {}, .tail = 3}), ElementsAre("last", "very last"));
+    LogReader all({.path = path_, .tail = {}});
+    EXPECT_EQ(all.slice(10, std::size_t{1} << 20U).entries.size(), 1U);
+    EXPECT_LT(resident_bytes() - before, std::int64_t{16} << 20U);
+}
+
+TEST_F(LogTest, ALineThatIsTooLongIsNoEntry) {
+    const std::string fits = R"({"log":"a","stream":"stdout","time":"2026-01-02T03:04:05Z","x":")";
+    const auto line = [&](std::size_t size) { return fits + std::string(size - fits.size() - 2, 'x') + "\"}\n"; };
+    for (const std::size_t size : {longest_log_line - 1, longest_log_line, longest_log_line + 1, longest_log_line * 3}) {
+        replace_file(path_, entry("1\n") + line(size) + entry("2\n"));
+        const auto out = read();
+        EXPECT_EQ(out.size(), size <= longest_log_line ? 3U : 2U) << size;
+        EXPECT_EQ(out.back(), "2");
     }
 }
 

@@ -5,6 +5,7 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 #include <cstdio>
 
 namespace grua::monitor {
@@ -136,8 +137,10 @@ void LogWriter::rotate() {
     if (!opened) return;
     // A reader that holds the old file sees by its inode that it has a successor; so it is never truncated.
     const auto numbered = [&](int number) { return fmt::format("{}.{}", path_, number); };
-    for (int number = limits_.max_files - 1; number > 1; --number)
-        (void)std::rename(numbered(number - 1).c_str(), numbered(number).c_str());
+    // Up to the first number that is free: the limit may be any.
+    int last = 1;
+    while (last < limits_.max_files - 1 && ::faccessat(AT_FDCWD, numbered(last).c_str(), F_OK, AT_SYMLINK_NOFOLLOW) == 0) ++last;
+    for (int number = last; number > 1; --number) (void)std::rename(numbered(number - 1).c_str(), numbered(number).c_str());
     if (limits_.max_files > 1) (void)std::rename(path_.c_str(), numbered(1).c_str());
     if (std::rename(fresh.c_str(), path_.c_str()) < 0) return;
     file_ = std::move(opened);

@@ -26,6 +26,12 @@ unsigned digit(char c) {
 
 }  // namespace
 
+void check_version(int version, std::string_view who) {
+    if (version >= oldest_version && version <= protocol_version) return;
+    fail(ErrorKind::unavailable, "{} speaks version {} of the messages, and this is a grua of {} to {}: the two are not of one release",
+         who, version, oldest_version, protocol_version);
+}
+
 Failure to_failure(const Error& error) {
     std::string_view name = "system";
     for (const auto& [kind, text] : kinds)

@@ -1,6 +1,8 @@
 // What gruad, the launcher and a monitor say to each other: JSON texts with descriptors beside them, one text per packet of a
 // SOCK_SEQPACKET socket (socket.hpp). Every text has `type`; a receiver ignores types and members that it does not know, so
-// that a newer gruad and an older monitor understand each other. `version` grows when an old receiver would misunderstand.
+// that a newer gruad and an older monitor understand each other. `version` grows when an old receiver would misunderstand; who meets
+// one that it does not know says so (check_version) and does nothing that might be misread.
+// A message that cannot be read is answered too: with an error where its `seq` can be read, else by the end of the connection.
 //
 //     gruad ── launch ──────────────► launcher          (+ the fds that Launch::fds names)
 //     gruad ── attach, exec, resize,
@@ -14,6 +16,7 @@
 
 #include "base/codec.hpp"
 #include "base/error.hpp"
+#include "base/utf8.hpp"
 
 #include <cstdint>
 #include <optional>
@@ -24,6 +27,10 @@
 namespace grua::monitor {
 
 inline constexpr int protocol_version = 1;
+inline constexpr int oldest_version = 1;  ///< That is still understood.
+
+/// Throws Error(unavailable) for a peer whose messages might be misread. `who`: "the monitor of CONTAINER".
+void check_version(int version, std::string_view who);
 
 /// An Error as it travels.
 struct Failure {
@@ -31,9 +38,9 @@ struct Failure {
     int os_error = 0;
     std::string message;
     friend bool operator==(const Failure&, const Failure&) = default;
+    template <typename Self = Failure>
     static constexpr auto fields() {
-        return std::tuple{json::field("kind", &Failure::kind), json::field("errno", &Failure::os_error),
-                          json::field("message", &Failure::message)};
+        return std::tuple{json::field("kind", &Self::kind), json::field("errno", &Self::os_error), json::field("message", &Self::message)};
     }
 };
 Failure to_failure(const Error& error);
@@ -43,7 +50,10 @@ Error to_error(const Failure& failure);
 struct Header {
     std::string type;
     std::uint64_t seq = 0;
-    static constexpr auto fields() { return std::tuple{json::field("type", &Header::type), json::field("seq", &Header::seq)}; }
+    template <typename Self = Header>
+    static constexpr auto fields() {
+        return std::tuple{json::field("type", &Self::type), json::field("seq", &Self::seq)};
+    }
 };
 
 /// gruad → launcher.
@@ -62,20 +72,21 @@ struct Launch {
     std::string seccomp_cache;
     std::string bundle;
     std::string cgroup_path;  ///< Where the spec has none.
+    template <typename Self = Launch>
     static constexpr auto fields() {
-        return std::tuple{json::field("type", &Launch::type),
-                          json::field("version", &Launch::version),
-                          json::field("id", &Launch::id),
-                          json::field("directory", &Launch::directory),
-                          json::field("fds", &Launch::fds),
-                          json::field("log_path", &Launch::log_path),
-                          json::field("log_max_size", &Launch::log_max_size),
-                          json::field("log_max_files", &Launch::log_max_files),
-                          json::field("open_stdin", &Launch::open_stdin),
-                          json::field("stdin_once", &Launch::stdin_once),
-                          json::field("seccomp_cache", &Launch::seccomp_cache),
-                          json::field("bundle", &Launch::bundle),
-                          json::field("cgroup_path", &Launch::cgroup_path)};
+        return std::tuple{json::field("type", &Self::type),
+                          json::field("version", &Self::version),
+                          json::field("id", &Self::id),
+                          json::field("directory", &Self::directory),
+                          json::field("fds", &Self::fds),
+                          json::field("log_path", &Self::log_path),
+                          json::field("log_max_size", &Self::log_max_size),
+                          json::field("log_max_files", &Self::log_max_files),
+                          json::field("open_stdin", &Self::open_stdin),
+                          json::field("stdin_once", &Self::stdin_once),
+                          json::field("seccomp_cache", &Self::seccomp_cache),
+                          json::field("bundle", &Self::bundle),
+                          json::field("cgroup_path", &Self::cgroup_path)};
     }
 };
 
@@ -95,18 +106,19 @@ struct Attach {
     std::string detach_keys;      ///< Empty: ctrl-p,ctrl-q. Looked for with a terminal only.
     std::string early_input_hex;  ///< What gruad has read past the request, see to_hex().
     friend bool operator==(const Attach&, const Attach&) = default;
+    template <typename Self = Attach>
     static constexpr auto fields() {
-        return std::tuple{json::field("type", &Attach::type),
-                          json::field("seq", &Attach::seq),
-                          json::field("exec_id", &Attach::exec_id),
-                          json::field("stdin", &Attach::use_stdin),
-                          json::field("stdout", &Attach::use_stdout),
-                          json::field("stderr", &Attach::use_stderr),
-                          json::field("multiplexed", &Attach::multiplexed),
-                          json::field("logs", &Attach::logs),
-                          json::field("stream", &Attach::stream),
-                          json::field("detach_keys", &Attach::detach_keys),
-                          json::field("early_input", &Attach::early_input_hex)};
+        return std::tuple{json::field("type", &Self::type),
+                          json::field("seq", &Self::seq),
+                          json::field("exec_id", &Self::exec_id),
+                          json::field("stdin", &Self::use_stdin),
+                          json::field("stdout", &Self::use_stdout),
+                          json::field("stderr", &Self::use_stderr),
+                          json::field("multiplexed", &Self::multiplexed),
+                          json::field("logs", &Self::logs),
+                          json::field("stream", &Self::stream),
+                          json::field("detach_keys", &Self::detach_keys),
+                          json::field("early_input", &Self::early_input_hex)};
     }
 };
 
@@ -118,9 +130,10 @@ struct Exec {
     std::string exec_id;
     json::Value process;  ///< An OCI process document.
     std::optional<Attach> attach;
+    template <typename Self = Exec>
     static constexpr auto fields() {
-        return std::tuple{json::field("type", &Exec::type), json::field("seq", &Exec::seq), json::field("exec_id", &Exec::exec_id),
-                          json::field("process", &Exec::process), json::field("attach", &Exec::attach)};
+        return std::tuple{json::field("type", &Self::type), json::field("seq", &Self::seq), json::field("exec_id", &Self::exec_id),
+                          json::field("process", &Self::process), json::field("attach", &Self::attach)};
     }
 };
 
@@ -131,9 +144,10 @@ struct Resize {
     std::string exec_id;
     std::uint16_t rows = 0;
     std::uint16_t columns = 0;
+    template <typename Self = Resize>
     static constexpr auto fields() {
-        return std::tuple{json::field("type", &Resize::type), json::field("seq", &Resize::seq), json::field("exec_id", &Resize::exec_id),
-                          json::field("rows", &Resize::rows), json::field("columns", &Resize::columns)};
+        return std::tuple{json::field("type", &Self::type), json::field("seq", &Self::seq), json::field("exec_id", &Self::exec_id),
+                          json::field("rows", &Self::rows), json::field("columns", &Self::columns)};
     }
 };
 
@@ -142,9 +156,9 @@ struct CloseStdin {
     std::string type{name};
     std::uint64_t seq = 0;
     std::string exec_id;
+    template <typename Self = CloseStdin>
     static constexpr auto fields() {
-        return std::tuple{json::field("type", &CloseStdin::type), json::field("seq", &CloseStdin::seq),
-                          json::field("exec_id", &CloseStdin::exec_id)};
+        return std::tuple{json::field("type", &Self::type), json::field("seq", &Self::seq), json::field("exec_id", &Self::exec_id)};
     }
 };
 
@@ -153,14 +167,20 @@ struct ReopenLog {
     static constexpr std::string_view name = "reopen_log";
     std::string type{name};
     std::uint64_t seq = 0;
-    static constexpr auto fields() { return std::tuple{json::field("type", &ReopenLog::type), json::field("seq", &ReopenLog::seq)}; }
+    template <typename Self = ReopenLog>
+    static constexpr auto fields() {
+        return std::tuple{json::field("type", &Self::type), json::field("seq", &Self::seq)};
+    }
 };
 
 /// gruad has noted the exit (or the failure); the monitor may end. Closing the connection says the same. No reply.
 struct ExitSeen {
     static constexpr std::string_view name = "exit_seen";
     std::string type{name};
-    static constexpr auto fields() { return std::tuple{json::field("type", &ExitSeen::type)}; }
+    template <typename Self = ExitSeen>
+    static constexpr auto fields() {
+        return std::tuple{json::field("type", &Self::type)};
+    }
 };
 
 /// monitor → gruad, one for each request with a seq. For exec with the program's pidfd.
@@ -170,9 +190,10 @@ struct Reply {
     std::uint64_t seq = 0;
     std::optional<Failure> error;
     std::int32_t pid = 0;
+    template <typename Self = Reply>
     static constexpr auto fields() {
-        return std::tuple{json::field("type", &Reply::type), json::field("seq", &Reply::seq), json::field("error", &Reply::error),
-                          json::field("pid", &Reply::pid)};
+        return std::tuple{json::field("type", &Self::type), json::field("seq", &Self::seq), json::field("error", &Self::error),
+                          json::field("pid", &Self::pid)};
     }
 };
 
@@ -182,9 +203,9 @@ struct Started {
     std::string type{name};
     std::int32_t pid = 0;
     std::int64_t started_at = 0;
+    template <typename Self = Started>
     static constexpr auto fields() {
-        return std::tuple{json::field("type", &Started::type), json::field("pid", &Started::pid),
-                          json::field("started_at", &Started::started_at)};
+        return std::tuple{json::field("type", &Self::type), json::field("pid", &Self::pid), json::field("started_at", &Self::started_at)};
     }
 };
 
@@ -192,7 +213,10 @@ struct Failed {
     static constexpr std::string_view name = "failed";
     std::string type{name};
     Failure error;
-    static constexpr auto fields() { return std::tuple{json::field("type", &Failed::type), json::field("error", &Failed::error)}; }
+    template <typename Self = Failed>
+    static constexpr auto fields() {
+        return std::tuple{json::field("type", &Self::type), json::field("error", &Self::error)};
+    }
 };
 
 /// Also the content of exit.json. A status that nobody knows has no code, and `error` says why.
@@ -206,14 +230,15 @@ struct Exited {
     std::int64_t finished_at = 0;
     std::string error;
     friend bool operator==(const Exited&, const Exited&) = default;
+    template <typename Self = Exited>
     static constexpr auto fields() {
-        return std::tuple{json::field("type", &Exited::type),
-                          json::field("code", &Exited::code),
-                          json::field("signal", &Exited::signal),
-                          json::field("oom_killed", &Exited::oom_killed),
-                          json::field("started_at", &Exited::started_at),
-                          json::field("finished_at", &Exited::finished_at),
-                          json::field("error", &Exited::error)};
+        return std::tuple{json::field("type", &Self::type),
+                          json::field("code", &Self::code),
+                          json::field("signal", &Self::signal),
+                          json::field("oom_killed", &Self::oom_killed),
+                          json::field("started_at", &Self::started_at),
+                          json::field("finished_at", &Self::finished_at),
+                          json::field("error", &Self::error)};
     }
 };
 
@@ -223,9 +248,9 @@ struct ExecExited {
     std::string type{name};
     std::string exec_id;
     std::optional<int> code;
+    template <typename Self = ExecExited>
     static constexpr auto fields() {
-        return std::tuple{json::field("type", &ExecExited::type), json::field("exec_id", &ExecExited::exec_id),
-                          json::field("code", &ExecExited::code)};
+        return std::tuple{json::field("type", &Self::type), json::field("exec_id", &Self::exec_id), json::field("code", &Self::code)};
     }
 };
 
@@ -234,15 +259,19 @@ struct Detached {
     static constexpr std::string_view name = "detached";
     std::string type{name};
     std::string exec_id;
-    static constexpr auto fields() { return std::tuple{json::field("type", &Detached::type), json::field("exec_id", &Detached::exec_id)}; }
+    template <typename Self = Detached>
+    static constexpr auto fields() {
+        return std::tuple{json::field("type", &Self::type), json::field("exec_id", &Self::exec_id)};
+    }
 };
 
 struct RunningExec {
     std::string exec_id;
     std::int32_t pid = 0;
     friend bool operator==(const RunningExec&, const RunningExec&) = default;
+    template <typename Self = RunningExec>
     static constexpr auto fields() {
-        return std::tuple{json::field("exec_id", &RunningExec::exec_id), json::field("pid", &RunningExec::pid)};
+        return std::tuple{json::field("exec_id", &Self::exec_id), json::field("pid", &Self::pid)};
     }
 };
 
@@ -256,18 +285,21 @@ struct Hello {
     std::int64_t started_at = 0;
     std::optional<Exited> exited;
     std::vector<RunningExec> execs;
+    template <typename Self = Hello>
     static constexpr auto fields() {
         return std::tuple{
-            json::field("type", &Hello::type),  json::field("version", &Hello::version),       json::field("id", &Hello::id),
-            json::field("pid", &Hello::pid),    json::field("started_at", &Hello::started_at), json::field("exited", &Hello::exited),
-            json::field("execs", &Hello::execs)};
+            json::field("type", &Self::type),  json::field("version", &Self::version),       json::field("id", &Self::id),
+            json::field("pid", &Self::pid),    json::field("started_at", &Self::started_at), json::field("exited", &Self::exited),
+            json::field("execs", &Self::execs)};
     }
 };
 
-/// Any message as it is sent.
+/// Any message as it is sent. A text from inside a container, or one that was cut, may not be UTF-8: it is made valid here, as nobody
+/// could read the message otherwise.
 template <json::WireStruct Message>
 std::string encode(const Message& message) {
-    return json::dump(message, json::Version{1, 99});
+    std::string text = json::dump(message, json::Version{1, 99});
+    return is_valid_utf8(text) ? text : to_valid_utf8(text);
 }
 /// Throws Error(invalid_argument).
 template <json::WireStruct Message>

@@ -31,12 +31,6 @@ constexpr std::int64_t drain_ms = 2000;
 constexpr int start_failed = 128;
 constexpr std::size_t largest_spec = std::size_t{8} << 20U;
 
-std::int64_t monotonic_ms() {
-    timespec time{};
-    ::clock_gettime(CLOCK_MONOTONIC, &time);
-    return time.tv_sec * 1000 + time.tv_nsec / 1000000;
-}
-
 std::int64_t now_ns() { return now().time_since_epoch().count(); }
 
 int code_of(int status) { return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status); }
@@ -164,7 +158,7 @@ private:
             exited_ = Exited{.code = runtime::exit_status_for(error), .finished_at = now_ns(), .error = error.what()};
             write_exit_file(launch_.directory, *exited_);
             init_->ended = init_->reported = true;
-            init_->clients.clear();
+            for (const auto& client : init_->clients) client->replay.reset();
             init_->end_outputs();
             say(Failed{.error = to_failure(error)});
         }
@@ -210,6 +204,10 @@ private:
             const bool takes_input = program->pending_input.size() < client_buffer / 16;
             for (const auto& client : program->clients) {
                 short events = 0;
+                if (client->ends_at > 0) {
+                    wait_for(client->socket.get(), POLLIN, [program, raw = client.get()] { program->drop_input(*raw); });
+                    continue;
+                }
                 if (client->reads && takes_input) events |= POLLIN;
                 if (!client->out.empty() || client->replay || client->leaving) events |= POLLOUT;
                 // Its hang-up can only be handled behind its input, which waits for the program.
@@ -222,6 +220,9 @@ private:
                 });
             }
         }
+        for (const auto& program : programs_)
+            for (const auto& client : program->clients)
+                if (client->ends_at > 0) sooner(client->ends_at);
         const int timeout = deadline < 0 ? -1 : static_cast<int>(std::max<std::int64_t>(0, deadline - monotonic_ms()));
         if (::poll(waits.data(), waits.size(), timeout) < 0 && errno != EINTR) fail_errno("poll");
         // The clients' and streams' objects stay until all were served: requests only append programs, sweep() is last.
@@ -254,6 +255,8 @@ private:
             }
             for (const auto& client : program->clients)
                 if (!client->gone && (client->leaving || client->replay || !client->out.empty())) program->write_client(*client);
+            for (const auto& client : program->clients)
+                if (client->ends_at > 0 && monotonic_ms() >= client->ends_at) client->gone = true;
             for (const std::string& id : program->detached()) say(Detached{.exec_id = id});
             program->sweep();
         }
@@ -320,20 +323,37 @@ private:
         Fd pidfd;
         try {
             const Received got = receive(control_.get(), packet, true);
-            if (got == Received::closed) {
-                control_ = {};
-                unsent_.clear();
-            }
+            if (got == Received::closed) return end_control();
             if (got != Received::packet) return false;
             const auto header = decode<Header>(packet.text);
             seq = header.seq;
             handle(header.type, packet, reply, pidfd);
-        } catch (const Error& error) {
-            reply.error = to_failure(error);
+        } catch (const std::exception& error) {
+            const auto* known = dynamic_cast<const Error*>(&error);
+            reply.error = known ? to_failure(*known) : Failure{.kind = "system", .os_error = 0, .message = error.what()};
+            const auto header = header_of(packet.text);
+            if (!header) return end_control();
+            seq = header->seq;
         }
         reply.seq = seq;
         if (seq != 0) say(reply, pidfd.get());
         return true;
+    }
+
+    /// Of a message whose handling failed; nothing where it cannot be read at all.
+    static std::optional<Header> header_of(const std::string& text) {
+        try {
+            return decode<Header>(text);
+        } catch (const Error&) {
+            return std::nullopt;
+        }
+    }
+
+    /// Who sent what cannot be read would wait for ever. It may connect again.
+    bool end_control() {
+        control_ = {};
+        unsent_.clear();
+        return false;
     }
 
     Program& find(const std::string& exec_id) {
@@ -372,6 +392,9 @@ private:
 
     void exec(const Exec& wish, Packet& packet, Reply& reply, Fd& pidfd) {
         if (init_->pid == 0 || init_->ended) fail(ErrorKind::conflict, "the container is not running");
+        // Before the program runs: what is wrong with the attach must not leave it running with nobody who knows.
+        if (wish.attach) check_attach(*wish.attach);
+        if (wish.attach && packet.fds.size() != 1) fail(ErrorKind::invalid_argument, "an attached exec needs one descriptor");
         const oci::Process process = oci::parse_process(boost::json::serialize(wish.process));
         const oci::RuntimeSpec spec = read_spec();
         auto program = std::make_shared<Program>();
@@ -395,7 +418,7 @@ private:
         pidfd = duplicate(program->pidfd);
         reply.pid = program->pid;
         programs_.push_back(program);
-        if (wish.attach && !packet.fds.empty()) program->attach(*wish.attach, std::move(packet.fds.front()), {});
+        if (wish.attach) program->attach(*wish.attach, std::move(packet.fds.front()), {});
     }
 
     struct Unsent {

@@ -3,6 +3,7 @@
 
 #include "base/error.hpp"
 #include "base/files.hpp"
+#include "base/stream_frames.hpp"
 #include "linux/cgroup.hpp"
 #include "linux/mounts.hpp"
 #include "monitor/launcher.hpp"
@@ -14,11 +15,13 @@
 #include <gmock/gmock.h>
 #include <poll.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <csignal>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <thread>
 
@@ -80,13 +83,9 @@ struct Streams {
 
 Streams without_frames(std::string_view bytes) {
     Streams streams;
-    while (bytes.size() >= 8) {
-        const auto byte = [&](std::size_t i) { return std::size_t{static_cast<unsigned char>(bytes[i])}; };
-        const std::size_t size = byte(4) << 24U | byte(5) << 16U | byte(6) << 8U | byte(7);
-        (bytes[0] == 1 ? streams.out : streams.err) += bytes.substr(8, size);
-        bytes.remove_prefix(std::min(bytes.size(), 8 + size));
-    }
-    EXPECT_EQ(bytes, "");
+    FrameReader frames;
+    frames.feed(bytes, [&](StdStream stream, std::string_view piece) { (stream == StdStream::out ? streams.out : streams.err) += piece; });
+    EXPECT_TRUE(frames.at_boundary());
     return streams;
 }
 
@@ -128,6 +127,17 @@ public:
         return reply;
     }
 
+    void send_text(std::string_view text) const { EXPECT_EQ(monitor::send(socket_.get(), text), Sent::yes); }
+
+    /// What comes before the end is dropped.
+    bool is_closed() {
+        Packet packet;
+        while (readable(socket_)) {
+            if (receive(socket_.get(), packet) == Received::closed) return true;
+        }
+        return false;
+    }
+
     void close() { socket_ = Fd(); }
 
 private:
@@ -136,12 +146,23 @@ private:
     std::uint64_t seq_ = 0;
 };
 
+/// The process at the other end of a socket.
+pid_t peer_of(const Fd& socket) {
+    ucred peer{};
+    socklen_t size = sizeof peer;
+    EXPECT_EQ(::getsockopt(socket.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size), 0);
+    return peer.pid;
+}
+
 /// A message that does not exist yet.
 struct Dance {
     static constexpr std::string_view name = "dance";
     std::string type{name};
     std::uint64_t seq = 0;
-    static constexpr auto fields() { return std::tuple{json::field("type", &Dance::type), json::field("seq", &Dance::seq)}; }
+    template <typename Self = Dance>
+    static constexpr auto fields() {
+        return std::tuple{json::field("type", &Self::type), json::field("seq", &Self::seq)};
+    }
 };
 
 class MonitorTest : public testing::Test {
@@ -410,6 +431,116 @@ TEST_F(MonitorTest, WithoutATerminalThereIsNoSize) {
 TEST_F(MonitorTest, WhatAnOlderMonitorDoesNotKnow) {
     start(spec_of({"sleep", "1000"}));
     EXPECT_EQ(control_->ask(Dance{}).error.value_or(Failure{}).kind, "not_implemented");
+}
+
+// A7: who sent it would wait for ever.
+TEST_F(MonitorTest, AMessageThatCannotBeReadEndsTheConnectionOnly) {
+    const Started started = start(spec_of({"sleep", "1000"}));
+    for (const std::string bad : {"{\"seq\":5,\"type\":\"caf\xc3\"}", "not JSON", "[]", "{\"seq\":-1}"}) {
+        control_->send_text(bad);
+        EXPECT_TRUE(control_->is_closed()) << bad;
+        EXPECT_EQ(reconnect().pid, started.pid);
+    }
+    EXPECT_EQ(control_->ask(Dance{}).error.value_or(Failure{}).kind, "not_implemented");
+    // One that nobody waits for changes nothing.
+    control_->send(Dance{});
+    EXPECT_EQ(control_->ask(Dance{}).error.value_or(Failure{}).kind, "not_implemented");
+}
+
+// A7: the monitor has as many descriptors open as it may.
+TEST_F(MonitorTest, AnAttachWhoseSocketIsLostIsRefused) {
+    start(spec_of({"sleep", "1000"}));
+    const pid_t monitor = peer_of(*connect_to_monitor(live()));
+    EXPECT_EQ(reconnect().id, "abc");
+    const auto open = std::distance(fs::directory_iterator(fmt::format("/proc/{}/fd", monitor)), {});
+    rlimit before{};
+    ASSERT_EQ(::prlimit(monitor, RLIMIT_NOFILE, nullptr, &before), 0);
+    const rlimit full{.rlim_cur = static_cast<rlim_t>(open), .rlim_max = before.rlim_max};
+    ASSERT_EQ(::prlimit(monitor, RLIMIT_NOFILE, &full, nullptr), 0);
+    // Some numbers below the limit may be free.
+    std::vector<Fd> clients;
+    std::optional<Failure> failure;
+    for (int tries = 0; tries < 20 && !failure; ++tries) {
+        auto [client, theirs] = stream_pair();
+        failure = control_->ask(Attach{.use_stdout = true}, {theirs.get()}).error;
+        clients.push_back(std::move(client));
+    }
+    ASSERT_TRUE(failure);
+    EXPECT_EQ(failure->kind, "unavailable");
+    EXPECT_THAT(failure->message, HasSubstr("descriptors are lost"));
+    ASSERT_EQ(::prlimit(monitor, RLIMIT_NOFILE, &before, nullptr), 0);
+    auto [client, theirs] = stream_pair();
+    EXPECT_FALSE(control_->ask(Attach{.use_stdout = true}, {theirs.get()}).error);
+}
+
+// G2: what the client goes on sending is dropped, and it sees the end and no reset.
+TEST_F(MonitorTest, AClientThatStillSendsSeesAllOutputAndItsEnd) {
+    for (const bool in_exec : {false, true}) {
+        Launch message;
+        message.open_stdin = true;
+        auto [client, theirs] = stream_pair();
+        const oci::RuntimeSpec reads_once = shell("read x; echo got $x; exit 3");
+        const Attach wish{.use_stdin = true, .use_stdout = true, .multiplexed = false};
+        if (!in_exec) {
+            start(reads_once, message, [&](Control& control) { control.send(wish, {theirs.get()}); });
+        } else {
+            start(spec_of({"sleep", "1000"}));
+            Exec exec{.exec_id = "e1", .process = boost::json::parse(oci::to_json(*reads_once.process)), .attach = wish};
+            exec.attach->exec_id = "e1";
+            EXPECT_FALSE(control_->ask(exec, {theirs.get()}).error);
+        }
+        theirs = Fd();
+        std::jthread sending([&client](const std::stop_token& stop) {
+            std::string line = "one\n" + std::string(65536, 'x');
+            while (!stop.stop_requested() && ::send(client.get(), line.data(), line.size(), MSG_NOSIGNAL) > 0) {
+            }
+        });
+        std::string out;
+        std::array<char, 4096> bytes{};
+        ssize_t got = 0;
+        while (readable(client) && (got = ::read(client.get(), bytes.data(), bytes.size())) > 0)
+            out.append(bytes.data(), static_cast<std::size_t>(got));
+        EXPECT_EQ(got, 0) << std::strerror(errno);
+        EXPECT_EQ(out, "got one\n");
+        sending.request_stop();
+        ::shutdown(client.get(), SHUT_RDWR);
+        sending.join();
+        if (!in_exec) {
+            EXPECT_EQ(control_->next<Exited>().code, 3);
+            control_->send(ExitSeen{});
+            client = Fd();
+            EXPECT_TRUE(eventually([this] { return !connect_to_monitor(live()); }));
+        } else {
+            EXPECT_EQ(control_->next<ExecExited>().code, 3);
+        }
+    }
+}
+
+// C3
+TEST_F(MonitorTest, AnExecWhoseAttachIsWrongRunsNothing) {
+    start(spec_of({"sleep", "1000"}));
+    auto [client, theirs] = stream_pair();
+    Exec exec{.exec_id = "e1", .process = boost::json::parse(oci::to_json(*shell("> /ran").process)), .attach = Attach{.exec_id = "e1"}};
+    exec.attach->detach_keys = "ctrl-nothing";
+    EXPECT_EQ(control_->ask(exec, {theirs.get()}).error.value_or(Failure{}).kind, "invalid_argument");
+    exec.attach->detach_keys = {};
+    exec.attach->early_input_hex = "xyz";
+    EXPECT_EQ(control_->ask(exec, {theirs.get()}).error.value_or(Failure{}).kind, "invalid_argument");
+    exec.attach->early_input_hex = {};
+    EXPECT_EQ(control_->ask(exec).error.value_or(Failure{}).kind, "invalid_argument");
+    // Whatever had been started before would have ended before this one.
+    exec.process = boost::json::parse(oci::to_json(*shell("[ ! -e /ran ]").process));
+    EXPECT_FALSE(control_->ask(exec, {theirs.get()}).error);
+    EXPECT_EQ(control_->next<ExecExited>().code, 0);
+}
+
+// F
+TEST_F(MonitorTest, ALaunchOfAnotherVersionIsRefusedByName) {
+    Launch message;
+    message.version = protocol_version + 1;
+    launch(spec_of({"sleep", "1000"}), message, [](Control&) {});
+    EXPECT_THAT(control_->next<Failed>().error.message, HasSubstr(fmt::format("gruad speaks version {}", protocol_version + 1)));
+    EXPECT_TRUE(control_->is_closed());
 }
 
 TEST_F(MonitorTest, AReturningGruadFindsIt) {

@@ -1,27 +1,35 @@
 #include "monitor/program.hpp"
 
+#include "base/stream_frames.hpp"
+
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <algorithm>
 #include <array>
+#include <ctime>
 
 namespace grua::monitor {
 namespace {
 
 constexpr std::size_t block = std::size_t{32} << 10U;
 constexpr int most_blocks = 16;
+// For a client to close its end after ours. A socket that is closed with input in it is reset, which takes from the client what it has not
+// read yet, and is an error to it.
+constexpr std::int64_t linger_ms = 10000;
 constexpr std::size_t most_pending_input = std::size_t{64} << 10U;
 
-void append_frame(std::string& out, Stream stream, std::string_view bytes) {
-    const auto size = static_cast<std::uint32_t>(bytes.size());
-    const std::array<char, 8> header{
-        static_cast<char>(stream), 0, 0, 0, static_cast<char>(size >> 24U), static_cast<char>(size >> 16U), static_cast<char>(size >> 8U),
-        static_cast<char>(size)};
-    out.append(header.data(), header.size());
-    out += bytes;
+}  // namespace
+
+std::int64_t monotonic_ms() {
+    timespec time{};
+    ::clock_gettime(CLOCK_MONOTONIC, &time);
+    return time.tv_sec * 1000 + time.tv_nsec / 1000000;
 }
 
-}  // namespace
+void check_attach(const Attach& wish) {
+    (void)from_hex(wish.early_input_hex);
+    (void)parse_detach_keys(wish.detach_keys.empty() ? default_detach_keys : wish.detach_keys);
+}
 
 void Program::attach(const Attach& wish, Fd socket, const std::string& log_path) {
     auto client = std::make_unique<Client>();
@@ -44,7 +52,7 @@ void Program::deliver(Client& client, Stream stream, std::string_view bytes) con
     if (client.gone || client.leaving || bytes.empty()) return;
     if (stream == Stream::standard_output ? !client.wish.use_stdout : !client.wish.use_stderr) return;
     if (client.wish.multiplexed)
-        append_frame(client.out, stream, bytes);
+        append_frame(client.out, static_cast<StdStream>(stream), bytes);
     else
         client.out += bytes;
 }
@@ -169,9 +177,22 @@ void Program::write_client(Client& client) {
         client.out.erase(0, static_cast<std::size_t>(sent));
     }
     if (client.out.empty() && client.out.capacity() > block) client.out = {};
-    if (client.leaving && client.out.empty() && !client.gone) {
+    if (client.leaving && client.out.empty() && !client.gone && client.ends_at == 0) {
         (void)::shutdown(client.socket.get(), SHUT_WR);
-        client.gone = true;
+        client.reads = false;
+        client.ends_at = monotonic_ms() + linger_ms;
+        drop_input(client);
+    }
+}
+
+void Program::drop_input(Client& client) {
+    std::array<char, block> bytes;
+    // Bounded: a client that sends without end must not keep the monitor from others.
+    for (int turn = 0; turn < most_blocks; ++turn) {
+        const ssize_t got = ::recv(client.socket.get(), bytes.data(), bytes.size(), MSG_DONTWAIT);
+        if (got > 0 || (got < 0 && errno == EINTR)) continue;
+        if (got == 0 || errno != EAGAIN) client.gone = true;
+        return;
     }
 }
 

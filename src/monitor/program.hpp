@@ -20,6 +20,12 @@ namespace grua::monitor {
 
 inline constexpr std::size_t client_buffer = std::size_t{1} << 20U;
 
+/// Of the clock that only goes on.
+std::int64_t monotonic_ms();
+
+/// Throws Error(invalid_argument) for what attach() would refuse.
+void check_attach(const Attach& wish);
+
 struct Client {
     Fd socket;
     Attach wish;
@@ -28,6 +34,7 @@ struct Client {
     std::unique_ptr<LogReader> replay;  ///< What the log has comes first.
     bool reads = false;                 ///< Its input is still open.
     bool leaving = false;               ///< Ends once `out` is sent.
+    std::int64_t ends_at = 0;           ///< Monotonic ms. It has been sent all and told the end; what it sends is dropped until then.
     bool gone = false;
 };
 
@@ -59,6 +66,8 @@ public:
     void read_output(Output& output);
     void read_client(Client& client);
     void write_client(Client& client);
+    /// Of one that has been told the end.
+    static void drop_input(Client& client);
     void write_input();
     void end_outputs();
     bool stalled() const;

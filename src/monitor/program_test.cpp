@@ -101,6 +101,10 @@ protected:
         for (Output& output : program_.outputs)
             if (!program_.stalled() && output.fd) program_.read_output(output);
         for (const auto& client : program_.clients) {
+            if (client->ends_at > 0) {
+                Program::drop_input(*client);
+                continue;
+            }
             if (client->reads) program_.read_client(*client);
             program_.write_client(*client);
         }
@@ -116,7 +120,7 @@ protected:
 const Attach both{.use_stdout = true, .use_stderr = true};
 
 TEST_F(ProgramTest, FramesOfDockersStreamFormat) {
-    const Fd client = attach(both);
+    Fd client = attach(both);
     write(out_, "hello\n");
     turn();
     write(err_, std::string(258, 'e'));
@@ -125,8 +129,14 @@ TEST_F(ProgramTest, FramesOfDockersStreamFormat) {
     program_.end_outputs();
     turn();
     EXPECT_EQ(read(client), "$");
-    EXPECT_THAT(program_.clients, IsEmpty());
     EXPECT_TRUE(program_.drained());
+    // What it sends now is nobody's, and its socket is closed after it has closed its own.
+    write(client, "late");
+    turn();
+    EXPECT_EQ(program_.clients.size(), 1U);
+    client = Fd();
+    turn();
+    EXPECT_THAT(program_.clients, IsEmpty());
 }
 
 TEST_F(ProgramTest, EachClientGetsWhatItWants) {
@@ -201,7 +211,7 @@ TEST_F(ProgramTest, InputComesFromTheClient) {
 TEST_F(ProgramTest, DetachKeysLeaveATerminal) {
     const Fd stdin_end = open_input();
     program_.terminal = true;
-    const Fd client = attach({.use_stdin = true, .use_stdout = true, .multiplexed = false, .detach_keys = "x,y"});
+    Fd client = attach({.use_stdin = true, .use_stdout = true, .multiplexed = false, .detach_keys = "x,y"});
     write(client, "ab");
     write(client, "x");
     turn();
@@ -212,6 +222,8 @@ TEST_F(ProgramTest, DetachKeysLeaveATerminal) {
     EXPECT_EQ(read(stdin_end), "ab");
     turn();
     EXPECT_EQ(read(client), "$");
+    client = Fd();
+    turn();
     EXPECT_THAT(program_.clients, IsEmpty());
 }
 

@@ -111,11 +111,16 @@ Received receive(int socket, Packet& out, bool nonblocking) {
         for (std::size_t i = 0; i < count; ++i) out.fds.emplace_back(received.at(i));
     }
     if (size == 0) return Received::closed;
-    if ((message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0) fail(ErrorKind::invalid_argument, "a message is too long");
-    if (bytes[0] == 't') {
-        out.text.assign(bytes.data() + 1, static_cast<std::size_t>(size) - 1);
-        return Received::packet;
+    if ((message.msg_flags & MSG_TRUNC) != 0) {
+        out.fds.clear();
+        fail(ErrorKind::invalid_argument, "a message is too long");
     }
+    if (bytes[0] == 't') out.text.assign(bytes.data() + 1, static_cast<std::size_t>(size) - 1);
+    if ((message.msg_flags & MSG_CTRUNC) != 0) {
+        out.fds.clear();
+        fail(ErrorKind::unavailable, "a message's descriptors are lost: this process has as many open as it may have");
+    }
+    if (bytes[0] == 't') return Received::packet;
     if (bytes[0] != 'm' || out.fds.empty()) fail(ErrorKind::invalid_argument, "a message of an unknown form");
     const Fd memory = std::move(out.fds.back());
     out.fds.pop_back();

@@ -32,7 +32,8 @@ Sent send(int socket, std::string_view text, std::span<const int> fds = {}, bool
 
 enum class Received { packet, would_block, closed };
 
-/// Received descriptors are close-on-exec. Throws Error(invalid_argument) for a malformed packet (descriptors in it are closed).
+/// Received descriptors are close-on-exec. Throws Error(invalid_argument) for a malformed packet, Error(unavailable) where this process has
+/// no descriptors left for those that came with it (they are closed). `out.text` then has what could be read of the text.
 Received receive(int socket, Packet& out, bool nonblocking = false);
 
 /// Connects to a monitor that outlived its gruad; nothing where nobody listens. Any length of path.

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <poll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <cstdlib>
@@ -78,6 +79,59 @@ TEST(Socket, TooManyDescriptors) {
     EXPECT_EQ(packet.fds.size(), most_fds);
     EXPECT_THROW(send(left.get(), "x", std::vector<int>(most_fds + 1, left.get())), Error);
     EXPECT_THROW(send(left.get(), std::string(100000, 'x'), most), Error);
+}
+
+// A7: who has no descriptors left is told that they are lost, and what the message was about.
+TEST(Socket, DescriptorsThatAreLostAreToldOf) {
+    const auto [left, right] = socket_pair();
+    const auto [read, write] = make_pipe();
+    const int fds[] = {read.get(), write.get()};
+    ASSERT_EQ(send(left.get(), "started", fds), Sent::yes);
+    ASSERT_EQ(send(left.get(), std::string(100'000, 'x'), fds), Sent::yes);
+    rlimit before{};
+    ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+    const rlimit none{.rlim_cur = 0, .rlim_max = before.rlim_max};
+    ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &none), 0);
+    Packet packet;
+    const auto kind_of_failure = [&]() -> std::optional<ErrorKind> {
+        try {
+            (void)receive(right.get(), packet);
+            return std::nullopt;
+        } catch (const Error& error) {
+            return error.kind();
+        }
+    };
+    EXPECT_EQ(kind_of_failure(), ErrorKind::unavailable);
+    EXPECT_EQ(packet.text, "started");
+    EXPECT_THAT(packet.fds, IsEmpty());
+    EXPECT_EQ(kind_of_failure(), ErrorKind::unavailable);
+    EXPECT_EQ(packet.text, "");
+    ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
+    ASSERT_EQ(send(left.get(), "next", fds), Sent::yes);
+    ASSERT_EQ(receive(right.get(), packet), Received::packet);
+    EXPECT_EQ(packet.fds.size(), 2U);
+}
+
+// A7: a text that was cut in the middle of a character, or comes from inside a container.
+TEST(Messages, WhatIsNotUtf8CanBeRead) {
+    const Failure failure{.kind = "not_found", .os_error = 2, .message = "exec: \"caf\xc3"};
+    EXPECT_EQ(decode<Failed>(encode(Failed{.error = failure})).error.message, "exec: \"caf\xef\xbf\xbd");
+    EXPECT_EQ(decode<Exited>(encode(Exited{.error = "\xff"})).error, "\xef\xbf\xbd");
+    EXPECT_EQ(decode<Reply>(encode(Reply{.seq = 3, .error = failure})).seq, 3U);
+}
+
+// F
+TEST(Messages, AnotherVersionIsNamed) {
+    EXPECT_NO_THROW(check_version(protocol_version, "gruad"));
+    for (const int version : {0, -1, protocol_version + 1}) {
+        try {
+            check_version(version, "the monitor of abc");
+            ADD_FAILURE() << version;
+        } catch (const Error& error) {
+            EXPECT_EQ(error.kind(), ErrorKind::unavailable);
+            EXPECT_THAT(error.what(), testing::StartsWith(fmt::format("the monitor of abc speaks version {}", version)));
+        }
+    }
 }
 
 TEST(Socket, WithoutWaiting) {

@@ -28,14 +28,13 @@ std::vector<Ip> addresses_of(const Joined& joined) {
     return out;
 }
 
-/// With `mutex` held.
 const Policy* Networks::State::policy_of(const Net& net, const std::string& container_id) const {
     const auto identity = identities.find(container_id);
     if (identity != identities.end() && identity->second.policy) return &*identity->second.policy;
     return net.bridge.policy ? &*net.bridge.policy : nullptr;
 }
 
-/// With `mutex` held: the container is the one, or has the label, that the policy names.
+/// The container is the one, or has the label, that the policy names.
 bool Networks::State::is_peer(const AllowedPeer& peer, const std::string& container_id) const {
     const auto identity = identities.find(container_id);
     if (identity == identities.end()) return false;
@@ -47,7 +46,7 @@ bool Networks::State::is_peer(const AllowedPeer& peer, const std::string& contai
            (identity->second.name == peer.name || (peer.name.size() >= least_id && container_id.starts_with(peer.name)));
 }
 
-/// With `mutex` held: a link of the one opens the exposed ports of the other. Without a port there is nothing to open.
+/// A link of the one opens the exposed ports of the other. Without a port there is nothing to open.
 bool Networks::State::is_linked(const Net& net, const std::string& source, const std::string& target) const {
     const auto identity = identities.find(source);
     const auto other = identities.find(target);
@@ -61,7 +60,6 @@ struct Networks::State::Place {
     const Joined& joined;
 };
 
-/// With `mutex` held.
 std::vector<Networks::State::Place> Networks::State::places_of(const std::string& container_id) const {
     std::vector<Place> out;
     for (const Net& net : std::views::values(nets)) {
@@ -98,7 +96,7 @@ void add_allowed(const Net& net, const Joined& target, const Net& from, const So
 
 }  // namespace
 
-/// With `mutex` held: whoever a container's policies name.
+/// Whoever a container's policies name.
 void Networks::State::add_as_target(const std::string& target, const std::vector<Place>& places, PairRules::Pairs& out) const {
     for (const auto& [net, joined] : places) {
         const Policy* policy = policy_of(net, target);
@@ -117,14 +115,14 @@ void Networks::State::add_as_target(const std::string& target, const std::vector
     }
 }
 
-/// With `mutex` held: those whose policies name a container. Those of a network have one policy, which is asked once.
+/// Those whose policies name a container. Those of a network have one policy, which is asked once.
 void Networks::State::add_as_source(const std::string& source, const std::vector<Place>& places, PairRules::Pairs& out) const {
     const auto add = [&](const std::string& target, const Place& at, const AllowedPeer& peer) {
         if (target == source) return;
         for (const auto& [from, joined] : places)
             add_allowed(at.net, at.joined, from, sources_of(joined), peer.ports, out[{target, source}]);
     };
-    const auto is_named = [&](const AllowedPeer& peer) { return is_peer(peer, source); };
+    const auto is_named = [&](const AllowedPeer& peer) GRUA_REQUIRES(mutex) { return is_peer(peer, source); };
     for (const std::string& id : with_policy) {
         if (const auto net = nets.find(id); net != nets.end() && net->second.bridge.policy) {
             const Policy& policy = *net->second.bridge.policy;
@@ -139,9 +137,9 @@ void Networks::State::add_as_source(const std::string& source, const std::vector
     }
 }
 
-/// With `mutex` held: what a container's links, and links to it, open on a bridge whose containers do not reach each other.
+/// What a container's links, and links to it, open on a bridge whose containers do not reach each other.
 void Networks::State::add_links(const std::string& container_id, const std::vector<Place>& places, PairRules::Pairs& out) const {
-    const auto add = [&](const std::string& source, const std::string& target) {
+    const auto add = [&](const std::string& source, const std::string& target) GRUA_REQUIRES(mutex) {
         for (const Place& place : places) {
             const Net& net = place.net;
             if (!net.joined.contains(source) || !is_linked(net, source, target)) continue;
@@ -152,7 +150,7 @@ void Networks::State::add_links(const std::string& container_id, const std::vect
                 if (address.is_v4()) rules.insert(linked_element(address));
         }
     };
-    const auto links_of = [&](const std::string& id) {
+    const auto links_of = [&](const std::string& id) GRUA_REQUIRES(mutex) {
         const auto identity = identities.find(id);
         return identity == identities.end() ? std::vector<std::string>() : identity->second.links;
     };
@@ -201,7 +199,6 @@ RuleChange PairRules::take_change() {
     return out;
 }
 
-/// With `mutex` held.
 void Networks::State::note_policy(const std::string& id, bool has_one) {
     if (has_one) {
         with_policy.insert(id);
@@ -213,9 +210,9 @@ void Networks::State::note_policy(const std::string& id, bool has_one) {
 /// After containers have come, gone, or changed, and before one that has come runs: `change`, and with it in one transaction what the
 /// policies say now of these containers. No moment is without either.
 void Networks::State::change_rules(RuleChange change, std::string_view doing, const std::vector<std::string>& containers) {
-    const std::lock_guard one_at_a_time(policy_mutex);
+    const MutexLock one_at_a_time(policy_mutex);
     {
-        const std::lock_guard lock(mutex);
+        const MutexLock lock(mutex);
         if (!with_policy.empty() || !policy_rules.empty()) {
             for (const std::string& id : containers) {
                 const std::vector<Place> places = places_of(id);
@@ -238,7 +235,7 @@ void Networks::State::refresh_policies(const std::vector<std::string>& container
 void Networks::State::refresh_policies() {
     std::vector<std::string> all;
     {
-        const std::lock_guard lock(mutex);
+        const MutexLock lock(mutex);
         std::ranges::copy(std::views::keys(identities), std::back_inserter(all));
     }
     refresh_policies(all);
@@ -251,7 +248,7 @@ void Networks::State::refresh_policies_about(const NetworkConfig& network) {
         return policy && std::ranges::any_of(*policy, [&](const AllowedPeer& peer) { return is_network(peer, network); });
     };
     {
-        const std::lock_guard lock(mutex);
+        const MutexLock lock(mutex);
         for (const std::string& id : with_policy) {
             if (const auto net = nets.find(id); net != nets.end() && names_it(net->second.bridge.policy))
                 std::ranges::copy(std::views::keys(net->second.joined), std::back_inserter(found));
@@ -265,7 +262,7 @@ void Networks::State::refresh_policies_about(const NetworkConfig& network) {
 void Networks::set_policy(const std::string& container_id, const std::optional<Policy>& policy) {
     State& state = *state_;
     {
-        const std::lock_guard lock(state.mutex);
+        const MutexLock lock(state.mutex);
         const auto identity = state.identities.find(container_id);
         if (identity == state.identities.end())
             fail(ErrorKind::invalid_argument, "a container without networks of its own has no network policy");

@@ -25,11 +25,11 @@ struct IpamConfig {
     std::string gateway;
     StringMap auxiliary_addresses;  ///< By name; given to no container.
 
+    template <typename Self = IpamConfig>
     static constexpr auto fields() {
-        return std::tuple{field("Subnet", &IpamConfig::subnet).omitted_when_empty(),
-                          field("IPRange", &IpamConfig::ip_range).omitted_when_empty(),
-                          field("Gateway", &IpamConfig::gateway).omitted_when_empty(),
-                          field("AuxiliaryAddresses", &IpamConfig::auxiliary_addresses).omitted_when_empty()};
+        return std::tuple{field("Subnet", &Self::subnet).omitted_when_empty(), field("IPRange", &Self::ip_range).omitted_when_empty(),
+                          field("Gateway", &Self::gateway).omitted_when_empty(),
+                          field("AuxiliaryAddresses", &Self::auxiliary_addresses).omitted_when_empty()};
     }
     bool operator==(const IpamConfig&) const = default;
 };
@@ -39,8 +39,9 @@ struct Ipam {
     std::optional<StringMap> options;
     std::vector<IpamConfig> config;
 
+    template <typename Self = Ipam>
     static constexpr auto fields() {
-        return std::tuple{field("Driver", &Ipam::driver), field("Options", &Ipam::options), field("Config", &Ipam::config)};
+        return std::tuple{field("Driver", &Self::driver), field("Options", &Self::options), field("Config", &Self::config)};
     }
     bool operator==(const Ipam&) const = default;
 };
@@ -48,7 +49,10 @@ struct Ipam {
 struct ConfigReference {
     std::string network;
 
-    static constexpr auto fields() { return std::tuple{field("Network", &ConfigReference::network)}; }
+    template <typename Self = ConfigReference>
+    static constexpr auto fields() {
+        return std::tuple{field("Network", &Self::network)};
+    }
     bool operator==(const ConfigReference&) const = default;
 };
 
@@ -69,22 +73,23 @@ struct NetworkConfig {
     StringMap options;
     StringMap labels;
 
+    template <typename Self = NetworkConfig>
     static constexpr auto fields() {
-        return std::tuple{field("Name", &NetworkConfig::name),
-                          field("Id", &NetworkConfig::id),
-                          field("Created", &NetworkConfig::created),
-                          field("Scope", &NetworkConfig::scope),
-                          field("Driver", &NetworkConfig::driver),
-                          field("EnableIPv4", &NetworkConfig::enable_ipv4).added_in(48),
-                          field("EnableIPv6", &NetworkConfig::enable_ipv6),
-                          field("IPAM", &NetworkConfig::ipam),
-                          field("Internal", &NetworkConfig::internal),
-                          field("Attachable", &NetworkConfig::attachable),
-                          field("Ingress", &NetworkConfig::ingress),
-                          field("ConfigFrom", &NetworkConfig::config_from),
-                          field("ConfigOnly", &NetworkConfig::config_only),
-                          field("Options", &NetworkConfig::options),
-                          field("Labels", &NetworkConfig::labels)};
+        return std::tuple{field("Name", &Self::name),
+                          field("Id", &Self::id),
+                          field("Created", &Self::created),
+                          field("Scope", &Self::scope),
+                          field("Driver", &Self::driver),
+                          field("EnableIPv4", &Self::enable_ipv4).added_in(48),
+                          field("EnableIPv6", &Self::enable_ipv6),
+                          field("IPAM", &Self::ipam),
+                          field("Internal", &Self::internal),
+                          field("Attachable", &Self::attachable),
+                          field("Ingress", &Self::ingress),
+                          field("ConfigFrom", &Self::config_from),
+                          field("ConfigOnly", &Self::config_only),
+                          field("Options", &Self::options),
+                          field("Labels", &Self::labels)};
     }
     bool has_ipv4() const noexcept { return enable_ipv4.value_or(true); }
     bool has_ipv6() const noexcept { return enable_ipv6.value_or(false); }

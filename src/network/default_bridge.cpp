@@ -48,8 +48,6 @@ IpamConfig ipam_of(const IpPrefix& gateway, const std::optional<IpPrefix>& range
 
 }  // namespace
 
-IpPrefix first_address(const IpPrefix& subnet) { return {{subnet.address.family, subnet.subnet().address.value + 1}, subnet.length}; }
-
 NetworkConfig Networks::State::default_bridge(const std::vector<IpPrefix>& used, const Present& present) {
     NetworkConfig config{.name = "bridge", .scope = "local", .driver = "bridge"};
     std::optional<IpPrefix> remembered;

@@ -1,4 +1,5 @@
 #include "base/error.hpp"
+#include "base/fault_point.hpp"
 #include "base/files.hpp"
 #include "base/id.hpp"
 #include "base/log.hpp"
@@ -118,9 +119,10 @@ struct Networks::State::Work {
     Elements elements;
 };
 
-/// With `mutex` held. Addresses are taken and the container is on the network, without a link yet.
+/// Addresses are taken and the container is on the network, without a link yet.
 Networks::State::Work Networks::State::reserve(const std::string& container_id, const EndpointRequest& request,
                                                const std::set<std::string>& interfaces) {
+    fault_point("network:reserve");
     Net& net = find_net(request.network);
     if (net.config.config_only) fail(ErrorKind::forbidden, "configuration-only network {} cannot be joined", net.config.name);
     if (!net.is_bridge() && !net.is_child())
@@ -236,7 +238,7 @@ void add_shared_address(linux::Netlink& inside, int index, const IpPrefix& addre
 
 /// The link is known, and what the firewall has of it; the container's limits.
 RateLimits Networks::State::note_link(Work& work, const std::string& container_id) {
-    const std::lock_guard lock(mutex);
+    const MutexLock lock(mutex);
     const Net& net = nets.at(work.network_id);
     Joined joined = net.joined.at(container_id);
     joined.link = work.link;
@@ -266,7 +268,7 @@ void Networks::State::wire(Work& work, const std::string& container_id, int netn
         if (!ready) outside.create_veth({.name = work.link, .peer_name = name, .peer_netns = netns, .mtu = work.mtu});
         join_bridge();
     } else {
-        const std::lock_guard lock(mutex);
+        const MutexLock lock(mutex);
         check_limitable(container_id, nets.at(work.network_id));
         outside.create_child({.kind = work.driver,
                               .name = name,
@@ -279,7 +281,7 @@ void Networks::State::wire(Work& work, const std::string& container_id, int netn
     }
     for (bool again = false;; again = true) {
         try {
-            const std::lock_guard lock(netlink_mutex);
+            const MutexLock lock(netlink_mutex);
             netlink.run(outside);
             break;
         } catch (const Error& error) {
@@ -296,7 +298,7 @@ void Networks::State::wire(Work& work, const std::string& container_id, int netn
         const RateLimits limits = note_link(work, container_id);
         limit_endpoint(work.link, alias, {}, limits);
         if (work.share != 0) {
-            const std::lock_guard lock(netlink_mutex);
+            const MutexLock lock(netlink_mutex);
             change_share({.network_id = work.network_id, .index = work.index, .limits = work.bridge.limits, .share = work.share}, true);
         }
     }
@@ -357,7 +359,7 @@ void Networks::State::set_routes(const std::vector<Endpoint>& endpoints, linux::
     if (!batch.empty()) inside.run(batch);
 }
 
-/// With `mutex` held: the connection is over, its addresses come back when its link is gone.
+/// The connection is over, its addresses come back when its link is gone.
 void Networks::State::end_joined(const std::string& container_id, Net& net, Clock::duration delay) {
     const auto found = net.joined.find(container_id);
     if (found == net.joined.end()) return;
@@ -373,7 +375,7 @@ void Networks::State::end_joined(const std::string& container_id, Net& net, Cloc
     if (dying.size() == 1) ::eventfd_write(wake.get(), 1);
 }
 
-/// With `mutex` held: how far they have come, so that their end takes all of it away.
+/// How far they have come, so that their end takes all of it away.
 void Networks::State::note_works(const std::string& container_id, const std::vector<Work>& works) {
     for (const Work& work : works) {
         const auto net = nets.find(work.network_id);
@@ -387,7 +389,7 @@ void Networks::State::note_works(const std::string& container_id, const std::vec
 }
 
 void Networks::State::undo(const std::string& container_id, const std::vector<Work>& works) {
-    const std::lock_guard lock(mutex);
+    const MutexLock lock(mutex);
     note_works(container_id, works);
     for (const Work& work : works)
         if (const auto net = nets.find(work.network_id); net != nets.end()) end_joined(container_id, net->second, {});
@@ -419,7 +421,7 @@ Sandbox Networks::State::attach(const SandboxRequest& request) {
     const std::vector<EndpointRequest>& requests = request.endpoints;
     std::vector<Work> works;
     const auto reserve_all = [&] {
-        const std::lock_guard lock(mutex);
+        const MutexLock lock(mutex);
         std::set<std::string> interfaces;
         for (const EndpointRequest& each : requests)
             if (!each.interface.empty() && requests.size() > 1) interfaces.insert(each.interface);
@@ -434,6 +436,7 @@ Sandbox Networks::State::attach(const SandboxRequest& request) {
     reserve_or_reap(container_id, works, reserve_all);
     Sandbox out;
     try {
+        fault_point("network:sandbox");
         // The first bridge network's interface is there already in a sandbox of the pool.
         std::optional<ReadySandbox> ready;
         std::optional<linux::Netlink> own;
@@ -451,30 +454,36 @@ Sandbox Networks::State::attach(const SandboxRequest& request) {
         }
         linux::Netlink& inside = ready ? ready->inside : *own;
         {
-            const std::lock_guard lock(mutex);
+            const MutexLock lock(mutex);
             identities.at(container_id).netns = duplicate(out.netns);
         }
         Elements elements;
         for (Work& work : works) {
+            fault_point("network:wire");
             wire(work, container_id, out.netns.get(), inside, &work == &works.front() && ready ? &*ready : nullptr);
             elements.insert(elements.end(), work.elements.begin(), work.elements.end());
         }
+        fault_point("network:routes");
         for (const Work& work : works) out.endpoints.push_back(work.endpoint);
         set_routes(out.endpoints, inside);
         {
-            const std::lock_guard lock(mutex);
+            const MutexLock lock(mutex);
             note_works(container_id, works);
         }
+        fault_point("network:names");
         update_names(container_id, out.netns.get());
+        fault_point("network:ports");
         out.ports = publish(container_id, request.ports);
+        fault_point("network:rules");
         RuleChange change = change_of_ports(container_id);
         change.added.insert(change.added.end(), elements.begin(), elements.end());
         change_rules(std::move(change), "container " + container_id.substr(0, 12), {container_id});
+        fault_point("network:attached");
         forget_udp(out.ports);
         return out;
     } catch (...) {
         {
-            const std::lock_guard lock(mutex);
+            const MutexLock lock(mutex);
             note_works(container_id, works);
         }
         release(container_id);
@@ -491,7 +500,7 @@ Endpoint Networks::State::connect(const std::string& container_id, int netns, co
     std::set<std::string> interfaces;
     for (const linux::Link& link : inside.links()) interfaces.insert(link.name);
     reserve_or_reap(container_id, works, [&] {
-        const std::lock_guard lock(mutex);
+        const MutexLock lock(mutex);
         works.push_back(reserve(container_id, request, interfaces));
     });
     try {
@@ -499,7 +508,7 @@ Endpoint Networks::State::connect(const std::string& container_id, int netns, co
         wire(work, container_id, netns, inside, nullptr);
         std::vector<Endpoint> all;
         {
-            const std::lock_guard lock(mutex);
+            const MutexLock lock(mutex);
             Joined& joined = nets.at(work.network_id).joined.at(container_id);
             joined.endpoint = work.endpoint;
             joined.link = work.link;
@@ -524,7 +533,7 @@ void Networks::State::disconnect(const std::string& container_id, int netns, std
     std::vector<Endpoint> left;
     std::string network_id;
     {
-        const std::lock_guard lock(mutex);
+        const MutexLock lock(mutex);
         Net& net = find_net(network);
         const auto found = net.joined.find(container_id);
         if (found == net.joined.end())
@@ -548,7 +557,7 @@ void Networks::State::disconnect(const std::string& container_id, int netns, std
     }
     set_routes(left, inside);
     {
-        const std::lock_guard lock(mutex);
+        const MutexLock lock(mutex);
         if (const auto net = nets.find(network_id); net != nets.end()) end_joined(container_id, net->second, {});
     }
     RuleChange change = change_of_ports(container_id);
@@ -565,7 +574,7 @@ void Networks::State::release(const std::string& container_id) {
     std::vector<Ip> addresses;
     std::vector<std::string> named_on;
     {
-        const std::lock_guard lock(mutex);
+        const MutexLock lock(mutex);
         if (auto found = published.extract(container_id)) had = std::move(found.mapped());
         const auto identity = identities.extract(container_id);
         had_udp = !identity.empty() && identity.mapped().had_udp;
@@ -582,10 +591,16 @@ void Networks::State::release(const std::string& container_id) {
     }
     if (!named_on.empty()) resolver.end(container_id);
     for (const std::string& each : named_on) resolver.remove_names(container_id, each);
-    // Another container may take the ports at once.
-    change_rules({.removed = std::move(had.elements), .added = {}}, "container " + container_id.substr(0, 12), {container_id});
+    // Another container may take the ports at once, also where the rules cannot be changed: then the next change writes all of them.
+    std::exception_ptr failure;
+    try {
+        change_rules({.removed = std::move(had.elements), .added = {}}, "container " + container_id.substr(0, 12), {container_id});
+    } catch (...) {
+        failure = std::current_exception();
+    }
     for (const PublishedPort& each : had.ports) host_ports.release(each);
     if (had_udp) forget_udp(had.ports, addresses);
+    if (failure) std::rethrow_exception(failure);
 }
 
 }  // namespace grua::network

@@ -1,6 +1,7 @@
 #include "network/firewall.hpp"
 
 #include "base/error.hpp"
+#include "base/fault_point.hpp"
 #include "base/log.hpp"
 #include "network/admission.hpp"
 
@@ -11,10 +12,13 @@ namespace grua::network {
 Firewall::Firewall(std::string table) : table_(std::move(table)), watch_(table_, {"filter", "firewalld"}) {}
 
 void Firewall::write() {
+    is_written_ = false;
     const std::string rules = ruleset(table_, {elements_.begin(), elements_.end()}, loop_);
+    fault_point("network:write-rules");
     linux::apply_ruleset(rules, "write the rules of table " + table_);
     optional_ = needed();
     rules_ = rule_count_of(rules);
+    is_written_ = true;
 }
 
 bool Firewall::note(const linux::NftElement& element, bool is_there) {
@@ -41,7 +45,7 @@ bool Firewall::is_whole() const {
 }
 
 void Firewall::start(const Elements& elements) {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     for (const auto& each : elements) note(each, true);
     write();
     started_ = true;
@@ -49,14 +53,14 @@ void Firewall::start(const Elements& elements) {
 }
 
 void Firewall::guard(const std::string& loop) {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     if (loop_ == loop) return;
     loop_ = loop;
     if (started_) write();
 }
 
 void Firewall::change(const Elements& removed, const Elements& added, std::string_view doing) {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     Elements gone;
     Elements fresh;
     for (const auto& each : removed)
@@ -64,11 +68,13 @@ void Firewall::change(const Elements& removed, const Elements& added, std::strin
     for (const auto& each : added)
         if (note(each, true)) fresh.push_back(each);
     if (!started_) return;
-    if (!std::ranges::includes(optional_, needed())) {
+    // After a failure what is there is not what is noted: all of it is written again.
+    if (!is_written_ || !std::ranges::includes(optional_, needed())) {
         write();
         return;
     }
     try {
+        fault_point("network:change-elements");
         linux::change_elements(socket_, table_, gone, fresh, doing);
     } catch (const Error& error) {
         log::warn("{}: the tables are not as they were left: writing them again", error.what());
@@ -77,12 +83,12 @@ void Firewall::change(const Elements& removed, const Elements& added, std::strin
 }
 
 void Firewall::drop_unneeded() {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     if (started_ && needed() != optional_) write();
 }
 
 bool Firewall::repair() {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     if (!started_) return false;
     const auto changes = watch_.read();
     if (changes.others) admit_containers();
@@ -93,7 +99,7 @@ bool Firewall::repair() {
 }
 
 void Firewall::remove_tables() {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     started_ = false;
     std::string text;
     for (const char* family : {"inet", "bridge", "ip", "ip6"}) text += fmt::format("table {0} {1}\ndelete table {0} {1}\n", family, table_);

@@ -5,12 +5,12 @@
 // Thread-safe. The host's network namespace is that of the thread that calls.
 #pragma once
 
+#include "base/mutex.hpp"
 #include "linux/nftables.hpp"
 #include "network/rules.hpp"
 
 #include <linux/netlink.h>
 #include <map>
-#include <mutex>
 #include <set>
 #include <string>
 #include <string_view>
@@ -42,22 +42,23 @@ public:
     void remove_tables();
 
 private:
-    void write();
+    void write() GRUA_REQUIRES(mutex_);
     /// False where it was so already.
-    bool note(const linux::NftElement& element, bool is_there);
-    std::set<OptionalRules> needed() const;
-    bool is_whole() const;
+    bool note(const linux::NftElement& element, bool is_there) GRUA_REQUIRES(mutex_);
+    std::set<OptionalRules> needed() const GRUA_REQUIRES(mutex_);
+    bool is_whole() const GRUA_REQUIRES(mutex_);
 
     std::string table_;
-    std::string loop_;
-    std::size_t rules_ = 0;             ///< Of the table of family inet, as it was written.
-    std::set<OptionalRules> optional_;  ///< That were written.
+    mutable Mutex mutex_;
+    std::string loop_ GRUA_GUARDED_BY(mutex_);
+    std::size_t rules_ GRUA_GUARDED_BY(mutex_) = 0;             ///< Of the table of family inet, as it was written.
+    std::set<OptionalRules> optional_ GRUA_GUARDED_BY(mutex_);  ///< That were written.
     linux::NftablesWatch watch_;
-    linux::NetlinkSocket socket_{NETLINK_NETFILTER};
-    std::mutex mutex_;
-    std::set<linux::NftElement> elements_;
-    std::map<OptionalRules, int> needing_;  ///< How many of them need what.
-    bool started_ = false;
+    linux::NetlinkSocket socket_ GRUA_GUARDED_BY(mutex_){NETLINK_NETFILTER};
+    std::set<linux::NftElement> elements_ GRUA_GUARDED_BY(mutex_);
+    std::map<OptionalRules, int> needing_ GRUA_GUARDED_BY(mutex_);  ///< How many of them need what.
+    bool started_ GRUA_GUARDED_BY(mutex_) = false;
+    bool is_written_ GRUA_GUARDED_BY(mutex_) = false;  ///< The kernel has what elements_ says.
 };
 
 }  // namespace grua::network

@@ -61,7 +61,7 @@ std::uint16_t Net::take_share() {
     return free;
 }
 
-/// With `mutex` held: on a network without an end of the container's link on the host nothing could be limited.
+/// On a network without an end of the container's link on the host nothing could be limited.
 void Networks::State::check_limitable(const std::string& container_id, const Net& net) const {
     const auto identity = identities.find(container_id);
     if (net.is_bridge() || identity == identities.end() || !(identity->second.limits.any() || identity->second.policy)) return;
@@ -69,7 +69,6 @@ void Networks::State::check_limitable(const std::string& container_id, const Net
          net.config.driver, net.config.name);
 }
 
-/// With `mutex` held.
 void Networks::State::check_limitable(const std::string& container_id) const {
     for (const Net& net : std::views::values(nets))
         if (net.joined.contains(container_id)) check_limitable(container_id, net);
@@ -78,7 +77,7 @@ void Networks::State::check_limitable(const std::string& container_id) const {
 void Networks::State::limit_endpoint(const std::string& link, const std::string& alias, const RateLimits& before, const RateLimits& after) {
     if (before == after || link.empty()) return;
     const std::string ifb = ifb_of_link(link);
-    const std::lock_guard lock(netlink_mutex);
+    const MutexLock lock(netlink_mutex);
     const int index = index_of(netlink, link);
     NetlinkBatch batch;
     if (after.in.bits != 0) {
@@ -102,7 +101,7 @@ void Networks::State::limit_network(const std::string& network_id) {
     int index = 0;
     std::string alias;
     {
-        const std::lock_guard lock(mutex);
+        const MutexLock lock(mutex);
         const auto found = nets.find(network_id);
         if (found == nets.end() || !found->second.is_bridge() || found->second.index == 0) return;
         limits = found->second.bridge.limits;
@@ -112,7 +111,7 @@ void Networks::State::limit_network(const std::string& network_id) {
             if (each.share != 0) shares.push_back(each.share);
     }
     const std::string ifb = ifb_of_network(network_id);
-    const std::lock_guard lock(netlink_mutex);
+    const MutexLock lock(netlink_mutex);
     NetlinkBatch batch;
     const auto queue = netlink.queue(index);
     if (queue && queue->kind == "htb") batch.remove_queue(index);
@@ -130,7 +129,7 @@ void Networks::State::limit_network(const std::string& network_id) {
     if (!batch.empty()) netlink.run(batch);
 }
 
-/// With `netlink_mutex` held: of one more container, or one less.
+/// Of one more container, or one less.
 void Networks::State::change_share(const SharedRate& of, bool is_there) {
     NetlinkBatch batch;
     const auto change = [&](int link, const linux::Rate& rate) {
@@ -151,7 +150,7 @@ void Networks::set_limits(const std::string& container_id, const RateLimits& lim
     RateLimits before;
     std::vector<std::pair<std::string, std::string>> links;  // With their aliases.
     {
-        const std::lock_guard lock(state.mutex);
+        const MutexLock lock(state.mutex);
         const auto identity = state.identities.find(container_id);
         if (identity == state.identities.end()) fail(ErrorKind::invalid_argument, "a container without networks of its own has no rate");
         before = std::exchange(identity->second.limits, limits);
@@ -171,7 +170,7 @@ void Networks::set_limits(const std::string& container_id, const RateLimits& lim
         for (const auto& [link, alias] : links) state.limit_endpoint(link, alias, before, limits);
     } catch (...) {
         // What the kernel did not take does not hold.
-        const std::lock_guard lock(state.mutex);
+        const MutexLock lock(state.mutex);
         if (const auto identity = state.identities.find(container_id); identity != state.identities.end()) identity->second.limits = before;
         throw;
     }
@@ -182,7 +181,7 @@ std::vector<LimitedInterface> Networks::limited(const std::string& container_id)
     std::vector<LimitedInterface> out;
     std::vector<std::string> links;
     {
-        const std::lock_guard lock(state.mutex);
+        const MutexLock lock(state.mutex);
         const auto identity = state.identities.find(container_id);
         if (identity == state.identities.end() || !identity->second.limits.any()) return {};
         for (const Net& net : std::views::values(state.nets)) {
@@ -193,7 +192,7 @@ std::vector<LimitedInterface> Networks::limited(const std::string& container_id)
             links.push_back(joined->second.link);
         }
     }
-    const std::lock_guard lock(state.netlink_mutex);
+    const MutexLock lock(state.netlink_mutex);
     for (std::size_t i = 0; i < out.size(); ++i) {
         for (const auto& [link, counters] : {std::pair{links[i], &out[i].in}, std::pair{ifb_of_link(links[i]), &out[i].out}}) {
             const auto found = counters->rate.bits == 0 ? std::nullopt : state.netlink.link(link);
@@ -208,10 +207,10 @@ std::vector<LimitedInterface> Networks::limited(const std::string& container_id)
 
 Network Networks::update(std::string_view reference, const StringMap& options) {
     State& state = *state_;
-    const std::lock_guard admin(state.admin);
+    const MutexLock admin(state.admin);
     NetworkConfig config;
     {
-        const std::lock_guard lock(state.mutex);
+        const MutexLock lock(state.mutex);
         const Net& net = state.find_net(reference);
         if (!net.is_bridge())
             fail(ErrorKind::forbidden, "network {} of driver {} has no options that change", net.config.name, net.config.driver);
@@ -229,7 +228,7 @@ Network Networks::update(std::string_view reference, const StringMap& options) {
     }
     const BridgeSettings settings = bridge_settings(config);
     const RateLimits limits_before = [&] {
-        const std::lock_guard lock(state.mutex);
+        const MutexLock lock(state.mutex);
         Net& net = state.nets.at(config.id);
         const RateLimits were = std::exchange(net.bridge.limits, settings.limits);
         for (Joined& joined : std::views::values(net.joined))
@@ -240,7 +239,7 @@ Network Networks::update(std::string_view reference, const StringMap& options) {
         try {
             state.limit_network(config.id);
         } catch (...) {
-            const std::lock_guard lock(state.mutex);
+            const MutexLock lock(state.mutex);
             state.nets.at(config.id).bridge.limits = limits_before;
             throw;
         }
@@ -249,7 +248,7 @@ Network Networks::update(std::string_view reference, const StringMap& options) {
     Elements before;
     Elements after;
     {
-        const std::lock_guard lock(state.mutex);
+        const MutexLock lock(state.mutex);
         Net& net = state.nets.at(config.id);
         net.config = config;
         net.bridge = settings;

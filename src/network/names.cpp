@@ -9,7 +9,7 @@ namespace grua::network {
 void Networks::rename(const std::string& container_id, const std::string& name,
                       const std::map<std::string, std::vector<std::string>>& names) {
     {
-        const std::lock_guard lock(state_->mutex);
+        const MutexLock lock(state_->mutex);
         const auto identity = state_->identities.find(container_id);
         if (identity == state_->identities.end()) return;
         identity->second.name = name;
@@ -30,7 +30,7 @@ void Networks::State::update_names(const std::string& container_id, int netns) {
     bool serve = false;
     bool change = false;
     {
-        const std::lock_guard lock(mutex);
+        const MutexLock lock(mutex);
         const auto identity = identities.find(container_id);
         if (identity == identities.end()) return;
         view.upstreams = identity->second.nameservers;
@@ -67,7 +67,7 @@ void Networks::State::update_names(const std::string& container_id, int netns) {
     try {
         resolver.serve(container_id, netns, std::move(view));
     } catch (...) {
-        const std::lock_guard lock(mutex);
+        const MutexLock lock(mutex);
         if (const auto identity = identities.find(container_id); identity != identities.end()) identity->second.is_served = false;
         throw;
     }

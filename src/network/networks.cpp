@@ -21,32 +21,7 @@ using linux::IpPrefix;
 namespace {
 
 constexpr std::array migrations{"CREATE TABLE networks (id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, document TEXT NOT NULL)"};
-constexpr std::size_t name_limit = 255;
 std::string owner_prefix(const std::string& bridge) { return "grua:" + bridge + ":"; }
-
-void check_name(const std::string& name) {
-    if (trim(name).empty()) fail(ErrorKind::invalid_argument, "invalid name: name is empty");
-    if (name.size() > name_limit || name.contains('\0'))
-        fail(ErrorKind::invalid_argument, "invalid name: it is longer than {} bytes", name_limit);
-    if (is_predefined(name)) fail(ErrorKind::forbidden, "operation is not permitted on predefined {} network ", name);
-}
-
-/// The request with what a configuration-only network says in the places where it says nothing itself.
-void apply_config_from(NetworkConfig& request, const NetworkConfig& from) {
-    const auto refuse = [&](const char* what) {
-        fail(ErrorKind::forbidden, "{} is not supported for networks which depend on a configuration network", what);
-    };
-    if (!request.ipam.config.empty()) refuse("user-specified configurations");
-    if (!request.options.empty()) refuse("network driver options");
-    if (request.enable_ipv6.value_or(false)) refuse("IPv6");
-    if (request.internal) refuse("internal");
-    request.ipam = from.ipam;
-    request.enable_ipv4 = from.enable_ipv4;
-    request.enable_ipv6 = from.enable_ipv6;
-    request.options = from.options;
-    request.internal = from.internal;
-    for (const auto& [key, value] : from.labels) request.labels.try_emplace(key, value);
-}
 
 }  // namespace
 
@@ -66,11 +41,6 @@ std::optional<PublishPolicy> parse_publish_policy(std::string_view text) noexcep
     if (text == "docker") return PublishPolicy::docker;
     if (text == "host-input") return PublishPolicy::host_input;
     return std::nullopt;
-}
-
-std::optional<IpPrefix> Net::gateway(Ip::Family family) const {
-    const auto found = std::ranges::find_if(gateways, [&](const IpPrefix& each) { return each.address.family == family; });
-    return found == gateways.end() ? std::nullopt : std::optional(*found);
 }
 
 Elements Net::elements_of(const Joined& on_it) const {
@@ -112,11 +82,11 @@ std::string Networks::State::alias_of(const Net& net) const {
 
 unsigned Networks::State::default_mtu() {
     if (options.mtu != 0) return options.mtu;
-    const std::lock_guard lock(netlink_mutex);
+    const MutexLock lock(netlink_mutex);
     return find_uplink(netlink).mtu;
 }
 
-/// With `mutex` held, or in the constructor.
+/// What all networks have, and the host.
 std::vector<IpPrefix> Networks::State::used_prefixes(const std::vector<IpPrefix>& by_host) const {
     std::vector<IpPrefix> out = by_host;
     for (const Net& net : std::views::values(nets)) {
@@ -124,57 +94,6 @@ std::vector<IpPrefix> Networks::State::used_prefixes(const std::vector<IpPrefix>
             for (const AddressPool& each : *pools) out.push_back(each.subnet());
     }
     return out;
-}
-
-/// Subnets where none were asked for, pools and gateways for all.
-void Networks::State::choose_addresses(Net& net, const std::vector<IpPrefix>& used) {
-    NetworkConfig& config = net.config;
-    std::vector<IpPrefix> taken = used;
-    const auto needs = [&](Ip::Family family) {
-        return std::ranges::none_of(config.ipam.config, [&](const IpamConfig& each) {
-            const auto subnet = IpPrefix::parse(each.subnet);
-            return subnet && subnet->address.family == family;
-        });
-    };
-    std::erase_if(config.ipam.config, [](const IpamConfig& each) { return each.subnet.empty(); });
-    if (config.has_ipv4() && needs(Ip::Family::v4)) {
-        const auto& pools = options.pools.empty() ? network_pools() : options.pools;
-        config.ipam.config.push_back({.subnet = choose_subnet(pools, Ip::Family::v4, taken).text()});
-    }
-    if (config.has_ipv6() && needs(Ip::Family::v6)) {
-        const bool configured = std::ranges::any_of(options.pools, [](const DefaultPool& each) { return each.base.address.is_v6(); });
-        const IpPrefix subnet = configured ? choose_subnet(options.pools, Ip::Family::v6, taken) : choose_unique_local(config.id, taken);
-        config.ipam.config.push_back({.subnet = subnet.text()});
-    }
-    // Docker's CLI sends them in no order.
-    std::vector<IpamConfig> by_family;
-    for (const bool v6 : {false, true})
-        std::ranges::copy_if(config.ipam.config, std::back_inserter(by_family),
-                             [&](const IpamConfig& each) { return IpPrefix::parse(each.subnet)->address.is_v6() == v6; });
-    config.ipam.config = std::move(by_family);
-    for (IpamConfig& each : config.ipam.config) {
-        const IpPrefix subnet = *IpPrefix::parse(each.subnet);
-        const bool v4 = subnet.address.is_v4();
-        if (v4 ? !config.has_ipv4() : !config.has_ipv6()) continue;
-        AddressPool pool(subnet, each.ip_range.empty() ? std::nullopt : IpPrefix::parse(each.ip_range));
-        for (const auto& [name, text] : each.auxiliary_addresses) {
-            if (name == (v4 ? router4 : router6)) net.routers.push_back(*Ip::parse(text));
-            if (pool.reserve(*Ip::parse(text)) == AddressPool::Reserved::taken)
-                fail(ErrorKind::forbidden, "auxiliary address {} {}: Address already in use", name, text);
-        }
-        const GatewayMode mode = v4 ? net.bridge.mode4 : net.bridge.mode6;
-        const bool needs_none = (net.is_bridge() && mode == GatewayMode::isolated) || (net.is_child() && net.child.layer3);
-        if (each.gateway.empty() && !needs_none) each.gateway = first_address(subnet).address.text();
-        if (!each.gateway.empty()) {
-            const IpPrefix gateway{*Ip::parse(each.gateway), subnet.length};
-            if (pool.reserve(gateway.address) == AddressPool::Reserved::taken)
-                fail(ErrorKind::forbidden, "failed to allocate gateway ({}): Address already in use", each.gateway);
-            net.gateways.insert(
-                std::ranges::find_if(net.gateways, [&](const IpPrefix& one) { return one.address.family > gateway.address.family; }),
-                gateway);
-        }
-        (v4 ? net.pools4 : net.pools6).push_back(std::move(pool));
-    }
 }
 
 void Networks::State::make_link(Net& net, const Present& present) {
@@ -191,14 +110,14 @@ void Networks::State::make_link(Net& net, const Present& present) {
             if (net.config.has_ipv4()) ensure_forwarding(Ip::Family::v4);
             if (net.config.has_ipv6()) ensure_forwarding(Ip::Family::v6);
         }
-        const std::lock_guard lock(netlink_mutex);
+        const MutexLock lock(netlink_mutex);
         const Bridge made = ensure_bridge(netlink, present, request);
         net.index = made.index;
         net.ours = made.ours;
         return;
     }
     if (!net.is_child()) return;
-    const std::lock_guard lock(netlink_mutex);
+    const MutexLock lock(netlink_mutex);
     std::string name = net.child.parent;
     const auto existing = name.empty() ? std::nullopt : netlink.link(name);
     if (existing) {
@@ -229,27 +148,6 @@ void Networks::State::make_link(Net& net, const Present& present) {
     net.index = made->index;
 }
 
-/// Checks the request and chooses what it leaves open; nothing is made yet.
-Net Networks::State::make_net(NetworkConfig config, const std::vector<IpPrefix>& used) {
-    Net net{.config = std::move(config)};
-    if (net.is_bridge()) net.bridge = bridge_settings(net.config);
-    if (net.is_child()) net.child = child_settings(net.config);
-    choose_addresses(net, used);
-    const unsigned asked = net.is_bridge() ? net.bridge.mtu : net.child.mtu;
-    net.mtu = asked != 0 || net.is_child() ? asked : default_mtu();
-    net.elements = elements_of(net);
-    return net;
-}
-
-Elements Networks::State::elements_of(const Net& net) const {
-    if (!net.is_bridge()) return {};
-    return network_elements({.link = net.bridge.link,
-                             .internal = net.config.internal,
-                             .ipv4 = net.config.has_ipv4(),
-                             .ipv6 = net.config.has_ipv6(),
-                             .settings = net.bridge});
-}
-
 void Networks::State::save(const NetworkConfig& config) {
     database.execute("INSERT OR REPLACE INTO networks (id, name, document) VALUES (?, ?, ?)",
                      {config.id, config.name, json::dump(config, {})});
@@ -259,6 +157,7 @@ void Networks::State::save(const NetworkConfig& config) {
 void Networks::State::load() {
     const Present present = look(netlink);
     const std::vector<IpPrefix> by_host = used_by_host(netlink, present, "grua:" + options.bridge);
+    const unsigned mtu = default_mtu();
 
     std::vector<NetworkConfig> stored;
     for (const store::Row& row : database.query("SELECT document FROM networks")) {
@@ -274,21 +173,21 @@ void Networks::State::load() {
         const std::string name = config.name;
         const std::string id = config.id;
         try {
-            Net net = config.config_only ? Net{.config = std::move(config)} : make_net(std::move(config), {});
+            Net net(config.config_only ? NetworkPlan{.config = std::move(config)} : complete(std::move(config), options.pools, {}, mtu));
             make_link(net, present);
             note_policy(id, net.bridge.policy.has_value());
             nets.emplace(id, std::move(net));
         } catch (const Error& error) {
             log::error("network {}: {}", name, error.what());
             for (const store::Row& row : database.query("SELECT document FROM networks WHERE id = ?", {id}))
-                nets.emplace(id, Net{.config = json::parse<NetworkConfig>(row.text(0))});
+                nets.emplace(id, Net(NetworkPlan{.config = json::parse<NetworkConfig>(row.text(0))}));
         }
     }
-    while_doing("default bridge", [&] {
+    while_doing("default bridge", [&]() GRUA_NOT_ANALYSED {
         check_bridge_name(options.bridge);
         if (const linux::Link* link = present.find(options.bridge); link && link->kind != "bridge")
             fail(ErrorKind::conflict, "link {} exists and is not a bridge", options.bridge);
-        Net net = make_net(default_bridge(used_prefixes(by_host), present), {});
+        Net net(complete(default_bridge(used_prefixes(by_host), present), options.pools, {}, mtu));
         if (const linux::Link* link = present.find(options.bridge); link && link->alias != alias_of(net) && options.mtu == 0) {
             net.mtu = link->mtu;
             net.config.options["com.docker.network.driver.mtu"] = fmt::format("{}", net.mtu);
@@ -328,7 +227,6 @@ Networks::State::State(Options given, store::Database& store)
 
 Networks::State::~State() { end_watch(); }
 
-/// With `mutex` held.
 Net& Networks::State::find_net(std::string_view reference) {
     std::vector<Net*> by_prefix;
     for (Net& net : std::views::values(nets)) {
@@ -351,191 +249,163 @@ Network Networks::State::described(const Net& net) const {
 Networks::Networks(Options options, store::Database& database) : state_(std::make_unique<State>(std::move(options), database)) {}
 Networks::~Networks() = default;
 
-Network Networks::create(NetworkConfig request) {
-    State& state = *state_;
-    check_name(request.name);
-    if (request.driver.empty() || request.driver == "default") request.driver = "bridge";
-    if (request.config_only) request.driver = "null";
-    const std::string& driver = request.driver;
-    if (driver == "host" || (driver == "null" && !request.config_only))
-        fail(ErrorKind::forbidden, "only one instance of \"{}\" network is allowed", driver);
-    if (driver == "overlay") fail(ErrorKind::not_implemented, "not implemented: networks of driver overlay");
-    if (driver != "bridge" && driver != "macvlan" && driver != "ipvlan" && driver != "null")
-        fail(ErrorKind::not_found, "plugin \"{}\" not found", driver);
-    if (request.scope == "swarm") fail(ErrorKind::forbidden, "cannot create a swarm scoped network when swarm is not active");
-    if (request.ingress) fail(ErrorKind::forbidden, "Ingress network can only be global scope network");
-    if (!request.ipam.driver.empty() && request.ipam.driver != "default" && request.ipam.driver != "null")
-        fail(ErrorKind::not_found, "plugin \"{}\" not found", request.ipam.driver);
-    if (const auto more = state.options.network_options.find(driver);
-        more != state.options.network_options.end() && !request.config_only && request.config_from.network.empty())
-        request.options.insert(more->second.begin(), more->second.end());
-    for (const auto& [name, member] : {std::pair{"com.docker.network.enable_ipv4", &NetworkConfig::enable_ipv4},
-                                       std::pair{"com.docker.network.enable_ipv6", &NetworkConfig::enable_ipv6}}) {
-        const auto option = request.options.find(name);
-        if (option == request.options.end() || request.*member) continue;
-        request.*member = parse_bool(option->second);
-        if (!(request.*member)) fail(ErrorKind::invalid_argument, "option {}: invalid value \"{}\"", name, option->second);
-    }
-    request.enable_ipv4 = request.has_ipv4();
-    request.enable_ipv6 = request.has_ipv6();
-    if (!request.has_ipv4() && !request.has_ipv6() && !request.config_only)
-        fail(ErrorKind::invalid_argument, "IPv4 or IPv6 must be enabled");
-    request.id = random_id();
-    request.created = format_time(now());
-    request.scope = "local";
-    if (request.ipam.driver.empty()) request.ipam.driver = "default";
-    check_ipam(request.ipam.config, request.has_ipv6());
-
-    const std::lock_guard admin(state.admin);
-    const Present present = [&] {
-        const std::lock_guard lock(state.netlink_mutex);
-        return look(state.netlink);
-    }();
-    const std::vector<IpPrefix> by_host = [&] {
-        const std::lock_guard lock(state.netlink_mutex);
-        return used_by_host(state.netlink, present, "grua:" + state.options.bridge);
-    }();
-    std::vector<IpPrefix> by_networks;
-    std::vector<IpPrefix> used;
+/// What a new network has to fit into. `present` is of the same moment.
+Surroundings Networks::State::surroundings(const Present& present) {
+    Surroundings out{
+        .by_host = {}, .networks = {}, .pools = options.pools, .network_options = options.network_options, .mtu = default_mtu()};
     {
-        const std::lock_guard lock(state.mutex);
-        for (const Net& net : std::views::values(state.nets)) {
-            if (net.config.name == request.name) fail(ErrorKind::conflict, "network with name {} already exists", request.name);
-        }
-        if (!request.config_from.network.empty()) {
-            const auto from = std::ranges::find_if(state.nets, [&](const auto& each) {
-                return each.second.config.config_only &&
-                       (each.second.config.name == request.config_from.network || each.first == request.config_from.network);
-            });
-            if (from == state.nets.end())
-                fail(ErrorKind::not_found, "configuration network \"{}\" does not exist", request.config_from.network);
-            apply_config_from(request, from->second.config);
-        }
-        by_networks = state.used_prefixes({});
-        used = state.used_prefixes(by_host);
+        const MutexLock lock(netlink_mutex);
+        out.by_host = used_by_host(netlink, present, "grua:" + options.bridge);
     }
-    for (const IpamConfig& each : request.ipam.config) {
-        const auto subnet = IpPrefix::parse(each.subnet);
-        if (!subnet || request.config_only || (subnet->address.is_v6() && !request.has_ipv6())) continue;
-        if (std::ranges::any_of(by_networks, [&](const IpPrefix& one) { return one.overlaps(*subnet); }))
-            fail(ErrorKind::forbidden, "invalid pool request: Pool overlaps with other one on this address space");
-        by_networks.push_back(*subnet);
+    const MutexLock lock(mutex);
+    for (const Net& net : std::views::values(nets)) {
+        Neighbour& each = out.networks.emplace_back(net.config, net.bridge.link);
+        for (const auto* pools : {&net.pools4, &net.pools6})
+            for (const AddressPool& pool : *pools) each.subnets.push_back(pool.subnet());
     }
-    Net net = request.config_only ? Net{.config = std::move(request)} : state.make_net(std::move(request), used);
-    if (net.is_bridge()) {
-        const std::lock_guard lock(state.mutex);
-        for (const Net& other : std::views::values(state.nets)) {
-            if (other.is_bridge() && other.bridge.link == net.bridge.link)
-                fail(ErrorKind::forbidden, "cannot create network {} ({}): conflicts with network {} ({}): networks have same bridge name",
-                     net.config.id, net.bridge.link, other.config.id, other.bridge.link);
-        }
-    }
+    return out;
+}
+
+/// The link, the rules and the row of a planned network, or nothing of them.
+void Networks::State::make(Net& net, const Present& present) {
+    const std::string doing = "network " + net.config.name;
     const auto remove_link = [&] {
         const std::string& link = net.is_bridge() ? net.bridge.link : net.child.parent;
         if (net.config.config_only || !net.ours || link.empty() || present.find(link)) return;
         linux::NetlinkBatch remove;
         remove.delete_link(link);
-        const std::lock_guard lock(state.netlink_mutex);
-        state.netlink.run(remove);
+        const MutexLock lock(netlink_mutex);
+        netlink.run(remove);
+    };
+    const auto try_to = [&](const auto& undo) {
+        try {
+            undo();
+        } catch (const Error& error) {
+            log::warn("{}: {}", doing, error.what());
+        }
     };
     try {
-        state.make_link(net, present);
-        state.firewall.change({}, net.elements, "network " + net.config.name);
-        state.save(net.config);
+        make_link(net, present);
+        firewall.change({}, net.elements, doing);
+        save(net.config);
     } catch (...) {
-        try {
-            state.firewall.change(net.elements, {}, "network " + net.config.name);
-            remove_link();
-        } catch (const Error& error) {
-            log::warn("network {}: {}", net.config.name, error.what());
-        }
+        try_to([&] { firewall.change(net.elements, {}, doing); });
+        try_to(remove_link);
         throw;
     }
+}
+
+Network Networks::create(NetworkConfig request) {
+    State& state = *state_;
+    const MutexLock admin(state.admin);
+    const Present present = [&] {
+        const MutexLock lock(state.netlink_mutex);
+        return look(state.netlink);
+    }();
+    Net net(plan_network(std::move(request), state.surroundings(present), random_id(), format_time(now())));
+    state.make(net, present);
     const std::string id = net.config.id;
     const bool limited = net.bridge.limits.any();
     {
-        const std::lock_guard lock(state.mutex);
+        const MutexLock lock(state.mutex);
         state.note_policy(id, net.bridge.policy.has_value());
         state.nets.emplace(id, std::move(net));
     }
-    if (limited) state.limit_network(id);
-    Network made = find(id);
-    state.refresh_policies_about(made);
-    return made;
+    try {
+        if (limited) state.limit_network(id);
+        Network made = find(id);
+        state.refresh_policies_about(made);
+        return made;
+    } catch (...) {
+        try {
+            state.take_away(id);
+        } catch (const Error& error) {
+            log::error("network {}: {}", id.substr(0, 12), error.what());
+        }
+        throw;
+    }
 }
 
 void Networks::remove(std::string_view reference) {
-    State& state = *state_;
-    const std::lock_guard admin(state.admin);
+    const MutexLock admin(state_->admin);
+    state_->take_away(reference);
+}
+
+void Networks::State::take_away(std::string_view reference) {
     std::map<std::string, Net>::node_type taken;
     {
-        const std::lock_guard lock(state.mutex);
-        Net& net = state.find_net(reference);
+        const MutexLock lock(mutex);
+        Net& net = find_net(reference);
         if (is_predefined(net.config.name))
             fail(ErrorKind::forbidden, "{} is a pre-defined network and cannot be removed", net.config.name);
         if (!net.joined.empty()) {
             std::vector<std::string> names;
             for (const auto& [container_id, joined] : net.joined) {
-                const auto identity = state.identities.find(container_id);
-                names.push_back(fmt::format("name:\"{}\" id:\"{}\"",
-                                            identity == state.identities.end() ? container_id : identity->second.name,
+                const auto identity = identities.find(container_id);
+                names.push_back(fmt::format("name:\"{}\" id:\"{}\"", identity == identities.end() ? container_id : identity->second.name,
                                             joined.endpoint.endpoint_id.substr(0, 12)));
             }
             fail(ErrorKind::forbidden, "error while removing network: network {} has active endpoints ({})", net.config.name,
                  join(names, ", "));
         }
-        for (const Net& other : std::views::values(state.nets)) {
+        for (const Net& other : std::views::values(nets)) {
             if (net.config.config_only && other.config.config_from.network == net.config.name)
                 fail(ErrorKind::forbidden, "error while removing network: configuration network \"{}\" is in use", net.config.name);
         }
-        taken = state.nets.extract(net.config.id);
-        state.note_policy(taken.key(), false);
+        taken = nets.extract(net.config.id);
+        note_policy(taken.key(), false);
     }
     const Net& net = taken.mapped();
     const std::string& link = net.is_bridge() ? net.bridge.link : net.child.parent;
     try {
-        state.database.execute("DELETE FROM networks WHERE id = ?", {net.config.id});
+        database.execute("DELETE FROM networks WHERE id = ?", {net.config.id});
     } catch (...) {
-        const std::lock_guard lock(state.mutex);
-        state.note_policy(taken.key(), net.bridge.policy.has_value());
-        state.nets.insert(std::move(taken));
+        const MutexLock lock(mutex);
+        note_policy(taken.key(), net.bridge.policy.has_value());
+        nets.insert(std::move(taken));
         throw;
     }
-    state.firewall.change(net.elements, {}, "network " + net.config.name);
-    state.refresh_policies_about(net.config);
-    if (net.is_bridge() && !net.ours) state.sandboxes->leave(net.index);
+    // The row is gone, so the network is: what cannot be taken away now is swept by the next gruad, and holds up nothing else.
+    const auto try_to = [&](const auto& take) {
+        try {
+            take();
+        } catch (const Error& error) {
+            if (error.os_error() != ENODEV) log::warn("network {}: {}", net.config.name, error.what());
+        }
+    };
+    try_to([&] { firewall.change(net.elements, {}, "network " + net.config.name); });
+    try_to([&] { refresh_policies_about(net.config); });
+    if (net.is_bridge() && !net.ours) try_to([&] { sandboxes->leave(net.index); });
     linux::NetlinkBatch remove;
     if (net.ours && !link.empty()) remove.delete_link(link);
     if (!net.ours && net.bridge.limits.in.bits != 0) remove.remove_queue(net.index);
     if (!net.ours && net.bridge.limits.out.bits != 0) remove.remove_redirect(net.index);
     if (net.bridge.limits.out.bits != 0) remove.delete_link(ifb_of_network(net.config.id));
-    const std::lock_guard lock(state.netlink_mutex);
-    try {
-        state.netlink.run(remove);
-    } catch (const Error& error) {
-        if (error.os_error() != ENODEV) log::warn("network {}: {}", net.config.name, error.what());
-    }
+    try_to([&] {
+        const MutexLock lock(netlink_mutex);
+        netlink.run(remove);
+    });
 }
 
 std::vector<Network> Networks::list() const {
-    const std::lock_guard lock(state_->mutex);
+    const MutexLock lock(state_->mutex);
     std::vector<Network> out;
     for (const Net& net : std::views::values(state_->nets)) out.push_back(state_->described(net));
     return out;
 }
 
 Network Networks::find(std::string_view reference) const {
-    const std::lock_guard lock(state_->mutex);
+    const MutexLock lock(state_->mutex);
     return state_->described(state_->find_net(reference));
 }
 
 NetworkConfig Networks::find_config(std::string_view reference) const {
-    const std::lock_guard lock(state_->mutex);
+    const MutexLock lock(state_->mutex);
     return state_->find_net(reference).config;
 }
 
 std::string Networks::gateway() const {
-    const std::lock_guard lock(state_->mutex);
+    const MutexLock lock(state_->mutex);
     return state_->find_net("bridge").gateways.front().address.text();
 }
 
@@ -556,7 +426,7 @@ void Networks::disconnect(const std::string& container_id, int netns, std::strin
 void Networks::release(const std::string& container_id) { state_->release(container_id); }
 
 std::vector<Endpoint> Networks::endpoints(const std::string& container_id) const {
-    const std::lock_guard lock(state_->mutex);
+    const MutexLock lock(state_->mutex);
     std::vector<Endpoint> out;
     for (const Net& net : std::views::values(state_->nets)) {
         if (const auto found = net.joined.find(container_id); found != net.joined.end()) out.push_back(found->second.endpoint);
@@ -567,7 +437,7 @@ std::vector<Endpoint> Networks::endpoints(const std::string& container_id) const
 void Networks::remove_all() {
     State& state = *state_;
     {
-        const std::lock_guard lock(state.mutex);
+        const MutexLock lock(state.mutex);
         for (const Net& net : std::views::values(state.nets))
             if (!net.joined.empty()) fail(ErrorKind::conflict, "network {} has active endpoints", net.config.name);
     }
@@ -576,12 +446,13 @@ void Networks::remove_all() {
     state.end_watch();
     state.firewall.remove_tables();
     linux::NetlinkBatch remove;
+    const MutexLock looking(state.mutex);
     for (const Net& net : std::views::values(state.nets)) {
         const std::string& link = net.is_bridge() ? net.bridge.link : net.child.parent;
         if (net.ours && net.index != 0 && !link.empty()) remove.delete_link(link);
         if (net.bridge.limits.out.bits != 0) remove.delete_link(ifb_of_network(net.config.id));
     }
-    const std::lock_guard lock(state.netlink_mutex);
+    const MutexLock lock(state.netlink_mutex);
     const std::string loop = loop_name(state.options.bridge);
     if (state.netlink.link(loop)) {
         remove.delete_link(loop);

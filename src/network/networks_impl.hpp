@@ -2,18 +2,19 @@
 // watch.cpp (recovery, and what is done behind).
 #pragma once
 
+#include "base/mutex.hpp"
 #include "network/networks.hpp"
 
 #include "linux/netlink.hpp"
 #include "network/address_pool.hpp"
 #include "network/bridge.hpp"
 #include "network/firewall.hpp"
+#include "network/plan.hpp"
 #include "network/resolver.hpp"
 #include "network/sandbox_pool.hpp"
 
 #include <chrono>
 #include <functional>
-#include <mutex>
 #include <set>
 #include <stop_token>
 #include <thread>
@@ -63,31 +64,16 @@ struct Identity {
 Identity identity_of(const SandboxRequest& request);
 std::shared_ptr<Fd> duplicate(const Fd& from);
 
-/// Auxiliary addresses of these names are where containers' default routes lead.
-constexpr const char* router4 = "DefaultGatewayIPv4";
-constexpr const char* router6 = "DefaultGatewayIPv6";
-
-/// Of a subnet: its bridge's, where nobody says otherwise.
-linux::IpPrefix first_address(const linux::IpPrefix& subnet);
-
 /// A network as it is in the kernel.
-struct Net {
-    NetworkConfig config;
-    BridgeSettings bridge;  ///< Of driver bridge.
-    ChildSettings child;    ///< Of macvlan and ipvlan.
-    int index = 0;          ///< Of the bridge, or of the parent.
-    bool ours = true;       ///< The bridge was made here.
-    unsigned mtu = 0;
-    std::vector<AddressPool> pools4, pools6;
-    std::vector<linux::IpPrefix> gateways;  ///< One for each subnet that has one, with its prefix; IPv4 first.
-    std::vector<linux::Ip> routers;  ///< Where containers' default routes lead instead: auxiliary addresses DefaultGatewayIPv4 and IPv6.
-    Elements elements;
+struct Net : NetworkPlan {
+    Net() = default;
+    explicit Net(NetworkPlan plan) : NetworkPlan(std::move(plan)) {}
+
+    int index = 0;                         ///< Of the bridge, or of the parent.
+    bool ours = true;                      ///< The bridge was made here.
     std::map<std::string, Joined> joined;  ///< By container ID.
     std::set<std::uint16_t> shares;        ///< Of its rate, that are taken.
 
-    bool is_bridge() const noexcept { return config.driver == "bridge"; }
-    bool is_child() const noexcept { return config.driver == "macvlan" || config.driver == "ipvlan"; }
-    std::optional<linux::IpPrefix> gateway(linux::Ip::Family family) const;
     /// What the firewall has of a container on it.
     Elements elements_of(const Joined& joined) const;
     std::uint16_t take_share();  ///< 0 where its rate has no limit.
@@ -156,16 +142,16 @@ struct Networks::State {
     ~State();
 
     // networks.cpp
-    void load();
-    Net make_net(NetworkConfig config, const std::vector<linux::IpPrefix>& used);
-    void choose_addresses(Net& net, const std::vector<linux::IpPrefix>& used);
+    void load() GRUA_NOT_ANALYSED;  // nobody else is there yet
+    Surroundings surroundings(const Present& present);
+    void make(Net& net, const Present& present);
+    void take_away(std::string_view reference) GRUA_REQUIRES(admin);
     void make_link(Net& net, const Present& present);
     NetworkConfig default_bridge(const std::vector<linux::IpPrefix>& used, const Present& present);
-    std::vector<linux::IpPrefix> used_prefixes(const std::vector<linux::IpPrefix>& by_host) const;
+    std::vector<linux::IpPrefix> used_prefixes(const std::vector<linux::IpPrefix>& by_host) const GRUA_REQUIRES(mutex);
     void save(const NetworkConfig& config);
-    Net& find_net(std::string_view reference);
-    Network described(const Net& net) const;
-    Elements elements_of(const Net& net) const;
+    Net& find_net(std::string_view reference) GRUA_REQUIRES(mutex);
+    Network described(const Net& net) const GRUA_REQUIRES(mutex);
     unsigned default_mtu();
     std::string alias_of(const Net& net) const;
 
@@ -175,20 +161,21 @@ struct Networks::State {
     Endpoint connect(const std::string& container_id, int netns, const EndpointRequest& request);
     void disconnect(const std::string& container_id, int netns, std::string_view network);
     void release(const std::string& container_id);
-    Work reserve(const std::string& container_id, const EndpointRequest& request, const std::set<std::string>& interfaces);
+    Work reserve(const std::string& container_id, const EndpointRequest& request, const std::set<std::string>& interfaces)
+        GRUA_REQUIRES(mutex);
     RateLimits note_link(Work& work, const std::string& container_id);
     void wire(Work& work, const std::string& container_id, int netns, linux::Netlink& inside, const ReadySandbox* ready);
     void set_routes(const std::vector<Endpoint>& endpoints, linux::Netlink& inside);
-    void note_works(const std::string& container_id, const std::vector<Work>& works);
+    void note_works(const std::string& container_id, const std::vector<Work>& works) GRUA_REQUIRES(mutex);
     void undo(const std::string& container_id, const std::vector<Work>& works);
     void reserve_or_reap(const std::string& container_id, std::vector<Work>& works, const std::function<void()>& reserve_all);
-    void end_joined(const std::string& container_id, Net& net, Clock::duration delay);
+    void end_joined(const std::string& container_id, Net& net, Clock::duration delay) GRUA_REQUIRES(mutex);
 
     // publish.cpp
-    bool is_guarded(const std::string& container_id, const PublishedPort& port) const;
+    bool is_guarded(const std::string& container_id, const PublishedPort& port) const GRUA_REQUIRES(mutex);
     void prepare_guard();
-    Net* port_network(const std::string& container_id, Published& of_container);
-    Elements port_rules(const std::string& container_id, Published& of_container);
+    Net* port_network(const std::string& container_id, Published& of_container) GRUA_REQUIRES(mutex);
+    Elements port_rules(const std::string& container_id, Published& of_container) GRUA_REQUIRES(mutex);
     RuleChange change_of_ports(const std::string& container_id);
     std::vector<PublishedPort> publish(const std::string& container_id, const std::vector<PortRequest>& requests);
     std::vector<PublishedPort> ports_of(const std::string& container_id) const;
@@ -196,31 +183,31 @@ struct Networks::State {
     std::vector<linux::Ip> host_addresses(const PortRequest& request, const BridgeSettings& settings, const Endpoint& endpoint) const;
 
     // limits.cpp
-    void check_limitable(const std::string& container_id, const Net& net) const;
-    void check_limitable(const std::string& container_id) const;
+    void check_limitable(const std::string& container_id, const Net& net) const GRUA_REQUIRES(mutex);
+    void check_limitable(const std::string& container_id) const GRUA_REQUIRES(mutex);
     void limit_endpoint(const std::string& link, const std::string& alias, const RateLimits& before, const RateLimits& after);
     void limit_network(const std::string& network_id);
-    void change_share(const SharedRate& of, bool is_there);
+    void change_share(const SharedRate& of, bool is_there) GRUA_REQUIRES(netlink_mutex);
 
     // allow.cpp
-    const Policy* policy_of(const Net& net, const std::string& container_id) const;
-    bool is_peer(const AllowedPeer& peer, const std::string& container_id) const;
+    const Policy* policy_of(const Net& net, const std::string& container_id) const GRUA_REQUIRES(mutex);
+    bool is_peer(const AllowedPeer& peer, const std::string& container_id) const GRUA_REQUIRES(mutex);
     struct Place;
-    std::vector<Place> places_of(const std::string& container_id) const;
-    void add_as_target(const std::string& target, const std::vector<Place>& places, PairRules::Pairs& out) const;
-    void add_as_source(const std::string& source, const std::vector<Place>& places, PairRules::Pairs& out) const;
-    void add_links(const std::string& container_id, const std::vector<Place>& places, PairRules::Pairs& out) const;
-    void note_policy(const std::string& id, bool has_one);
+    std::vector<Place> places_of(const std::string& container_id) const GRUA_REQUIRES(mutex);
+    void add_as_target(const std::string& target, const std::vector<Place>& places, PairRules::Pairs& out) const GRUA_REQUIRES(mutex);
+    void add_as_source(const std::string& source, const std::vector<Place>& places, PairRules::Pairs& out) const GRUA_REQUIRES(mutex);
+    void add_links(const std::string& container_id, const std::vector<Place>& places, PairRules::Pairs& out) const GRUA_REQUIRES(mutex);
+    void note_policy(const std::string& id, bool has_one) GRUA_REQUIRES(mutex);
     void change_rules(RuleChange change, std::string_view doing, const std::vector<std::string>& containers);
     void refresh_policies(const std::vector<std::string>& containers);
     void refresh_policies();
     void refresh_policies_about(const NetworkConfig& network);
 
     // reach.cpp
-    bool is_linked(const Net& net, const std::string& source, const std::string& target) const;
+    bool is_linked(const Net& net, const std::string& source, const std::string& target) const GRUA_REQUIRES(mutex);
     std::optional<Reach> reach_between(const Net& from, const std::string& source, const Net& net, const std::string& target,
-                                       const std::string& address) const;
-    std::vector<Reach> reach_published(const std::string& target) const;
+                                       const std::string& address) const GRUA_REQUIRES(mutex);
+    std::vector<Reach> reach_published(const std::string& target) const GRUA_REQUIRES(mutex);
 
     // names.cpp
     void update_names(const std::string& container_id, int netns);
@@ -240,19 +227,19 @@ struct Networks::State {
     std::string alias_prefix;
 
     // In this order where several are held: admin, policy_mutex, reap_mutex, then one of the others.
-    std::mutex admin;  ///< One network is made, changed or removed at a time.
-    std::mutex policy_mutex;
-    std::mutex reap_mutex;
-    std::mutex netlink_mutex;
-    linux::Netlink netlink;
+    Mutex admin;  ///< One network is made, changed or removed at a time.
+    Mutex policy_mutex;
+    Mutex reap_mutex;
+    Mutex netlink_mutex;
+    linux::Netlink netlink GRUA_GUARDED_BY(netlink_mutex);
 
-    mutable std::mutex mutex;
-    std::map<std::string, Net> nets;             ///< By ID.
-    std::map<std::string, Published> published;  ///< By container ID.
-    std::map<std::string, Identity> identities;  ///< By container ID.
-    std::set<std::string> with_policy;           ///< IDs of the containers and networks that have one, or links.
-    PairRules policy_rules;
-    std::vector<Dying> dying;
+    mutable Mutex mutex;
+    std::map<std::string, Net> nets GRUA_GUARDED_BY(mutex);             ///< By ID.
+    std::map<std::string, Published> published GRUA_GUARDED_BY(mutex);  ///< By container ID.
+    std::map<std::string, Identity> identities GRUA_GUARDED_BY(mutex);  ///< By container ID.
+    std::set<std::string> with_policy GRUA_GUARDED_BY(mutex);           ///< IDs of the containers and networks that have one, or links.
+    PairRules policy_rules GRUA_GUARDED_BY(mutex);
+    std::vector<Dying> dying GRUA_GUARDED_BY(mutex);
 
     HostPorts host_ports;
     std::once_flag guard_prepared;

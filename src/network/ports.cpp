@@ -102,7 +102,7 @@ std::optional<Ip> HostPorts::taken(std::uint8_t protocol, const std::vector<Ip>&
 }
 
 std::vector<PublishedPort> HostPorts::reserve(const PortRequest& request, const std::vector<Ip>& addresses) {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     const bool any = request.first == 0;
     const auto [first, last] = any ? ephemeral_range() : std::pair{request.first, request.last};
     const unsigned count = 1U + last - first;
@@ -136,7 +136,7 @@ std::vector<PublishedPort> HostPorts::reserve(const PortRequest& request, const 
 
 void HostPorts::restore(const PublishedPort& port) {
     if (port.host_port == 0) return;
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     Fd socket;
     try {
         socket = hold(port.protocol, port.host_ip, port.host_port);
@@ -157,7 +157,7 @@ void HostPorts::end_forward(const Key& key) {
 void HostPorts::forward(const PublishedPort& port, const std::optional<Proxy::Target>& target) {
     constexpr int backlog = 1024;
     const Key key{port.protocol, port.host_ip, port.host_port};
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     end_forward(key);
     const auto held = held_.find(key);
     if (held == held_.end() || !held->second) return;
@@ -179,7 +179,7 @@ void HostPorts::forward(const PublishedPort& port, const std::optional<Proxy::Ta
 
 void HostPorts::release(const PublishedPort& port) {
     if (port.host_port == 0) return;
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     const Key key{port.protocol, port.host_ip, port.host_port};
     end_forward(key);
     held_.erase(key);

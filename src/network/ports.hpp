@@ -7,12 +7,12 @@
 #pragma once
 
 #include "base/fd.hpp"
+#include "base/mutex.hpp"
 #include "linux/ip_address.hpp"
 #include "network/proxy.hpp"
 
 #include <cstdint>
 #include <map>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -62,15 +62,16 @@ private:
         std::uint16_t port;
         friend auto operator<=>(const Key&, const Key&) = default;
     };
-    void end_forward(const Key& key);
-    std::optional<linux::Ip> taken(std::uint8_t protocol, const std::vector<linux::Ip>& addresses, std::uint16_t port) const;
+    void end_forward(const Key& key) GRUA_REQUIRES(mutex_);
+    std::optional<linux::Ip> taken(std::uint8_t protocol, const std::vector<linux::Ip>& addresses, std::uint16_t port) const
+        GRUA_REQUIRES(mutex_);
 
-    std::mutex mutex_;
-    std::map<Key, Fd> held_;
-    std::map<Key, std::uint64_t> forwarded_;
-    std::map<std::tuple<std::uint8_t, std::uint16_t>, std::vector<linux::Ip>> by_port_;
-    std::uint16_t next_ = 0;
-    Proxy proxy_;
+    Mutex mutex_;
+    std::map<Key, Fd> held_ GRUA_GUARDED_BY(mutex_);
+    std::map<Key, std::uint64_t> forwarded_ GRUA_GUARDED_BY(mutex_);
+    std::map<std::tuple<std::uint8_t, std::uint16_t>, std::vector<linux::Ip>> by_port_ GRUA_GUARDED_BY(mutex_);
+    std::uint16_t next_ GRUA_GUARDED_BY(mutex_) = 0;
+    Proxy proxy_ GRUA_GUARDED_BY(mutex_);
 };
 
 }  // namespace grua::network

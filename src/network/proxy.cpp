@@ -2,6 +2,8 @@
 
 #include "base/error.hpp"
 #include "base/log.hpp"
+#include "base/mutex.hpp"
+#include "base/spare_descriptor.hpp"
 #include "network/socket_address.hpp"
 
 #include <fcntl.h>
@@ -15,7 +17,6 @@
 #include <array>
 #include <chrono>
 #include <map>
-#include <mutex>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -30,6 +31,7 @@ constexpr int turns_at_once = 16;  // then it is another connection's turn
 constexpr std::size_t session_limit = 4096;  // of all ports; one descriptor each
 constexpr auto session_idle = std::chrono::seconds(90);
 constexpr int sweep_milliseconds = 10'000;
+constexpr int pause_milliseconds = 100;  // of a port whose clients cannot be accepted, nor sent away
 constexpr std::size_t datagram_limit = 65536;
 
 /// One direction.
@@ -147,7 +149,7 @@ public:
     }
 
     std::uint64_t add(Fd listener, const Target& target) {
-        const std::lock_guard lock(mutex_);
+        const MutexLock lock(mutex_);
         const std::uint64_t id = ++last_id_;
         const int fd = listener.get();
         int type = 0;
@@ -166,7 +168,7 @@ public:
     }
 
     void remove(std::uint64_t id) {
-        const std::lock_guard lock(mutex_);
+        const MutexLock lock(mutex_);
         const auto found = ports_.find(id);
         if (found == ports_.end()) return;
         // Other descriptors of it stay open.
@@ -184,9 +186,11 @@ private:
     void run(const std::stop_token& stop) {
         std::array<epoll_event, 64> events{};
         while (!stop.stop_requested()) {
-            const int wait = !unfinished_.empty() ? 0 : sweep();
+            int wait = !unfinished_.empty() ? 0 : sweep();
+            if (!paused_.empty()) wait = wait < 0 ? pause_milliseconds : std::min(wait, pause_milliseconds);
             const int count = ::epoll_wait(poll_.get(), events.data(), static_cast<int>(events.size()), wait);
             for (const std::uint64_t id : std::exchange(unfinished_, {})) serve(id, 0);
+            go_on_with_paused();
             for (const epoll_event& event : std::span(events).first(static_cast<std::size_t>(std::max(count, 0)))) {
                 if (event.data.u64 == 0) continue;
                 if (!pass_datagrams(event.data.u64) && !accept(event.data.u64)) serve(event.data.u64, event.events);
@@ -196,7 +200,7 @@ private:
 
     /// False where `id` is neither a port of datagrams nor a client's session.
     bool pass_datagrams(std::uint64_t id) {
-        const std::lock_guard lock(mutex_);
+        const MutexLock lock(mutex_);
         if (const auto port = ports_.find(id); port != ports_.end() && port->second.datagrams) {
             for (int turn = 0; turn < turns_at_once; ++turn)
                 if (!ask(port->first, port->second)) break;
@@ -209,8 +213,8 @@ private:
         return true;
     }
 
-    /// With `mutex_` held: one datagram of a client. False where there is none.
-    bool ask(std::uint64_t id, Port& port) {
+    /// One datagram of a client. False where there is none.
+    bool ask(std::uint64_t id, Port& port) GRUA_REQUIRES(mutex_) {
         SocketAddress client;
         alignas(cmsghdr) std::array<char, 256> control{};
         iovec data{.iov_base = datagram_.data(), .iov_len = datagram_.size()};
@@ -249,8 +253,8 @@ private:
         return true;
     }
 
-    /// With `mutex_` held: one datagram for a client. False where there is none.
-    bool answer(Session& session) {
+    /// One datagram for a client. False where there is none.
+    bool answer(Session& session) GRUA_REQUIRES(mutex_) {
         const ssize_t size = ::recv(session.server.get(), datagram_.data(), datagram_.size(), MSG_DONTWAIT);
         if (size < 0) return errno == ECONNREFUSED;  // it was told by ICMP, of one that was sent before
         session.used = Clock::now();
@@ -266,15 +270,14 @@ private:
         return true;
     }
 
-    /// With `mutex_` held.
-    std::map<std::uint64_t, Session>::iterator end_session(std::map<std::uint64_t, Session>::iterator session) {
+    std::map<std::uint64_t, Session>::iterator end_session(std::map<std::uint64_t, Session>::iterator session) GRUA_REQUIRES(mutex_) {
         std::erase_if(ports_.at(session->second.port).sessions, [&](const auto& each) { return each.second == session->first; });
         return sessions_.erase(session);
     }
 
     /// Ends the sessions that nobody uses; how long the next look may wait.
     int sweep() {
-        const std::lock_guard lock(mutex_);
+        const MutexLock lock(mutex_);
         if (sessions_.empty()) return -1;
         const auto now = Clock::now();
         if (now < next_sweep_) return sweep_milliseconds;
@@ -290,10 +293,11 @@ private:
         Target target;
         std::uint64_t connection = 0;
         {
-            const std::lock_guard lock(mutex_);
+            const MutexLock lock(mutex_);
             const auto found = ports_.find(id);
             if (found == ports_.end()) return false;
             client = Fd{::accept4(found->second.socket.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC)};
+            if (!client && is_shortage(errno)) send_away(id, found->second.socket.get());
             if (!client) return true;
             target = found->second.target;
             connection = ++last_id_;
@@ -307,6 +311,28 @@ private:
             if (client) reset(client.get());
         }
         return true;
+    }
+
+    /// With `mutex_` held, where descriptors are used up: the client is refused. Where not even that can be done the port waits.
+    void send_away(std::uint64_t id, int listener) {
+        if (const Fd client = spare_.accept(listener)) reset(client.get());
+        if (spare_.keep()) return;
+        epoll_event nothing{.events = 0, .data = {.u64 = id}};
+        if (::epoll_ctl(poll_.get(), EPOLL_CTL_MOD, listener, &nothing) == 0) paused_.emplace_back(Clock::now(), id);
+    }
+
+    void go_on_with_paused() {
+        if (paused_.empty()) return;
+        const auto before = Clock::now() - std::chrono::milliseconds(pause_milliseconds);
+        const MutexLock lock(mutex_);
+        if (!spare_.keep()) return;
+        std::erase_if(paused_, [&](const auto& each) {
+            if (each.first > before) return false;
+            epoll_event event{.events = EPOLLIN, .data = {.u64 = each.second}};
+            if (const auto port = ports_.find(each.second); port != ports_.end())
+                ::epoll_ctl(poll_.get(), EPOLL_CTL_MOD, port->second.socket.get(), &event);
+            return true;
+        });
     }
 
     void open(std::uint64_t id, Fd& client, const Target& target) {
@@ -367,15 +393,17 @@ private:
 
     Fd poll_;
     Fd wake_;
-    std::mutex mutex_;
-    std::map<std::uint64_t, Port> ports_;
-    std::map<std::uint64_t, Session> sessions_;  ///< Of datagrams.
-    std::uint64_t last_id_ = 0;
+    Mutex mutex_;
+    std::map<std::uint64_t, Port> ports_ GRUA_GUARDED_BY(mutex_);
+    std::map<std::uint64_t, Session> sessions_ GRUA_GUARDED_BY(mutex_);  ///< Of datagrams.
+    std::uint64_t last_id_ GRUA_GUARDED_BY(mutex_) = 0;
     // The thread's alone.
     std::vector<char> datagram_ = std::vector<char>(datagram_limit);
     Clock::time_point next_sweep_;
     std::map<std::uint64_t, Connection> connections_;
     std::vector<std::uint64_t> unfinished_;
+    std::vector<std::pair<Clock::time_point, std::uint64_t>> paused_;  ///< Since when, which port.
+    SpareDescriptor spare_;
     std::jthread thread_;  // last: it uses all of the above
 };
 

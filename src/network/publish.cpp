@@ -30,7 +30,6 @@ std::vector<Ip> Networks::State::host_addresses(const PortRequest& request, cons
     return out;
 }
 
-/// With `mutex` held.
 bool Networks::State::is_guarded(const std::string& container_id, const PublishedPort& port) const {
     PublishPolicy policy = options.publish_policy;
     if (const auto identity = identities.find(container_id); identity != identities.end()) {
@@ -48,7 +47,7 @@ void Networks::State::prepare_guard() {
         const std::string out = loop_name(options.bridge);
         const std::string in = out + "i";
         const std::string alias = alias_prefix + "loop";
-        const std::lock_guard lock(netlink_mutex);
+        const MutexLock lock(netlink_mutex);
         if (!netlink.link(out)) {
             linux::NetlinkBatch make;
             const Fd here = linux::NetnsVisit::current();
@@ -84,7 +83,7 @@ void Networks::State::prepare_guard() {
     });
 }
 
-/// With `mutex` held: the network that a container's ports are published on; as long as it is on it the same.
+/// The network that a container's ports are published on; as long as it is on it the same.
 Net* Networks::State::port_network(const std::string& container_id, Published& of_container) {
     if (const auto known = nets.find(of_container.network_id); known != nets.end() && known->second.joined.contains(container_id))
         return &known->second;
@@ -98,7 +97,7 @@ Net* Networks::State::port_network(const std::string& container_id, Published& o
     return best;
 }
 
-/// With `mutex` held: the rules of a container's ports as they should be; `of_container` has those that were before.
+/// The rules of a container's ports as they should be; `of_container` has those that were before.
 Elements Networks::State::port_rules(const std::string& container_id, Published& of_container) {
     Elements out;
     const Net* net = port_network(container_id, of_container);
@@ -138,7 +137,7 @@ Elements Networks::State::port_rules(const std::string& container_id, Published&
 
 /// After a change of the container's ports or networks: what is no longer, and what is new.
 RuleChange Networks::State::change_of_ports(const std::string& container_id) {
-    const std::lock_guard lock(mutex);
+    const MutexLock lock(mutex);
     const auto found = published.find(container_id);
     if (found == published.end()) return {};
     Elements before = std::move(found->second.elements);
@@ -147,7 +146,7 @@ RuleChange Networks::State::change_of_ports(const std::string& container_id) {
 }
 
 std::vector<PublishedPort> Networks::State::ports_of(const std::string& container_id) const {
-    const std::lock_guard lock(mutex);
+    const MutexLock lock(mutex);
     const auto found = published.find(container_id);
     return found == published.end() ? std::vector<PublishedPort>{} : found->second.ports;
 }
@@ -187,7 +186,7 @@ std::vector<PublishedPort> Networks::State::publish(const std::string& container
     Endpoint endpoint;
     std::string name;
     {
-        const std::lock_guard lock(mutex);
+        const MutexLock lock(mutex);
         Published& of_container = published[container_id];
         const Net* net = port_network(container_id, of_container);
         if (!net) return {};
@@ -217,19 +216,19 @@ std::vector<PublishedPort> Networks::State::publish(const std::string& container
     }
     bool guarded = false;
     {
-        const std::lock_guard lock(mutex);
+        const MutexLock lock(mutex);
         auto& all = published[container_id].ports;
         all.insert(all.end(), out.begin(), out.end());
         if (const auto identity = identities.find(container_id); identity != identities.end() && has_udp(out))
             identity->second.had_udp = true;
-        guarded = std::ranges::any_of(out, [&](const PublishedPort& each) { return is_guarded(container_id, each); });
+        guarded = std::ranges::any_of(out, [&](const PublishedPort& each) GRUA_REQUIRES(mutex) { return is_guarded(container_id, each); });
     }
     if (guarded) prepare_guard();
     return out;
 }
 
 bool Networks::can_publish(const std::string& container_id) const {
-    const std::lock_guard lock(state_->mutex);
+    const MutexLock lock(state_->mutex);
     Published of_container;
     return state_->port_network(container_id, of_container) != nullptr;
 }
@@ -242,7 +241,7 @@ std::vector<PublishedPort> Networks::change_ports(const std::string& container_i
     std::vector<PublishedPort> left;
     std::vector<PublishedPort> gone;
     {
-        const std::lock_guard lock(state.mutex);
+        const MutexLock lock(state.mutex);
         auto& all = state.published[container_id].ports;
         for (const PublishedPort& each : removed)
             if (std::erase(all, each) > 0) gone.push_back(each);
@@ -260,7 +259,7 @@ std::vector<PublishedPort> Networks::move_ports(const std::string& from, const s
     State& state = *state_;
     std::vector<PublishedPort> now;
     {
-        const std::lock_guard lock(state.mutex);
+        const MutexLock lock(state.mutex);
         auto moved = state.published.extract(from);
         if (moved.empty()) return {};
         auto& target = state.published[to];

@@ -34,7 +34,7 @@ bool is_loopback(const std::string& address) { return Ip::parse(address).value_o
 
 }  // namespace
 
-/// With `mutex` held: from a container of network `from` to `address` of a container on network `net`. Nothing where no rule leads there.
+/// From a container of network `from` to `address` of a container on network `net`. Nothing where no rule leads there.
 std::optional<Reach> Networks::State::reach_between(const Net& from, const std::string& source, const Net& net, const std::string& target,
                                                     const std::string& address) const {
     Reach out{.from = source, .to = target, .by = "network " + net.config.name, .address = address};
@@ -73,7 +73,7 @@ std::optional<Reach> Networks::State::reach_between(const Net& from, const std::
     return out;
 }
 
-/// With `mutex` held: what the ports of a container are reached by, from outside and from others.
+/// What the ports of a container are reached by, from outside and from others.
 std::vector<Reach> Networks::State::reach_published(const std::string& target) const {
     std::vector<Reach> out;
     const auto found = published.find(target);
@@ -98,7 +98,7 @@ std::vector<Reach> Networks::State::reach_published(const std::string& target) c
 
 std::vector<Reach> Networks::reach() const {
     const State& state = *state_;
-    const std::lock_guard lock(state.mutex);
+    const MutexLock lock(state.mutex);
     std::vector<Reach> out;
     for (const std::string& target : std::views::keys(state.identities)) {
         const std::vector<Reach> by_ports = state.reach_published(target);

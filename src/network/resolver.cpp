@@ -9,6 +9,8 @@
 #include "base/error.hpp"
 #include "base/fd.hpp"
 #include "base/log.hpp"
+#include "base/mutex.hpp"
+#include "base/spare_descriptor.hpp"
 #include "linux/netns.hpp"
 #include "linux/nftables_redirect.hpp"
 #include "network/dns_message.hpp"
@@ -30,7 +32,6 @@
 #include <chrono>
 #include <cstring>
 #include <list>
-#include <mutex>
 #include <stop_token>
 #include <thread>
 #include <unordered_map>
@@ -128,20 +129,20 @@ private:
 
     void run(const std::stop_token& stop);
     void watch(Socket& socket, std::uint32_t events, int operation = EPOLL_CTL_ADD);
-    void on_event(Socket& socket, std::uint32_t events);
-    void read_udp(Container& container);
-    void accept(Container& container);
-    void on_connection(Container& container, Connection& connection, std::uint32_t events);
-    void close(Container& container, Connection& connection);
-    void on_forward(Forward& forward, std::uint32_t events);
-    void handle(Container& container, dns::View query, const sockaddr_in& client, Connection* connection);
-    void start_forward(Container& container, dns::View query, const sockaddr_in& client, Connection* connection);
-    bool ask(Forward& forward);
-    void ask_next(Forward& forward);
-    void finish(Forward& forward, Bytes answer);
-    void reply(Container& container, const sockaddr_in& client, Connection* connection, const Bytes& answer);
-    void drop(Forward& forward);
-    void sweep();
+    void on_event(Socket& socket, std::uint32_t events) GRUA_REQUIRES(mutex_);
+    void read_udp(Container& container) GRUA_REQUIRES(mutex_);
+    void accept(Container& container) GRUA_REQUIRES(mutex_);
+    void on_connection(Container& container, Connection& connection, std::uint32_t events) GRUA_REQUIRES(mutex_);
+    void close(Container& container, Connection& connection) GRUA_REQUIRES(mutex_);
+    void on_forward(Forward& forward, std::uint32_t events) GRUA_REQUIRES(mutex_);
+    void handle(Container& container, dns::View query, const sockaddr_in& client, Connection* connection) GRUA_REQUIRES(mutex_);
+    void start_forward(Container& container, dns::View query, const sockaddr_in& client, Connection* connection) GRUA_REQUIRES(mutex_);
+    bool ask(Forward& forward) GRUA_REQUIRES(mutex_);
+    void ask_next(Forward& forward) GRUA_REQUIRES(mutex_);
+    void finish(Forward& forward, Bytes answer) GRUA_REQUIRES(mutex_);
+    void reply(Container& container, const sockaddr_in& client, Connection* connection, const Bytes& answer) GRUA_REQUIRES(mutex_);
+    void drop(Forward& forward) GRUA_REQUIRES(mutex_);
+    void sweep() GRUA_REQUIRES(mutex_);
     int until_next();
     void warn(const std::string& text);
 
@@ -149,16 +150,18 @@ private:
     Socket wake_;
 
     // Between the callers and the loop.
-    std::mutex mutex_;
-    std::unordered_map<std::string, std::unique_ptr<Container>> containers_;
-    NameTable names_;
-    std::vector<std::unique_ptr<Container>> ended_;  ///< Their sockets may still be in the round of events.
+    Mutex mutex_;
+    std::unordered_map<std::string, std::unique_ptr<Container>> containers_ GRUA_GUARDED_BY(mutex_);
+    NameTable names_ GRUA_GUARDED_BY(mutex_);
+    std::vector<std::unique_ptr<Container>> ended_ GRUA_GUARDED_BY(mutex_);  ///< Their sockets may still be in the round of events.
 
     // The loop's own.
-    std::list<Forward> forwards_;
-    std::list<Forward> over_;  ///< As ended_.
-    std::list<Connection> closed_;
-    std::size_t open_connections_ = 0;
+    std::list<Forward> forwards_ GRUA_GUARDED_BY(mutex_);
+    std::list<Forward> over_ GRUA_GUARDED_BY(mutex_);  ///< As ended_.
+    std::list<Connection> closed_ GRUA_GUARDED_BY(mutex_);
+    std::size_t open_connections_ GRUA_GUARDED_BY(mutex_) = 0;
+    SpareDescriptor spare_;
+    bool has_paused_ = false;  ///< Listeners, until there are descriptors again.
     Clock::time_point next_sweep_{};
     HostServers host_servers_;
     Clock::time_point warned_{};
@@ -217,7 +220,7 @@ void Resolver::Loop::serve_host(const Ip& ip, std::uint16_t port) {
     host->is_host = true;
     host->udp = {.kind = Kind::udp, .fd = bind_socket(SOCK_DGRAM, ip, port).socket, .container = host.get()};
     host->listener = {.kind = Kind::listener, .fd = bind_socket(SOCK_STREAM, ip, port).socket, .container = host.get()};
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     auto& place = containers_[""];
     place = std::move(host);
     watch(place->udp, EPOLLIN);
@@ -239,7 +242,7 @@ void Resolver::Loop::serve(const std::string& container_id, int netns, ResolverV
         container->udp = {.kind = Kind::udp, .fd = std::move(udp), .container = container.get()};
         container->listener = {.kind = Kind::listener, .fd = std::move(tcp), .container = container.get()};
     }
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     auto& place = containers_[container_id];
     if (place) {
         place->ended = true;
@@ -252,7 +255,7 @@ void Resolver::Loop::serve(const std::string& container_id, int netns, ResolverV
 }
 
 void Resolver::Loop::change(const std::string& container_id, ResolverView view) {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     const auto found = containers_.find(container_id);
     if (found == containers_.end()) return;
     found->second->servers = parse_servers(view.upstreams);
@@ -260,7 +263,7 @@ void Resolver::Loop::change(const std::string& container_id, ResolverView view) 
 }
 
 void Resolver::Loop::end(const std::string& container_id) {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     const auto found = containers_.find(container_id);
     if (found == containers_.end()) return;
     found->second->ended = true;
@@ -271,12 +274,12 @@ void Resolver::Loop::end(const std::string& container_id) {
 }
 
 void Resolver::Loop::set_names(const std::string& container_id, NamedEndpoint endpoint) {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     names_.set(container_id, std::move(endpoint));
 }
 
 void Resolver::Loop::remove_names(const std::string& container_id, const std::string& network_id) {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     names_.remove(container_id, network_id);
 }
 
@@ -290,7 +293,7 @@ void Resolver::Loop::run(const std::stop_token& stop) {
             log::error("dns: epoll: errno {}", errno);
             return;
         }
-        const std::lock_guard lock(mutex_);
+        const MutexLock lock(mutex_);
         for (int i = 0; i < count; ++i) {
             const epoll_event& event = events[static_cast<std::size_t>(i)];
             try {
@@ -299,7 +302,11 @@ void Resolver::Loop::run(const std::stop_token& stop) {
                 warn(error.what());
             }
         }
-        sweep();
+        try {
+            sweep();
+        } catch (const std::exception& error) {
+            warn(error.what());
+        }
         ended_.clear();
         over_.clear();
         closed_.clear();
@@ -339,7 +346,16 @@ void Resolver::Loop::read_udp(Container& container) {
 
 void Resolver::Loop::accept(Container& container) {
     Fd accepted{::accept4(container.listener.fd.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK)};
-    if (!accepted) return;
+    if (!accepted) {
+        if (!is_shortage(errno)) return;
+        warn("descriptors are used up");
+        // Sent away: it asks again. Where not even that can be done the listener waits for the next sweep.
+        static_cast<void>(spare_.accept(container.listener.fd.get()));
+        if (spare_.keep()) return;
+        watch(container.listener, 0, EPOLL_CTL_MOD);
+        has_paused_ = true;
+        return;
+    }
     // The oldest gives way: nobody keeps others out by doing nothing.
     if (container.connections.size() >= connections_per_container) close(container, container.connections.front());
     ++open_connections_;
@@ -409,7 +425,9 @@ void Resolver::Loop::handle(Container& container, dns::View query, const sockadd
 
 void Resolver::Loop::start_forward(Container& container, dns::View query, const sockaddr_in& client, Connection* connection) {
     const std::vector<SocketAddress>& servers = container.servers.empty() ? host_servers_.get() : container.servers;
-    const auto refuse = [&] { reply(container, client, connection, dns::answer_error(query, dns::Rcode::server_failure)); };
+    const auto refuse = [&]() GRUA_REQUIRES(mutex_) {
+        reply(container, client, connection, dns::answer_error(query, dns::Rcode::server_failure));
+    };
     // What the host would ask stays here where all networks are internal; a server of the container's own is asked from within.
     if (servers.empty() || (container.servers.empty() && !container.view.forward)) return refuse();
     if (container.forwards >= forwards_per_container || forwards_.size() >= forwards_in_all) {
@@ -520,6 +538,10 @@ void Resolver::Loop::sweep() {
         Forward& forward = *each++;
         if (forward.deadline <= now) ask_next(forward);
     }
+    if (has_paused_ && spare_.keep()) {
+        has_paused_ = false;
+        for (auto& [id, container] : containers_) watch(container->listener, EPOLLIN, EPOLL_CTL_MOD);
+    }
     if (open_connections_ == 0) return;
     for (auto& [id, container] : containers_) {
         for (auto each = container->connections.begin(); each != container->connections.end();) {
@@ -530,8 +552,8 @@ void Resolver::Loop::sweep() {
 }
 
 int Resolver::Loop::until_next() {
-    const std::lock_guard lock(mutex_);
-    if (forwards_.empty() && open_connections_ == 0) return -1;
+    const MutexLock lock(mutex_);
+    if (forwards_.empty() && open_connections_ == 0 && !has_paused_) return -1;
     return static_cast<int>(std::chrono::milliseconds(sweep_interval).count());
 }
 

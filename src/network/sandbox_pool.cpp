@@ -39,7 +39,7 @@ SandboxPool::~SandboxPool() {
 }
 
 ReadySandbox SandboxPool::take(const Destination& destination) {
-    std::unique_lock lock(mutex_);
+    MutexLock lock(mutex_);
     next_bridge_ = destination.is_crowded && destination.mtu == options_.mtu ? destination.bridge : 0;
     last_take_ = Clock::now();
     if (ready_.empty()) {
@@ -47,7 +47,7 @@ ReadySandbox SandboxPool::take(const Destination& destination) {
         const std::size_t failures_before = failures_;
         ++waiting_;
         changed_.notify_all();
-        changed_.wait(lock, [&] { return ended_ || !ready_.empty() || failures_ != failures_before; });
+        changed_.wait(lock, [&]() GRUA_REQUIRES(mutex_) { return ended_ || !ready_.empty() || failures_ != failures_before; });
         --waiting_;
         if (ready_.empty()) {
             if (failure_) throw Error(*failure_);
@@ -64,7 +64,7 @@ ReadySandbox SandboxPool::take(const Destination& destination) {
 }
 
 bool SandboxPool::leave(int bridge) {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     if (next_bridge_ == bridge) next_bridge_ = 0;
     linux::NetlinkBatch batch;
     for (ReadySandbox& each : ready_) {
@@ -83,29 +83,31 @@ bool SandboxPool::wanted(Clock::time_point now) const {
     return ready_.size() <= want_ / 2 || now >= last_take_ + refill_delay;
 }
 
-void SandboxPool::shrink(std::unique_lock<std::mutex>& lock) {
+/// Those that are too many now; to be closed without the lock.
+std::vector<ReadySandbox> SandboxPool::shrink() {
     want_ = options_.ready;
     std::vector<ReadySandbox> surplus;
     while (ready_.size() > want_) {
         surplus.push_back(std::move(ready_.back()));
         ready_.pop_back();
     }
-    lock.unlock();
-    surplus.clear();
-    lock.lock();
+    return surplus;
 }
 
 void SandboxPool::refill(const std::stop_token& stop) {
-    std::unique_lock lock(mutex_);
+    MutexLock lock(mutex_);
     while (!stop.stop_requested()) {
         const auto now = Clock::now();
         if (!wanted(now)) {
             const bool full = ready_.size() >= want_;
             if (full && want_ > options_.ready && now >= last_take_ + idle_time) {
-                shrink(lock);
+                std::vector<ReadySandbox> surplus = shrink();
+                lock.unlock();
+                surplus.clear();
+                lock.lock();
                 continue;
             }
-            const auto woken = [&] { return (ready_.size() >= want_) != full || wanted(Clock::now()); };
+            const auto woken = [&]() GRUA_REQUIRES(mutex_) { return (ready_.size() >= want_) != full || wanted(Clock::now()); };
             if (!full) {
                 changed_.wait_until(lock, stop, last_take_ + refill_delay, woken);
             } else if (want_ > options_.ready) {
@@ -127,7 +129,7 @@ void SandboxPool::refill(const std::stop_token& stop) {
             failure_ = error;
             ++failures_;
             changed_.notify_all();
-            changed_.wait_for(lock, stop, retry_delay, [&] { return waiting_ > 0; });
+            changed_.wait_for(lock, stop, retry_delay, [&]() GRUA_REQUIRES(mutex_) { return waiting_ > 0; });
         }
         changed_.notify_all();
     }

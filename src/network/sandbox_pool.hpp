@@ -5,6 +5,7 @@
 
 #include "base/error.hpp"
 #include "base/fd.hpp"
+#include "base/mutex.hpp"
 #include "linux/netlink.hpp"
 #include "linux/sysctls.hpp"
 
@@ -12,7 +13,6 @@
 #include <condition_variable>
 #include <cstddef>
 #include <deque>
-#include <mutex>
 #include <optional>
 #include <stop_token>
 #include <string>
@@ -61,23 +61,23 @@ private:
     using Clock = std::chrono::steady_clock;
 
     void refill(const std::stop_token& stop);
-    bool wanted(Clock::time_point now) const;
-    void shrink(std::unique_lock<std::mutex>& lock);
+    bool wanted(Clock::time_point now) const GRUA_REQUIRES(mutex_);
+    std::vector<ReadySandbox> shrink() GRUA_REQUIRES(mutex_);
     ReadySandbox make(int bridge);
 
     SandboxPoolOptions options_;
     linux::Netlink host_;
 
-    std::mutex mutex_;
+    Mutex mutex_;
     std::condition_variable_any changed_;
-    std::deque<ReadySandbox> ready_;
-    std::size_t want_;
-    std::size_t waiting_ = 0;
-    std::size_t failures_ = 0;
-    std::optional<Error> failure_;
-    bool ended_ = false;
-    int next_bridge_ = 0;  ///< That the next ones join ahead.
-    Clock::time_point last_take_{};
+    std::deque<ReadySandbox> ready_ GRUA_GUARDED_BY(mutex_);
+    std::size_t want_ GRUA_GUARDED_BY(mutex_);
+    std::size_t waiting_ GRUA_GUARDED_BY(mutex_) = 0;
+    std::size_t failures_ GRUA_GUARDED_BY(mutex_) = 0;
+    std::optional<Error> failure_ GRUA_GUARDED_BY(mutex_);
+    bool ended_ GRUA_GUARDED_BY(mutex_) = false;
+    int next_bridge_ GRUA_GUARDED_BY(mutex_) = 0;  ///< That the next ones join ahead.
+    Clock::time_point last_take_ GRUA_GUARDED_BY(mutex_){};
 
     // The thread's.
     std::optional<linux::Sysctls> kernel_;

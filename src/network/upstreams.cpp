@@ -15,8 +15,6 @@ using linux::Ip;
 
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 constexpr std::uint16_t dns_port = 53;
 constexpr auto resolv_conf_age = std::chrono::milliseconds(500);
 
@@ -59,8 +57,7 @@ std::vector<SocketAddress> parse_servers(const std::vector<std::string>& texts) 
     return out;
 }
 
-const std::vector<SocketAddress>& HostServers::get() {
-    const auto now = Clock::now();
+const std::vector<SocketAddress>& HostServers::get(Clock::time_point now) {
     if (looked_ != Clock::time_point{} && now < looked_ + resolv_conf_age) return servers_;
     std::vector<std::pair<timespec, std::uint64_t>> seen;
     for (const std::string& path : options_.watched) {

@@ -19,16 +19,18 @@ std::vector<SocketAddress> parse_servers(const std::vector<std::string>& texts);
 /// Those of the host's resolv.conf. For one thread.
 class HostServers {
 public:
+    using Clock = std::chrono::steady_clock;
+
     explicit HostServers(ResolverOptions options) : options_(std::move(options)) {}
 
     /// Read again when a watched file is another one than it was, looked at twice a second at most.
-    const std::vector<SocketAddress>& get();
+    const std::vector<SocketAddress>& get(Clock::time_point now = Clock::now());
 
 private:
     const ResolverOptions options_;
     std::vector<SocketAddress> servers_;
     std::vector<std::pair<timespec, std::uint64_t>> seen_;
-    std::chrono::steady_clock::time_point looked_{};
+    Clock::time_point looked_{};
 };
 
 }  // namespace grua::network

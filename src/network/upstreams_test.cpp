@@ -4,7 +4,6 @@
 #include <netinet/in.h>
 #include <cstdio>
 #include <fstream>
-#include <thread>
 
 namespace grua::network {
 namespace {
@@ -41,13 +40,12 @@ TEST(UpstreamsTest, ReadsAgainWhatHasChanged) {
                              },
                          .watched = {path}});
     write("nameserver 198.51.100.1\n");
-    EXPECT_EQ(servers.get().size(), 1U);
+    auto time = HostServers::Clock::now();
+    EXPECT_EQ(servers.get(time).size(), 1U);
     write("nameserver 198.51.100.1\nnameserver 198.51.100.2\n");
-    EXPECT_EQ(servers.get().size(), 1U) << "looked at twice a second";
-    std::this_thread::sleep_for(std::chrono::milliseconds(600));
-    EXPECT_EQ(servers.get().size(), 2U);
-    std::this_thread::sleep_for(std::chrono::milliseconds(600));
-    EXPECT_EQ(servers.get().size(), 2U);
+    EXPECT_EQ(servers.get(time += std::chrono::milliseconds(400)).size(), 1U) << "looked at twice a second";
+    EXPECT_EQ(servers.get(time += std::chrono::milliseconds(200)).size(), 2U);
+    EXPECT_EQ(servers.get(time += std::chrono::milliseconds(600)).size(), 2U);
     EXPECT_EQ(reads, 2);
     std::remove(path.c_str());
 }

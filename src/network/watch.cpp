@@ -38,7 +38,7 @@ std::optional<Owner> parse_owner(std::string_view text) {
 
 void Networks::State::recover(std::vector<Attachment> live) {
     const std::vector<linux::Link> present = [&] {
-        const std::lock_guard lock(netlink_mutex);
+        const MutexLock lock(netlink_mutex);
         return netlink.links();
     }();
     std::map<std::pair<std::string, std::string>, std::string> links;  // By container and network.
@@ -48,7 +48,7 @@ void Networks::State::recover(std::vector<Attachment> live) {
     bool guarded = false;
     Elements all;
     {
-        const std::lock_guard lock(mutex);
+        const MutexLock lock(mutex);
         for (const linux::Link& link : present) {
             if (!link.alias.starts_with(alias_prefix)) continue;
             const std::string_view rest = std::string_view(link.alias).substr(alias_prefix.size());
@@ -100,8 +100,9 @@ void Networks::State::recover(std::vector<Attachment> live) {
             identities[each.request.container_id] = identity_of(each.request);
             identities[each.request.container_id].netns = duplicate(each.netns);
             note_policy(each.request.container_id, identities[each.request.container_id].has_rules());
-            guarded = guarded || std::ranges::any_of(
-                                     each.ports, [&](const PublishedPort& port) { return is_guarded(each.request.container_id, port); });
+            guarded = guarded || std::ranges::any_of(each.ports, [&](const PublishedPort& port) GRUA_REQUIRES(mutex) {
+                          return is_guarded(each.request.container_id, port);
+                      });
             if (!each.ports.empty()) published[each.request.container_id].ports = each.ports;
             identities[each.request.container_id].had_udp = has_udp(each.ports);
             for (const PublishedPort& port : each.ports) host_ports.restore(port);
@@ -148,7 +149,7 @@ void Networks::State::look_at_host(const linux::NetlinkWatch::Changes& changes) 
 void Networks::State::follow_mtu() {
     const Uplink before = uplink;
     {
-        const std::lock_guard lock(netlink_mutex);
+        const MutexLock lock(netlink_mutex);
         uplink = find_uplink(netlink);
     }
     if (options.mtu != 0 || uplink.mtu == before.mtu) return;
@@ -159,7 +160,7 @@ void Networks::State::follow_mtu() {
     };
     std::vector<Inside> interfaces;
     {
-        const std::lock_guard lock(mutex);
+        const MutexLock lock(mutex);
         for (Net& net : std::views::values(nets)) {
             const bool is_default = net.config.name == "bridge";
             if (!net.is_bridge() || !net.ours || (net.bridge.mtu != 0 && !is_default) || net.mtu == uplink.mtu) continue;
@@ -187,7 +188,7 @@ void Networks::State::follow_mtu() {
     {
         linux::NetlinkBatch batch;
         for (const std::string& each : links) batch.change_link(each, {.mtu = uplink.mtu});
-        const std::lock_guard lock(netlink_mutex);
+        const MutexLock lock(netlink_mutex);
         run(netlink, batch);
     }
     for (const Inside& each : interfaces) {
@@ -203,12 +204,12 @@ void Networks::State::follow_mtu() {
 void Networks::State::check_routes() {
     std::vector<linux::IpPrefix> used;
     {
-        const std::lock_guard lock(netlink_mutex);
+        const MutexLock lock(netlink_mutex);
         used = used_by_host(netlink, look(netlink), "grua:" + options.bridge);
     }
     std::set<std::pair<std::string, std::string>> now;
     {
-        const std::lock_guard lock(mutex);
+        const MutexLock lock(mutex);
         for (const Net& net : std::views::values(nets)) {
             if (!net.is_bridge() || !net.ours) continue;
             for (const auto* pools : {&net.pools4, &net.pools6})
@@ -225,10 +226,10 @@ void Networks::State::check_routes() {
 
 /// Links that are due and still there are deleted together; then their addresses are free.
 void Networks::State::reap(Clock::time_point until) {
-    const std::lock_guard one_at_a_time(reap_mutex);
+    const MutexLock one_at_a_time(reap_mutex);
     std::vector<Dying> due;
     {
-        const std::lock_guard lock(mutex);
+        const MutexLock lock(mutex);
         const auto lives = [&](const Dying& each) { return each.due > until; };
         if (std::ranges::all_of(dying, lives)) return;
         const auto first_due = std::partition(dying.begin(), dying.end(), lives);
@@ -237,7 +238,7 @@ void Networks::State::reap(Clock::time_point until) {
     }
     std::vector<SharedRate> shares;
     {
-        const std::lock_guard lock(mutex);
+        const MutexLock lock(mutex);
         for (const Dying& each : due) {
             const auto net = nets.find(each.network_id);
             if (each.share == 0 || net == nets.end()) continue;
@@ -248,7 +249,7 @@ void Networks::State::reap(Clock::time_point until) {
     Elements elements;
     try {
         {
-            const std::lock_guard lock(netlink_mutex);
+            const MutexLock lock(netlink_mutex);
             linux::NetlinkBatch doom;
             for (const Dying& each : due) {
                 if (each.link.empty()) continue;
@@ -272,7 +273,7 @@ void Networks::State::reap(Clock::time_point until) {
         for (const SharedRate& each : shares) {
             // It is not there where the limit has changed meanwhile.
             try {
-                const std::lock_guard lock(netlink_mutex);
+                const MutexLock lock(netlink_mutex);
                 change_share(each, false);
             } catch (const Error& error) {
                 log::debug("{}", error.what());
@@ -282,14 +283,14 @@ void Networks::State::reap(Clock::time_point until) {
         firewall.change(elements, {}, "containers that have ended");
     } catch (const Error& error) {
         log::error("remove the links of ended containers: {}", error.what());
-        const std::lock_guard lock(mutex);
+        const MutexLock lock(mutex);
         for (Dying& each : due) {
             each.due = Clock::now() + reap_retry;
             dying.push_back(std::move(each));
         }
         return;
     }
-    const std::lock_guard lock(mutex);
+    const MutexLock lock(mutex);
     for (const Dying& each : due) {
         const auto net = nets.find(each.network_id);
         if (net == nets.end()) continue;
@@ -301,7 +302,7 @@ void Networks::State::reap(Clock::time_point until) {
 }
 
 int Networks::State::until_next_work() {
-    const std::lock_guard lock(mutex);
+    const MutexLock lock(mutex);
     auto next = look_due.value_or(Clock::time_point::max());
     if (!dying.empty()) next = std::min(next, std::ranges::min(dying, {}, &Dying::due).due);
     if (next == Clock::time_point::max()) return -1;

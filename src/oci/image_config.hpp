@@ -23,13 +23,14 @@ struct HealthConfig {
     std::int64_t start_interval = 0;
     std::int64_t retries = 0;
 
+    template <typename Self = HealthConfig>
     static constexpr auto fields() {
-        return std::tuple{json::field("Test", &HealthConfig::test).omitted_when_empty(),
-                          json::field("Interval", &HealthConfig::interval).omitted_when_empty(),
-                          json::field("Timeout", &HealthConfig::timeout).omitted_when_empty(),
-                          json::field("StartPeriod", &HealthConfig::start_period).omitted_when_empty(),
-                          json::field("StartInterval", &HealthConfig::start_interval).omitted_when_empty(),
-                          json::field("Retries", &HealthConfig::retries).omitted_when_empty()};
+        return std::tuple{json::field("Test", &Self::test).omitted_when_empty(),
+                          json::field("Interval", &Self::interval).omitted_when_empty(),
+                          json::field("Timeout", &Self::timeout).omitted_when_empty(),
+                          json::field("StartPeriod", &Self::start_period).omitted_when_empty(),
+                          json::field("StartInterval", &Self::start_interval).omitted_when_empty(),
+                          json::field("Retries", &Self::retries).omitted_when_empty()};
     }
     friend bool operator==(const HealthConfig&, const HealthConfig&) = default;
 };
@@ -51,21 +52,22 @@ struct ImageRunConfig {
     std::vector<std::string> shell;
     bool args_escaped = false;
 
+    template <typename Self = ImageRunConfig>
     static constexpr auto fields() {
-        return std::tuple{json::field("User", &ImageRunConfig::user).omitted_when_empty(),
-                          json::field("ExposedPorts", &ImageRunConfig::exposed_ports).omitted_when_empty(),
-                          json::field("Env", &ImageRunConfig::env).omitted_when_empty(),
-                          json::field("Entrypoint", &ImageRunConfig::entrypoint).omitted_when_empty(),
-                          json::field("Cmd", &ImageRunConfig::cmd).omitted_when_empty(),
-                          json::field("Volumes", &ImageRunConfig::volumes).omitted_when_empty(),
-                          json::field("WorkingDir", &ImageRunConfig::working_dir).omitted_when_empty(),
-                          json::field("Labels", &ImageRunConfig::labels).omitted_when_empty(),
-                          json::field("StopSignal", &ImageRunConfig::stop_signal).omitted_when_empty(),
-                          json::field("StopTimeout", &ImageRunConfig::stop_timeout).omitted_when_empty(),
-                          json::field("Healthcheck", &ImageRunConfig::healthcheck).omitted_when_empty(),
-                          json::field("OnBuild", &ImageRunConfig::on_build).omitted_when_empty(),
-                          json::field("Shell", &ImageRunConfig::shell).omitted_when_empty(),
-                          json::field("ArgsEscaped", &ImageRunConfig::args_escaped).omitted_when_empty()};
+        return std::tuple{json::field("User", &Self::user).omitted_when_empty(),
+                          json::field("ExposedPorts", &Self::exposed_ports).omitted_when_empty(),
+                          json::field("Env", &Self::env).omitted_when_empty(),
+                          json::field("Entrypoint", &Self::entrypoint).omitted_when_empty(),
+                          json::field("Cmd", &Self::cmd).omitted_when_empty(),
+                          json::field("Volumes", &Self::volumes).omitted_when_empty(),
+                          json::field("WorkingDir", &Self::working_dir).omitted_when_empty(),
+                          json::field("Labels", &Self::labels).omitted_when_empty(),
+                          json::field("StopSignal", &Self::stop_signal).omitted_when_empty(),
+                          json::field("StopTimeout", &Self::stop_timeout).omitted_when_empty(),
+                          json::field("Healthcheck", &Self::healthcheck).omitted_when_empty(),
+                          json::field("OnBuild", &Self::on_build).omitted_when_empty(),
+                          json::field("Shell", &Self::shell).omitted_when_empty(),
+                          json::field("ArgsEscaped", &Self::args_escaped).omitted_when_empty()};
     }
     friend bool operator==(const ImageRunConfig&, const ImageRunConfig&) = default;
 };
@@ -74,8 +76,9 @@ struct RootfsInfo {
     std::string type;                   ///< "layers"
     std::vector<std::string> diff_ids;  ///< Digests of the uncompressed layers, the lowest first.
 
+    template <typename Self = RootfsInfo>
     static constexpr auto fields() {
-        return std::tuple{json::field("type", &RootfsInfo::type), json::field("diff_ids", &RootfsInfo::diff_ids)};
+        return std::tuple{json::field("type", &Self::type), json::field("diff_ids", &Self::diff_ids)};
     }
     friend bool operator==(const RootfsInfo&, const RootfsInfo&) = default;
 };
@@ -87,12 +90,12 @@ struct HistoryEntry {
     std::string comment;
     bool empty_layer = false;
 
+    template <typename Self = HistoryEntry>
     static constexpr auto fields() {
-        return std::tuple{json::field("created", &HistoryEntry::created).omitted_when_empty(),
-                          json::field("created_by", &HistoryEntry::created_by).omitted_when_empty(),
-                          json::field("author", &HistoryEntry::author).omitted_when_empty(),
-                          json::field("comment", &HistoryEntry::comment).omitted_when_empty(),
-                          json::field("empty_layer", &HistoryEntry::empty_layer).omitted_when_empty()};
+        return std::tuple{
+            json::field("created", &Self::created).omitted_when_empty(), json::field("created_by", &Self::created_by).omitted_when_empty(),
+            json::field("author", &Self::author).omitted_when_empty(), json::field("comment", &Self::comment).omitted_when_empty(),
+            json::field("empty_layer", &Self::empty_layer).omitted_when_empty()};
     }
     friend bool operator==(const HistoryEntry&, const HistoryEntry&) = default;
 };
@@ -110,18 +113,19 @@ struct ImageConfig {
     RootfsInfo rootfs;
     std::vector<HistoryEntry> history;
 
+    template <typename Self = ImageConfig>
     static constexpr auto fields() {
-        return std::tuple{json::field("created", &ImageConfig::created).omitted_when_empty(),
-                          json::field("author", &ImageConfig::author).omitted_when_empty(),
-                          json::field("comment", &ImageConfig::comment).omitted_when_empty(),
-                          json::field("docker_version", &ImageConfig::docker_version).omitted_when_empty(),
-                          json::field("architecture", &ImageConfig::architecture),
-                          json::field("variant", &ImageConfig::variant).omitted_when_empty(),
-                          json::field("os", &ImageConfig::os),
-                          json::field("os.version", &ImageConfig::os_version).omitted_when_empty(),
-                          json::field("config", &ImageConfig::config),
-                          json::field("rootfs", &ImageConfig::rootfs),
-                          json::field("history", &ImageConfig::history).omitted_when_empty()};
+        return std::tuple{json::field("created", &Self::created).omitted_when_empty(),
+                          json::field("author", &Self::author).omitted_when_empty(),
+                          json::field("comment", &Self::comment).omitted_when_empty(),
+                          json::field("docker_version", &Self::docker_version).omitted_when_empty(),
+                          json::field("architecture", &Self::architecture),
+                          json::field("variant", &Self::variant).omitted_when_empty(),
+                          json::field("os", &Self::os),
+                          json::field("os.version", &Self::os_version).omitted_when_empty(),
+                          json::field("config", &Self::config),
+                          json::field("rootfs", &Self::rootfs),
+                          json::field("history", &Self::history).omitted_when_empty()};
     }
 };
 

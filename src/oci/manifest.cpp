@@ -28,7 +28,10 @@ void check_members(std::string_view text, std::string_view what, std::initialize
 
 struct ArchiveManifest {
     std::vector<ArchiveImage> images;
-    static constexpr auto fields() { return std::tuple{json::field("images", &ArchiveManifest::images)}; }
+    template <typename Self = ArchiveManifest>
+    static constexpr auto fields() {
+        return std::tuple{json::field("images", &Self::images)};
+    }
 };
 
 }  // namespace

@@ -33,13 +33,14 @@ struct Descriptor {
     std::optional<Platform> platform;
     std::string artifact_type;
 
+    template <typename Self = Descriptor>
     static constexpr auto fields() {
-        return std::tuple{json::field("mediaType", &Descriptor::media_type),
-                          json::field("digest", &Descriptor::digest),
-                          json::field("size", &Descriptor::size),
-                          json::field("annotations", &Descriptor::annotations).omitted_when_empty(),
-                          json::field("platform", &Descriptor::platform).omitted_when_empty(),
-                          json::field("artifactType", &Descriptor::artifact_type).omitted_when_empty()};
+        return std::tuple{json::field("mediaType", &Self::media_type),
+                          json::field("digest", &Self::digest),
+                          json::field("size", &Self::size),
+                          json::field("annotations", &Self::annotations).omitted_when_empty(),
+                          json::field("platform", &Self::platform).omitted_when_empty(),
+                          json::field("artifactType", &Self::artifact_type).omitted_when_empty()};
     }
     friend bool operator==(const Descriptor&, const Descriptor&) = default;
 };
@@ -53,14 +54,15 @@ struct Manifest {
     std::string artifact_type;
     std::optional<Descriptor> subject;
 
+    template <typename Self = Manifest>
     static constexpr auto fields() {
-        return std::tuple{json::field("schemaVersion", &Manifest::schema_version),
-                          json::field("mediaType", &Manifest::media_type).omitted_when_empty(),
-                          json::field("artifactType", &Manifest::artifact_type).omitted_when_empty(),
-                          json::field("config", &Manifest::config),
-                          json::field("layers", &Manifest::layers),
-                          json::field("subject", &Manifest::subject).omitted_when_empty(),
-                          json::field("annotations", &Manifest::annotations).omitted_when_empty()};
+        return std::tuple{json::field("schemaVersion", &Self::schema_version),
+                          json::field("mediaType", &Self::media_type).omitted_when_empty(),
+                          json::field("artifactType", &Self::artifact_type).omitted_when_empty(),
+                          json::field("config", &Self::config),
+                          json::field("layers", &Self::layers),
+                          json::field("subject", &Self::subject).omitted_when_empty(),
+                          json::field("annotations", &Self::annotations).omitted_when_empty()};
     }
 };
 
@@ -70,10 +72,11 @@ struct Index {
     std::vector<Descriptor> manifests;
     std::map<std::string, std::string> annotations;
 
+    template <typename Self = Index>
     static constexpr auto fields() {
-        return std::tuple{json::field("schemaVersion", &Index::schema_version),
-                          json::field("mediaType", &Index::media_type).omitted_when_empty(), json::field("manifests", &Index::manifests),
-                          json::field("annotations", &Index::annotations).omitted_when_empty()};
+        return std::tuple{json::field("schemaVersion", &Self::schema_version),
+                          json::field("mediaType", &Self::media_type).omitted_when_empty(), json::field("manifests", &Self::manifests),
+                          json::field("annotations", &Self::annotations).omitted_when_empty()};
     }
 };
 
@@ -83,9 +86,10 @@ struct ArchiveImage {
     std::vector<std::string> repo_tags;
     std::vector<std::string> layers;
 
+    template <typename Self = ArchiveImage>
     static constexpr auto fields() {
-        return std::tuple{json::field("Config", &ArchiveImage::config), json::field("RepoTags", &ArchiveImage::repo_tags),
-                          json::field("Layers", &ArchiveImage::layers)};
+        return std::tuple{json::field("Config", &Self::config), json::field("RepoTags", &Self::repo_tags),
+                          json::field("Layers", &Self::layers)};
     }
 };
 

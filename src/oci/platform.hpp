@@ -15,10 +15,11 @@ struct Platform {
     std::string variant;
     std::string os_version;
 
+    template <typename Self = Platform>
     static constexpr auto fields() {
-        return std::tuple{json::field("architecture", &Platform::architecture), json::field("os", &Platform::os),
-                          json::field("variant", &Platform::variant).omitted_when_empty(),
-                          json::field("os.version", &Platform::os_version).omitted_when_empty()};
+        return std::tuple{json::field("architecture", &Self::architecture), json::field("os", &Self::os),
+                          json::field("variant", &Self::variant).omitted_when_empty(),
+                          json::field("os.version", &Self::os_version).omitted_when_empty()};
     }
     friend bool operator==(const Platform&, const Platform&) = default;
 

@@ -19,8 +19,9 @@ struct ConsoleSize {
     std::uint16_t height = 0;
     std::uint16_t width = 0;
     friend bool operator==(const ConsoleSize&, const ConsoleSize&) = default;
+    template <typename Self = ConsoleSize>
     static constexpr auto fields() {
-        return std::tuple{json::field("height", &ConsoleSize::height), json::field("width", &ConsoleSize::width)};
+        return std::tuple{json::field("height", &Self::height), json::field("width", &Self::width)};
     }
 };
 
@@ -35,13 +36,14 @@ struct User {
     /// grua's own: names or numbers of further groups (`docker run --group-add`), looked up alike.
     std::vector<std::string> additional_groups;
     friend bool operator==(const User&, const User&) = default;
+    template <typename Self = User>
     static constexpr auto fields() {
-        return std::tuple{json::field("uid", &User::uid),
-                          json::field("gid", &User::gid),
-                          json::field("umask", &User::umask).omitted_when_empty(),
-                          json::field("additionalGids", &User::additional_gids).omitted_when_empty(),
-                          json::field("username", &User::username).omitted_when_empty(),
-                          json::field("additionalGroups", &User::additional_groups).omitted_when_empty()};
+        return std::tuple{json::field("uid", &Self::uid),
+                          json::field("gid", &Self::gid),
+                          json::field("umask", &Self::umask).omitted_when_empty(),
+                          json::field("additionalGids", &Self::additional_gids).omitted_when_empty(),
+                          json::field("username", &Self::username).omitted_when_empty(),
+                          json::field("additionalGroups", &Self::additional_groups).omitted_when_empty()};
     }
 };
 
@@ -52,12 +54,12 @@ struct Capabilities {
     std::vector<std::string> permitted;
     std::vector<std::string> ambient;
     friend bool operator==(const Capabilities&, const Capabilities&) = default;
+    template <typename Self = Capabilities>
     static constexpr auto fields() {
-        return std::tuple{json::field("bounding", &Capabilities::bounding).omitted_when_empty(),
-                          json::field("effective", &Capabilities::effective).omitted_when_empty(),
-                          json::field("inheritable", &Capabilities::inheritable).omitted_when_empty(),
-                          json::field("permitted", &Capabilities::permitted).omitted_when_empty(),
-                          json::field("ambient", &Capabilities::ambient).omitted_when_empty()};
+        return std::tuple{
+            json::field("bounding", &Self::bounding).omitted_when_empty(), json::field("effective", &Self::effective).omitted_when_empty(),
+            json::field("inheritable", &Self::inheritable).omitted_when_empty(),
+            json::field("permitted", &Self::permitted).omitted_when_empty(), json::field("ambient", &Self::ambient).omitted_when_empty()};
     }
 };
 
@@ -66,8 +68,9 @@ struct Rlimit {
     std::uint64_t soft = 0;
     std::uint64_t hard = 0;
     friend bool operator==(const Rlimit&, const Rlimit&) = default;
+    template <typename Self = Rlimit>
     static constexpr auto fields() {
-        return std::tuple{json::field("type", &Rlimit::type), json::field("soft", &Rlimit::soft), json::field("hard", &Rlimit::hard)};
+        return std::tuple{json::field("type", &Self::type), json::field("soft", &Self::soft), json::field("hard", &Self::hard)};
     }
 };
 
@@ -75,8 +78,9 @@ struct IoPriority {
     std::string io_class;
     std::int32_t priority = 0;
     friend bool operator==(const IoPriority&, const IoPriority&) = default;
+    template <typename Self = IoPriority>
     static constexpr auto fields() {
-        return std::tuple{json::field("class", &IoPriority::io_class), json::field("priority", &IoPriority::priority)};
+        return std::tuple{json::field("class", &Self::io_class), json::field("priority", &Self::priority)};
     }
 };
 
@@ -89,14 +93,15 @@ struct Scheduler {
     std::uint64_t deadline = 0;
     std::uint64_t period = 0;
     friend bool operator==(const Scheduler&, const Scheduler&) = default;
+    template <typename Self = Scheduler>
     static constexpr auto fields() {
-        return std::tuple{json::field("policy", &Scheduler::policy),
-                          json::field("nice", &Scheduler::nice).omitted_when_empty(),
-                          json::field("priority", &Scheduler::priority).omitted_when_empty(),
-                          json::field("flags", &Scheduler::flags).omitted_when_empty(),
-                          json::field("runtime", &Scheduler::runtime).omitted_when_empty(),
-                          json::field("deadline", &Scheduler::deadline).omitted_when_empty(),
-                          json::field("period", &Scheduler::period).omitted_when_empty()};
+        return std::tuple{json::field("policy", &Self::policy),
+                          json::field("nice", &Self::nice).omitted_when_empty(),
+                          json::field("priority", &Self::priority).omitted_when_empty(),
+                          json::field("flags", &Self::flags).omitted_when_empty(),
+                          json::field("runtime", &Self::runtime).omitted_when_empty(),
+                          json::field("deadline", &Self::deadline).omitted_when_empty(),
+                          json::field("period", &Self::period).omitted_when_empty()};
     }
 };
 
@@ -104,9 +109,10 @@ struct ExecCpuAffinity {
     std::string initial;
     std::string final;
     friend bool operator==(const ExecCpuAffinity&, const ExecCpuAffinity&) = default;
+    template <typename Self = ExecCpuAffinity>
     static constexpr auto fields() {
-        return std::tuple{json::field("initial", &ExecCpuAffinity::initial).omitted_when_empty(),
-                          json::field("final", &ExecCpuAffinity::final).omitted_when_empty()};
+        return std::tuple{json::field("initial", &Self::initial).omitted_when_empty(),
+                          json::field("final", &Self::final).omitted_when_empty()};
     }
 };
 
@@ -128,22 +134,23 @@ struct Process {
     std::optional<Scheduler> scheduler;
     std::optional<ExecCpuAffinity> exec_cpu_affinity;
     friend bool operator==(const Process&, const Process&) = default;
+    template <typename Self = Process>
     static constexpr auto fields() {
-        return std::tuple{json::field("terminal", &Process::terminal).omitted_when_empty(),
-                          json::field("consoleSize", &Process::console_size).omitted_when_empty(),
-                          json::field("user", &Process::user),
-                          json::field("args", &Process::args),
-                          json::field("env", &Process::env).omitted_when_empty(),
-                          json::field("cwd", &Process::cwd),
-                          json::field("capabilities", &Process::capabilities).omitted_when_empty(),
-                          json::field("rlimits", &Process::rlimits).omitted_when_empty(),
-                          json::field("noNewPrivileges", &Process::no_new_privileges).omitted_when_empty(),
-                          json::field("apparmorProfile", &Process::apparmor_profile).omitted_when_empty(),
-                          json::field("oomScoreAdj", &Process::oom_score_adj).omitted_when_empty(),
-                          json::field("selinuxLabel", &Process::selinux_label).omitted_when_empty(),
-                          json::field("ioPriority", &Process::io_priority).omitted_when_empty(),
-                          json::field("scheduler", &Process::scheduler).omitted_when_empty(),
-                          json::field("execCPUAffinity", &Process::exec_cpu_affinity).omitted_when_empty()};
+        return std::tuple{json::field("terminal", &Self::terminal).omitted_when_empty(),
+                          json::field("consoleSize", &Self::console_size).omitted_when_empty(),
+                          json::field("user", &Self::user),
+                          json::field("args", &Self::args),
+                          json::field("env", &Self::env).omitted_when_empty(),
+                          json::field("cwd", &Self::cwd),
+                          json::field("capabilities", &Self::capabilities).omitted_when_empty(),
+                          json::field("rlimits", &Self::rlimits).omitted_when_empty(),
+                          json::field("noNewPrivileges", &Self::no_new_privileges).omitted_when_empty(),
+                          json::field("apparmorProfile", &Self::apparmor_profile).omitted_when_empty(),
+                          json::field("oomScoreAdj", &Self::oom_score_adj).omitted_when_empty(),
+                          json::field("selinuxLabel", &Self::selinux_label).omitted_when_empty(),
+                          json::field("ioPriority", &Self::io_priority).omitted_when_empty(),
+                          json::field("scheduler", &Self::scheduler).omitted_when_empty(),
+                          json::field("execCPUAffinity", &Self::exec_cpu_affinity).omitted_when_empty()};
     }
 };
 
@@ -151,9 +158,9 @@ struct RootFilesystem {
     std::string path;
     bool readonly = false;
     friend bool operator==(const RootFilesystem&, const RootFilesystem&) = default;
+    template <typename Self = RootFilesystem>
     static constexpr auto fields() {
-        return std::tuple{json::field("path", &RootFilesystem::path),
-                          json::field("readonly", &RootFilesystem::readonly).omitted_when_empty()};
+        return std::tuple{json::field("path", &Self::path), json::field("readonly", &Self::readonly).omitted_when_empty()};
     }
 };
 
@@ -162,9 +169,10 @@ struct IdMapping {
     std::uint32_t host_id = 0;
     std::uint32_t size = 0;
     friend bool operator==(const IdMapping&, const IdMapping&) = default;
+    template <typename Self = IdMapping>
     static constexpr auto fields() {
-        return std::tuple{json::field("containerID", &IdMapping::container_id), json::field("hostID", &IdMapping::host_id),
-                          json::field("size", &IdMapping::size)};
+        return std::tuple{json::field("containerID", &Self::container_id), json::field("hostID", &Self::host_id),
+                          json::field("size", &Self::size)};
     }
 };
 
@@ -176,13 +184,14 @@ struct Mount {
     std::vector<IdMapping> uid_mappings;
     std::vector<IdMapping> gid_mappings;
     friend bool operator==(const Mount&, const Mount&) = default;
+    template <typename Self = Mount>
     static constexpr auto fields() {
-        return std::tuple{json::field("destination", &Mount::destination),
-                          json::field("type", &Mount::type).omitted_when_empty(),
-                          json::field("source", &Mount::source).omitted_when_empty(),
-                          json::field("options", &Mount::options).omitted_when_empty(),
-                          json::field("uidMappings", &Mount::uid_mappings).omitted_when_empty(),
-                          json::field("gidMappings", &Mount::gid_mappings).omitted_when_empty()};
+        return std::tuple{json::field("destination", &Self::destination),
+                          json::field("type", &Self::type).omitted_when_empty(),
+                          json::field("source", &Self::source).omitted_when_empty(),
+                          json::field("options", &Self::options).omitted_when_empty(),
+                          json::field("uidMappings", &Self::uid_mappings).omitted_when_empty(),
+                          json::field("gidMappings", &Self::gid_mappings).omitted_when_empty()};
     }
 };
 
@@ -192,9 +201,10 @@ struct Hook {
     std::vector<std::string> env;
     std::optional<std::int32_t> timeout;  ///< Seconds.
     friend bool operator==(const Hook&, const Hook&) = default;
+    template <typename Self = Hook>
     static constexpr auto fields() {
-        return std::tuple{json::field("path", &Hook::path), json::field("args", &Hook::args).omitted_when_empty(),
-                          json::field("env", &Hook::env).omitted_when_empty(), json::field("timeout", &Hook::timeout).omitted_when_empty()};
+        return std::tuple{json::field("path", &Self::path), json::field("args", &Self::args).omitted_when_empty(),
+                          json::field("env", &Self::env).omitted_when_empty(), json::field("timeout", &Self::timeout).omitted_when_empty()};
     }
 };
 
@@ -206,13 +216,14 @@ struct Hooks {
     std::vector<Hook> poststart;
     std::vector<Hook> poststop;
     friend bool operator==(const Hooks&, const Hooks&) = default;
+    template <typename Self = Hooks>
     static constexpr auto fields() {
-        return std::tuple{json::field("prestart", &Hooks::prestart).omitted_when_empty(),
-                          json::field("createRuntime", &Hooks::create_runtime).omitted_when_empty(),
-                          json::field("createContainer", &Hooks::create_container).omitted_when_empty(),
-                          json::field("startContainer", &Hooks::start_container).omitted_when_empty(),
-                          json::field("poststart", &Hooks::poststart).omitted_when_empty(),
-                          json::field("poststop", &Hooks::poststop).omitted_when_empty()};
+        return std::tuple{json::field("prestart", &Self::prestart).omitted_when_empty(),
+                          json::field("createRuntime", &Self::create_runtime).omitted_when_empty(),
+                          json::field("createContainer", &Self::create_container).omitted_when_empty(),
+                          json::field("startContainer", &Self::start_container).omitted_when_empty(),
+                          json::field("poststart", &Self::poststart).omitted_when_empty(),
+                          json::field("poststop", &Self::poststop).omitted_when_empty()};
     }
 };
 
@@ -220,8 +231,9 @@ struct Namespace {
     std::string type;  ///< pid network mount ipc uts user cgroup time
     std::string path;
     friend bool operator==(const Namespace&, const Namespace&) = default;
+    template <typename Self = Namespace>
     static constexpr auto fields() {
-        return std::tuple{json::field("type", &Namespace::type), json::field("path", &Namespace::path).omitted_when_empty()};
+        return std::tuple{json::field("type", &Self::type), json::field("path", &Self::path).omitted_when_empty()};
     }
 };
 
@@ -234,14 +246,15 @@ struct Device {
     std::optional<std::uint32_t> uid;
     std::optional<std::uint32_t> gid;
     friend bool operator==(const Device&, const Device&) = default;
+    template <typename Self = Device>
     static constexpr auto fields() {
-        return std::tuple{json::field("path", &Device::path),
-                          json::field("type", &Device::type),
-                          json::field("major", &Device::major),
-                          json::field("minor", &Device::minor),
-                          json::field("fileMode", &Device::file_mode).omitted_when_empty(),
-                          json::field("uid", &Device::uid).omitted_when_empty(),
-                          json::field("gid", &Device::gid).omitted_when_empty()};
+        return std::tuple{json::field("path", &Self::path),
+                          json::field("type", &Self::type),
+                          json::field("major", &Self::major),
+                          json::field("minor", &Self::minor),
+                          json::field("fileMode", &Self::file_mode).omitted_when_empty(),
+                          json::field("uid", &Self::uid).omitted_when_empty(),
+                          json::field("gid", &Self::gid).omitted_when_empty()};
     }
 };
 
@@ -249,9 +262,10 @@ struct TimeOffset {
     std::int64_t secs = 0;
     std::uint32_t nanosecs = 0;
     friend bool operator==(const TimeOffset&, const TimeOffset&) = default;
+    template <typename Self = TimeOffset>
     static constexpr auto fields() {
-        return std::tuple{json::field("secs", &TimeOffset::secs).omitted_when_empty(),
-                          json::field("nanosecs", &TimeOffset::nanosecs).omitted_when_empty()};
+        return std::tuple{json::field("secs", &Self::secs).omitted_when_empty(),
+                          json::field("nanosecs", &Self::nanosecs).omitted_when_empty()};
     }
 };
 
@@ -262,11 +276,11 @@ struct DeviceRule {
     std::optional<std::int64_t> minor;
     std::string access;  ///< of r w m
     friend bool operator==(const DeviceRule&, const DeviceRule&) = default;
+    template <typename Self = DeviceRule>
     static constexpr auto fields() {
-        return std::tuple{json::field("allow", &DeviceRule::allow), json::field("type", &DeviceRule::type).omitted_when_empty(),
-                          json::field("major", &DeviceRule::major).omitted_when_empty(),
-                          json::field("minor", &DeviceRule::minor).omitted_when_empty(),
-                          json::field("access", &DeviceRule::access).omitted_when_empty()};
+        return std::tuple{json::field("allow", &Self::allow), json::field("type", &Self::type).omitted_when_empty(),
+                          json::field("major", &Self::major).omitted_when_empty(), json::field("minor", &Self::minor).omitted_when_empty(),
+                          json::field("access", &Self::access).omitted_when_empty()};
     }
 };
 
@@ -281,16 +295,17 @@ struct MemoryLimits {
     std::optional<bool> use_hierarchy;
     std::optional<bool> check_before_update;
     friend bool operator==(const MemoryLimits&, const MemoryLimits&) = default;
+    template <typename Self = MemoryLimits>
     static constexpr auto fields() {
-        return std::tuple{json::field("limit", &MemoryLimits::limit).omitted_when_empty(),
-                          json::field("reservation", &MemoryLimits::reservation).omitted_when_empty(),
-                          json::field("swap", &MemoryLimits::swap).omitted_when_empty(),
-                          json::field("kernel", &MemoryLimits::kernel).omitted_when_empty(),
-                          json::field("kernelTCP", &MemoryLimits::kernel_tcp).omitted_when_empty(),
-                          json::field("swappiness", &MemoryLimits::swappiness).omitted_when_empty(),
-                          json::field("disableOOMKiller", &MemoryLimits::disable_oom_killer).omitted_when_empty(),
-                          json::field("useHierarchy", &MemoryLimits::use_hierarchy).omitted_when_empty(),
-                          json::field("checkBeforeUpdate", &MemoryLimits::check_before_update).omitted_when_empty()};
+        return std::tuple{json::field("limit", &Self::limit).omitted_when_empty(),
+                          json::field("reservation", &Self::reservation).omitted_when_empty(),
+                          json::field("swap", &Self::swap).omitted_when_empty(),
+                          json::field("kernel", &Self::kernel).omitted_when_empty(),
+                          json::field("kernelTCP", &Self::kernel_tcp).omitted_when_empty(),
+                          json::field("swappiness", &Self::swappiness).omitted_when_empty(),
+                          json::field("disableOOMKiller", &Self::disable_oom_killer).omitted_when_empty(),
+                          json::field("useHierarchy", &Self::use_hierarchy).omitted_when_empty(),
+                          json::field("checkBeforeUpdate", &Self::check_before_update).omitted_when_empty()};
     }
 };
 
@@ -305,23 +320,27 @@ struct CpuLimits {
     std::string mems;
     std::optional<std::int64_t> idle;
     friend bool operator==(const CpuLimits&, const CpuLimits&) = default;
+    template <typename Self = CpuLimits>
     static constexpr auto fields() {
-        return std::tuple{json::field("shares", &CpuLimits::shares).omitted_when_empty(),
-                          json::field("quota", &CpuLimits::quota).omitted_when_empty(),
-                          json::field("burst", &CpuLimits::burst).omitted_when_empty(),
-                          json::field("period", &CpuLimits::period).omitted_when_empty(),
-                          json::field("realtimeRuntime", &CpuLimits::realtime_runtime).omitted_when_empty(),
-                          json::field("realtimePeriod", &CpuLimits::realtime_period).omitted_when_empty(),
-                          json::field("cpus", &CpuLimits::cpus).omitted_when_empty(),
-                          json::field("mems", &CpuLimits::mems).omitted_when_empty(),
-                          json::field("idle", &CpuLimits::idle).omitted_when_empty()};
+        return std::tuple{json::field("shares", &Self::shares).omitted_when_empty(),
+                          json::field("quota", &Self::quota).omitted_when_empty(),
+                          json::field("burst", &Self::burst).omitted_when_empty(),
+                          json::field("period", &Self::period).omitted_when_empty(),
+                          json::field("realtimeRuntime", &Self::realtime_runtime).omitted_when_empty(),
+                          json::field("realtimePeriod", &Self::realtime_period).omitted_when_empty(),
+                          json::field("cpus", &Self::cpus).omitted_when_empty(),
+                          json::field("mems", &Self::mems).omitted_when_empty(),
+                          json::field("idle", &Self::idle).omitted_when_empty()};
     }
 };
 
 struct PidsLimit {
     std::optional<std::int64_t> limit;
     friend bool operator==(const PidsLimit&, const PidsLimit&) = default;
-    static constexpr auto fields() { return std::tuple{json::field("limit", &PidsLimit::limit).omitted_when_empty()}; }
+    template <typename Self = PidsLimit>
+    static constexpr auto fields() {
+        return std::tuple{json::field("limit", &Self::limit).omitted_when_empty()};
+    }
 };
 
 struct WeightDevice {
@@ -330,10 +349,11 @@ struct WeightDevice {
     std::optional<std::uint16_t> weight;
     std::optional<std::uint16_t> leaf_weight;
     friend bool operator==(const WeightDevice&, const WeightDevice&) = default;
+    template <typename Self = WeightDevice>
     static constexpr auto fields() {
-        return std::tuple{json::field("major", &WeightDevice::major), json::field("minor", &WeightDevice::minor),
-                          json::field("weight", &WeightDevice::weight).omitted_when_empty(),
-                          json::field("leafWeight", &WeightDevice::leaf_weight).omitted_when_empty()};
+        return std::tuple{json::field("major", &Self::major), json::field("minor", &Self::minor),
+                          json::field("weight", &Self::weight).omitted_when_empty(),
+                          json::field("leafWeight", &Self::leaf_weight).omitted_when_empty()};
     }
 };
 
@@ -342,9 +362,9 @@ struct ThrottleDevice {
     std::int64_t minor = 0;
     std::uint64_t rate = 0;
     friend bool operator==(const ThrottleDevice&, const ThrottleDevice&) = default;
+    template <typename Self = ThrottleDevice>
     static constexpr auto fields() {
-        return std::tuple{json::field("major", &ThrottleDevice::major), json::field("minor", &ThrottleDevice::minor),
-                          json::field("rate", &ThrottleDevice::rate)};
+        return std::tuple{json::field("major", &Self::major), json::field("minor", &Self::minor), json::field("rate", &Self::rate)};
     }
 };
 
@@ -357,14 +377,15 @@ struct BlockIo {
     std::vector<ThrottleDevice> throttle_read_iops_device;
     std::vector<ThrottleDevice> throttle_write_iops_device;
     friend bool operator==(const BlockIo&, const BlockIo&) = default;
+    template <typename Self = BlockIo>
     static constexpr auto fields() {
-        return std::tuple{json::field("weight", &BlockIo::weight).omitted_when_empty(),
-                          json::field("leafWeight", &BlockIo::leaf_weight).omitted_when_empty(),
-                          json::field("weightDevice", &BlockIo::weight_device).omitted_when_empty(),
-                          json::field("throttleReadBpsDevice", &BlockIo::throttle_read_bps_device).omitted_when_empty(),
-                          json::field("throttleWriteBpsDevice", &BlockIo::throttle_write_bps_device).omitted_when_empty(),
-                          json::field("throttleReadIOPSDevice", &BlockIo::throttle_read_iops_device).omitted_when_empty(),
-                          json::field("throttleWriteIOPSDevice", &BlockIo::throttle_write_iops_device).omitted_when_empty()};
+        return std::tuple{json::field("weight", &Self::weight).omitted_when_empty(),
+                          json::field("leafWeight", &Self::leaf_weight).omitted_when_empty(),
+                          json::field("weightDevice", &Self::weight_device).omitted_when_empty(),
+                          json::field("throttleReadBpsDevice", &Self::throttle_read_bps_device).omitted_when_empty(),
+                          json::field("throttleWriteBpsDevice", &Self::throttle_write_bps_device).omitted_when_empty(),
+                          json::field("throttleReadIOPSDevice", &Self::throttle_read_iops_device).omitted_when_empty(),
+                          json::field("throttleWriteIOPSDevice", &Self::throttle_write_iops_device).omitted_when_empty()};
     }
 };
 
@@ -373,8 +394,9 @@ struct HugepageLimit {
     std::string page_size;  ///< "2MB"
     std::uint64_t limit = 0;
     friend bool operator==(const HugepageLimit&, const HugepageLimit&) = default;
+    template <typename Self = HugepageLimit>
     static constexpr auto fields() {
-        return std::tuple{json::field("pageSize", &HugepageLimit::page_size), json::field("limit", &HugepageLimit::limit)};
+        return std::tuple{json::field("pageSize", &Self::page_size), json::field("limit", &Self::limit)};
     }
 };
 
@@ -389,16 +411,17 @@ struct Resources {
     std::optional<json::Value> rdma;
     std::map<std::string, std::string> unified;
     friend bool operator==(const Resources&, const Resources&) = default;
+    template <typename Self = Resources>
     static constexpr auto fields() {
-        return std::tuple{json::field("devices", &Resources::devices).omitted_when_empty(),
-                          json::field("memory", &Resources::memory).omitted_when_empty(),
-                          json::field("cpu", &Resources::cpu).omitted_when_empty(),
-                          json::field("pids", &Resources::pids).omitted_when_empty(),
-                          json::field("blockIO", &Resources::block_io).omitted_when_empty(),
-                          json::field("hugepageLimits", &Resources::hugepage_limits).omitted_when_empty(),
-                          json::field("network", &Resources::network).omitted_when_empty(),
-                          json::field("rdma", &Resources::rdma).omitted_when_empty(),
-                          json::field("unified", &Resources::unified).omitted_when_empty()};
+        return std::tuple{json::field("devices", &Self::devices).omitted_when_empty(),
+                          json::field("memory", &Self::memory).omitted_when_empty(),
+                          json::field("cpu", &Self::cpu).omitted_when_empty(),
+                          json::field("pids", &Self::pids).omitted_when_empty(),
+                          json::field("blockIO", &Self::block_io).omitted_when_empty(),
+                          json::field("hugepageLimits", &Self::hugepage_limits).omitted_when_empty(),
+                          json::field("network", &Self::network).omitted_when_empty(),
+                          json::field("rdma", &Self::rdma).omitted_when_empty(),
+                          json::field("unified", &Self::unified).omitted_when_empty()};
     }
 };
 
@@ -408,9 +431,10 @@ struct SeccompArg {
     std::uint64_t value_two = 0;
     std::string op;
     friend bool operator==(const SeccompArg&, const SeccompArg&) = default;
+    template <typename Self = SeccompArg>
     static constexpr auto fields() {
-        return std::tuple{json::field("index", &SeccompArg::index), json::field("value", &SeccompArg::value),
-                          json::field("valueTwo", &SeccompArg::value_two).omitted_when_empty(), json::field("op", &SeccompArg::op)};
+        return std::tuple{json::field("index", &Self::index), json::field("value", &Self::value),
+                          json::field("valueTwo", &Self::value_two).omitted_when_empty(), json::field("op", &Self::op)};
     }
 };
 
@@ -420,10 +444,11 @@ struct SeccompRule {
     std::optional<std::uint32_t> errno_ret;
     std::vector<SeccompArg> args;
     friend bool operator==(const SeccompRule&, const SeccompRule&) = default;
+    template <typename Self = SeccompRule>
     static constexpr auto fields() {
-        return std::tuple{json::field("names", &SeccompRule::names), json::field("action", &SeccompRule::action),
-                          json::field("errnoRet", &SeccompRule::errno_ret).omitted_when_empty(),
-                          json::field("args", &SeccompRule::args).omitted_when_empty()};
+        return std::tuple{json::field("names", &Self::names), json::field("action", &Self::action),
+                          json::field("errnoRet", &Self::errno_ret).omitted_when_empty(),
+                          json::field("args", &Self::args).omitted_when_empty()};
     }
 };
 
@@ -437,14 +462,15 @@ struct Seccomp {
     std::string listener_metadata;
     std::vector<SeccompRule> syscalls;
     friend bool operator==(const Seccomp&, const Seccomp&) = default;
+    template <typename Self = Seccomp>
     static constexpr auto fields() {
-        return std::tuple{json::field("defaultAction", &Seccomp::default_action),
-                          json::field("defaultErrnoRet", &Seccomp::default_errno_ret).omitted_when_empty(),
-                          json::field("architectures", &Seccomp::architectures).omitted_when_empty(),
-                          json::field("flags", &Seccomp::flags).omitted_when_empty(),
-                          json::field("listenerPath", &Seccomp::listener_path).omitted_when_empty(),
-                          json::field("listenerMetadata", &Seccomp::listener_metadata).omitted_when_empty(),
-                          json::field("syscalls", &Seccomp::syscalls).omitted_when_empty()};
+        return std::tuple{json::field("defaultAction", &Self::default_action),
+                          json::field("defaultErrnoRet", &Self::default_errno_ret).omitted_when_empty(),
+                          json::field("architectures", &Self::architectures).omitted_when_empty(),
+                          json::field("flags", &Self::flags).omitted_when_empty(),
+                          json::field("listenerPath", &Self::listener_path).omitted_when_empty(),
+                          json::field("listenerMetadata", &Self::listener_metadata).omitted_when_empty(),
+                          json::field("syscalls", &Self::syscalls).omitted_when_empty()};
     }
 };
 
@@ -452,8 +478,19 @@ struct Personality {
     std::string domain;
     std::vector<std::string> flags;
     friend bool operator==(const Personality&, const Personality&) = default;
+    template <typename Self = Personality>
     static constexpr auto fields() {
-        return std::tuple{json::field("domain", &Personality::domain), json::field("flags", &Personality::flags).omitted_when_empty()};
+        return std::tuple{json::field("domain", &Self::domain), json::field("flags", &Self::flags).omitted_when_empty()};
+    }
+};
+
+/// A network interface of the host that the container takes (config-linux.md#network-devices).
+struct NetDevice {
+    std::string name;  ///< Inside; the host's where it is empty.
+    friend bool operator==(const NetDevice&, const NetDevice&) = default;
+    template <typename Self = NetDevice>
+    static constexpr auto fields() {
+        return std::tuple{json::field("name", &Self::name).omitted_when_empty()};
     }
 };
 
@@ -463,6 +500,7 @@ struct Linux {
     std::vector<IdMapping> gid_mappings;
     std::map<std::string, TimeOffset> time_offsets;
     std::vector<Device> devices;
+    std::map<std::string, NetDevice> net_devices;
     std::string cgroups_path;
     std::optional<Resources> resources;
     std::optional<Seccomp> seccomp;
@@ -472,26 +510,26 @@ struct Linux {
     std::string mount_label;
     std::map<std::string, std::string> sysctl;
     std::optional<Personality> personality;
-    std::optional<json::Value> intel_rdt;  ///< These two are known so that they can be refused.
-    std::optional<json::Value> net_devices;
+    std::optional<json::Value> intel_rdt;  ///< Known so that it can be refused.
     friend bool operator==(const Linux&, const Linux&) = default;
+    template <typename Self = Linux>
     static constexpr auto fields() {
-        return std::tuple{json::field("namespaces", &Linux::namespaces).omitted_when_empty(),
-                          json::field("uidMappings", &Linux::uid_mappings).omitted_when_empty(),
-                          json::field("gidMappings", &Linux::gid_mappings).omitted_when_empty(),
-                          json::field("timeOffsets", &Linux::time_offsets).omitted_when_empty(),
-                          json::field("devices", &Linux::devices).omitted_when_empty(),
-                          json::field("cgroupsPath", &Linux::cgroups_path).omitted_when_empty(),
-                          json::field("resources", &Linux::resources).omitted_when_empty(),
-                          json::field("seccomp", &Linux::seccomp).omitted_when_empty(),
-                          json::field("rootfsPropagation", &Linux::rootfs_propagation).omitted_when_empty(),
-                          json::field("maskedPaths", &Linux::masked_paths).omitted_when_empty(),
-                          json::field("readonlyPaths", &Linux::readonly_paths).omitted_when_empty(),
-                          json::field("mountLabel", &Linux::mount_label).omitted_when_empty(),
-                          json::field("sysctl", &Linux::sysctl).omitted_when_empty(),
-                          json::field("personality", &Linux::personality).omitted_when_empty(),
-                          json::field("intelRdt", &Linux::intel_rdt).omitted_when_empty(),
-                          json::field("netDevices", &Linux::net_devices).omitted_when_empty()};
+        return std::tuple{json::field("namespaces", &Self::namespaces).omitted_when_empty(),
+                          json::field("uidMappings", &Self::uid_mappings).omitted_when_empty(),
+                          json::field("gidMappings", &Self::gid_mappings).omitted_when_empty(),
+                          json::field("timeOffsets", &Self::time_offsets).omitted_when_empty(),
+                          json::field("devices", &Self::devices).omitted_when_empty(),
+                          json::field("netDevices", &Self::net_devices).omitted_when_empty(),
+                          json::field("cgroupsPath", &Self::cgroups_path).omitted_when_empty(),
+                          json::field("resources", &Self::resources).omitted_when_empty(),
+                          json::field("seccomp", &Self::seccomp).omitted_when_empty(),
+                          json::field("rootfsPropagation", &Self::rootfs_propagation).omitted_when_empty(),
+                          json::field("maskedPaths", &Self::masked_paths).omitted_when_empty(),
+                          json::field("readonlyPaths", &Self::readonly_paths).omitted_when_empty(),
+                          json::field("mountLabel", &Self::mount_label).omitted_when_empty(),
+                          json::field("sysctl", &Self::sysctl).omitted_when_empty(),
+                          json::field("personality", &Self::personality).omitted_when_empty(),
+                          json::field("intelRdt", &Self::intel_rdt).omitted_when_empty()};
     }
 };
 
@@ -507,16 +545,17 @@ struct RuntimeSpec {
     std::map<std::string, std::string> annotations;
     std::optional<Linux> linux_;
     friend bool operator==(const RuntimeSpec&, const RuntimeSpec&) = default;
+    template <typename Self = RuntimeSpec>
     static constexpr auto fields() {
-        return std::tuple{json::field("ociVersion", &RuntimeSpec::oci_version),
-                          json::field("process", &RuntimeSpec::process).omitted_when_empty(),
-                          json::field("root", &RuntimeSpec::root).omitted_when_empty(),
-                          json::field("hostname", &RuntimeSpec::hostname).omitted_when_empty(),
-                          json::field("domainname", &RuntimeSpec::domainname).omitted_when_empty(),
-                          json::field("mounts", &RuntimeSpec::mounts).omitted_when_empty(),
-                          json::field("hooks", &RuntimeSpec::hooks).omitted_when_empty(),
-                          json::field("annotations", &RuntimeSpec::annotations).omitted_when_empty(),
-                          json::field("linux", &RuntimeSpec::linux_).omitted_when_empty()};
+        return std::tuple{json::field("ociVersion", &Self::oci_version),
+                          json::field("process", &Self::process).omitted_when_empty(),
+                          json::field("root", &Self::root).omitted_when_empty(),
+                          json::field("hostname", &Self::hostname).omitted_when_empty(),
+                          json::field("domainname", &Self::domainname).omitted_when_empty(),
+                          json::field("mounts", &Self::mounts).omitted_when_empty(),
+                          json::field("hooks", &Self::hooks).omitted_when_empty(),
+                          json::field("annotations", &Self::annotations).omitted_when_empty(),
+                          json::field("linux", &Self::linux_).omitted_when_empty()};
     }
 };
 

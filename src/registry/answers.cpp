@@ -17,9 +17,9 @@ struct ErrorWire {
     std::string code;
     std::string message;
     json::Value detail;
+    template <typename Self = ErrorWire>
     static constexpr auto fields() {
-        return std::tuple{json::field("code", &ErrorWire::code), json::field("message", &ErrorWire::message),
-                          json::field("detail", &ErrorWire::detail)};
+        return std::tuple{json::field("code", &Self::code), json::field("message", &Self::message), json::field("detail", &Self::detail)};
     }
 };
 
@@ -28,9 +28,10 @@ struct ErrorsWire {
     std::string details;  // Docker Hub's token service
     std::string detail;
     std::string message;
+    template <typename Self = ErrorsWire>
     static constexpr auto fields() {
-        return std::tuple{json::field("errors", &ErrorsWire::errors), json::field("details", &ErrorsWire::details),
-                          json::field("detail", &ErrorsWire::detail), json::field("message", &ErrorsWire::message)};
+        return std::tuple{json::field("errors", &Self::errors), json::field("details", &Self::details),
+                          json::field("detail", &Self::detail), json::field("message", &Self::message)};
     }
 };
 

@@ -1,5 +1,6 @@
 // A blob on its way in: over connections that break, hosts that fail, and several connections where it is large.
 #include "base/log.hpp"
+#include "base/mutex.hpp"
 #include "base/text.hpp"
 #include "registry/client_impl.hpp"
 
@@ -150,7 +151,7 @@ void Download::in_parallel(std::uint64_t& from, const Sink& sink, unsigned worke
     };
     const std::uint64_t step = core_.options.limits.range_size;
     const Endpoint endpoint = endpoints_.at(current_);
-    std::mutex mutex;
+    Mutex mutex;
     std::condition_variable_any changed;
     std::deque<Segment> window;  // references stay valid while its ends move
     std::uint64_t next = from;
@@ -159,7 +160,7 @@ void Download::in_parallel(std::uint64_t& from, const Sink& sink, unsigned worke
     Access quiet{access_.credentials, give_up.get_token(), {}, {}};
 
     const auto work = [&] {
-        std::unique_lock lock{mutex};
+        MutexLock lock{mutex};
         while (!give_up.stop_requested()) {
             if (next >= size_) return;
             if (window.size() >= workers) {
@@ -202,7 +203,7 @@ void Download::in_parallel(std::uint64_t& from, const Sink& sink, unsigned worke
     try {
         for (unsigned index = 0; index < workers; ++index) threads.emplace_back(work);
         while (from < size_) {
-            std::unique_lock lock{mutex};
+            MutexLock lock{mutex};
             changed.wait(lock, access_.stop, [&] { return !window.empty() && window.front().done; });
             check_stopped(access_.stop);
             Segment& segment = window.front();

@@ -116,10 +116,11 @@ struct SearchResult {
     std::int64_t star_count = 0;
     bool is_official = false;
     bool is_automated = false;
+    template <typename Self = SearchResult>
     static constexpr auto fields() {
-        return std::tuple{json::field("name", &SearchResult::name), json::field("description", &SearchResult::description),
-                          json::field("star_count", &SearchResult::star_count), json::field("is_official", &SearchResult::is_official),
-                          json::field("is_automated", &SearchResult::is_automated)};
+        return std::tuple{json::field("name", &Self::name), json::field("description", &Self::description),
+                          json::field("star_count", &Self::star_count), json::field("is_official", &Self::is_official),
+                          json::field("is_automated", &Self::is_automated)};
     }
 };
 

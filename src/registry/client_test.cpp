@@ -254,7 +254,7 @@ TEST_F(ClientTest, a_stopped_call_ends_at_once) {
     Access access;
     access.stop = stop.get_token();
     const std::jthread later{[&] {
-        std::this_thread::sleep_for(100ms);
+        while (server.requests().empty()) std::this_thread::sleep_for(1ms);
         stop.request_stop();
     }};
     const auto begun = std::chrono::steady_clock::now();

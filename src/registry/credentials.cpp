@@ -18,13 +18,14 @@ struct AuthConfig {
     std::string identity_token;
     std::string registry_token;
 
+    template <typename Self = AuthConfig>
     static constexpr auto fields() {
-        return std::tuple{json::field("username", &AuthConfig::username),
-                          json::field("password", &AuthConfig::password),
-                          json::field("auth", &AuthConfig::auth),
-                          json::field("serveraddress", &AuthConfig::server_address),
-                          json::field("identitytoken", &AuthConfig::identity_token),
-                          json::field("registrytoken", &AuthConfig::registry_token)};
+        return std::tuple{json::field("username", &Self::username),
+                          json::field("password", &Self::password),
+                          json::field("auth", &Self::auth),
+                          json::field("serveraddress", &Self::server_address),
+                          json::field("identitytoken", &Self::identity_token),
+                          json::field("registrytoken", &Self::registry_token)};
     }
 };
 

@@ -65,7 +65,7 @@ Http::Http(const Options& options) : options_(options) { initialize(); }
 Http::~Http() = default;
 
 std::unique_ptr<Http::Line> Http::take(const std::string& origin) const {
-    const std::lock_guard lock{mutex_};
+    const MutexLock lock{mutex_};
     const auto found = std::ranges::find_if(idle_, [&](const auto& line) { return line->origin == origin; });
     std::unique_ptr<Line> line;
     if (found != idle_.end()) {
@@ -81,7 +81,7 @@ std::unique_ptr<Http::Line> Http::take(const std::string& origin) const {
 
 void Http::give_back(std::unique_ptr<Line> line) const {
     curl_easy_reset(line->easy.get());
-    const std::lock_guard lock{mutex_};
+    const MutexLock lock{mutex_};
     if (idle_.size() >= idle_limit) idle_.erase(idle_.begin());
     idle_.push_back(std::move(line));
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/error.hpp"
+#include "base/mutex.hpp"
 #include "registry/client.hpp"
 #include "registry/tls.hpp"
 #include "registry/url.hpp"
@@ -10,7 +11,6 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <stop_token>
 #include <string>
@@ -93,8 +93,8 @@ private:
     void give_back(std::unique_ptr<Line> line) const;
 
     const Options& options_;
-    mutable std::mutex mutex_;
-    mutable std::vector<std::unique_ptr<Line>> idle_;
+    mutable Mutex mutex_;
+    mutable std::vector<std::unique_ptr<Line>> idle_ GRUA_GUARDED_BY(mutex_);
 };
 
 /// "context canceled" as Docker's clients know it.

@@ -15,7 +15,10 @@ constexpr std::size_t search_size_limit = std::size_t{4} << 20U;
 
 struct ResultsWire {
     std::vector<SearchResult> results;
-    static constexpr auto fields() { return std::tuple{json::field("results", &ResultsWire::results)}; }
+    template <typename Self = ResultsWire>
+    static constexpr auto fields() {
+        return std::tuple{json::field("results", &Self::results)};
+    }
 };
 
 /// Any name on `address`, so that its hosts can be found; they are asked for nothing of a repository.

@@ -23,7 +23,10 @@ constexpr std::array schema1_types{std::string_view("application/vnd.docker.dist
 
 struct Tags {
     std::vector<std::string> tags;
-    static constexpr auto fields() { return std::tuple{json::field("tags", &Tags::tags)}; }
+    template <typename Self = Tags>
+    static constexpr auto fields() {
+        return std::tuple{json::field("tags", &Self::tags)};
+    }
 };
 
 std::string object_of(const oci::Reference& reference) { return reference.digest() ? reference.digest()->text() : reference.tag(); }

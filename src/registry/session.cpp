@@ -2,6 +2,7 @@
 
 #include "base/encoding.hpp"
 #include "base/log.hpp"
+#include "base/mutex.hpp"
 #include "base/text.hpp"
 #include "content/hash.hpp"
 #include "registry/challenge.hpp"
@@ -87,7 +88,7 @@ Core::Core(const Options& given)
     : rules_(std::make_shared<const Rules>(given)), options(with_limits(with_proxies(given), *rules_)), http(options) {}
 
 std::shared_ptr<const Rules> Core::rules() const {
-    const std::lock_guard lock{mutex_};
+    const MutexLock lock{mutex_};
     return rules_;
 }
 
@@ -96,44 +97,44 @@ void Core::reload(const Options& given) {
     wanted.mirrors = given.mirrors;
     wanted.insecure_registries = given.insecure_registries;
     auto fresh = std::make_shared<const Rules>(wanted);
-    const std::lock_guard lock{mutex_};
+    const MutexLock lock{mutex_};
     rules_ = std::move(fresh);
     down_.clear();
     schemes_.clear();
 }
 
 bool Core::is_down(const Endpoint& endpoint) const {
-    const std::lock_guard lock{mutex_};
+    const MutexLock lock{mutex_};
     const auto found = down_.find(down_key(endpoint));
     return found != down_.end() && Clock::now() < found->second;
 }
 
 void Core::note_down(const Endpoint& endpoint) {
-    const std::lock_guard lock{mutex_};
+    const MutexLock lock{mutex_};
     if (down_.size() >= memory_limit) down_.clear();
     down_.insert_or_assign(down_key(endpoint), Clock::now() + down_time);
 }
 
 void Core::note_up(const Endpoint& endpoint) {
     note_scheme(endpoint);
-    const std::lock_guard lock{mutex_};
+    const MutexLock lock{mutex_};
     if (!down_.empty()) down_.erase(down_key(endpoint));
 }
 
 std::string Core::known_scheme(const std::string& authority) const {
-    const std::lock_guard lock{mutex_};
+    const MutexLock lock{mutex_};
     const auto found = schemes_.find(authority);
     return found == schemes_.end() ? std::string{} : found->second;
 }
 
 void Core::forget_scheme(const Endpoint& endpoint) {
-    const std::lock_guard lock{mutex_};
+    const MutexLock lock{mutex_};
     if (!schemes_.empty()) schemes_.erase(endpoint.authority());
 }
 
 void Core::note_scheme(const Endpoint& endpoint) {
     if (!endpoint.location.scheme.empty() || !endpoint.location.insecure) return;
-    const std::lock_guard lock{mutex_};
+    const MutexLock lock{mutex_};
     if (schemes_.size() >= memory_limit) schemes_.clear();
     schemes_.insert_or_assign(endpoint.authority(), endpoint.scheme);
 }
@@ -403,9 +404,9 @@ bool Attempts::again(const Failure& failure, bool progressed) {
 }
 
 void wait_for(std::chrono::milliseconds time, const std::stop_token& stop) {
-    std::mutex mutex;
+    Mutex mutex;
     std::condition_variable_any wake;
-    std::unique_lock lock{mutex};
+    MutexLock lock{mutex};
     wake.wait_for(lock, stop, time, [] { return false; });
     check_stopped(stop);
 }

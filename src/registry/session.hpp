@@ -1,6 +1,7 @@
 // Requests to one host: with what it wants as authorization, over its redirects, and again where it asks for time.
 #pragma once
 
+#include "base/mutex.hpp"
 #include "registry/answers.hpp"
 #include "registry/http.hpp"
 #include "registry/rules.hpp"
@@ -10,7 +11,6 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <semaphore>
 #include <string>
 #include <vector>
@@ -35,8 +35,8 @@ struct Core {
     void forget_scheme(const Endpoint& endpoint);
 
 private:
-    mutable std::mutex mutex_;
-    std::shared_ptr<const Rules> rules_;
+    mutable Mutex mutex_;
+    std::shared_ptr<const Rules> rules_ GRUA_GUARDED_BY(mutex_);
 
 public:
     const Options options;
@@ -46,8 +46,8 @@ public:
     mutable std::counting_semaphore<extra_connections> extra{extra_connections};  ///< for parallel ranges, of all blobs together
 
 private:
-    std::map<std::string, std::chrono::steady_clock::time_point> down_;
-    std::map<std::string, std::string> schemes_;
+    std::map<std::string, std::chrono::steady_clock::time_point> down_ GRUA_GUARDED_BY(mutex_);
+    std::map<std::string, std::string> schemes_ GRUA_GUARDED_BY(mutex_);
 };
 
 class Session {

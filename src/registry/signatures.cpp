@@ -25,24 +25,33 @@ constexpr std::string_view payload_type = "application/vnd.dev.cosign.simplesign
 
 struct Image {
     std::string digest;
-    static constexpr auto fields() { return std::tuple{json::field("docker-manifest-digest", &Image::digest)}; }
+    template <typename Self = Image>
+    static constexpr auto fields() {
+        return std::tuple{json::field("docker-manifest-digest", &Self::digest)};
+    }
 };
 struct Identity {
     std::string reference;
-    static constexpr auto fields() { return std::tuple{json::field("docker-reference", &Identity::reference)}; }
+    template <typename Self = Identity>
+    static constexpr auto fields() {
+        return std::tuple{json::field("docker-reference", &Self::reference)};
+    }
 };
 struct Critical {
     Identity identity;
     Image image;
     std::string type;
+    template <typename Self = Critical>
     static constexpr auto fields() {
-        return std::tuple{json::field("identity", &Critical::identity), json::field("image", &Critical::image),
-                          json::field("type", &Critical::type)};
+        return std::tuple{json::field("identity", &Self::identity), json::field("image", &Self::image), json::field("type", &Self::type)};
     }
 };
 struct Payload {
     Critical critical;
-    static constexpr auto fields() { return std::tuple{json::field("critical", &Payload::critical)}; }
+    template <typename Self = Payload>
+    static constexpr auto fields() {
+        return std::tuple{json::field("critical", &Self::critical)};
+    }
 };
 
 template <auto Function>

@@ -2,10 +2,10 @@
 // digest, each signed. signatures.toml says which names need one; without the file none does.
 #pragma once
 
+#include "base/mutex.hpp"
 #include "registry/client.hpp"
 
 #include <memory>
-#include <mutex>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -52,8 +52,8 @@ private:
     static Rules read(const std::string& file);
 
     std::string file_;
-    mutable std::mutex mutex_;
-    std::shared_ptr<const Rules> rules_;
+    mutable Mutex mutex_;
+    std::shared_ptr<const Rules> rules_ GRUA_GUARDED_BY(mutex_);
 };
 
 }  // namespace grua::registry

@@ -36,14 +36,14 @@ SignaturePolicy::SignaturePolicy(std::string file) : file_(std::move(file)) { re
 
 void SignaturePolicy::reload() {
     auto rules = std::make_shared<const Rules>(read(file_));
-    const std::scoped_lock lock{mutex_};
+    const MutexLock lock{mutex_};
     rules_ = std::move(rules);
 }
 
 void SignaturePolicy::check(const Client& client, const oci::Reference& reference, const oci::Digest& digest, const Access& access) const {
     std::shared_ptr<const Rules> rules;
     {
-        const std::scoped_lock lock{mutex_};
+        const MutexLock lock{mutex_};
         rules = rules_;
     }
     const Rule* best = nullptr;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/fd.hpp"
+#include "base/mutex.hpp"
 #include "base/text.hpp"
 
 #include <arpa/inet.h>
@@ -11,7 +12,6 @@
 #include <atomic>
 #include <functional>
 #include <map>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <thread>
@@ -60,7 +60,7 @@ public:
         ::shutdown(listener_.get(), SHUT_RDWR);
         accepting_.join();
         {
-            const std::lock_guard lock{mutex_};
+            const MutexLock lock{mutex_};
             for (const int each : sockets_) ::shutdown(each, SHUT_RDWR);
         }
         serving_.clear();
@@ -73,7 +73,7 @@ public:
     unsigned connections() const { return connections_; }
     std::uint64_t bytes_sent() const { return bytes_sent_; }
     std::vector<TestRequest> requests() const {
-        const std::lock_guard lock{mutex_};
+        const MutexLock lock{mutex_};
         return requests_;
     }
 
@@ -82,7 +82,7 @@ private:
         while (!ended_) {
             const int fd = ::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC);
             if (fd < 0) continue;
-            const std::lock_guard lock{mutex_};
+            const MutexLock lock{mutex_};
             sockets_.push_back(fd);
             serving_.emplace_back([this, fd] { serve(Fd{fd}); });
         }
@@ -124,7 +124,7 @@ private:
             request.body = buffer.substr(0, size);
             buffer.erase(0, size);
             {
-                const std::lock_guard lock{mutex_};
+                const MutexLock lock{mutex_};
                 requests_.push_back(request);
             }
             const TestAnswer answer = answer_(request);
@@ -155,7 +155,7 @@ private:
         return true;
     }
     void forget(int fd) {
-        const std::lock_guard lock{mutex_};
+        const MutexLock lock{mutex_};
         std::erase(sockets_, fd);
     }
 
@@ -165,9 +165,9 @@ private:
     std::atomic<bool> ended_ = false;
     std::atomic<unsigned> connections_ = 0;
     std::atomic<std::uint64_t> bytes_sent_ = 0;
-    mutable std::mutex mutex_;
-    std::vector<TestRequest> requests_;
-    std::vector<int> sockets_;
+    mutable Mutex mutex_;
+    std::vector<TestRequest> requests_ GRUA_GUARDED_BY(mutex_);
+    std::vector<int> sockets_ GRUA_GUARDED_BY(mutex_);
     std::vector<std::jthread> serving_;
     std::jthread accepting_;
 };

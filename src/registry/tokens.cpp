@@ -20,9 +20,10 @@ struct TokenWire {
     std::string refresh_token;
     std::int64_t expires_in = 0;
 
+    template <typename Self = TokenWire>
     static constexpr auto fields() {
-        return std::tuple{json::field("token", &TokenWire::token), json::field("access_token", &TokenWire::access_token),
-                          json::field("refresh_token", &TokenWire::refresh_token), json::field("expires_in", &TokenWire::expires_in)};
+        return std::tuple{json::field("token", &Self::token), json::field("access_token", &Self::access_token),
+                          json::field("refresh_token", &Self::refresh_token), json::field("expires_in", &Self::expires_in)};
     }
 };
 
@@ -47,7 +48,7 @@ Token parse_token(std::string_view json, Clock::time_point now) {
 }
 
 std::optional<std::string> TokenCache::find(const std::string& key) {
-    const std::lock_guard lock{mutex_};
+    const MutexLock lock{mutex_};
     const auto found = tokens_.find(key);
     if (found == tokens_.end()) return std::nullopt;
     if (Clock::now() + margin >= found->second.expires) {
@@ -58,24 +59,24 @@ std::optional<std::string> TokenCache::find(const std::string& key) {
 }
 
 void TokenCache::keep(const std::string& key, const Token& token) {
-    const std::lock_guard lock{mutex_};
+    const MutexLock lock{mutex_};
     make_room(tokens_);
     tokens_.insert_or_assign(key, token);
 }
 
 void TokenCache::forget(const std::string& key) {
-    const std::lock_guard lock{mutex_};
+    const MutexLock lock{mutex_};
     tokens_.erase(key);
 }
 
 std::string TokenCache::challenge(const std::string& base) {
-    const std::lock_guard lock{mutex_};
+    const MutexLock lock{mutex_};
     const auto found = challenges_.find(base);
     return found == challenges_.end() ? std::string{} : found->second;
 }
 
 void TokenCache::learn(const std::string& base, std::string header) {
-    const std::lock_guard lock{mutex_};
+    const MutexLock lock{mutex_};
     make_room(challenges_);
     challenges_.insert_or_assign(base, std::move(header));
 }

@@ -1,12 +1,12 @@
 // Bearer tokens (distribution spec's token authentication and OAuth2): fetched by scope, kept until they expire.
 #pragma once
 
+#include "base/mutex.hpp"
 #include "registry/credentials.hpp"
 
 #include <chrono>
 #include <functional>
 #include <map>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -34,9 +34,9 @@ public:
     void learn(const std::string& base, std::string header);
 
 private:
-    std::mutex mutex_;
-    std::map<std::string, Token> tokens_;
-    std::map<std::string, std::string> challenges_;
+    Mutex mutex_;
+    std::map<std::string, Token> tokens_ GRUA_GUARDED_BY(mutex_);
+    std::map<std::string, std::string> challenges_ GRUA_GUARDED_BY(mutex_);
 };
 
 }  // namespace grua::registry

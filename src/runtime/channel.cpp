@@ -1,23 +1,12 @@
 #include "runtime/channel.hpp"
 
+#include "base/error.hpp"
+
 #include <sys/socket.h>
-#include <algorithm>
 #include <array>
 #include <cstring>
-#include <string_view>
 
 namespace grua::runtime {
-namespace {
-
-struct Packet {
-    Word word;
-    ErrorKind kind;
-    std::int32_t os_error;
-    std::uint32_t size;
-    std::array<char, 4096> text;
-};
-
-}  // namespace
 
 std::pair<Channel, Channel> Channel::make() {
     std::array<int, 2> ends{};
@@ -43,17 +32,9 @@ void Channel::send(Word word, int fd) const {
     if (::sendmsg(socket_.get(), &message, MSG_NOSIGNAL) < 0) fail_errno("tell the other side of the start");
 }
 
-void Channel::send(const Error& error) const noexcept {
-    Packet packet{Word::failed, error.kind(), error.os_error(), 0, {}};
-    const std::string_view text = error.what();
-    packet.size = static_cast<std::uint32_t>(std::min(text.size(), packet.text.size()));
-    std::copy_n(text.data(), packet.size, packet.text.data());
-    [[maybe_unused]] const auto sent = ::send(socket_.get(), &packet, sizeof packet, MSG_NOSIGNAL);
-}
-
 std::optional<Channel::Message> Channel::receive() const {
-    Packet packet{};
-    iovec part{&packet, sizeof packet};
+    Word word{};
+    iovec part{&word, sizeof word};
     alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
     msghdr message{};
     message.msg_iov = &part;
@@ -61,19 +42,23 @@ std::optional<Channel::Message> Channel::receive() const {
     message.msg_control = control.data();
     message.msg_controllen = control.size();
     ssize_t got = -1;
+    // Who closes with something unread leaves this error in front of all that it had sent; behind it are the messages.
     do got = ::recvmsg(socket_.get(), &message, MSG_CMSG_CLOEXEC);
-    while (got < 0 && errno == EINTR);
-    if (got < 0 && errno != ECONNRESET) fail_errno("hear from the other side of the start");
-    if (got <= 0) return std::nullopt;
+    while (got < 0 && (errno == EINTR || errno == ECONNRESET));
+    if (got < 0) fail_errno("hear from the other side of the start");
+    if (got == 0) return std::nullopt;
 
-    Message out{packet.word, Fd{}};
+    Message out{word, Fd{}};
     const cmsghdr* header = CMSG_FIRSTHDR(&message);
     if (header && header->cmsg_type == SCM_RIGHTS) {
         int fd = -1;
         std::memcpy(&fd, CMSG_DATA(header), sizeof fd);
         out.fd = Fd{fd};
     }
-    if (packet.word == Word::failed) throw Error{packet.kind, std::string(packet.text.data(), packet.size), packet.os_error};
+    if ((message.msg_flags & MSG_CTRUNC) != 0) {
+        errno = EMFILE;
+        fail_errno("take a descriptor of the container");
+    }
     return out;
 }
 

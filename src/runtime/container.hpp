@@ -10,7 +10,15 @@
 //     terminal's master     ◄── its fd     (only with process.terminal)
 //     end of file           ◄── execve     (at_once)      or "ready", then waits at the fifo (on_start)
 //
-// Any failure of a step comes back on the same socket whole - kind, errno, text - and create() throws it.
+// Any failure of a step is in the memory that both share (outcome.hpp), whole - kind, errno, text - and create() throws it.
+//
+// A PID namespace that exists already, an exec's or a configuration's by path, has somebody in it who watches. The child stays outside of
+// it to the end, and makes the process that becomes the program only when nothing is left to do but to execute (process.cpp):
+//
+//     caller            child, in the caller's PID namespace                 program's process, the caller's child too
+//     ------            ------------------------------------                 -----
+//     clone3 ─────────► joins, mounts, user, rights; closes all; vfork ────► session, terminal, filter, execve
+//     end of child ◄─── its end, once the program executes or has failed
 //
 // What the folder keeps true: no path inside the container is used but through an fd that openat2 resolved under its
 // root; everything the child mounts is in its own mount namespace, so nothing can leak; no descriptor above 2 survives
@@ -57,8 +65,9 @@ struct CreateRequest {
     std::string seccomp_cache;  ///< Folder for compiled filters; none is kept where empty.
     std::string cgroup_path;    ///< Where spec.linux.cgroupsPath is empty; "/grua/<id>" where this is empty too.
     CgroupUse cgroup_use = CgroupUse::needed;
-    int preserved_fds = 0;  ///< Descriptors 3 … 2+n of the caller go to the program as they are.
-    bool pivot = true;      ///< false: MS_MOVE + chroot, for a rootfs on the initial ramfs (`--no-pivot`).
+    int preserved_fds = 0;        ///< Descriptors 3 … 2+n of the caller go to the program as they are.
+    bool pivot = true;            ///< false: chroot above all that was mounted, for a rootfs on the initial ramfs (`--no-pivot`).
+    bool plain_newlines = false;  ///< The terminal makes no "\r\n" of "\n": whoever copies it to another terminal leaves that to that one.
 };
 
 struct Started {
@@ -89,6 +98,7 @@ struct ExecOptions {
     Stdio stdio;
     std::string seccomp_cache;
     int preserved_fds = 0;
+    bool plain_newlines = false;
 };
 
 struct ExecStarted {

@@ -2,11 +2,11 @@
 #include "runtime/convert.hpp"
 #include "base/error.hpp"
 #include "base/log.hpp"
-#include "base/test_points.hpp"
 #include "runtime/plan.hpp"
 
 #include <unistd.h>
 #include <algorithm>
+#include <set>
 
 namespace grua::runtime {
 namespace {
@@ -98,7 +98,6 @@ void refuse_unsupported(const oci::Process& process, const oci::Linux& linux) {
     refuse(process.exec_cpu_affinity.has_value(), "process.execCPUAffinity");
     refuse(linux.personality.has_value(), "linux.personality");
     refuse(linux.intel_rdt.has_value(), "linux.intelRdt");
-    refuse(linux.net_devices.has_value(), "linux.netDevices");
     if (!linux.resources) return;
     refuse(linux.resources->network.has_value(), "linux.resources.network");
     refuse(linux.resources->rdma.has_value(), "linux.resources.rdma");
@@ -127,15 +126,27 @@ linux::SeccompProfile seccomp_profile(const oci::Seccomp& from) {
     return to;
 }
 
-std::optional<linux::Capabilities> planned_capabilities(const oci::Process& process) {
-    if (!process.capabilities) return std::nullopt;
-    const oci::Capabilities& from = *process.capabilities;
+linux::Capabilities planned_capabilities(const oci::Process& process) {
     linux::Capabilities to;
-    to.bounding = linux::parse_capabilities(from.bounding).set;
-    to.effective = linux::parse_capabilities(from.effective).set;
-    to.permitted = linux::parse_capabilities(from.permitted).set;
-    to.ambient = linux::parse_capabilities(from.ambient).set & linux::parse_capabilities(from.inheritable).set;
-    to.inheritable = is_left_out("CVE-2022-29162") ? linux::parse_capabilities(from.inheritable).set : to.ambient;
+    if (!process.capabilities) return to;
+    const oci::Capabilities& from = *process.capabilities;
+    std::set<std::string> unknown;
+    const auto set_of = [&](const std::vector<std::string>& names) {
+        linux::ParsedCapabilities parsed = linux::parse_capabilities(names);
+        unknown.insert(parsed.unknown.begin(), parsed.unknown.end());
+        return parsed.set;
+    };
+    to.bounding = set_of(from.bounding);
+    to.effective = set_of(from.effective);
+    to.inheritable = set_of(from.inheritable);
+    to.permitted = set_of(from.permitted);
+    to.ambient = set_of(from.ambient);
+    if (!unknown.empty()) log::warn("ignoring unknown or unavailable capabilities: {}", fmt::join(unknown, ", "));
+    const linux::CapabilitySet possible = to.permitted & to.inheritable;
+    for (const std::string& name : linux::capability_names(to.ambient)) {
+        if (!possible.has(*linux::capability_number(name)))
+            log::warn("can't raise ambient capability {}: it is not permitted and inheritable", name);
+    }
     return to;
 }
 

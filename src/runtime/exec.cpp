@@ -1,7 +1,9 @@
-// A further process in a running container: joins all its namespaces by the init's pidfd in one call.
+// A further process in a running container: joins all its namespaces by the init's pidfd, the PID namespace last.
 #include "base/error.hpp"
 #include "base/files.hpp"
+#include "base/test_points.hpp"
 #include "linux/process.hpp"
+#include "runtime/birth.hpp"
 #include "runtime/container.hpp"
 #include "runtime/plan.hpp"
 #include "runtime/rlimits.hpp"
@@ -11,9 +13,7 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <array>
-#include <csignal>
 
 namespace grua::runtime {
 namespace {
@@ -27,6 +27,8 @@ void begin(const Plan& plan, Progress& progress) {
 void join(const Plan& plan, Progress& progress) {
     const JoinedNamespace& target = plan.joined.front();
     if (::setns(target.fd.get(), static_cast<int>(target.flag)) != 0) fail_errno("join the container's namespaces");
+    // Its root is not its mount namespace's where that is not its own.
+    if (plan.rootfs && (::fchdir(plan.rootfs.get()) != 0 || ::chroot(".") != 0)) fail_errno("enter the container's root");
     if (plan.in_user_namespace && (::syscall(SYS_setresgid, 0, 0, 0) != 0 || ::syscall(SYS_setresuid, 0, 0, 0) != 0))
         fail_errno("become root of the user namespace");
     if (::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) fail_errno("dumpable");
@@ -34,26 +36,61 @@ void join(const Plan& plan, Progress& progress) {
 }
 
 constexpr std::array steps{
-    Step{"begin", begin},  Step{"namespaces", join}, Step{"terminal", open_terminal}, Step{"standard streams", use_stdio},
-    Step{"", become_user},
+    Step{"begin", begin},
+    Step{"namespaces", join},
+    Step{"terminal", open_terminal},
+    Step{"standard streams", use_stdio},
 };
 
-/// The PID namespace takes effect on children only: entered for the clone and left again.
-class PidNamespace {
+/// Only where CVE-2016-9962 is let happen: the child is in the PID namespace before it is anywhere else.
+class PidNamespaceFirst {
 public:
-    explicit PidNamespace(int pidfd) : own_(::open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC)) {
-        if (!own_) fail_errno("open /proc/self/ns/pid");
-        if (::setns(pidfd, CLONE_NEWPID) != 0) fail_errno("join the container's PID namespace");
+    explicit PidNamespaceFirst(Plan& plan) {
+        if (!is_left_out("CVE-2016-9962") || !plan.pid_namespace) return;
+        own_ = Fd{::open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC)};
+        if (::setns(plan.pid_namespace.get(), CLONE_NEWPID) != 0) fail_errno("join the container's PID namespace");
+        plan.pid_namespace = {};
     }
-    PidNamespace(const PidNamespace&) = delete;
-    PidNamespace& operator=(const PidNamespace&) = delete;
-    ~PidNamespace() {
-        if (::setns(own_.get(), CLONE_NEWPID) != 0) std::abort();
+    PidNamespaceFirst(const PidNamespaceFirst&) = delete;
+    PidNamespaceFirst& operator=(const PidNamespaceFirst&) = delete;
+    ~PidNamespaceFirst() {
+        if (own_ && ::setns(own_.get(), CLONE_NEWPID) != 0) std::abort();
     }
 
 private:
     Fd own_;
 };
+
+Fd duplicate(int fd) {
+    Fd copy{::fcntl(fd, F_DUPFD_CLOEXEC, 3)};
+    if (!copy) fail_errno("the container's pidfd");
+    return copy;
+}
+
+bool may_trace(const oci::RuntimeSpec& spec) {
+    constexpr unsigned cap_sys_ptrace = 19;
+    return spec.process &&
+           linux::parse_capabilities(spec.process->capabilities.value_or(oci::Capabilities{}).bounding).set.has(cap_sys_ptrace);
+}
+
+void plan_namespaces(Plan& plan, const ExecTarget& target) {
+    // What the container was given its own of; network always, since a sandbox may have been handed over by descriptor.
+    std::uint64_t flags = CLONE_NEWNS | CLONE_NEWNET;
+    bool has_own_mounts = false;
+    for (const auto& each : plan.linux->namespaces) {
+        flags |= linux::namespace_flag(each.type).value_or(0);
+        has_own_mounts = has_own_mounts || (each.type == "mount" && each.path.empty());
+    }
+    if (!has_own_mounts) {
+        const std::string path = fmt::format("/proc/{}/root", target.pid);
+        plan.rootfs = Fd{::open(path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)};
+        if (!plan.rootfs) fail_errno("open {}", path);
+    }
+    plan.in_user_namespace = (flags & CLONE_NEWUSER) != 0;
+    plan.joined.push_back({flags & ~std::uint64_t{CLONE_NEWPID}, duplicate(target.pidfd)});
+    if ((flags & CLONE_NEWPID) != 0) plan.pid_namespace = duplicate(target.pidfd);
+    plan.has_tracers = may_trace(*target.spec);
+}
 
 }  // namespace
 
@@ -64,58 +101,50 @@ ExecStarted exec(const ExecTarget& target, const oci::Process& process, const Ex
     plan.process = &process;
     plan.linux = target.spec->linux_ ? &*target.spec->linux_ : &no_linux;
     plan.stdio = options.stdio;
-    plan.null = Fd{::open("/dev/null", O_RDWR | O_CLOEXEC)};
-    if (!plan.null) fail_errno("open /dev/null");
     plan.preserved_fds = options.preserved_fds;
+    plan.plain_newlines = options.plain_newlines;
     refuse_unsupported(process, *plan.linux);
     plan.capabilities = planned_capabilities(process);
     linux::SeccompCache filters{options.seccomp_cache};
     if (plan.linux->seccomp) plan.seccomp = &filters.get(seccomp_profile(*plan.linux->seccomp));
-
-    // What the container was given its own of; network always, since a sandbox may have been handed over by descriptor.
-    std::uint64_t flags = CLONE_NEWNS | CLONE_NEWNET;
-    for (const auto& each : plan.linux->namespaces) flags |= linux::namespace_flag(each.type).value_or(0);
-    plan.in_user_namespace = (flags & CLONE_NEWUSER) != 0;
-    Fd pidfd{::fcntl(target.pidfd, F_DUPFD_CLOEXEC, 3)};
-    if (!pidfd) fail_errno("the container's pidfd");
-    plan.joined.push_back({flags & ~std::uint64_t{CLONE_NEWPID}, std::move(pidfd)});
-
-    // Inherited by the child, which is visible in the container from its first moment (CVE-2016-9962).
-    const int before = ::prctl(PR_GET_DUMPABLE, 0, 0, 0, 0);
-    if (::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) fail_errno("dumpable");
-
+    plan_namespaces(plan, target);
     if (target.cgroup && target.cgroup->directory_fd() < 0) plan.joins = target.cgroup;
 
+    // Inherited by the child, which a container that shares the host's PID namespace sees from its first moment (CVE-2016-9962).
+    const int before = ::prctl(PR_GET_DUMPABLE, 0, 0, 0, 0);
+    if (::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) fail_errno("dumpable");
     auto [ours, theirs] = Channel::make();
-    ExecStarted started;
-    {
-        std::optional<PidNamespace> inside;
-        if ((flags & CLONE_NEWPID) != 0) inside.emplace(target.pidfd);
-        linux::Cloned cloned = linux::clone_process(0);
-        if (cloned.pid == 0) {
+    linux::Cloned cloned = [&] {
+        const PidNamespaceFirst first{plan};
+        linux::Cloned child = linux::clone_process(0);
+        if (child.pid == 0) {
             ours.close();
             run_child(plan, theirs, steps.data(), steps.size());
         }
-        started.pid = cloned.pid;
-        started.pidfd = std::move(cloned.pidfd);
-    }
+        return child;
+    }();
+    Born born{plan, std::move(cloned)};
     if (before == 1) ::prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
     theirs.close();
+
+    ExecStarted started;
     try {
-        if (target.cgroup && !plan.joins) target.cgroup->attach(started.pid, target.pid);
+        if (target.cgroup && !plan.joins) target.cgroup->attach(born.pid(), target.pid);
         if (process.oom_score_adj)
-            write_value(fmt::format("/proc/{}/oom_score_adj", started.pid), fmt::format("{}", *process.oom_score_adj));
-        set_rlimits(started.pid, process.rlimits);
+            write_value(fmt::format("/proc/{}/oom_score_adj", born.pid()), fmt::format("{}", *process.oom_score_adj));
+        set_rlimits(born.pid(), process.rlimits);
         ours.send(Word::cgroup_ready);
-        while (auto message = ours.receive()) {
-            if (message->word == Word::terminal) started.terminal = std::move(message->fd);
-        }
     } catch (const Error&) {
-        ::kill(started.pid, SIGKILL);
-        while (::waitpid(started.pid, nullptr, 0) < 0 && errno == EINTR) {
-        }
+        // Where the child has failed before, its own words are the reason.
+        if (auto error = plan.outcome.failure()) throw std::move(*error);
         throw;
     }
+    while (auto message = ours.receive()) {
+        if (message->word == Word::terminal) started.terminal = std::move(message->fd);
+    }
+    born.conclude();
+    started.pid = born.pid();
+    started.pidfd = born.release();
     return started;
 }
 

@@ -1,18 +1,25 @@
-// The last part of every start, of a container's init as of an exec: who the process is and what it may, then execve.
+// The last part of every start, of a container's init as of an exec: what the process may, then execve.
+//
+// A program that joins a PID namespace is seen in it, by root there with all that /proc shows, from its birth to its execve. So it is born
+// last (hop): the process before it, whom nobody there sees, has joined everything else, has closed what is the host's and has become
+// the user. It shares no socket with the parent either; the Outcome says what went wrong.
+//
+// After the filter comes execve and nothing else, so that a profile need not know what the runtime does. To load one without no_new_privs
+// takes CAP_SYS_ADMIN, which is kept for it: execve leaves it only to whom it is given (capabilities(7), "Transformation of
+// capabilities during execve()"). Where somebody inside may trace the process, it is not there to be taken: then the filter comes before.
 #include "linux/process.hpp"
 #include "base/error.hpp"
 #include "base/test_points.hpp"
+#include "runtime/hooks.hpp"
 #include "runtime/plan.hpp"
 #include "runtime/program.hpp"
-#include "runtime/user.hpp"
 
 #include <fcntl.h>
-#include <grp.h>
+#include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/sysmacros.h>
 #include <algorithm>
 #include <array>
 #include <csignal>
@@ -25,40 +32,42 @@ void leave_callers_session() {
     ::sigprocmask(SIG_SETMASK, &none, nullptr);
     for (const int number : {SIGPIPE, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGCHLD, SIGUSR1, SIGUSR2, SIGTTIN, SIGTTOU})
         ::signal(number, SIG_DFL);
+    // All that its cgroup allows; the kernel takes the rest away.
+    std::array<unsigned long, 128> processors;
+    processors.fill(~0UL);
+    [[maybe_unused]] const long set = ::syscall(SYS_sched_setaffinity, 0, sizeof processors, processors.data());
     if (::setsid() < 0) fail_errno("setsid");
     ::umask(0);
 }
+
 namespace {
 
-/// The standard streams belong to the user, so that opening /dev/stdout again works, as in Docker.
-void give_stdio(std::uint32_t uid) {
-    for (int fd = 0; fd < 3; ++fd) {
-        struct stat about{};
-        if (::fstat(fd, &about) != 0 || about.st_uid == uid) continue;
-        if (S_ISCHR(about.st_mode) && about.st_rdev == ::makedev(1, 3)) continue;
-        [[maybe_unused]] const int done = ::fchown(fd, uid, about.st_gid);  // Not every stream has an owner to change.
-    }
-}
+constexpr unsigned cap_sys_admin = 21;
 
-void enter_directory(const std::string& cwd) {
-    if (::chdir(cwd.c_str()) != 0)
-        throw Error(errno == ENOENT ? ErrorKind::not_found : ErrorKind::system,
-                    fmt::format("chdir to cwd ({:?}) set in config.json failed: {}", cwd,
-                                errno == ENOENT    ? "no such file or directory"
-                                : errno == EACCES  ? "permission denied"
-                                : errno == ENOTDIR ? "not a directory"
-                                                   : std::generic_category().message(errno)),
-                    errno);
-    if (is_left_out("CVE-2024-21626")) return;
+bool enter_directory(const std::string& cwd) {
+    if (::chdir(cwd.c_str()) != 0) return false;
+    if (is_left_out("CVE-2024-21626")) return true;
     // A descriptor of the host, reached by /proc/self/fd/N, would be outside of the root (CVE-2024-21626).
     std::array<char, 4096> path{};
     if (::syscall(SYS_getcwd, path.data(), path.size()) < 0 || path[0] != '/')
         fail(ErrorKind::forbidden, "chdir to cwd ({:?}): the current working directory is outside of the container", cwd);
+    return true;
+}
+
+void need_directory(const std::string& cwd) {
+    if (enter_directory(cwd)) return;
+    throw Error(errno == ENOENT ? ErrorKind::not_found : ErrorKind::system,
+                fmt::format("chdir to cwd ({:?}) set in config.json failed: {}", cwd,
+                            errno == ENOENT    ? "no such file or directory"
+                            : errno == EACCES  ? "permission denied"
+                            : errno == ENOTDIR ? "not a directory"
+                                               : std::generic_category().message(errno)),
+                errno);
 }
 
 /// What the steps opened is closed before the image's words are followed: /proc/self/fd/N leads to none of it (CVE-2024-21626).
 void close_all_but(const Plan& plan, int channel) {
-    if (is_left_out("CVE-2024-21626")) return;
+    if (is_left_out("CVE-2024-21626")) return linux::close_on_exec_from(3U + static_cast<unsigned>(plan.preserved_fds));
     std::array<int, 2> kept{channel, plan.start_fifo ? plan.start_fifo.get() : channel};
     std::ranges::sort(kept);
     unsigned first = 3U + static_cast<unsigned>(plan.preserved_fds);
@@ -87,92 +96,111 @@ std::vector<char*> pointers(const std::vector<std::string>& texts) {
     return out;
 }
 
+void load_filter(const Plan& plan, Progress& progress) {
+    if (plan.seccomp && !progress.is_filtered) (void)linux::load_seccomp(*plan.seccomp).release();
+    progress.is_filtered = true;
+}
+
+void take_capabilities(const Plan& plan) {
+    linux::Capabilities wanted = plan.capabilities;
+    wanted.ambient = wanted.ambient & wanted.permitted;
+    if (plan.seccomp && !plan.process->no_new_privileges) {
+        wanted.effective.add(cap_sys_admin);
+        wanted.permitted.add(cap_sys_admin);
+    }
+    linux::set_capabilities(wanted);
+    if (::prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0) != 0) fail_errno("keep capabilities");
+}
+
+struct Words {
+    std::vector<std::string> environment;
+    std::string program;
+    bool is_found = false;
+};
+
+/// In a process that is not in the PID namespace of the container's /proc nothing is found through it: that is left to the next one.
+void find(const Plan& plan, Words& words) {
+    try {
+        words.program = find_program(plan.process->args.front(), words.environment);
+        words.is_found = true;
+    } catch (const Error&) {
+        if (!plan.pid_namespace) throw;
+    }
+}
+
+void wait_for_start(const Plan& plan, Progress& progress) {
+    progress.channel->send(Word::ready);
+    progress.channel->close();
+    char byte = 0;
+    while (::read(plan.start_fifo.get(), &byte, 1) < 0) {
+        if (errno != EINTR) fail_errno("wait for start");
+    }
+}
+
+void container_hooks(const Plan& plan, const Progress& progress, const Words& words) {
+    if (!plan.runs_hooks || plan.spec->hooks->start_container.empty()) return;
+    const std::string state = state_json(plan.id, "created", ::getpid(), plan.bundle, *plan.spec);
+    run_hooks(plan.spec->hooks->start_container, state, "startContainer",
+              {.environment = &words.environment, .filter = progress.is_filtered ? nullptr : plan.seccomp});
+}
+
+/// In the process that becomes the program.
+[[noreturn]] void finish(const Plan& plan, Progress& progress, Words& words) {
+    if (plan.pid_namespace && ::setsid() < 0) fail_errno("setsid");
+    if (plan.process->terminal && ::ioctl(0, TIOCSCTTY, 0) != 0) fail_errno("make the terminal the controlling one");
+    if (!progress.in_working_directory) need_directory(plan.process->cwd);
+    if (!words.is_found) words.program = find_program(plan.process->args.front(), words.environment);
+    if (plan.start_fifo) wait_for_start(plan, progress);
+    container_hooks(plan, progress, words);
+
+    const std::vector<char*> arguments = pointers(plan.process->args);
+    const std::vector<char*> variables = pointers(words.environment);
+    plan.outcome.about_to_execute(words.program);
+    load_filter(plan, progress);
+    ::execve(words.program.c_str(), arguments.data(), variables.data());
+    plan.outcome.execve_failed(errno);
+    ::_exit(127);
+}
+
+/// Makes the process that becomes the program, in the PID namespace and as a child of our parent, and ends. The parent waits for that
+/// end, which with CLONE_VFORK comes when the program executes or has failed.
+void hop(const Plan& plan, Progress& progress) {
+    if (::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) fail_errno("dumpable");
+    // clone and not clone3, which profiles refuse because a filter cannot look at its arguments.
+    unsigned long flags = CLONE_PARENT | CLONE_PARENT_SETTID | SIGCHLD;
+    if (!plan.start_fifo) {
+        flags |= CLONE_VFORK;
+        progress.channel->close();
+    }
+    if (plan.has_tracers) {
+        load_filter(plan, progress);
+        linux::set_capabilities(plan.capabilities);
+    }
+    const long pid = ::syscall(SYS_clone, flags, nullptr, plan.outcome.program(), nullptr, nullptr);
+    if (pid < 0) fail_errno("fork into the PID namespace");
+    if (pid > 0) ::_exit(0);
+}
+
+[[noreturn]] void execute(const Plan& plan, Progress& progress) {
+    if (plan.pid_namespace && ::setns(plan.pid_namespace.get(), CLONE_NEWPID) != 0) fail_errno("join the PID namespace");
+    close_all_but(plan, progress.channel->fd());
+    // Once as root, who may enter what the user may not, then as the user, whom a file system may know that does not know root.
+    progress.in_working_directory = enter_directory(plan.process->cwd);
+    become_user(plan, progress);
+    if (!progress.in_working_directory) {
+        progress.in_working_directory = enter_directory(plan.process->cwd);
+        if (!progress.in_working_directory && !plan.pid_namespace) need_directory(plan.process->cwd);
+    }
+    take_capabilities(plan);
+    Words words{.environment = environment_of(plan, progress.home), .program = {}};
+    find(plan, words);
+    if (plan.pid_namespace) hop(plan, progress);
+    finish(plan, progress, words);
+}
+
 }  // namespace
 
-void use_stdio(const Plan& plan, Progress& progress) {
-    std::array<int, 3> wanted{plan.stdio.in, plan.stdio.out, plan.stdio.err};
-    if (progress.terminal) wanted.fill(progress.terminal.get());
-    // Out of the way first: a wanted descriptor may itself be 0, 1 or 2.
-    std::array<Fd, 3> copies;
-    for (std::size_t i = 0; i < 3; ++i) {
-        const int from = wanted[i] >= 0 ? wanted[i] : plan.null.get();
-        copies[i] = Fd{::fcntl(from, F_DUPFD_CLOEXEC, 3 + plan.preserved_fds)};
-        if (!copies[i]) fail_errno("standard stream {}", i);
-    }
-    for (std::size_t i = 0; i < 3; ++i) {
-        if (::dup2(copies[i].get(), static_cast<int>(i)) < 0) fail_errno("standard stream {}", i);
-    }
-    if (progress.terminal && ::ioctl(0, TIOCSCTTY, 0) != 0) fail_errno("make the terminal the controlling one");
-}
-
-void become_user(const Plan& plan, Progress& progress) {
-    const oci::User& user = plan.process->user;
-    Identity identity{user.uid, user.gid, user.additional_gids, {}};
-    const bool by_name = !user.username.empty() || !user.additional_groups.empty();
-    if (by_name || variable(plan.process->env, "HOME").empty()) {
-        const Root root = Root::open("/");
-        UserFiles files;
-        try {
-            files = read_user_files(root);
-        } catch (const Error&) {
-            if (by_name) throw;  // Else only HOME was to be had from it.
-        }
-        if (by_name) {
-            identity = find_user(files, user.username, user.additional_groups);
-            identity.groups.insert(identity.groups.end(), user.additional_gids.begin(), user.additional_gids.end());
-        } else {
-            identity.home = home_of(files.passwd, user.uid);
-        }
-    }
-    progress.home = identity.home.empty() ? "/" : identity.home;
-    give_stdio(identity.uid);
-
-    const bool no_new_privileges = plan.process->no_new_privileges;
-    if (no_new_privileges && ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) fail_errno("no_new_privs");
-    // Without no_new_privs a filter needs CAP_SYS_ADMIN, which is about to go.
-    if (plan.seccomp && !no_new_privileges) (void)linux::load_seccomp(*plan.seccomp).release();
-    if (plan.capabilities) linux::limit_bounding(plan.capabilities->bounding);
-    if (::prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) != 0) fail_errno("keep capabilities");
-    if (::syscall(SYS_setgroups, identity.groups.size(), identity.groups.data()) != 0 && !(errno == EPERM && identity.groups.empty()))
-        fail_errno("set the groups");
-    if (::syscall(SYS_setresgid, identity.gid, identity.gid, identity.gid) != 0) fail_errno("become group {}", identity.gid);
-    if (::syscall(SYS_setresuid, identity.uid, identity.uid, identity.uid) != 0) fail_errno("become user {}", identity.uid);
-    // A change of user makes a process that can be traced again; the host's descriptors are still open here.
-    if (::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) fail_errno("dumpable");
-    ::umask(user.umask.value_or(0022));
-}
-
-void execute(const Plan& plan, Progress& progress) {
-    close_all_but(plan, progress.channel->fd());
-    enter_directory(plan.process->cwd);
-    if (plan.capabilities) linux::set_capabilities(*plan.capabilities);
-    if (::prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0) != 0) fail_errno("keep capabilities");
-
-    const std::vector<std::string> environment = environment_of(plan, progress.home);
-    const std::string program = find_program(plan.process->args.front(), environment);
-    if (plan.start_fifo) {
-        progress.channel->send(Word::ready);
-        char byte = 0;
-        while (::read(plan.start_fifo.get(), &byte, 1) < 0) {
-            if (errno != EINTR) fail_errno("wait for start");
-        }
-    }
-    linux::close_on_exec_from(3U + static_cast<unsigned>(plan.preserved_fds));
-    const std::vector<char*> arguments = pointers(plan.process->args);
-    const std::vector<char*> variables = pointers(environment);
-    if (plan.seccomp && plan.process->no_new_privileges) (void)linux::load_seccomp(*plan.seccomp).release();
-    ::execve(program.c_str(), arguments.data(), variables.data());
-
-    const int error = errno;
-    const ErrorKind kind = error == ENOENT ? ErrorKind::not_found : ErrorKind::forbidden;
-    const char* text = error == ENOENT    ? "no such file or directory"
-                       : error == EACCES  ? "permission denied"
-                       : error == ENOEXEC ? "exec format error"
-                                          : nullptr;
-    throw Error(kind, fmt::format("exec {}: {}", program, text ? text : std::generic_category().message(error)), error);
-}
-
-void run_child(const Plan& plan, const Channel& channel, const Step* steps, std::size_t count) noexcept {
+void run_child(const Plan& plan, Channel& channel, const Step* steps, std::size_t count) noexcept {
     Progress progress;
     progress.channel = &channel;
     const char* doing = "";
@@ -183,11 +211,10 @@ void run_child(const Plan& plan, const Channel& channel, const Step* steps, std:
         }
         doing = "";
         execute(plan, progress);
-    } catch (Error& error) {
-        if (*doing) error.add_context(doing);
-        channel.send(error);
+    } catch (const Error& error) {
+        plan.outcome.failed(error, doing);
     } catch (const std::exception& error) {
-        channel.send(Error{ErrorKind::system, error.what()});
+        plan.outcome.failed(Error{ErrorKind::system, error.what()}, doing);
     }
     ::_exit(127);
 }

@@ -1,6 +1,7 @@
 #include "store/database.hpp"
 
 #include "base/error.hpp"
+#include "base/fault_point.hpp"
 #include "base/log.hpp"
 
 #include <fcntl.h>
@@ -143,10 +144,11 @@ void Database::bind(sqlite3_stmt* statement, std::string_view sql, std::initiali
 }
 
 std::int64_t Database::execute(std::string_view sql, std::initializer_list<Parameter> parameters) {
-    const std::scoped_lock lock{mutex_};
+    const RecursiveMutexLock lock{mutex_};
     sqlite3_stmt* statement = prepare(sql);
     const Run run{statement};
     bind(statement, sql, parameters);
+    if (sqlite3_stmt_readonly(statement) == 0) fault_point("store:write");
     int code = sqlite3_step(statement);
     while (code == SQLITE_ROW) code = sqlite3_step(statement);
     if (code != SQLITE_DONE) fail_with(code, sql);
@@ -154,7 +156,7 @@ std::int64_t Database::execute(std::string_view sql, std::initializer_list<Param
 }
 
 std::vector<Row> Database::query(std::string_view sql, std::initializer_list<Parameter> parameters) {
-    const std::scoped_lock lock{mutex_};
+    const RecursiveMutexLock lock{mutex_};
     sqlite3_stmt* statement = prepare(sql);
     const Run run{statement};
     bind(statement, sql, parameters);
@@ -172,12 +174,12 @@ std::vector<Row> Database::query(std::string_view sql, std::initializer_list<Par
 }
 
 std::int64_t Database::last_insert_id() {
-    const std::scoped_lock lock{mutex_};
+    const RecursiveMutexLock lock{mutex_};
     return sqlite3_last_insert_rowid(database_);
 }
 
 void Database::transaction(const std::function<void()>& body) {
-    const std::scoped_lock lock{mutex_};
+    const RecursiveMutexLock lock{mutex_};
     if (depth_ > 0) return body();
 
     execute("BEGIN IMMEDIATE");
@@ -185,6 +187,7 @@ void Database::transaction(const std::function<void()>& body) {
     try {
         body();
         --depth_;
+        fault_point("store:commit");
         execute("COMMIT");
     } catch (...) {
         depth_ = 0;
@@ -201,7 +204,7 @@ void Database::transaction(const std::function<void()>& body) {
 }
 
 void Database::migrate(std::string_view room, std::span<const char* const> steps) {
-    transaction([&] {
+    transaction([&]() GRUA_REQUIRES(mutex_) {
         const std::vector<Row> rows = query("SELECT version FROM schema_versions WHERE room = ?", {room});
         const std::int64_t version = rows.empty() ? 0 : rows.front().integer(0);
         const auto wanted = static_cast<std::int64_t>(steps.size());

@@ -3,11 +3,12 @@
 // Thread-safe by one mutex; may block on the disk, so it is used from the pool only.
 #pragma once
 
+#include "base/mutex.hpp"
+
 #include <cstdint>
 #include <functional>
 #include <initializer_list>
 #include <map>
-#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
@@ -79,16 +80,16 @@ public:
     void transaction(const std::function<void()>& body);
 
 private:
-    sqlite3_stmt* prepare(std::string_view sql);
-    void bind(sqlite3_stmt* statement, std::string_view sql, std::initializer_list<Parameter> parameters);
-    void close() noexcept;
-    [[noreturn]] void fail_with(int code, std::string_view doing) const;
+    sqlite3_stmt* prepare(std::string_view sql) GRUA_REQUIRES(mutex_);
+    void bind(sqlite3_stmt* statement, std::string_view sql, std::initializer_list<Parameter> parameters) GRUA_REQUIRES(mutex_);
+    void close() noexcept GRUA_REQUIRES(mutex_);
+    [[noreturn]] void fail_with(int code, std::string_view doing) const GRUA_REQUIRES(mutex_);
 
     std::string path_;
-    std::recursive_mutex mutex_;
-    sqlite3* database_ = nullptr;
-    int depth_ = 0;
-    std::map<std::string, sqlite3_stmt*, std::less<>> statements_;
+    RecursiveMutex mutex_;  // a transaction's body uses the database
+    sqlite3* database_ GRUA_POINTEE_GUARDED_BY(mutex_) = nullptr;
+    int depth_ GRUA_GUARDED_BY(mutex_) = 0;
+    std::map<std::string, sqlite3_stmt*, std::less<>> statements_ GRUA_GUARDED_BY(mutex_);
 };
 
 }  // namespace grua::store

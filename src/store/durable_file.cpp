@@ -1,6 +1,7 @@
 #include "store/durable_file.hpp"
 
 #include "base/error.hpp"
+#include "base/fault_point.hpp"
 #include "base/files.hpp"
 #include "base/id.hpp"
 
@@ -27,6 +28,7 @@ std::string folder_of(const std::string& path) {
 
 StagedFile::StagedFile(const std::string& directory, mode_t mode)
     : path_(fmt::format("{}/{}{}", directory, staged_prefix, random_hex(random_bytes))) {
+    fault_point("store:create-file");
     file_ = Fd{::open(path_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode)};
     if (!file_) {
         path_.clear();
@@ -41,6 +43,7 @@ StagedFile::~StagedFile() {
 }
 
 void StagedFile::publish(const std::string& path) {
+    fault_point("store:sync-file");
     if (::fsync(file_.get()) != 0) fail_errno("sync {}", path_);
     crash_point("store:file-synced");
     publish_synced(path);
@@ -48,6 +51,7 @@ void StagedFile::publish(const std::string& path) {
 }
 
 void StagedFile::publish_synced(const std::string& path) {
+    fault_point("store:rename");
     if (::rename(path_.c_str(), path.c_str()) != 0) fail_errno("rename {} to {}", path_, path);
     path_.clear();
     crash_point("store:file-renamed");
@@ -69,12 +73,14 @@ void write_durably(const std::string& path, std::string_view bytes, mode_t mode)
 }
 
 void sync_directory(const std::string& path) {
+    fault_point("store:sync-folder");
     const Fd folder{::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
     if (!folder) fail_errno("open folder {}", path);
     if (::fsync(folder.get()) != 0) fail_errno("sync folder {}", path);
 }
 
 void sync_filesystem(const std::string& path) {
+    fault_point("store:sync-filesystem");
     const Fd any{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
     if (!any) fail_errno("open {}", path);
     if (::syncfs(any.get()) != 0) fail_errno("sync the file system of {}", path);

@@ -27,10 +27,11 @@ struct Stored {
     std::string created;
     bool anonymous = false;
 
+    template <typename Self = Stored>
     static constexpr auto fields() {
-        return std::tuple{json::field("driver", &Stored::driver), json::field("options", &Stored::options),
-                          json::field("labels", &Stored::labels), json::field("created", &Stored::created),
-                          json::field("anonymous", &Stored::anonymous)};
+        return std::tuple{json::field("driver", &Self::driver), json::field("options", &Self::options),
+                          json::field("labels", &Self::labels), json::field("created", &Self::created),
+                          json::field("anonymous", &Self::anonymous)};
     }
 };
 
@@ -100,7 +101,7 @@ VolumePtr Volumes::create(const CreateOptions& options) {
     volume->anonymous = options.anonymous || options.name.empty();
     volume->name = options.name.empty() ? random_id() : options.name;
     check_name(volume->name);
-    const std::lock_guard changing(changing_);
+    const MutexLock changing(changing_);
     if (auto known = find(volume->name)) return known;
     volume->labels = options.labels;
     if (volume->anonymous) volume->labels.try_emplace("com.docker.volume.anonymous", "");
@@ -119,13 +120,13 @@ VolumePtr Volumes::create(const CreateOptions& options) {
     store::write_durably(staged + "/volume.json", json::dump(stored, {1, 999}), 0600);
     if (::rename(staged.c_str(), path.c_str()) != 0) fail_errno("rename {}", staged);
     store::sync_directory(directory_);
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     volumes_.emplace(volume->name, volume);
     return volume;
 }
 
 VolumePtr Volumes::find(std::string_view name) const {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     const auto found = volumes_.find(name);
     return found == volumes_.end() ? nullptr : found->second;
 }
@@ -137,7 +138,7 @@ VolumePtr Volumes::get(std::string_view name) const {
 }
 
 std::vector<VolumePtr> Volumes::list() const {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     std::vector<VolumePtr> out;
     out.reserve(volumes_.size());
     for (const auto& [name, volume] : volumes_) out.push_back(volume);
@@ -147,12 +148,12 @@ std::vector<VolumePtr> Volumes::list() const {
 void Volumes::remove(std::string_view name, const std::vector<std::string>& users) {
     const std::string trash = directory_ + "/" + std::string(trash_prefix) + random_hex(8);
     {
-        const std::lock_guard changing(changing_);
+        const MutexLock changing(changing_);
         get(name);
         if (!users.empty()) fail(ErrorKind::conflict, "remove {}: volume is in use - [{}]", name, fmt::join(users, ", "));
         const std::string path = directory_ + "/" + std::string(name);
         if (::rename(path.c_str(), trash.c_str()) != 0) fail_errno("rename {}", path);
-        const std::lock_guard lock(mutex_);
+        const MutexLock lock(mutex_);
         volumes_.erase(volumes_.find(name));
     }
     store::sync_directory(directory_);

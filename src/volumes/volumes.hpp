@@ -8,12 +8,12 @@
 #pragma once
 
 #include "base/fd.hpp"
+#include "base/mutex.hpp"
 #include "base/text.hpp"
 
 #include <cstdint>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -68,12 +68,12 @@ public:
     std::uint64_t usage(const Volume& volume) const;  ///< Bytes of its files.
 
 private:
-    void load();
+    void load() GRUA_REQUIRES(mutex_);
 
     const std::string directory_;
-    std::mutex changing_;       // held while the disk works, so that looking never waits for it
-    mutable std::mutex mutex_;  // of the map only
-    std::map<std::string, VolumePtr, std::less<>> volumes_;
+    Mutex changing_;       // held while the disk works, so that looking never waits for it
+    mutable Mutex mutex_;  // of the map only
+    std::map<std::string, VolumePtr, std::less<>> volumes_ GRUA_GUARDED_BY(mutex_);
 };
 
 }  // namespace grua::volumes

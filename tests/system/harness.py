@@ -31,6 +31,10 @@ DOCKER = os.environ.get("GRUA_DOCKER", str(CACHE / "clients/bin/docker"))
 PATIENCE = float(os.environ.get("GRUA_PATIENCE", "1"))
 
 
+# (milliseconds, handler) of each gruad that has ended: the longest that its loop was kept by one handler, as it said at its end.
+TURNS = []
+
+
 def run(*words, check=True, timeout=60, **more):
     """Runs a command, text in and out; raises with its output where it fails."""
     done = subprocess.run([str(w) for w in words], capture_output=True, text=True, errors="replace", timeout=timeout * PATIENCE,
@@ -78,7 +82,7 @@ def debian_tar():
 class Daemon:
     """A gruad and the docker CLI that speaks to it."""
 
-    def __init__(self, *options, image=True, before=()):
+    def __init__(self, *options, image=True, before=(), env=None):
         self.name = "gt" + uuid.uuid4().hex[:8]
         self.root = pathlib.Path(tempfile.mkdtemp(prefix="grua-test-", dir=os.environ.get("GRUA_TEST_DIR", "/var/tmp")))
         self.exec_root = pathlib.Path(tempfile.mkdtemp(prefix="grua-", dir="/run"))
@@ -86,6 +90,7 @@ class Daemon:
         self.log = self.root / "gruad.log"
         self.options = list(options)
         self.before = list(before)  # a command that executes its arguments, between the namespace and gruad
+        self.env = dict(env or {})  # of gruad, at each of its starts
         self.process = None
         # Holds the network namespace, so that it outlives a killed daemon.
         self.holder = subprocess.Popen(["unshare", "-n", "sleep", "infinity"], stdin=subprocess.DEVNULL)
@@ -116,7 +121,7 @@ class Daemon:
             ["nsenter", f"--net=/proc/{self.holder.pid}/ns/net", *self.before, str(BIN / "gruad"), "-H", f"unix://{self.socket}",
              "--data-root", str(self.root / "data"), "--exec-root", str(self.exec_root / "exec"), "--pidfile", str(self.exec_root / "pid"),
              "--bridge", self.name, "--bip", "10.99.7.1/24", "--cgroup-parent", f"/{self.name}", *self.options],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, **(env or {})})
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, **self.env, **(env or {})})
         log.close()
 
         def answers():
@@ -147,6 +152,8 @@ class Daemon:
                 self.docker("rm", "-f", *ids, check=False)
             self.stop()
         finally:
+            for found in re.finditer(r"longest turn of the loop: (\d+) ms in ([^\"\\\n]*)", self.log.read_text(errors="replace")):
+                TURNS.append((int(found[1]), found[2].strip()))
             self._end_left_over()
             self.holder.kill()
             self.holder.wait()

@@ -99,11 +99,7 @@ class Limits(Host):
         self.grua("update", "--net-rate-out", "20mbit", "c1")
         self.assertRate(self.rate("c1", "198.51.100.2", 80), 20)
         self.docker("rm", "-f", "c1")
-        for _ in range(50):
-            if "ifb" not in links():
-                break
-            time.sleep(0.1)
-        self.assertNotIn("ifb", links())
+        wait_until("its links are gone", lambda: "ifb" not in links())
 
     def test_a_network_shares_its_rate(self):
         """Three containers that send all they can have a third each, and together the whole; one alone has all of it.
@@ -200,8 +196,10 @@ class Policies(Host):
         self.daemon.kill()
         self.daemon.start()
         self.assertFalse(self.asked("late", "db"))
+        rules = lambda: self.daemon.in_netns("nft", "list", "tables").stdout.split("\n")
+        before = rules()
         self.daemon.in_netns("nft", "flush", "ruleset")
-        time.sleep(1)
+        wait_until("the rules are back", lambda: rules() == before)
         self.assertFalse(self.asked("late", "db"))
         self.grua("update", "--network-allow", "default", "db")
         self.assertTrue(self.asked("late", "db"))

@@ -36,9 +36,12 @@ class Recovery(unittest.TestCase):
     def test_a_running_container_goes_on(self):
         self.daemon.docker("run", "-d", "--name", "cc", "busybox", "sh", "-c", "i=0; while :; do i=$((i+1)); echo $i; sleep 0.02; done")
         pid = self.daemon.docker("inspect", "--format", "{{.State.Pid}}", "cc").stdout
-        time.sleep(0.3)
+        log = pathlib.Path(self.daemon.inspect("cc")["LogPath"])
+        lines = lambda: log.read_text().count("\n")
+        wait_until("it has written", lambda: lines() > 10)
         self.daemon.kill()
-        time.sleep(0.5)
+        before = lines()
+        wait_until("it writes while there is no gruad", lambda: lines() > before + 20)
         self.daemon.start()
         self.assertEqual(self.daemon.docker("inspect", "--format", "{{.State.Pid}}", "cc").stdout, pid)
         self.assertEqual(self.daemon.docker("exec", "cc", "echo", "in").stdout, "in\n")
@@ -50,8 +53,9 @@ class Recovery(unittest.TestCase):
     def test_an_exit_while_the_daemon_is_away_is_known_afterwards(self):
         self.daemon.docker("run", "-d", "--name", "cc", "busybox", "sh", "-c", "sleep 1; echo last; exit 42")
         self.daemon.docker("run", "-d", "--rm", "--name", "rr", "busybox", "sleep", "1")
+        pids = [self.daemon.inspect(name)["State"]["Pid"] for name in ("cc", "rr")]
         self.daemon.kill()
-        time.sleep(2)
+        wait_until("both have ended", lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids))
         self.daemon.start()
         self.assertEqual(self.daemon.docker("inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", "cc").stdout, "exited 42\n")
         self.assertEqual(self.daemon.docker("logs", "cc").stdout, "last\n")

@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import statistics
 import subprocess
 import tempfile
@@ -82,11 +83,12 @@ class Resolver(networks_test.Names):
         for name in ("c1", "c2"):
             self.container(name, "--network", "n")
         # Nobody answers there, and nothing says so.
-        self.at(self.outside.pid, "nft", "add table inet t; add chain inet t i { type filter hook input priority 0; }; add rule inet t i udp dport 53 drop")
+        self.at(self.outside.pid, "nft", "add table inet t; add chain inet t i { type filter hook input priority 0; }; add rule inet t i udp dport 53 counter drop")
         self.addCleanup(lambda: self.at(self.outside.pid, "nft", "delete table inet t"))
         self.host_asks("198.51.100.2", "198.51.100.3")
-        time.sleep(1)
         flood = sockets_in([self.pid("c1")])[0]
+        counted = lambda: int(re.search(r"counter packets (\d+)", self.at(self.outside.pid, "nft", "list table inet t").stdout)[1])
+        wait_until("the dead ones are asked", lambda: flood.send(query("example.com")) and counted() > 0)
         started = time.monotonic()
         for number in range(5000):
             try:

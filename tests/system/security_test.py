@@ -4,6 +4,7 @@ With GRUA_WITHOUT=CVE-… a build of the preset `unprotected` leaves that protec
 (`./test protections` checks it): a test that cannot fail shows nothing.
 """
 
+import base64
 import contextlib
 import ctypes
 import fcntl
@@ -22,9 +23,72 @@ import tempfile
 import time
 import unittest
 
-from harness import BIN, ENV, Case, run, wait_until
+from harness import BIN, DOCKER, ENV, Case, run, wait_until
 
 RUNTIME = BIN / "grua-runtime"
+
+# A process in all namespaces of the container whose init is argv[1], with every capability, looks at each process that appears there as
+# fast as it can, until its standard input ends. It prints what it saw that is not the container's: argv[2] is a folder of the host with a
+# mount on it, argv[3] a socket of the host, argv[4] the capabilities that a process in there may have.
+SPY = """
+import ctypes, json, os, select, sys
+init, folder, socket, allowed = int(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4], 16)
+libc = ctypes.CDLL(None, use_errno=True)
+for kind in ("net", "ipc", "uts", "pid", "mnt"):
+    fd = os.open(f"/proc/{init}/ns/{kind}", os.O_RDONLY)
+    globals()[kind] = fd
+for kind in ("net", "ipc", "uts", "pid", "mnt"):
+    if libc.setns(globals()[kind], 0):
+        raise OSError(ctypes.get_errno(), "setns " + kind)
+os.closerange(3, 64)
+if os.fork():
+    sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
+os.chdir("/")
+
+def read(path):
+    with open(path) as file:
+        return file.read()
+
+def look(pid):
+    if folder in read(f"/proc/{pid}/mountinfo"):
+        yield "mountinfo"
+    if socket in read(f"/proc/{pid}/net/unix"):
+        yield "net/unix"
+    if os.path.exists(f"/proc/{pid}/root{folder}"):
+        yield "root"
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        if int(fd) > 2:
+            yield "fd " + os.readlink(f"/proc/{pid}/fd/{fd}")
+    for line in read(f"/proc/{pid}/status").splitlines():
+        if line.startswith(("CapPrm", "CapEff")) and int(line.split()[1], 16) & ~allowed:
+            yield line
+
+seen, looks = {}, 0
+me = int(os.readlink("/proc/self"))
+print("ready", flush=True)
+pid = max(int(name) for name in os.listdir("/proc") if name.isdigit())
+idle = 0
+while True:
+    pid += 1
+    for candidate in range(pid, pid + 3):
+        if not os.path.exists(f"/proc/{candidate}"):
+            continue
+        pid, idle = candidate, 0
+        try:
+            while candidate != me:  # As long as it lives.
+                looks += 1
+                for what in look(candidate):
+                    seen[what] = seen.get(what, 0) + 1
+        except (OSError, ValueError):
+            pass
+        break
+    else:
+        pid -= 1
+        idle += 1
+        if idle % 1000 == 0 and select.select([0], [], [], 0)[0]:
+            break
+print(json.dumps({"seen": seen, "looks": looks}))
+"""
 
 
 def default_spec():
@@ -38,6 +102,50 @@ def default_spec():
         "linux": {"namespaces": [{"type": kind} for kind in ("pid", "mount", "ipc", "uts", "network")], "maskedPaths": ["/proc/kcore"],
                   "readonlyPaths": ["/proc/sys"]},
     }
+
+
+@contextlib.contextmanager
+def host_with_secrets(case):
+    """A folder with a mount on it and a socket, which nobody inside a container may see."""
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="grua-canary-", dir="/var/tmp"))
+    case.addCleanup(shutil.rmtree, folder, ignore_errors=True)
+    run("mount", "-t", "tmpfs", "canary", folder)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"{folder}/socket")
+        try:
+            yield folder
+        finally:
+            listener.close()
+            run("umount", "-l", folder)
+
+
+@contextlib.contextmanager
+def spying(pid, folder, secret, allowed):
+    """What the spy saw, in a dict that is filled in the end."""
+    spy = subprocess.Popen([sys.executable, "-c", SPY, str(pid), str(folder), str(secret), f"{allowed:x}"], text=True,
+                           stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    found = {}
+    try:
+        started = spy.stdout.readline()
+        if started != "ready\n":
+            raise AssertionError(f"the spy: {started}{spy.stderr.read()}")
+        yield found
+    finally:
+        out, err = spy.communicate("", timeout=60)
+        try:
+            found.update(json.loads(out))
+        except ValueError:
+            raise AssertionError(f"the spy: {out}{err}") from None
+
+
+def seen(folder):
+    """All that can be seen of a tree, the times of changes too."""
+    out = {}
+    for path in [folder, *sorted(folder.rglob("*"))]:
+        status = os.lstat(path)
+        out[str(path)] = (status.st_mode, status.st_uid, status.st_gid, status.st_nlink, status.st_mtime_ns, status.st_ctime_ns, os.listxattr(path, follow_symlinks=False),
+                          path.read_bytes() if path.is_file() else None)
+    return out
 
 
 class Bundles(unittest.TestCase):
@@ -84,6 +192,40 @@ class Bundles(unittest.TestCase):
             trap.wait()
         time.sleep(1)
         self.assertEqual(hashlib.sha256(runtime.read_bytes()).hexdigest(), binary)
+
+    def in_background(self, name, **more):
+        self.spec["process"].update(args=["sleep", "1000"], **more)
+        (self.work / "config.json").write_text(json.dumps(self.spec))
+        words = [RUNTIME, "--root", self.work / "state"]
+        # Not by run(): the container would hold its pipes.
+        subprocess.run([*words, "run", "-d", "--bundle", self.work, name], check=True, timeout=20, stdin=subprocess.DEVNULL,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.addCleanup(run, *words, "delete", "-f", name, check=False)
+        return json.loads(run(*words, "state", name).stdout)["pid"]
+
+    def test_CVE_2016_9962_exec_shows_nothing_of_the_host(self):  # A2
+        """Who comes in is not seen before it has left the host: mounts, root, network, descriptors, and rights that no one inside has."""
+        every = ["CAP_CHOWN", "CAP_KILL", "CAP_SYS_PTRACE"]
+        self.spec["process"]["capabilities"] = {kind: every for kind in ("bounding", "effective", "permitted")}
+        self.spec["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["swapon"], "action": "SCMP_ACT_ERRNO"}]}
+        name = f"sec-{os.getpid()}-spied"
+        init = self.in_background(name)
+        with host_with_secrets(self) as folder, spying(init, folder, f"{folder}/socket", 1 << 0 | 1 << 5 | 1 << 19) as found:
+            for _ in range(200):
+                run(RUNTIME, "--root", self.work / "state", "exec", name, "true")
+        self.assertGreater(found["looks"], 200)
+        self.assertEqual(found["seen"], {})
+
+    def test_CVE_2016_9962_a_start_in_anothers_pid_namespace_shows_nothing_of_the_host(self):  # A2
+        init = self.in_background(f"sec-{os.getpid()}-spied")
+        for namespace in self.spec["linux"]["namespaces"]:
+            if namespace["type"] == "pid":
+                namespace["path"] = f"/proc/{init}/ns/pid"
+        with host_with_secrets(self) as folder, spying(init, folder, f"{folder}/socket", 1 << 0 | 1 << 21) as found:
+            for _ in range(100):
+                self.bundle("true")
+        self.assertGreater(found["looks"], 100)
+        self.assertEqual(found["seen"], {})
 
     def test_CVE_2021_30465_swapped_mount_targets(self):
         """A link that is swapped for a folder while the container starts never leads a mount point to the host (also 2024-45310)."""
@@ -154,9 +296,11 @@ class Bundles(unittest.TestCase):
         self.assertEqual((fake / "ip_unprivileged_port_start").read_text(), "fake")
 
     def test_CVE_2022_29162_inheritable_capabilities_are_empty(self):
-        self.spec["process"]["capabilities"]["inheritable"] = ["CAP_CHOWN"]
-        out = self.bundle("grep", "CapInh", "/proc/self/status")
-        self.assertEqual(out.stdout.split(), ["CapInh:", "0000000000000000"])
+        """What --cap adds is not inherited by a file's capabilities."""
+        name = f"sec-{os.getpid()}-caps"
+        self.in_background(name)
+        out = run(RUNTIME, "--root", self.work / "state", "exec", "--cap", "CAP_KILL", name, "grep", "Cap[IP]", "/proc/self/status")
+        self.assertEqual(out.stdout.split(), ["CapInh:", "0000000000000000", "CapPrm:", "0000000000200021"])
 
     def test_CVE_2026_41579_dev_that_is_a_link(self):
         shutil.rmtree(self.work / "rootfs/dev")
@@ -201,6 +345,64 @@ class Engine(Case):
         self.docker("run", "-d", "--name", "cc", "busybox", "sleep", "1000")
         for words in (["exec", "cc"], ["exec", "--privileged", "cc"], ["run", "--rm", "busybox"], ["run", "--rm", "--privileged", "busybox"]):
             self.assertEqual(self.out(*words, "grep", "CapInh", "/proc/self/status").split()[1], "0" * 16, words)
+
+    def test_CVE_2016_9962_exec_shows_nothing_of_the_host(self):  # A2
+        self.docker("run", "-d", "--name", "cc", "--cap-add", "SYS_PTRACE", "busybox", "sleep", "1000")
+        init = self.daemon.inspect("cc")["State"]["Pid"]
+        status = pathlib.Path(f"/proc/{init}/status").read_text().splitlines()
+        allowed = next(int(line.split()[1], 16) for line in status if line.startswith("CapBnd"))
+        with host_with_secrets(self) as folder, spying(init, folder, self.daemon.socket, allowed) as found:
+            for turn in range(60):
+                self.docker("exec", *(["-t"] if turn % 3 == 0 else []), *(["-u", "1000"] if turn % 2 else []), "cc", "true")
+        self.assertGreater(found["looks"], 60)
+        self.assertEqual(found["seen"], {})
+
+    def test_CVE_2016_9962_a_start_in_anothers_pid_namespace_shows_nothing_of_the_host(self):  # A2
+        self.docker("run", "-d", "--name", "cc", "--cap-add", "SYS_PTRACE", "busybox", "sleep", "1000")
+        init = self.daemon.inspect("cc")["State"]["Pid"]
+        status = pathlib.Path(f"/proc/{init}/status").read_text().splitlines()
+        allowed = next(int(line.split()[1], 16) for line in status if line.startswith("CapBnd")) | 1 << 21
+        with host_with_secrets(self) as folder, spying(init, folder, self.daemon.socket, allowed) as found:
+            for _ in range(30):
+                self.assertEqual(self.out("run", "--rm", "--pid", "container:cc", "busybox", "sh", "-c", "cat /proc/1/comm"), "sleep")
+        self.assertGreater(found["looks"], 30)
+        self.assertEqual(found["seen"], {})
+
+    def test_the_null_device_of_the_host_is_not_in_a_container(self):  # A3
+        before = os.stat("/dev/null")
+        change = "chmod 0640 {0}; chown 7:7 {0}; true"
+        self.docker("run", "-d", "--name", "cc", "busybox", "sh", "-c", change.format("/proc/self/fd/0") + "; sleep 1000")
+        self.docker("exec", "cc", "sh", "-c", "".join(change.format(path) + ";" for path in ("/proc/interrupts", "/proc/kcore", "/proc/keys")))
+        self.docker("exec", "-d", "cc", "sh", "-c", change.format("/proc/self/fd/0") + "; touch /done")
+        wait_until("exec has changed its null device", lambda: self.docker("exec", "cc", "ls", "/done", check=False).returncode == 0)
+        self.docker("exec", "cc", "sh", "-c", "rm /dev/null; echo trap > /dev/null")
+        self.docker("exec", "-d", "cc", "sh", "-c", "stat -L -c %t:%T /proc/self/fd/0 > /kind; " + change.format("/proc/self/fd/0"))
+        kind = wait_until("exec has a null device", lambda: self.docker("exec", "cc", "cat", "/kind", check=False).stdout)
+        self.assertEqual(kind, "1:3\n")
+        other = self.docker("run", "--rm", "busybox", "stat", "-L", "-c", "%a %u", "/dev/null", "/proc/interrupts").stdout.split()
+        self.assertEqual(other, ["666", "0"] * 2)
+        after = os.stat("/dev/null")
+        try:
+            self.assertEqual((after.st_mode, after.st_uid, after.st_gid), (before.st_mode, before.st_uid, before.st_gid))
+        finally:
+            os.chmod("/dev/null", 0o666)
+            os.chown("/dev/null", 0, 0)
+
+    def groups(self, *words):
+        return sorted(map(int, self.out(*words, "sh", "-c", "grep Groups: /proc/self/status | cut -d: -f2").split()))
+
+    def test_CVE_2022_36109_the_primary_group_is_among_the_groups(self):  # A5
+        self.image("groups:2", lambda root: ((root / "etc/passwd").write_text("root:x:0:0::/root:/bin/sh\nann:x:1000:1001::/:/bin/sh\n"),
+                                             (root / "etc/group").write_text("root:x:0:\nann:x:1001:\naudio:x:29:ann,root\nfloppy:x:19:\n")))
+        self.docker("run", "-d", "--name", "cc", "groups:2", "sleep", "1000")
+        for user, more, expected in (("1000", (), [29, 1001]), ("ann", (), [29, 1001]), ("1000:1000", (), [1000]), ("ann:floppy", (), [19]), ("77", (), [0]),
+                                     ("5:6", ("--group-add", "29"), [6, 29]), ("0", (), [0, 29])):
+            self.assertEqual(self.groups("run", "--rm", "-u", user, *more, "groups:2"), expected, user)
+            if not more:
+                self.assertEqual(self.groups("exec", "-u", user, "cc"), expected, user)
+        # G18
+        self.assertEqual(self.groups("run", "--rm", "groups:2"), [0, 29])
+        self.assertEqual(self.groups("exec", "cc"), [0, 29])
 
     def test_CVE_2024_21626_working_folder_of_exec(self):
         self.docker("run", "-d", "--name", "cc", "busybox", "sleep", "1000")
@@ -253,12 +455,20 @@ class Engine(Case):
         """Tars that want to get at a folder of the host."""
         up = "../" * 14
 
-        def entry(name, kind=tarfile.REGTYPE, link="", data=b"evil"):
+        inside = str(canary).strip("/")
+
+        def entry(name, kind=tarfile.REGTYPE, link="", data=b"evil", xattrs=False):
             info = tarfile.TarInfo(name)
-            info.type, info.linkname, info.mode = kind, link, 0o755
+            info.type, info.linkname, info.mode, info.mtime, info.uid, info.gid = kind, link, 0o7777, 12345, 4242, 4242
+            info.pax_headers = {"SCHILY.xattr.user.evil": "x", "SCHILY.xattr.trusted.evil": "x"} if xattrs else {}
             info.size = len(data) if kind == tarfile.REGTYPE else 0
             return info, data if kind == tarfile.REGTYPE else None
 
+        def folders(path):
+            parts = path.split("/")
+            return [entry("/".join(parts[:count]), tarfile.DIRTYPE) for count in range(1, len(parts) + 1)]
+
+        before = seen(canary)
         attacks = {
             "dotdot": [entry(f"{up}{canary}/new")],
             "absolute": [entry(f"{canary}/new")],
@@ -271,6 +481,15 @@ class Engine(Case):
             "whiteout of dotdot": [entry(".wh...", data=b""), entry(f".wh.{up}{canary}", data=b"")],
             "opaque": [entry("l", tarfile.SYMTYPE, str(canary)), entry("l/.wh..wh..opq", data=b"")],
             "device": [entry("l", tarfile.SYMTYPE, str(canary)), entry("l/dev", tarfile.CHRTYPE)],
+            "folders through a link to the root": [*folders(inside), entry("l", tarfile.SYMTYPE, "/"), *folders(f"l/{inside}")],
+            "folders through a link that climbs": [*folders(inside), entry("l", tarfile.SYMTYPE, "../" * 14), *folders(f"l/{inside}")],
+            "folders that become links": [*folders(f"d/{inside}"), entry("d", tarfile.SYMTYPE, "/"), entry("x", tarfile.DIRTYPE)],
+            "folders through a link": [entry("l", tarfile.SYMTYPE, str(canary)), entry("l/", tarfile.DIRTYPE), entry("l/sub", tarfile.DIRTYPE)],
+            "mode of a link": [entry("l", tarfile.SYMTYPE, f"{canary}/file"), entry("m", tarfile.SYMTYPE, str(canary))],
+            "xattrs of a link": [entry("l", tarfile.SYMTYPE, str(canary), xattrs=True), entry("m", tarfile.SYMTYPE, f"{canary}/file", xattrs=True)],
+            "xattrs through a link": [entry("l", tarfile.SYMTYPE, str(canary)), entry("l/file", xattrs=True), entry("l/", tarfile.DIRTYPE, xattrs=True)],
+            "hard link to a link": [entry("l", tarfile.SYMTYPE, f"{canary}/file"), entry("h", tarfile.LNKTYPE, "l"), entry("h")],
+            "fifo": [entry("l", tarfile.SYMTYPE, str(canary)), entry("l/pipe", tarfile.FIFOTYPE)],
         }
         for name, entries in attacks.items():
             buffer = io.BytesIO()
@@ -278,13 +497,60 @@ class Engine(Case):
                 for info, data in entries:
                     archive.addfile(info, io.BytesIO(data) if data is not None else None)
             yield name, buffer.getvalue()
-            self.assertEqual([p.name for p in canary.iterdir()], ["file"], name)
-            self.assertEqual((canary / "file").read_text(), "untouched", name)
+            self.assertEqual(seen(canary), before, name)
+
+    def test_times_of_folders_stay_inside(self):
+        """A6: a layer's folders get their times last, when links may have come in their way."""
+        canary = self.canary()
+        for name, tar in self.attacks(canary):
+            if name.startswith("folders"):
+                run(DOCKER, "import", "-", "evil:1", check=False, stdin=self.file_of(tar), env=self.daemon.environment())
+                self.docker("rmi", "-f", "evil:1", check=False)
+
+    def test_a_copy_to_the_client_stays_inside(self):
+        """What a daemon, or a container through it, sends to `grua cp` makes files in the folder that was named, and nowhere else."""
+        work = pathlib.Path(tempfile.mkdtemp(prefix="grua-cp-", dir="/var/tmp"))
+        self.addCleanup(shutil.rmtree, work)
+        stat = base64.b64encode(json.dumps({"name": "l", "size": 0, "mode": 0o20000000755, "mtime": "2026-01-02T03:04:05Z", "linkTarget": ""}).encode())
+        for name, tar in self.attacks(self.canary()):
+            for target in (".", "renamed"):
+                place = work / "in"
+                place.mkdir()
+                with socket.socket(socket.AF_UNIX) as listener:
+                    listener.bind(str(work / "sock"))
+                    listener.listen(8)
+                    listener.settimeout(0.2)
+                    client = subprocess.Popen([BIN / "grua", "-H", f"unix://{work}/sock", "cp", "cc:/l", str(place / target)], stdin=subprocess.DEVNULL,
+                                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=self.daemon.environment())
+                    asked = 0
+                    while client.poll() is None:
+                        try:
+                            peer, _ = listener.accept()
+                        except TimeoutError:
+                            continue
+                        with peer, contextlib.suppress(OSError):
+                            request = peer.recv(65536)
+                            asked += b"/archive" in request
+                            body = tar if b"/archive" in request else b"OK"
+                            peer.sendall(b"HTTP/1.1 200 OK\r\nApi-Version: 1.44\r\nX-Docker-Container-Path-Stat: " + stat +
+                                         b"\r\nContent-Type: application/x-tar\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+                self.assertGreater(asked, 0, name)
+                (work / "sock").unlink()
+                self.assertEqual([path.name for path in work.iterdir()], ["in"], name)
+                shutil.rmtree(place)
+
+    def file_of(self, data):
+        file = tempfile.TemporaryFile()
+        self.addCleanup(file.close)
+        file.write(data)
+        file.seek(0)
+        return file
 
     def canary(self):
         canary = pathlib.Path(tempfile.mkdtemp(prefix="grua-canary-", dir="/var/tmp"))
         self.addCleanup(shutil.rmtree, canary)
         (canary / "file").write_text("untouched")
+        (canary / "sub").mkdir()
         return canary
 
     def test_CVE_2026_17106_layer_extraction_stays_inside(self):

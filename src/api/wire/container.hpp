@@ -1,7 +1,7 @@
 // Containers as list and inspect show them.
 #pragma once
 
-#include "engine/documents.hpp"
+#include "engine/model/documents.hpp"
 
 #include <cstdint>
 #include <map>
@@ -18,9 +18,10 @@ struct Port {
     std::uint16_t private_port = 0;
     std::uint16_t public_port = 0;
     std::string type;
+    template <typename Self = Port>
     static constexpr auto fields() {
-        return std::tuple{field("IP", &Port::ip).omitted_when_empty(), field("PrivatePort", &Port::private_port),
-                          field("PublicPort", &Port::public_port).omitted_when_empty(), field("Type", &Port::type)};
+        return std::tuple{field("IP", &Self::ip).omitted_when_empty(), field("PrivatePort", &Self::private_port),
+                          field("PublicPort", &Self::public_port).omitted_when_empty(), field("Type", &Self::type)};
     }
     bool operator==(const Port&) const = default;
 };
@@ -28,16 +29,20 @@ struct Port {
 struct SummaryHostConfig {
     std::string network_mode;
     engine::StringMap annotations;
+    template <typename Self = SummaryHostConfig>
     static constexpr auto fields() {
-        return std::tuple{field("NetworkMode", &SummaryHostConfig::network_mode).omitted_when_empty(),
-                          field("Annotations", &SummaryHostConfig::annotations).added_in(46).omitted_when_empty()};
+        return std::tuple{field("NetworkMode", &Self::network_mode).omitted_when_empty(),
+                          field("Annotations", &Self::annotations).added_in(46).omitted_when_empty()};
     }
     bool operator==(const SummaryHostConfig&) const = default;
 };
 
 struct SummaryNetworks {
     std::map<std::string, engine::EndpointSettings> networks;
-    static constexpr auto fields() { return std::tuple{field("Networks", &SummaryNetworks::networks)}; }
+    template <typename Self = SummaryNetworks>
+    static constexpr auto fields() {
+        return std::tuple{field("Networks", &Self::networks)};
+    }
     bool operator==(const SummaryNetworks&) const = default;
 };
 
@@ -57,22 +62,23 @@ struct ContainerSummary {
     SummaryHostConfig host_config;
     SummaryNetworks network_settings;
     std::vector<engine::MountPoint> mounts;
+    template <typename Self = ContainerSummary>
     static constexpr auto fields() {
-        return std::tuple{field("Id", &ContainerSummary::id),
-                          field("Names", &ContainerSummary::names),
-                          field("Image", &ContainerSummary::image),
-                          field("ImageID", &ContainerSummary::image_id),
-                          field("Command", &ContainerSummary::command),
-                          field("Created", &ContainerSummary::created),
-                          field("Ports", &ContainerSummary::ports),
-                          field("SizeRw", &ContainerSummary::size_rw).omitted_when_empty(),
-                          field("SizeRootFs", &ContainerSummary::size_root_fs).omitted_when_empty(),
-                          field("Labels", &ContainerSummary::labels),
-                          field("State", &ContainerSummary::state),
-                          field("Status", &ContainerSummary::status),
-                          field("HostConfig", &ContainerSummary::host_config),
-                          field("NetworkSettings", &ContainerSummary::network_settings),
-                          field("Mounts", &ContainerSummary::mounts)};
+        return std::tuple{field("Id", &Self::id),
+                          field("Names", &Self::names),
+                          field("Image", &Self::image),
+                          field("ImageID", &Self::image_id),
+                          field("Command", &Self::command),
+                          field("Created", &Self::created),
+                          field("Ports", &Self::ports),
+                          field("SizeRw", &Self::size_rw).omitted_when_empty(),
+                          field("SizeRootFs", &Self::size_root_fs).omitted_when_empty(),
+                          field("Labels", &Self::labels),
+                          field("State", &Self::state),
+                          field("Status", &Self::status),
+                          field("HostConfig", &Self::host_config),
+                          field("NetworkSettings", &Self::network_settings),
+                          field("Mounts", &Self::mounts)};
     }
     bool operator==(const ContainerSummary&) const = default;
 };
@@ -81,9 +87,9 @@ struct HealthState {
     std::string status;
     std::int64_t failing_streak = 0;
     std::vector<json::Value> log;
+    template <typename Self = HealthState>
     static constexpr auto fields() {
-        return std::tuple{field("Status", &HealthState::status), field("FailingStreak", &HealthState::failing_streak),
-                          field("Log", &HealthState::log)};
+        return std::tuple{field("Status", &Self::status), field("FailingStreak", &Self::failing_streak), field("Log", &Self::log)};
     }
     bool operator==(const HealthState&) const = default;
 };
@@ -101,19 +107,20 @@ struct ContainerState {
     std::string started_at;
     std::string finished_at;
     std::optional<HealthState> health;
+    template <typename Self = ContainerState>
     static constexpr auto fields() {
-        return std::tuple{field("Status", &ContainerState::status),
-                          field("Running", &ContainerState::running),
-                          field("Paused", &ContainerState::paused),
-                          field("Restarting", &ContainerState::restarting),
-                          field("OOMKilled", &ContainerState::oom_killed),
-                          field("Dead", &ContainerState::dead),
-                          field("Pid", &ContainerState::pid),
-                          field("ExitCode", &ContainerState::exit_code),
-                          field("Error", &ContainerState::error),
-                          field("StartedAt", &ContainerState::started_at),
-                          field("FinishedAt", &ContainerState::finished_at),
-                          field("Health", &ContainerState::health).omitted_when_empty()};
+        return std::tuple{field("Status", &Self::status),
+                          field("Running", &Self::running),
+                          field("Paused", &Self::paused),
+                          field("Restarting", &Self::restarting),
+                          field("OOMKilled", &Self::oom_killed),
+                          field("Dead", &Self::dead),
+                          field("Pid", &Self::pid),
+                          field("ExitCode", &Self::exit_code),
+                          field("Error", &Self::error),
+                          field("StartedAt", &Self::started_at),
+                          field("FinishedAt", &Self::finished_at),
+                          field("Health", &Self::health).omitted_when_empty()};
     }
     bool operator==(const ContainerState&) const = default;
 };
@@ -121,7 +128,10 @@ struct ContainerState {
 struct GraphDriver {
     std::string name = "overlay2";
     std::optional<engine::StringMap> data;
-    static constexpr auto fields() { return std::tuple{field("Data", &GraphDriver::data), field("Name", &GraphDriver::name)}; }
+    template <typename Self = GraphDriver>
+    static constexpr auto fields() {
+        return std::tuple{field("Data", &Self::data), field("Name", &Self::name)};
+    }
     bool operator==(const GraphDriver&) const = default;
 };
 
@@ -144,25 +154,26 @@ struct NetworkSettings {
     std::string ipv6_gateway;
     std::string mac_address;
     std::map<std::string, engine::EndpointSettings> networks;
+    template <typename Self = NetworkSettings>
     static constexpr auto fields() {
-        return std::tuple{field("Bridge", &NetworkSettings::bridge),
-                          field("SandboxID", &NetworkSettings::sandbox_id),
-                          field("SandboxKey", &NetworkSettings::sandbox_key),
-                          field("Ports", &NetworkSettings::ports),
-                          field("HairpinMode", &NetworkSettings::hairpin_mode),
-                          field("LinkLocalIPv6Address", &NetworkSettings::link_local_ipv6_address),
-                          field("LinkLocalIPv6PrefixLen", &NetworkSettings::link_local_ipv6_prefix_len),
-                          field("SecondaryIPAddresses", &NetworkSettings::secondary_ip_addresses),
-                          field("SecondaryIPv6Addresses", &NetworkSettings::secondary_ipv6_addresses),
-                          field("EndpointID", &NetworkSettings::endpoint_id),
-                          field("Gateway", &NetworkSettings::gateway),
-                          field("GlobalIPv6Address", &NetworkSettings::global_ipv6_address),
-                          field("GlobalIPv6PrefixLen", &NetworkSettings::global_ipv6_prefix_len),
-                          field("IPAddress", &NetworkSettings::ip_address),
-                          field("IPPrefixLen", &NetworkSettings::ip_prefix_len),
-                          field("IPv6Gateway", &NetworkSettings::ipv6_gateway),
-                          field("MacAddress", &NetworkSettings::mac_address),
-                          field("Networks", &NetworkSettings::networks)};
+        return std::tuple{field("Bridge", &Self::bridge),
+                          field("SandboxID", &Self::sandbox_id),
+                          field("SandboxKey", &Self::sandbox_key),
+                          field("Ports", &Self::ports),
+                          field("HairpinMode", &Self::hairpin_mode),
+                          field("LinkLocalIPv6Address", &Self::link_local_ipv6_address),
+                          field("LinkLocalIPv6PrefixLen", &Self::link_local_ipv6_prefix_len),
+                          field("SecondaryIPAddresses", &Self::secondary_ip_addresses),
+                          field("SecondaryIPv6Addresses", &Self::secondary_ipv6_addresses),
+                          field("EndpointID", &Self::endpoint_id),
+                          field("Gateway", &Self::gateway),
+                          field("GlobalIPv6Address", &Self::global_ipv6_address),
+                          field("GlobalIPv6PrefixLen", &Self::global_ipv6_prefix_len),
+                          field("IPAddress", &Self::ip_address),
+                          field("IPPrefixLen", &Self::ip_prefix_len),
+                          field("IPv6Gateway", &Self::ipv6_gateway),
+                          field("MacAddress", &Self::mac_address),
+                          field("Networks", &Self::networks)};
     }
     bool operator==(const NetworkSettings&) const = default;
 };
@@ -193,32 +204,33 @@ struct ContainerInspect {
     std::vector<engine::MountPoint> mounts;
     engine::ContainerConfig config;
     NetworkSettings network_settings;
+    template <typename Self = ContainerInspect>
     static constexpr auto fields() {
-        return std::tuple{field("Id", &ContainerInspect::id),
-                          field("Created", &ContainerInspect::created),
-                          field("Path", &ContainerInspect::path),
-                          field("Args", &ContainerInspect::args),
-                          field("State", &ContainerInspect::state),
-                          field("Image", &ContainerInspect::image),
-                          field("ResolvConfPath", &ContainerInspect::resolv_conf_path),
-                          field("HostnamePath", &ContainerInspect::hostname_path),
-                          field("HostsPath", &ContainerInspect::hosts_path),
-                          field("LogPath", &ContainerInspect::log_path),
-                          field("Name", &ContainerInspect::name),
-                          field("RestartCount", &ContainerInspect::restart_count),
-                          field("Driver", &ContainerInspect::driver),
-                          field("Platform", &ContainerInspect::platform),
-                          field("MountLabel", &ContainerInspect::mount_label),
-                          field("ProcessLabel", &ContainerInspect::process_label),
-                          field("AppArmorProfile", &ContainerInspect::app_armor_profile),
-                          field("ExecIDs", &ContainerInspect::exec_ids),
-                          field("HostConfig", &ContainerInspect::host_config),
-                          field("GraphDriver", &ContainerInspect::graph_driver),
-                          field("SizeRw", &ContainerInspect::size_rw).omitted_when_empty(),
-                          field("SizeRootFs", &ContainerInspect::size_root_fs).omitted_when_empty(),
-                          field("Mounts", &ContainerInspect::mounts),
-                          field("Config", &ContainerInspect::config),
-                          field("NetworkSettings", &ContainerInspect::network_settings)};
+        return std::tuple{field("Id", &Self::id),
+                          field("Created", &Self::created),
+                          field("Path", &Self::path),
+                          field("Args", &Self::args),
+                          field("State", &Self::state),
+                          field("Image", &Self::image),
+                          field("ResolvConfPath", &Self::resolv_conf_path),
+                          field("HostnamePath", &Self::hostname_path),
+                          field("HostsPath", &Self::hosts_path),
+                          field("LogPath", &Self::log_path),
+                          field("Name", &Self::name),
+                          field("RestartCount", &Self::restart_count),
+                          field("Driver", &Self::driver),
+                          field("Platform", &Self::platform),
+                          field("MountLabel", &Self::mount_label),
+                          field("ProcessLabel", &Self::process_label),
+                          field("AppArmorProfile", &Self::app_armor_profile),
+                          field("ExecIDs", &Self::exec_ids),
+                          field("HostConfig", &Self::host_config),
+                          field("GraphDriver", &Self::graph_driver),
+                          field("SizeRw", &Self::size_rw).omitted_when_empty(),
+                          field("SizeRootFs", &Self::size_root_fs).omitted_when_empty(),
+                          field("Mounts", &Self::mounts),
+                          field("Config", &Self::config),
+                          field("NetworkSettings", &Self::network_settings)};
     }
     bool operator==(const ContainerInspect&) const = default;
 };
@@ -226,7 +238,10 @@ struct ContainerInspect {
 struct Created {
     std::string id;
     engine::StringList warnings;
-    static constexpr auto fields() { return std::tuple{field("Id", &Created::id), field("Warnings", &Created::warnings)}; }
+    template <typename Self = Created>
+    static constexpr auto fields() {
+        return std::tuple{field("Id", &Self::id), field("Warnings", &Self::warnings)};
+    }
     bool operator==(const Created&) const = default;
 };
 
@@ -234,9 +249,10 @@ struct Created {
 struct CreateBody : engine::ContainerConfig {
     engine::HostConfig host_config;
     engine::NetworkingConfig networking_config;
+    template <typename Self = CreateBody>
     static constexpr auto fields() {
-        return std::tuple_cat(engine::ContainerConfig::fields(), std::tuple{field("HostConfig", &CreateBody::host_config),
-                                                                            field("NetworkingConfig", &CreateBody::networking_config)});
+        return std::tuple_cat(engine::ContainerConfig::fields(),
+                              std::tuple{field("HostConfig", &Self::host_config), field("NetworkingConfig", &Self::networking_config)});
     }
     bool operator==(const CreateBody&) const = default;
 };
@@ -244,34 +260,47 @@ struct CreateBody : engine::ContainerConfig {
 struct Processes {
     engine::StringList titles;
     std::vector<engine::StringList> processes;
-    static constexpr auto fields() { return std::tuple{field("Titles", &Processes::titles), field("Processes", &Processes::processes)}; }
+    template <typename Self = Processes>
+    static constexpr auto fields() {
+        return std::tuple{field("Titles", &Self::titles), field("Processes", &Self::processes)};
+    }
     bool operator==(const Processes&) const = default;
 };
 
 struct Warnings {
     engine::StringList warnings;
-    static constexpr auto fields() { return std::tuple{field("Warnings", &Warnings::warnings)}; }
+    template <typename Self = Warnings>
+    static constexpr auto fields() {
+        return std::tuple{field("Warnings", &Self::warnings)};
+    }
     bool operator==(const Warnings&) const = default;
 };
 
 struct WaitError {
     std::string message;
-    static constexpr auto fields() { return std::tuple{field("Message", &WaitError::message)}; }
+    template <typename Self = WaitError>
+    static constexpr auto fields() {
+        return std::tuple{field("Message", &Self::message)};
+    }
     bool operator==(const WaitError&) const = default;
 };
 
 struct WaitAnswer {
     std::optional<WaitError> error;
     std::int64_t status_code = 0;
+    template <typename Self = WaitAnswer>
     static constexpr auto fields() {
-        return std::tuple{field("Error", &WaitAnswer::error).omitted_when_empty(), field("StatusCode", &WaitAnswer::status_code)};
+        return std::tuple{field("Error", &Self::error).omitted_when_empty(), field("StatusCode", &Self::status_code)};
     }
     bool operator==(const WaitAnswer&) const = default;
 };
 
 struct Id {
     std::string id;
-    static constexpr auto fields() { return std::tuple{field("Id", &Id::id)}; }
+    template <typename Self = Id>
+    static constexpr auto fields() {
+        return std::tuple{field("Id", &Self::id)};
+    }
     bool operator==(const Id&) const = default;
 };
 
@@ -279,9 +308,9 @@ struct ExecStartBody {
     bool detach = false;
     bool tty = false;
     std::optional<std::vector<std::uint32_t>> console_size;
+    template <typename Self = ExecStartBody>
     static constexpr auto fields() {
-        return std::tuple{field("Detach", &ExecStartBody::detach), field("Tty", &ExecStartBody::tty),
-                          field("ConsoleSize", &ExecStartBody::console_size)};
+        return std::tuple{field("Detach", &Self::detach), field("Tty", &Self::tty), field("ConsoleSize", &Self::console_size)};
     }
     bool operator==(const ExecStartBody&) const = default;
 };
@@ -292,10 +321,10 @@ struct ExecProcess {
     engine::StringList arguments;
     bool privileged = false;
     std::string user;
+    template <typename Self = ExecProcess>
     static constexpr auto fields() {
-        return std::tuple{field("tty", &ExecProcess::tty), field("entrypoint", &ExecProcess::entrypoint),
-                          field("arguments", &ExecProcess::arguments), field("privileged", &ExecProcess::privileged),
-                          field("user", &ExecProcess::user).omitted_when_empty()};
+        return std::tuple{field("tty", &Self::tty), field("entrypoint", &Self::entrypoint), field("arguments", &Self::arguments),
+                          field("privileged", &Self::privileged), field("user", &Self::user).omitted_when_empty()};
     }
     bool operator==(const ExecProcess&) const = default;
 };
@@ -312,18 +341,19 @@ struct ExecInspect {
     std::string container_id;
     std::string detach_keys;
     std::int64_t pid = 0;
+    template <typename Self = ExecInspect>
     static constexpr auto fields() {
-        return std::tuple{field("ID", &ExecInspect::id),
-                          field("Running", &ExecInspect::running),
-                          field("ExitCode", &ExecInspect::exit_code),
-                          field("ProcessConfig", &ExecInspect::process_config),
-                          field("OpenStdin", &ExecInspect::open_stdin),
-                          field("OpenStderr", &ExecInspect::open_stderr),
-                          field("OpenStdout", &ExecInspect::open_stdout),
-                          field("CanRemove", &ExecInspect::can_remove),
-                          field("ContainerID", &ExecInspect::container_id),
-                          field("DetachKeys", &ExecInspect::detach_keys),
-                          field("Pid", &ExecInspect::pid)};
+        return std::tuple{field("ID", &Self::id),
+                          field("Running", &Self::running),
+                          field("ExitCode", &Self::exit_code),
+                          field("ProcessConfig", &Self::process_config),
+                          field("OpenStdin", &Self::open_stdin),
+                          field("OpenStderr", &Self::open_stderr),
+                          field("OpenStdout", &Self::open_stdout),
+                          field("CanRemove", &Self::can_remove),
+                          field("ContainerID", &Self::container_id),
+                          field("DetachKeys", &Self::detach_keys),
+                          field("Pid", &Self::pid)};
     }
     bool operator==(const ExecInspect&) const = default;
 };

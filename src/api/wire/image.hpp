@@ -18,13 +18,19 @@ using json::field;
 struct ManifestSize {
     std::int64_t total = 0;    ///< bytes of blobs and unpacked files
     std::int64_t content = 0;  ///< bytes of blobs
-    static constexpr auto fields() { return std::tuple{field("Total", &ManifestSize::total), field("Content", &ManifestSize::content)}; }
+    template <typename Self = ManifestSize>
+    static constexpr auto fields() {
+        return std::tuple{field("Total", &Self::total), field("Content", &Self::content)};
+    }
     bool operator==(const ManifestSize&) const = default;
 };
 
 struct UnpackedSize {
     std::int64_t unpacked = 0;
-    static constexpr auto fields() { return std::tuple{field("Unpacked", &UnpackedSize::unpacked)}; }
+    template <typename Self = UnpackedSize>
+    static constexpr auto fields() {
+        return std::tuple{field("Unpacked", &Self::unpacked)};
+    }
     bool operator==(const UnpackedSize&) const = default;
 };
 
@@ -32,16 +38,19 @@ struct ManifestImageData {
     oci::Platform platform;
     std::vector<std::string> containers;
     UnpackedSize size;
+    template <typename Self = ManifestImageData>
     static constexpr auto fields() {
-        return std::tuple{field("Platform", &ManifestImageData::platform), field("Containers", &ManifestImageData::containers),
-                          field("Size", &ManifestImageData::size)};
+        return std::tuple{field("Platform", &Self::platform), field("Containers", &Self::containers), field("Size", &Self::size)};
     }
     bool operator==(const ManifestImageData&) const = default;
 };
 
 struct ManifestAttestationData {
     std::string subject;
-    static constexpr auto fields() { return std::tuple{field("For", &ManifestAttestationData::subject)}; }
+    template <typename Self = ManifestAttestationData>
+    static constexpr auto fields() {
+        return std::tuple{field("For", &Self::subject)};
+    }
     bool operator==(const ManifestAttestationData&) const = default;
 };
 
@@ -54,14 +63,15 @@ struct ManifestSummary {
     std::string kind;
     std::optional<ManifestImageData> image_data;
     std::optional<ManifestAttestationData> attestation_data;
+    template <typename Self = ManifestSummary>
     static constexpr auto fields() {
-        return std::tuple{field("ID", &ManifestSummary::id),
-                          field("Descriptor", &ManifestSummary::descriptor),
-                          field("Available", &ManifestSummary::available),
-                          field("Size", &ManifestSummary::size),
-                          field("Kind", &ManifestSummary::kind),
-                          field("ImageData", &ManifestSummary::image_data).omitted_when_empty(),
-                          field("AttestationData", &ManifestSummary::attestation_data).omitted_when_empty()};
+        return std::tuple{field("ID", &Self::id),
+                          field("Descriptor", &Self::descriptor),
+                          field("Available", &Self::available),
+                          field("Size", &Self::size),
+                          field("Kind", &Self::kind),
+                          field("ImageData", &Self::image_data).omitted_when_empty(),
+                          field("AttestationData", &Self::attestation_data).omitted_when_empty()};
     }
     bool operator==(const ManifestSummary&) const = default;
 };
@@ -69,16 +79,18 @@ struct ManifestSummary {
 struct DistributionInspect {
     oci::Descriptor descriptor;
     std::vector<oci::Platform> platforms;
+    template <typename Self = DistributionInspect>
     static constexpr auto fields() {
-        return std::tuple{field("Descriptor", &DistributionInspect::descriptor), field("Platforms", &DistributionInspect::platforms)};
+        return std::tuple{field("Descriptor", &Self::descriptor), field("Platforms", &Self::platforms)};
     }
 };
 
 struct AuthAnswer {
     std::string status;
     std::string identity_token;
+    template <typename Self = AuthAnswer>
     static constexpr auto fields() {
-        return std::tuple{field("Status", &AuthAnswer::status), field("IdentityToken", &AuthAnswer::identity_token)};
+        return std::tuple{field("Status", &Self::status), field("IdentityToken", &Self::identity_token)};
     }
 };
 
@@ -94,18 +106,19 @@ struct ImageSummary {
     std::int64_t containers = -1;
     std::optional<oci::Descriptor> descriptor;
     std::optional<std::vector<ManifestSummary>> manifests;
+    template <typename Self = ImageSummary>
     static constexpr auto fields() {
-        return std::tuple{field("Containers", &ImageSummary::containers),
-                          field("Created", &ImageSummary::created),
-                          field("Id", &ImageSummary::id),
-                          field("Labels", &ImageSummary::labels),
-                          field("ParentId", &ImageSummary::parent_id),
-                          field("RepoDigests", &ImageSummary::repo_digests),
-                          field("RepoTags", &ImageSummary::repo_tags),
-                          field("SharedSize", &ImageSummary::shared_size),
-                          field("Size", &ImageSummary::size),
-                          field("Descriptor", &ImageSummary::descriptor).added_in(48).omitted_when_empty(),
-                          field("Manifests", &ImageSummary::manifests).added_in(47).omitted_when_empty()};
+        return std::tuple{field("Containers", &Self::containers),
+                          field("Created", &Self::created),
+                          field("Id", &Self::id),
+                          field("Labels", &Self::labels),
+                          field("ParentId", &Self::parent_id),
+                          field("RepoDigests", &Self::repo_digests),
+                          field("RepoTags", &Self::repo_tags),
+                          field("SharedSize", &Self::shared_size),
+                          field("Size", &Self::size),
+                          field("Descriptor", &Self::descriptor).added_in(48).omitted_when_empty(),
+                          field("Manifests", &Self::manifests).added_in(47).omitted_when_empty()};
     }
     bool operator==(const ImageSummary&) const = default;
 };
@@ -113,22 +126,29 @@ struct ImageSummary {
 struct ImageGraphDriver {
     std::string name = "overlay2";
     std::optional<std::map<std::string, std::string>> data;
-    static constexpr auto fields() { return std::tuple{field("Data", &ImageGraphDriver::data), field("Name", &ImageGraphDriver::name)}; }
+    template <typename Self = ImageGraphDriver>
+    static constexpr auto fields() {
+        return std::tuple{field("Data", &Self::data), field("Name", &Self::name)};
+    }
     bool operator==(const ImageGraphDriver&) const = default;
 };
 
 struct ImageRootFs {
     std::string type = "layers";
     std::vector<std::string> layers;
+    template <typename Self = ImageRootFs>
     static constexpr auto fields() {
-        return std::tuple{field("Type", &ImageRootFs::type), field("Layers", &ImageRootFs::layers).omitted_when_empty()};
+        return std::tuple{field("Type", &Self::type), field("Layers", &Self::layers).omitted_when_empty()};
     }
     bool operator==(const ImageRootFs&) const = default;
 };
 
 struct ImageMetadata {
     std::string last_tag_time;
-    static constexpr auto fields() { return std::tuple{field("LastTagTime", &ImageMetadata::last_tag_time)}; }
+    template <typename Self = ImageMetadata>
+    static constexpr auto fields() {
+        return std::tuple{field("LastTagTime", &Self::last_tag_time)};
+    }
     bool operator==(const ImageMetadata&) const = default;
 };
 
@@ -152,26 +172,27 @@ struct ImageInspect {
     ImageMetadata metadata;
     std::optional<oci::Descriptor> descriptor;
     std::optional<std::vector<ManifestSummary>> manifests;
+    template <typename Self = ImageInspect>
     static constexpr auto fields() {
-        return std::tuple{field("Id", &ImageInspect::id),
-                          field("RepoTags", &ImageInspect::repo_tags),
-                          field("RepoDigests", &ImageInspect::repo_digests),
-                          field("Parent", &ImageInspect::parent),
-                          field("Comment", &ImageInspect::comment),
-                          field("Created", &ImageInspect::created),
-                          field("DockerVersion", &ImageInspect::docker_version),
-                          field("Author", &ImageInspect::author),
-                          field("Config", &ImageInspect::config),
-                          field("Architecture", &ImageInspect::architecture),
-                          field("Variant", &ImageInspect::variant).omitted_when_empty(),
-                          field("Os", &ImageInspect::os),
-                          field("OsVersion", &ImageInspect::os_version).omitted_when_empty(),
-                          field("Size", &ImageInspect::size),
-                          field("GraphDriver", &ImageInspect::graph_driver),
-                          field("RootFS", &ImageInspect::root_fs),
-                          field("Metadata", &ImageInspect::metadata),
-                          field("Descriptor", &ImageInspect::descriptor).added_in(48).omitted_when_empty(),
-                          field("Manifests", &ImageInspect::manifests).added_in(48).omitted_when_empty()};
+        return std::tuple{field("Id", &Self::id),
+                          field("RepoTags", &Self::repo_tags),
+                          field("RepoDigests", &Self::repo_digests),
+                          field("Parent", &Self::parent),
+                          field("Comment", &Self::comment),
+                          field("Created", &Self::created),
+                          field("DockerVersion", &Self::docker_version),
+                          field("Author", &Self::author),
+                          field("Config", &Self::config),
+                          field("Architecture", &Self::architecture),
+                          field("Variant", &Self::variant).omitted_when_empty(),
+                          field("Os", &Self::os),
+                          field("OsVersion", &Self::os_version).omitted_when_empty(),
+                          field("Size", &Self::size),
+                          field("GraphDriver", &Self::graph_driver),
+                          field("RootFS", &Self::root_fs),
+                          field("Metadata", &Self::metadata),
+                          field("Descriptor", &Self::descriptor).added_in(48).omitted_when_empty(),
+                          field("Manifests", &Self::manifests).added_in(48).omitted_when_empty()};
     }
     bool operator==(const ImageInspect&) const = default;
 };
@@ -183,10 +204,10 @@ struct HistoryLine {
     std::optional<std::vector<std::string>> tags;
     std::int64_t size = 0;
     std::string comment;
+    template <typename Self = HistoryLine>
     static constexpr auto fields() {
-        return std::tuple{
-            field("Comment", &HistoryLine::comment), field("Created", &HistoryLine::created), field("CreatedBy", &HistoryLine::created_by),
-            field("Id", &HistoryLine::id),           field("Size", &HistoryLine::size),       field("Tags", &HistoryLine::tags)};
+        return std::tuple{field("Comment", &Self::comment), field("Created", &Self::created), field("CreatedBy", &Self::created_by),
+                          field("Id", &Self::id),           field("Size", &Self::size),       field("Tags", &Self::tags)};
     }
     bool operator==(const HistoryLine&) const = default;
 };
@@ -194,9 +215,9 @@ struct HistoryLine {
 struct RemovedImage {
     std::string untagged;
     std::string deleted;
+    template <typename Self = RemovedImage>
     static constexpr auto fields() {
-        return std::tuple{field("Untagged", &RemovedImage::untagged).omitted_when_empty(),
-                          field("Deleted", &RemovedImage::deleted).omitted_when_empty()};
+        return std::tuple{field("Untagged", &Self::untagged).omitted_when_empty(), field("Deleted", &Self::deleted).omitted_when_empty()};
     }
     bool operator==(const RemovedImage&) const = default;
 };

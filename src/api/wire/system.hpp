@@ -17,7 +17,10 @@ using StringMap = std::map<std::string, std::string>;
 
 struct PlatformName {
     std::string name;
-    static constexpr auto fields() { return std::tuple{field("Name", &PlatformName::name)}; }
+    template <typename Self = PlatformName>
+    static constexpr auto fields() {
+        return std::tuple{field("Name", &Self::name)};
+    }
     bool operator==(const PlatformName&) const = default;
 };
 
@@ -25,9 +28,9 @@ struct ComponentVersion {
     std::string name;
     std::string version;
     StringMap details;
+    template <typename Self = ComponentVersion>
     static constexpr auto fields() {
-        return std::tuple{field("Name", &ComponentVersion::name), field("Version", &ComponentVersion::version),
-                          field("Details", &ComponentVersion::details)};
+        return std::tuple{field("Name", &Self::name), field("Version", &Self::version), field("Details", &Self::details)};
     }
     bool operator==(const ComponentVersion&) const = default;
 };
@@ -44,18 +47,19 @@ struct Version {
     std::string arch;
     std::string kernel_version;
     std::string build_time;
+    template <typename Self = Version>
     static constexpr auto fields() {
-        return std::tuple{field("Platform", &Version::platform),
-                          field("Components", &Version::components),
-                          field("Version", &Version::version),
-                          field("ApiVersion", &Version::api_version),
-                          field("MinAPIVersion", &Version::min_api_version),
-                          field("GitCommit", &Version::git_commit),
-                          field("GoVersion", &Version::go_version),
-                          field("Os", &Version::os),
-                          field("Arch", &Version::arch),
-                          field("KernelVersion", &Version::kernel_version),
-                          field("BuildTime", &Version::build_time).omitted_when_empty()};
+        return std::tuple{field("Platform", &Self::platform),
+                          field("Components", &Self::components),
+                          field("Version", &Self::version),
+                          field("ApiVersion", &Self::api_version),
+                          field("MinAPIVersion", &Self::min_api_version),
+                          field("GitCommit", &Self::git_commit),
+                          field("GoVersion", &Self::go_version),
+                          field("Os", &Self::os),
+                          field("Arch", &Self::arch),
+                          field("KernelVersion", &Self::kernel_version),
+                          field("BuildTime", &Self::build_time).omitted_when_empty()};
     }
     bool operator==(const Version&) const = default;
 };
@@ -65,22 +69,29 @@ struct PluginNames {
     StringList network;
     std::optional<StringList> authorization;
     StringList log;
+    template <typename Self = PluginNames>
     static constexpr auto fields() {
-        return std::tuple{field("Volume", &PluginNames::volume), field("Network", &PluginNames::network),
-                          field("Authorization", &PluginNames::authorization), field("Log", &PluginNames::log)};
+        return std::tuple{field("Volume", &Self::volume), field("Network", &Self::network), field("Authorization", &Self::authorization),
+                          field("Log", &Self::log)};
     }
     bool operator==(const PluginNames&) const = default;
 };
 
 struct Commit {
     std::string id;
-    static constexpr auto fields() { return std::tuple{field("ID", &Commit::id)}; }
+    template <typename Self = Commit>
+    static constexpr auto fields() {
+        return std::tuple{field("ID", &Self::id)};
+    }
     bool operator==(const Commit&) const = default;
 };
 
 struct RuntimeInfo {
     std::string path;
-    static constexpr auto fields() { return std::tuple{field("path", &RuntimeInfo::path)}; }
+    template <typename Self = RuntimeInfo>
+    static constexpr auto fields() {
+        return std::tuple{field("path", &Self::path)};
+    }
     bool operator==(const RuntimeInfo&) const = default;
 };
 
@@ -91,13 +102,14 @@ struct SwarmInfo {
     bool control_available = false;
     std::string error;
     std::optional<StringList> remote_managers;
+    template <typename Self = SwarmInfo>
     static constexpr auto fields() {
-        return std::tuple{field("NodeID", &SwarmInfo::node_id),
-                          field("NodeAddr", &SwarmInfo::node_addr),
-                          field("LocalNodeState", &SwarmInfo::local_node_state),
-                          field("ControlAvailable", &SwarmInfo::control_available),
-                          field("Error", &SwarmInfo::error),
-                          field("RemoteManagers", &SwarmInfo::remote_managers)};
+        return std::tuple{field("NodeID", &Self::node_id),
+                          field("NodeAddr", &Self::node_addr),
+                          field("LocalNodeState", &Self::local_node_state),
+                          field("ControlAvailable", &Self::control_available),
+                          field("Error", &Self::error),
+                          field("RemoteManagers", &Self::remote_managers)};
     }
     bool operator==(const SwarmInfo&) const = default;
 };
@@ -160,63 +172,64 @@ struct Info {
     StringList cdi_spec_dirs;
     std::optional<StringList> warnings;
 
+    template <typename Self = Info>
     static constexpr auto fields() {
-        return std::tuple{field("ID", &Info::id),
-                          field("Containers", &Info::containers),
-                          field("ContainersRunning", &Info::containers_running),
-                          field("ContainersPaused", &Info::containers_paused),
-                          field("ContainersStopped", &Info::containers_stopped),
-                          field("Images", &Info::images),
-                          field("Driver", &Info::driver),
-                          field("DriverStatus", &Info::driver_status),
-                          field("Plugins", &Info::plugins),
-                          field("MemoryLimit", &Info::memory_limit),
-                          field("SwapLimit", &Info::swap_limit),
-                          field("CpuCfsPeriod", &Info::cpu_cfs_period),
-                          field("CpuCfsQuota", &Info::cpu_cfs_quota),
-                          field("CPUShares", &Info::cpu_shares),
-                          field("CPUSet", &Info::cpu_set),
-                          field("PidsLimit", &Info::pids_limit),
-                          field("IPv4Forwarding", &Info::ipv4_forwarding),
-                          field("Debug", &Info::debug),
-                          field("NFd", &Info::n_fd),
-                          field("OomKillDisable", &Info::oom_kill_disable),
-                          field("NGoroutines", &Info::n_goroutines),
-                          field("SystemTime", &Info::system_time),
-                          field("LoggingDriver", &Info::logging_driver),
-                          field("CgroupDriver", &Info::cgroup_driver),
-                          field("CgroupVersion", &Info::cgroup_version).added_in(41),
-                          field("NEventsListener", &Info::n_events_listener),
-                          field("KernelVersion", &Info::kernel_version),
-                          field("OperatingSystem", &Info::operating_system),
-                          field("OSVersion", &Info::os_version),
-                          field("OSType", &Info::os_type),
-                          field("Architecture", &Info::architecture),
-                          field("IndexServerAddress", &Info::index_server_address),
-                          field("RegistryConfig", &Info::registry_config),
-                          field("NCPU", &Info::ncpu),
-                          field("MemTotal", &Info::mem_total),
-                          field("GenericResources", &Info::generic_resources),
-                          field("DockerRootDir", &Info::docker_root_dir),
-                          field("HttpProxy", &Info::http_proxy),
-                          field("HttpsProxy", &Info::https_proxy),
-                          field("NoProxy", &Info::no_proxy),
-                          field("Name", &Info::name),
-                          field("Labels", &Info::labels),
-                          field("ExperimentalBuild", &Info::experimental_build),
-                          field("ServerVersion", &Info::server_version),
-                          field("Runtimes", &Info::runtimes),
-                          field("DefaultRuntime", &Info::default_runtime),
-                          field("Swarm", &Info::swarm),
-                          field("LiveRestoreEnabled", &Info::live_restore_enabled),
-                          field("Isolation", &Info::isolation),
-                          field("InitBinary", &Info::init_binary),
-                          field("ContainerdCommit", &Info::containerd_commit),
-                          field("RuncCommit", &Info::runc_commit),
-                          field("InitCommit", &Info::init_commit),
-                          field("SecurityOptions", &Info::security_options),
-                          field("CDISpecDirs", &Info::cdi_spec_dirs).added_in(46),
-                          field("Warnings", &Info::warnings)};
+        return std::tuple{field("ID", &Self::id),
+                          field("Containers", &Self::containers),
+                          field("ContainersRunning", &Self::containers_running),
+                          field("ContainersPaused", &Self::containers_paused),
+                          field("ContainersStopped", &Self::containers_stopped),
+                          field("Images", &Self::images),
+                          field("Driver", &Self::driver),
+                          field("DriverStatus", &Self::driver_status),
+                          field("Plugins", &Self::plugins),
+                          field("MemoryLimit", &Self::memory_limit),
+                          field("SwapLimit", &Self::swap_limit),
+                          field("CpuCfsPeriod", &Self::cpu_cfs_period),
+                          field("CpuCfsQuota", &Self::cpu_cfs_quota),
+                          field("CPUShares", &Self::cpu_shares),
+                          field("CPUSet", &Self::cpu_set),
+                          field("PidsLimit", &Self::pids_limit),
+                          field("IPv4Forwarding", &Self::ipv4_forwarding),
+                          field("Debug", &Self::debug),
+                          field("NFd", &Self::n_fd),
+                          field("OomKillDisable", &Self::oom_kill_disable),
+                          field("NGoroutines", &Self::n_goroutines),
+                          field("SystemTime", &Self::system_time),
+                          field("LoggingDriver", &Self::logging_driver),
+                          field("CgroupDriver", &Self::cgroup_driver),
+                          field("CgroupVersion", &Self::cgroup_version).added_in(41),
+                          field("NEventsListener", &Self::n_events_listener),
+                          field("KernelVersion", &Self::kernel_version),
+                          field("OperatingSystem", &Self::operating_system),
+                          field("OSVersion", &Self::os_version),
+                          field("OSType", &Self::os_type),
+                          field("Architecture", &Self::architecture),
+                          field("IndexServerAddress", &Self::index_server_address),
+                          field("RegistryConfig", &Self::registry_config),
+                          field("NCPU", &Self::ncpu),
+                          field("MemTotal", &Self::mem_total),
+                          field("GenericResources", &Self::generic_resources),
+                          field("DockerRootDir", &Self::docker_root_dir),
+                          field("HttpProxy", &Self::http_proxy),
+                          field("HttpsProxy", &Self::https_proxy),
+                          field("NoProxy", &Self::no_proxy),
+                          field("Name", &Self::name),
+                          field("Labels", &Self::labels),
+                          field("ExperimentalBuild", &Self::experimental_build),
+                          field("ServerVersion", &Self::server_version),
+                          field("Runtimes", &Self::runtimes),
+                          field("DefaultRuntime", &Self::default_runtime),
+                          field("Swarm", &Self::swarm),
+                          field("LiveRestoreEnabled", &Self::live_restore_enabled),
+                          field("Isolation", &Self::isolation),
+                          field("InitBinary", &Self::init_binary),
+                          field("ContainerdCommit", &Self::containerd_commit),
+                          field("RuncCommit", &Self::runc_commit),
+                          field("InitCommit", &Self::init_commit),
+                          field("SecurityOptions", &Self::security_options),
+                          field("CDISpecDirs", &Self::cdi_spec_dirs).added_in(46),
+                          field("Warnings", &Self::warnings)};
     }
     bool operator==(const Info&) const = default;
 };
@@ -224,7 +237,10 @@ struct Info {
 struct EventActor {
     std::string id;
     StringMap attributes;
-    static constexpr auto fields() { return std::tuple{field("ID", &EventActor::id), field("Attributes", &EventActor::attributes)}; }
+    template <typename Self = EventActor>
+    static constexpr auto fields() {
+        return std::tuple{field("ID", &Self::id), field("Attributes", &Self::attributes)};
+    }
     bool operator==(const EventActor&) const = default;
 };
 
@@ -238,16 +254,17 @@ struct Event {
     std::string scope = "local";
     std::int64_t time = 0;
     std::int64_t time_nano = 0;
+    template <typename Self = Event>
     static constexpr auto fields() {
-        return std::tuple{field("status", &Event::status).omitted_when_empty(),
-                          field("id", &Event::id).omitted_when_empty(),
-                          field("from", &Event::from).omitted_when_empty(),
-                          field("Type", &Event::type),
-                          field("Action", &Event::action),
-                          field("Actor", &Event::actor),
-                          field("scope", &Event::scope),
-                          field("time", &Event::time),
-                          field("timeNano", &Event::time_nano)};
+        return std::tuple{field("status", &Self::status).omitted_when_empty(),
+                          field("id", &Self::id).omitted_when_empty(),
+                          field("from", &Self::from).omitted_when_empty(),
+                          field("Type", &Self::type),
+                          field("Action", &Self::action),
+                          field("Actor", &Self::actor),
+                          field("scope", &Self::scope),
+                          field("time", &Self::time),
+                          field("timeNano", &Self::time_nano)};
     }
     bool operator==(const Event&) const = default;
 };

@@ -14,8 +14,9 @@ namespace grua::api::wire {
 struct VolumeUsage {
     std::int64_t size = -1;
     std::int64_t ref_count = -1;
+    template <typename Self = VolumeUsage>
     static constexpr auto fields() {
-        return std::tuple{json::field("Size", &VolumeUsage::size), json::field("RefCount", &VolumeUsage::ref_count)};
+        return std::tuple{json::field("Size", &Self::size), json::field("RefCount", &Self::ref_count)};
     }
     bool operator==(const VolumeUsage&) const = default;
 };
@@ -29,15 +30,16 @@ struct Volume {
     std::optional<std::map<std::string, std::string>> options;
     std::string scope = "local";
     std::optional<VolumeUsage> usage_data;
+    template <typename Self = Volume>
     static constexpr auto fields() {
-        return std::tuple{json::field("CreatedAt", &Volume::created_at),
-                          json::field("Driver", &Volume::driver),
-                          json::field("Labels", &Volume::labels),
-                          json::field("Mountpoint", &Volume::mountpoint),
-                          json::field("Name", &Volume::name),
-                          json::field("Options", &Volume::options),
-                          json::field("Scope", &Volume::scope),
-                          json::field("UsageData", &Volume::usage_data).omitted_when_empty()};
+        return std::tuple{json::field("CreatedAt", &Self::created_at),
+                          json::field("Driver", &Self::driver),
+                          json::field("Labels", &Self::labels),
+                          json::field("Mountpoint", &Self::mountpoint),
+                          json::field("Name", &Self::name),
+                          json::field("Options", &Self::options),
+                          json::field("Scope", &Self::scope),
+                          json::field("UsageData", &Self::usage_data).omitted_when_empty()};
     }
     bool operator==(const Volume&) const = default;
 };
@@ -47,9 +49,10 @@ struct VolumeCreate {
     std::string driver;
     std::map<std::string, std::string> driver_opts;
     std::map<std::string, std::string> labels;
+    template <typename Self = VolumeCreate>
     static constexpr auto fields() {
-        return std::tuple{json::field("Name", &VolumeCreate::name), json::field("Driver", &VolumeCreate::driver),
-                          json::field("DriverOpts", &VolumeCreate::driver_opts), json::field("Labels", &VolumeCreate::labels)};
+        return std::tuple{json::field("Name", &Self::name), json::field("Driver", &Self::driver),
+                          json::field("DriverOpts", &Self::driver_opts), json::field("Labels", &Self::labels)};
     }
     bool operator==(const VolumeCreate&) const = default;
 };
@@ -57,8 +60,9 @@ struct VolumeCreate {
 struct VolumeList {
     std::vector<Volume> volumes;
     std::optional<std::vector<std::string>> warnings;
+    template <typename Self = VolumeList>
     static constexpr auto fields() {
-        return std::tuple{json::field("Volumes", &VolumeList::volumes), json::field("Warnings", &VolumeList::warnings)};
+        return std::tuple{json::field("Volumes", &Self::volumes), json::field("Warnings", &Self::warnings)};
     }
     bool operator==(const VolumeList&) const = default;
 };

@@ -1,0 +1,42 @@
+// What a request for a container means: checked, filled in from the image, its mounts planned. Pure, no file is looked at.
+#pragma once
+
+#include "engine/model/record.hpp"
+#include "engine/spec/spec.hpp"
+#include "oci/image_config.hpp"
+
+#include <string>
+#include <vector>
+
+namespace grua::engine {
+
+/// Fills in what the request leaves to the image, and Docker's defaults. Throws Error(invalid_argument, "no command specified").
+void merge_image(ContainerConfig& config, const oci::ImageRunConfig& image);
+
+/// Entrypoint and command as one argv.
+StringList command_of(const ContainerConfig& config);
+
+/// Checks limits and gives them Docker's defaults (swap is twice the memory). Returns warnings. Throws Error(invalid_argument).
+StringList check_resources(Resources& limits, const HostFacts& host);
+
+/// Checks everything that needs no other object and fills in defaults. Returns warnings. Throws Error(invalid_argument) with
+/// Docker's texts, not_implemented for what grua does not do yet.
+StringList check_request(ContainerConfig& config, HostConfig& host_config, const HostFacts& host);
+
+/// A mount that has its place but perhaps no source yet.
+struct PlannedMount {
+    MountPoint point;
+    bool anonymous = false;      ///< A volume without a name: one is made.
+    bool copy = true;            ///< Fill an empty volume from the image.
+    bool create_source = false;  ///< -v makes a missing folder on the host, --mount does not.
+    StringMap labels;            ///< Of a volume that is made.
+};
+
+struct MountsFrom {
+    RecordPtr container;
+    bool read_only = false;
+};
+
+std::vector<PlannedMount> plan_mounts(const ContainerConfig& config, const HostConfig& host_config, const std::vector<MountsFrom>& from);
+
+}  // namespace grua::engine

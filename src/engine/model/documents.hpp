@@ -1,0 +1,579 @@
+// The documents that say what a container is to be: what a client sends to create one, what inspect gives back, and what
+// the store keeps. One form for all three, with the Engine API's own member names, so that nothing is lost between them.
+#pragma once
+
+#include "base/codec.hpp"
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace grua::engine {
+
+using StringList = std::vector<std::string>;
+using StringMap = std::map<std::string, std::string>;
+using json::field;
+
+/// Test: empty inherits, {"NONE"} switches off, {"CMD", …} or {"CMD-SHELL", text}. Times in nanoseconds, 0 inherits.
+struct HealthConfig {
+    StringList test;
+    std::int64_t interval = 0;
+    std::int64_t timeout = 0;
+    std::int64_t start_period = 0;
+    std::int64_t start_interval = 0;
+    std::int64_t retries = 0;
+
+    template <typename Self = HealthConfig>
+    static constexpr auto fields() {
+        return std::tuple{field("Test", &Self::test).omitted_when_empty(),
+                          field("Interval", &Self::interval).omitted_when_empty(),
+                          field("Timeout", &Self::timeout).omitted_when_empty(),
+                          field("StartPeriod", &Self::start_period).omitted_when_empty(),
+                          field("StartInterval", &Self::start_interval).added_in(44).omitted_when_empty(),
+                          field("Retries", &Self::retries).omitted_when_empty()};
+    }
+    bool operator==(const HealthConfig&) const = default;
+};
+
+/// What travels with the image: the portable part.
+struct ContainerConfig {
+    std::string hostname;
+    std::string domainname;
+    std::string user;
+    bool attach_stdin = false;
+    bool attach_stdout = false;
+    bool attach_stderr = false;
+    std::map<std::string, json::Value> exposed_ports;  ///< Key: "80/tcp"; value: {}.
+    bool tty = false;
+    bool open_stdin = false;
+    bool stdin_once = false;
+    StringList env;
+    std::optional<StringList> cmd;
+    std::optional<HealthConfig> healthcheck;
+    bool args_escaped = false;
+    std::string image;                           ///< As the client named it.
+    std::map<std::string, json::Value> volumes;  ///< Key: path in the container; value: {}.
+    std::string working_dir;
+    std::optional<StringList> entrypoint;  ///< {""} in a request empties the image's.
+    bool network_disabled = false;
+    std::string mac_address;  ///< Before API 1.44.
+    StringList on_build;
+    StringMap labels;
+    std::string stop_signal;
+    std::optional<std::int64_t> stop_timeout;  ///< Seconds; -1 waits for ever.
+    StringList shell;
+
+    template <typename Self = ContainerConfig>
+    static constexpr auto fields() {
+        return std::tuple{field("Hostname", &Self::hostname),
+                          field("Domainname", &Self::domainname),
+                          field("User", &Self::user),
+                          field("AttachStdin", &Self::attach_stdin),
+                          field("AttachStdout", &Self::attach_stdout),
+                          field("AttachStderr", &Self::attach_stderr),
+                          field("ExposedPorts", &Self::exposed_ports).omitted_when_empty(),
+                          field("Tty", &Self::tty),
+                          field("OpenStdin", &Self::open_stdin),
+                          field("StdinOnce", &Self::stdin_once),
+                          field("Env", &Self::env),
+                          field("Cmd", &Self::cmd),
+                          field("Healthcheck", &Self::healthcheck).omitted_when_empty(),
+                          field("ArgsEscaped", &Self::args_escaped).omitted_when_empty(),
+                          field("Image", &Self::image),
+                          field("Volumes", &Self::volumes),
+                          field("WorkingDir", &Self::working_dir),
+                          field("Entrypoint", &Self::entrypoint),
+                          field("NetworkDisabled", &Self::network_disabled).omitted_when_empty(),
+                          field("MacAddress", &Self::mac_address).omitted_when_empty(),
+                          field("OnBuild", &Self::on_build).omitted_when_empty(),
+                          field("Labels", &Self::labels),
+                          field("StopSignal", &Self::stop_signal).omitted_when_empty(),
+                          field("StopTimeout", &Self::stop_timeout).omitted_when_empty(),
+                          field("Shell", &Self::shell).omitted_when_empty()};
+    }
+    bool operator==(const ContainerConfig&) const = default;
+};
+
+struct PortBinding {
+    std::string host_ip;
+    std::string host_port;
+
+    template <typename Self = PortBinding>
+    static constexpr auto fields() {
+        return std::tuple{field("HostIp", &Self::host_ip), field("HostPort", &Self::host_port)};
+    }
+    bool operator==(const PortBinding&) const = default;
+};
+
+/// Name: "", "no", "always", "unless-stopped", "on-failure".
+struct RestartPolicy {
+    std::string name;
+    std::int64_t maximum_retry_count = 0;
+
+    template <typename Self = RestartPolicy>
+    static constexpr auto fields() {
+        return std::tuple{field("Name", &Self::name), field("MaximumRetryCount", &Self::maximum_retry_count)};
+    }
+    bool operator==(const RestartPolicy&) const = default;
+};
+
+struct LogConfig {
+    std::string type;
+    StringMap config;
+
+    template <typename Self = LogConfig>
+    static constexpr auto fields() {
+        return std::tuple{field("Type", &Self::type), field("Config", &Self::config)};
+    }
+    bool operator==(const LogConfig&) const = default;
+};
+
+struct WeightDevice {
+    std::string path;
+    std::uint16_t weight = 0;
+
+    template <typename Self = WeightDevice>
+    static constexpr auto fields() {
+        return std::tuple{field("Path", &Self::path), field("Weight", &Self::weight)};
+    }
+    bool operator==(const WeightDevice&) const = default;
+};
+
+struct ThrottleDevice {
+    std::string path;
+    std::uint64_t rate = 0;  ///< Bytes or operations each second.
+
+    template <typename Self = ThrottleDevice>
+    static constexpr auto fields() {
+        return std::tuple{field("Path", &Self::path), field("Rate", &Self::rate)};
+    }
+    bool operator==(const ThrottleDevice&) const = default;
+};
+
+struct DeviceMapping {
+    std::string path_on_host;
+    std::string path_in_container;
+    std::string cgroup_permissions;
+
+    template <typename Self = DeviceMapping>
+    static constexpr auto fields() {
+        return std::tuple{field("PathOnHost", &Self::path_on_host), field("PathInContainer", &Self::path_in_container),
+                          field("CgroupPermissions", &Self::cgroup_permissions)};
+    }
+    bool operator==(const DeviceMapping&) const = default;
+};
+
+struct DeviceRequest {
+    std::string driver;
+    std::int64_t count = 0;
+    StringList device_ids;
+    std::vector<StringList> capabilities;
+    StringMap options;
+
+    template <typename Self = DeviceRequest>
+    static constexpr auto fields() {
+        return std::tuple{field("Driver", &Self::driver), field("Count", &Self::count), field("DeviceIDs", &Self::device_ids),
+                          field("Capabilities", &Self::capabilities), field("Options", &Self::options)};
+    }
+    bool operator==(const DeviceRequest&) const = default;
+};
+
+struct Ulimit {
+    std::string name;
+    std::int64_t hard = 0;  ///< -1 is no limit.
+    std::int64_t soft = 0;
+
+    template <typename Self = Ulimit>
+    static constexpr auto fields() {
+        return std::tuple{field("Name", &Self::name), field("Hard", &Self::hard), field("Soft", &Self::soft)};
+    }
+    bool operator==(const Ulimit&) const = default;
+};
+
+/// The limits; those that update may change while the container runs are in the same table.
+struct Resources {
+    std::int64_t cpu_shares = 0;
+    std::int64_t memory = 0;  ///< Bytes; 0 is no limit.
+    std::int64_t nano_cpus = 0;
+    std::string cgroup_parent;
+    std::uint16_t blkio_weight = 0;
+    std::vector<WeightDevice> blkio_weight_device;
+    std::vector<ThrottleDevice> blkio_device_read_bps;
+    std::vector<ThrottleDevice> blkio_device_write_bps;
+    std::vector<ThrottleDevice> blkio_device_read_iops;
+    std::vector<ThrottleDevice> blkio_device_write_iops;
+    std::int64_t cpu_period = 0;  ///< Microseconds.
+    std::int64_t cpu_quota = 0;   ///< Microseconds.
+    std::int64_t cpu_realtime_period = 0;
+    std::int64_t cpu_realtime_runtime = 0;
+    std::string cpuset_cpus;
+    std::string cpuset_mems;
+    std::vector<DeviceMapping> devices;
+    StringList device_cgroup_rules;
+    std::vector<DeviceRequest> device_requests;
+    std::int64_t memory_reservation = 0;
+    std::int64_t memory_swap = 0;  ///< Memory and swap together; -1 is no limit.
+    std::optional<std::int64_t> memory_swappiness;
+    std::optional<bool> oom_kill_disable;
+    std::optional<std::int64_t> pids_limit;  ///< 0 and -1 are no limit; null leaves it as it is.
+    std::vector<Ulimit> ulimits;
+    std::int64_t kernel_memory_tcp = 0;
+    std::int64_t cpu_count = 0;
+    std::int64_t cpu_percent = 0;
+    std::uint64_t io_maximum_iops = 0;
+    std::uint64_t io_maximum_bandwidth = 0;
+    // grua's own; network/policy.hpp says how they are written.
+    std::string net_rate_in;  ///< Of each of its networks, towards it; "10mbit".
+    std::string net_rate_out;
+    std::string net_burst;
+    StringList network_allow;  ///< Who may reach it; none: everybody on its networks.
+
+    template <typename Self = Resources>
+    static constexpr auto fields() {
+        return std::tuple{field("CpuShares", &Self::cpu_shares),
+                          field("Memory", &Self::memory),
+                          field("NanoCpus", &Self::nano_cpus),
+                          field("CgroupParent", &Self::cgroup_parent),
+                          field("BlkioWeight", &Self::blkio_weight),
+                          field("BlkioWeightDevice", &Self::blkio_weight_device),
+                          field("BlkioDeviceReadBps", &Self::blkio_device_read_bps),
+                          field("BlkioDeviceWriteBps", &Self::blkio_device_write_bps),
+                          field("BlkioDeviceReadIOps", &Self::blkio_device_read_iops),
+                          field("BlkioDeviceWriteIOps", &Self::blkio_device_write_iops),
+                          field("CpuPeriod", &Self::cpu_period),
+                          field("CpuQuota", &Self::cpu_quota),
+                          field("CpuRealtimePeriod", &Self::cpu_realtime_period),
+                          field("CpuRealtimeRuntime", &Self::cpu_realtime_runtime),
+                          field("CpusetCpus", &Self::cpuset_cpus),
+                          field("CpusetMems", &Self::cpuset_mems),
+                          field("Devices", &Self::devices),
+                          field("DeviceCgroupRules", &Self::device_cgroup_rules),
+                          field("DeviceRequests", &Self::device_requests),
+                          field("MemoryReservation", &Self::memory_reservation),
+                          field("MemorySwap", &Self::memory_swap),
+                          field("MemorySwappiness", &Self::memory_swappiness),
+                          field("OomKillDisable", &Self::oom_kill_disable),
+                          field("PidsLimit", &Self::pids_limit),
+                          field("Ulimits", &Self::ulimits),
+                          field("KernelMemoryTCP", &Self::kernel_memory_tcp).omitted_when_empty(),
+                          field("CpuCount", &Self::cpu_count),
+                          field("CpuPercent", &Self::cpu_percent),
+                          field("IOMaximumIOps", &Self::io_maximum_iops),
+                          field("IOMaximumBandwidth", &Self::io_maximum_bandwidth),
+                          field("NetRateIn", &Self::net_rate_in).omitted_when_empty(),
+                          field("NetRateOut", &Self::net_rate_out).omitted_when_empty(),
+                          field("NetBurst", &Self::net_burst).omitted_when_empty(),
+                          field("NetworkAllow", &Self::network_allow).omitted_when_empty()};
+    }
+    bool operator==(const Resources&) const = default;
+};
+
+struct BindOptions {
+    std::string propagation;
+    bool non_recursive = false;
+    bool create_mountpoint = false;
+    bool read_only_non_recursive = false;
+    bool read_only_force_recursive = false;
+
+    template <typename Self = BindOptions>
+    static constexpr auto fields() {
+        return std::tuple{field("Propagation", &Self::propagation).omitted_when_empty(),
+                          field("NonRecursive", &Self::non_recursive).omitted_when_empty(),
+                          field("CreateMountpoint", &Self::create_mountpoint).omitted_when_empty(),
+                          field("ReadOnlyNonRecursive", &Self::read_only_non_recursive).omitted_when_empty(),
+                          field("ReadOnlyForceRecursive", &Self::read_only_force_recursive).omitted_when_empty()};
+    }
+    bool operator==(const BindOptions&) const = default;
+};
+
+struct DriverConfig {
+    std::string name;
+    StringMap options;
+
+    template <typename Self = DriverConfig>
+    static constexpr auto fields() {
+        return std::tuple{field("Name", &Self::name).omitted_when_empty(), field("Options", &Self::options).omitted_when_empty()};
+    }
+    bool operator==(const DriverConfig&) const = default;
+};
+
+struct VolumeOptions {
+    bool no_copy = false;
+    StringMap labels;
+    std::string subpath;
+    std::optional<DriverConfig> driver_config;
+
+    template <typename Self = VolumeOptions>
+    static constexpr auto fields() {
+        return std::tuple{field("NoCopy", &Self::no_copy).omitted_when_empty(), field("Labels", &Self::labels).omitted_when_empty(),
+                          field("Subpath", &Self::subpath).omitted_when_empty(),
+                          field("DriverConfig", &Self::driver_config).omitted_when_empty()};
+    }
+    bool operator==(const VolumeOptions&) const = default;
+};
+
+struct TmpfsOptions {
+    std::int64_t size_bytes = 0;
+    std::uint32_t mode = 0;
+    std::vector<StringList> options;
+
+    template <typename Self = TmpfsOptions>
+    static constexpr auto fields() {
+        return std::tuple{field("SizeBytes", &Self::size_bytes).omitted_when_empty(), field("Mode", &Self::mode).omitted_when_empty(),
+                          field("Options", &Self::options).omitted_when_empty()};
+    }
+    bool operator==(const TmpfsOptions&) const = default;
+};
+
+/// Type: "bind", "volume", "tmpfs"; the API's others are refused as not implemented.
+struct Mount {
+    std::string type;
+    std::string source;
+    std::string target;
+    bool read_only = false;
+    std::string consistency;
+    std::optional<BindOptions> bind_options;
+    std::optional<VolumeOptions> volume_options;
+    std::optional<TmpfsOptions> tmpfs_options;
+
+    template <typename Self = Mount>
+    static constexpr auto fields() {
+        return std::tuple{field("Type", &Self::type),
+                          field("Source", &Self::source).omitted_when_empty(),
+                          field("Target", &Self::target),
+                          field("ReadOnly", &Self::read_only).omitted_when_empty(),
+                          field("Consistency", &Self::consistency).omitted_when_empty(),
+                          field("BindOptions", &Self::bind_options).omitted_when_empty(),
+                          field("VolumeOptions", &Self::volume_options).omitted_when_empty(),
+                          field("TmpfsOptions", &Self::tmpfs_options).omitted_when_empty()};
+    }
+    bool operator==(const Mount&) const = default;
+};
+
+/// What belongs to this host.
+struct HostConfig : Resources {
+    StringList binds;
+    std::string container_id_file;
+    LogConfig log_config;
+    std::string network_mode;
+    std::map<std::string, std::vector<PortBinding>> port_bindings;
+    RestartPolicy restart_policy;
+    bool auto_remove = false;
+    std::string volume_driver;
+    StringList volumes_from;
+    std::vector<std::uint32_t> console_size;  ///< {height, width}.
+    StringMap annotations;
+    StringList cap_add;
+    StringList cap_drop;
+    std::string cgroupns_mode;
+    StringList dns;
+    StringList dns_options;
+    StringList dns_search;
+    StringList extra_hosts;
+    StringList group_add;
+    std::string ipc_mode;
+    std::string cgroup;
+    std::optional<StringList> links;
+    std::int64_t oom_score_adj = 0;
+    std::string pid_mode;
+    bool privileged = false;
+    bool publish_all_ports = false;
+    bool readonly_rootfs = false;
+    StringList security_opt;
+    StringMap storage_opt;
+    StringMap tmpfs;  ///< Path to mount options.
+    std::string uts_mode;
+    std::string userns_mode;
+    std::int64_t shm_size = 0;
+    StringMap sysctls;
+    std::string runtime;
+    std::string isolation;
+    std::vector<Mount> mounts;
+    std::optional<StringList> masked_paths;    ///< Null: Docker's set; empty: none.
+    std::optional<StringList> readonly_paths;  ///< Null: Docker's set; empty: none.
+    std::optional<bool> init;
+
+    template <typename Self = HostConfig>
+    static constexpr auto fields() {
+        return std::tuple_cat(std::tuple{field("Binds", &Self::binds),
+                                         field("ContainerIDFile", &Self::container_id_file),
+                                         field("LogConfig", &Self::log_config),
+                                         field("NetworkMode", &Self::network_mode),
+                                         field("PortBindings", &Self::port_bindings),
+                                         field("RestartPolicy", &Self::restart_policy),
+                                         field("AutoRemove", &Self::auto_remove),
+                                         field("VolumeDriver", &Self::volume_driver),
+                                         field("VolumesFrom", &Self::volumes_from),
+                                         field("ConsoleSize", &Self::console_size),
+                                         field("Annotations", &Self::annotations).added_in(43).omitted_when_empty(),
+                                         field("CapAdd", &Self::cap_add),
+                                         field("CapDrop", &Self::cap_drop),
+                                         field("CgroupnsMode", &Self::cgroupns_mode),
+                                         field("Dns", &Self::dns),
+                                         field("DnsOptions", &Self::dns_options),
+                                         field("DnsSearch", &Self::dns_search),
+                                         field("ExtraHosts", &Self::extra_hosts),
+                                         field("GroupAdd", &Self::group_add),
+                                         field("IpcMode", &Self::ipc_mode),
+                                         field("Cgroup", &Self::cgroup),
+                                         field("Links", &Self::links),
+                                         field("OomScoreAdj", &Self::oom_score_adj),
+                                         field("PidMode", &Self::pid_mode),
+                                         field("Privileged", &Self::privileged),
+                                         field("PublishAllPorts", &Self::publish_all_ports),
+                                         field("ReadonlyRootfs", &Self::readonly_rootfs),
+                                         field("SecurityOpt", &Self::security_opt),
+                                         field("StorageOpt", &Self::storage_opt).omitted_when_empty(),
+                                         field("Tmpfs", &Self::tmpfs).omitted_when_empty(),
+                                         field("UTSMode", &Self::uts_mode),
+                                         field("UsernsMode", &Self::userns_mode),
+                                         field("ShmSize", &Self::shm_size),
+                                         field("Sysctls", &Self::sysctls).omitted_when_empty(),
+                                         field("Runtime", &Self::runtime),
+                                         field("Isolation", &Self::isolation)},
+                              Self::Resources::fields(),
+                              std::tuple{field("Mounts", &Self::mounts).omitted_when_empty(), field("MaskedPaths", &Self::masked_paths),
+                                         field("ReadonlyPaths", &Self::readonly_paths), field("Init", &Self::init).omitted_when_empty()});
+    }
+    bool operator==(const HostConfig&) const = default;
+};
+
+struct EndpointIpamConfig {
+    std::string ipv4_address;
+    std::string ipv6_address;
+    StringList link_local_ips;
+
+    template <typename Self = EndpointIpamConfig>
+    static constexpr auto fields() {
+        return std::tuple{field("IPv4Address", &Self::ipv4_address).omitted_when_empty(),
+                          field("IPv6Address", &Self::ipv6_address).omitted_when_empty(),
+                          field("LinkLocalIPs", &Self::link_local_ips).omitted_when_empty()};
+    }
+    bool operator==(const EndpointIpamConfig&) const = default;
+};
+
+/// A container's place in one network: what was asked, and what it has while it runs.
+struct EndpointSettings {
+    std::optional<EndpointIpamConfig> ipam_config;
+    std::optional<StringList> links;
+    std::optional<StringList> aliases;
+    std::string mac_address;
+    std::optional<StringMap> driver_opts;
+    std::int64_t gw_priority = 0;
+    std::string network_id;
+    std::string endpoint_id;
+    std::string gateway;
+    std::string ip_address;
+    std::int64_t ip_prefix_len = 0;
+    std::string ipv6_gateway;
+    std::string global_ipv6_address;
+    std::int64_t global_ipv6_prefix_len = 0;
+    std::optional<StringList> dns_names;
+
+    template <typename Self = EndpointSettings>
+    static constexpr auto fields() {
+        return std::tuple{field("IPAMConfig", &Self::ipam_config),
+                          field("Links", &Self::links),
+                          field("Aliases", &Self::aliases),
+                          field("MacAddress", &Self::mac_address),
+                          field("DriverOpts", &Self::driver_opts),
+                          field("GwPriority", &Self::gw_priority).added_in(48),
+                          field("NetworkID", &Self::network_id),
+                          field("EndpointID", &Self::endpoint_id),
+                          field("Gateway", &Self::gateway),
+                          field("IPAddress", &Self::ip_address),
+                          field("IPPrefixLen", &Self::ip_prefix_len),
+                          field("IPv6Gateway", &Self::ipv6_gateway),
+                          field("GlobalIPv6Address", &Self::global_ipv6_address),
+                          field("GlobalIPv6PrefixLen", &Self::global_ipv6_prefix_len),
+                          field("DNSNames", &Self::dns_names).added_in(44)};
+    }
+    bool operator==(const EndpointSettings&) const = default;
+};
+
+struct NetworkingConfig {
+    std::map<std::string, EndpointSettings> endpoints_config;
+
+    template <typename Self = NetworkingConfig>
+    static constexpr auto fields() {
+        return std::tuple{field("EndpointsConfig", &Self::endpoints_config)};
+    }
+    bool operator==(const NetworkingConfig&) const = default;
+};
+
+/// A mount as inspect shows it, after names and defaults have been filled in.
+struct MountPoint {
+    std::string type;  ///< "bind", "volume" or "tmpfs".
+    std::string name;  ///< The volume's.
+    std::string source;
+    std::string destination;
+    std::string driver;
+    std::string mode;
+    bool rw = true;
+    std::string propagation;
+
+    template <typename Self = MountPoint>
+    static constexpr auto fields() {
+        return std::tuple{field("Type", &Self::type),
+                          field("Name", &Self::name).omitted_when_empty(),
+                          field("Source", &Self::source),
+                          field("Destination", &Self::destination),
+                          field("Driver", &Self::driver).omitted_when_empty(),
+                          field("Mode", &Self::mode),
+                          field("RW", &Self::rw),
+                          field("Propagation", &Self::propagation)};
+    }
+    bool operator==(const MountPoint&) const = default;
+};
+
+/// The body of POST /containers/{id}/update.
+struct UpdateConfig : Resources {
+    RestartPolicy restart_policy;  ///< Empty name: unchanged.
+    // grua's own: published ports change while the container runs.
+    std::map<std::string, std::vector<PortBinding>> publish_add;
+    std::map<std::string, std::vector<PortBinding>> publish_remove;  ///< Key: "80/tcp"; an empty list is all of that port's.
+    std::string publish_from;                                        ///< A container whose published ports become this one's.
+
+    template <typename Self = UpdateConfig>
+    static constexpr auto fields() {
+        return std::tuple_cat(Self::Resources::fields(),
+                              std::tuple{field("RestartPolicy", &Self::restart_policy), field("PublishAdd", &Self::publish_add),
+                                         field("PublishRemove", &Self::publish_remove), field("PublishFrom", &Self::publish_from)});
+    }
+    bool operator==(const UpdateConfig&) const = default;
+};
+
+/// The body of POST /containers/{id}/exec.
+struct ExecConfig {
+    std::string user;
+    bool privileged = false;
+    bool tty = false;
+    std::vector<std::uint32_t> console_size;  ///< {height, width}.
+    bool attach_stdin = false;
+    bool attach_stdout = false;
+    bool attach_stderr = false;
+    std::string detach_keys;
+    StringList env;
+    std::string working_dir;
+    StringList cmd;
+
+    template <typename Self = ExecConfig>
+    static constexpr auto fields() {
+        return std::tuple{field("User", &Self::user),
+                          field("Privileged", &Self::privileged),
+                          field("Tty", &Self::tty),
+                          field("ConsoleSize", &Self::console_size).omitted_when_empty(),
+                          field("AttachStdin", &Self::attach_stdin),
+                          field("AttachStdout", &Self::attach_stdout),
+                          field("AttachStderr", &Self::attach_stderr),
+                          field("DetachKeys", &Self::detach_keys),
+                          field("Env", &Self::env),
+                          field("WorkingDir", &Self::working_dir),
+                          field("Cmd", &Self::cmd)};
+    }
+    bool operator==(const ExecConfig&) const = default;
+};
+
+}  // namespace grua::engine

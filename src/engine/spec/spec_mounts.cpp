@@ -1,0 +1,126 @@
+// What a container finds mounted: Docker's default set, the three files of the network, its volumes, binds and tmpfs.
+#include "base/text.hpp"
+#include "engine/spec/spec.hpp"
+
+#include <algorithm>
+
+namespace grua::engine {
+namespace {
+
+oci::Mount mount(std::string destination, std::string type, std::string source, StringList options) {
+    oci::Mount out;
+    out.destination = std::move(destination);
+    out.type = std::move(type);
+    out.source = std::move(source);
+    out.options = std::move(options);
+    return out;
+}
+
+std::vector<oci::Mount> default_mounts(const SpecInput& input) {
+    const HostConfig& config = input.record.host_config;
+    const bool rw = config.privileged;
+    std::vector<oci::Mount> out;
+    out.push_back(mount("/proc", "proc", "proc", {"nosuid", "noexec", "nodev"}));
+    out.push_back(mount("/dev", "tmpfs", "tmpfs", {"nosuid", "strictatime", "mode=755", "size=65536k"}));
+    out.push_back(mount("/dev/pts", "devpts", "devpts", {"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"}));
+    out.push_back(mount("/sys", "sysfs", "sysfs", {"nosuid", "noexec", "nodev", rw ? "rw" : "ro"}));
+    out.push_back(mount("/sys/fs/cgroup", "cgroup", "cgroup", {rw ? "rw" : "ro", "nosuid", "noexec", "nodev"}));
+    if (config.ipc_mode == "host")
+        out.push_back(mount("/dev/mqueue", "bind", "/dev/mqueue", {"rbind", "nosuid", "noexec", "nodev"}));
+    else
+        out.push_back(mount("/dev/mqueue", "mqueue", "mqueue", {"nosuid", "noexec", "nodev"}));
+    if (config.ipc_mode == "host")
+        out.push_back(mount("/dev/shm", "bind", "/dev/shm", {"rbind", "nosuid", "noexec", "nodev"}));
+    else if (config.ipc_mode != "none")
+        out.push_back(
+            mount("/dev/shm", "tmpfs", "shm", {"nosuid", "noexec", "nodev", "mode=1777", fmt::format("size={}", config.shm_size)}));
+    return out;
+}
+
+const Mount* asked_for(const HostConfig& config, const std::string& destination) {
+    const auto found = std::ranges::find(config.mounts, destination, &Mount::target);
+    return found == config.mounts.end() ? nullptr : &*found;
+}
+
+bool has_recursive_read_only(const HostFacts& host) { return host.kernel >= std::pair(5, 12); }
+
+oci::Mount bind(const SpecInput& input, const MountPoint& point) {
+    const Mount* asked = asked_for(input.record.host_config, point.destination);
+    const BindOptions options = asked && asked->bind_options ? *asked->bind_options : BindOptions{};
+    StringList out{options.non_recursive ? "bind" : "rbind"};
+    if (!point.rw) {
+        const bool recursive = !options.non_recursive && !options.read_only_non_recursive;
+        if (options.read_only_force_recursive && !has_recursive_read_only(input.host))
+            fail(ErrorKind::invalid_argument, "rro is not supported: requires kernel 5.12 or later");
+        // Docker falls back to a plain read-only bind where the mount propagates or the kernel is old.
+        const bool can = recursive && has_recursive_read_only(input.host);
+        out.emplace_back(can ? "rro" : "ro");
+    }
+    out.push_back(point.propagation.empty() ? "rprivate" : point.propagation);
+    return mount(point.destination, "bind", point.source, std::move(out));
+}
+
+/// "size=64m,mode=1770,ro": what mount(8) would take. Docker puts these before.
+StringList tmpfs_options(std::string_view asked) {
+    StringList out{"noexec", "nosuid", "nodev"};
+    if (asked.empty()) return out;
+    for (auto& option : split(asked, ',')) {
+        if (option == "exec" || option == "suid" || option == "dev") std::erase(out, "no" + option);
+        if (!option.empty()) out.push_back(std::move(option));
+    }
+    return out;
+}
+
+StringList tmpfs_options(const Mount& asked) {
+    StringList out{"noexec", "nosuid", "nodev"};
+    if (asked.read_only) out.emplace_back("ro");
+    if (!asked.tmpfs_options) return out;
+    if (asked.tmpfs_options->mode != 0) out.push_back(fmt::format("mode={:o}", asked.tmpfs_options->mode));
+    if (asked.tmpfs_options->size_bytes > 0) out.push_back(fmt::format("size={}", asked.tmpfs_options->size_bytes));
+    for (const auto& option : asked.tmpfs_options->options) {
+        if (option.size() == 1 && (option[0] == "exec" || option[0] == "suid" || option[0] == "dev")) std::erase(out, "no" + option[0]);
+        out.push_back(join(option, "="));
+    }
+    return out;
+}
+
+std::size_t depth(std::string_view path) { return static_cast<std::size_t>(std::ranges::count(path, '/')) - (path == "/" ? 1U : 0U); }
+
+}  // namespace
+
+std::vector<oci::Mount> spec_mounts(const SpecInput& input) {
+    const ContainerRecord& record = input.record;
+    std::vector<oci::Mount> own;
+    for (const MountPoint& point : record.mounts) {
+        if (point.type == "tmpfs") {
+            const Mount* asked = asked_for(record.host_config, point.destination);
+            own.push_back(mount(point.destination, "tmpfs", "tmpfs", asked ? tmpfs_options(*asked) : tmpfs_options("")));
+        } else {
+            own.push_back(bind(input, point));
+        }
+    }
+    for (const auto& [destination, options] : record.host_config.tmpfs)
+        own.push_back(mount(destination, "tmpfs", "tmpfs", tmpfs_options(options)));
+
+    const auto mounted = [&](const std::string& destination) {
+        return std::ranges::find(own, destination, &oci::Mount::destination) != own.end();
+    };
+    const auto add_file = [&](const std::string& source, const char* destination) {
+        if (!source.empty() && !mounted(destination)) own.push_back(mount(destination, "bind", source, {"rbind", "rprivate"}));
+    };
+    add_file(record.resolv_conf_path, "/etc/resolv.conf");
+    add_file(record.hostname_path, "/etc/hostname");
+    add_file(record.hosts_path, "/etc/hosts");
+    if (!input.init_path.empty()) own.push_back(mount("/sbin/docker-init", "bind", input.init_path, {"bind", "ro"}));
+
+    // A folder is mounted before what is in it.
+    std::multimap<std::size_t, oci::Mount> by_depth;
+    for (oci::Mount& each : own) by_depth.emplace(depth(each.destination), each);
+    std::vector<oci::Mount> out;
+    for (oci::Mount& each : default_mounts(input))
+        if (!mounted(each.destination) && !(each.destination.starts_with("/dev/") && mounted("/dev"))) out.push_back(std::move(each));
+    for (auto& [level, each] : by_depth) out.push_back(std::move(each));
+    return out;
+}
+
+}  // namespace grua::engine

@@ -1,0 +1,98 @@
+// What a container may not do: capabilities, system calls, masked and read-only paths.
+#include "base/text.hpp"
+#include "engine/model/capability_set.hpp"
+#include "engine/spec/seccomp_profile.hpp"
+#include "engine/spec/spec.hpp"
+
+#include <algorithm>
+
+namespace grua::engine {
+namespace {
+
+StringList masked_paths(const HostFacts& host) {
+    StringList out{"/proc/acpi",
+                   "/proc/asound",
+                   "/proc/interrupts",
+                   "/proc/kcore",
+                   "/proc/keys",
+                   "/proc/latency_stats",
+                   "/proc/sched_debug",
+                   "/proc/scsi",
+                   "/proc/timer_list",
+                   "/proc/timer_stats",
+                   "/sys/devices/virtual/powercap",
+                   "/sys/firmware"};
+    out.insert(out.end(), host.thermal_directories.begin(), host.thermal_directories.end());
+    return out;
+}
+
+const StringList& readonly_paths() {
+    static const StringList paths{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"};
+    return paths;
+}
+
+}  // namespace
+
+SecurityOptions parse_security_options(const HostConfig& config) {
+    SecurityOptions out;
+    for (const auto& option : config.security_opt) {
+        if (option == "no-new-privileges") {
+            out.no_new_privileges = true;
+            continue;
+        }
+        if (option == "disable") continue;  // Labels, as clients wrote it once.
+        const auto at = option.find_first_of("=:");
+        if (at == std::string::npos) fail(ErrorKind::invalid_argument, "invalid --security-opt 1: \"{}\"", option);
+        const std::string_view key = std::string_view(option).substr(0, at);
+        const std::string_view value = std::string_view(option).substr(at + 1);
+        if (key == "no-new-privileges") {
+            if (value != "true" && value != "false" && value != "1" && value != "0")
+                fail(ErrorKind::invalid_argument, "invalid --security-opt 2: \"{}\"", option);
+            out.no_new_privileges = value == "true" || value == "1";
+        } else if (key == "seccomp") {
+            out.seccomp_unconfined = value == "unconfined";
+            out.seccomp_profile = value == "unconfined" || value == "builtin" ? std::string_view() : value;
+        } else if (key == "systempaths") {
+            if (value != "unconfined") fail(ErrorKind::invalid_argument, "invalid --security-opt 2: \"{}\"", option);
+            out.system_paths_unconfined = true;
+        } else if (key == "apparmor") {
+            if (value != "unconfined") fail(ErrorKind::not_implemented, "not implemented: security-opt {}", option);
+        } else if (key == "label") {
+            if (value != "disable") fail(ErrorKind::not_implemented, "not implemented: security-opt {}", option);
+        } else if (key == "writable-cgroups") {
+            if (value != "false") fail(ErrorKind::not_implemented, "not implemented: security-opt {}", option);
+        } else {
+            fail(ErrorKind::invalid_argument, "invalid --security-opt 2: \"{}\"", option);
+        }
+    }
+    return out;
+}
+
+void add_security(const SpecInput& input, oci::RuntimeSpec& spec) {
+    const HostConfig& config = input.record.host_config;
+    const SecurityOptions options = parse_security_options(config);
+
+    const StringList capabilities = container_capabilities(config, input.host.capabilities);
+    oci::Capabilities& sets = spec.process->capabilities.emplace();
+    sets.bounding = capabilities;
+    sets.effective = capabilities;
+    sets.permitted = capabilities;  // Inheritable and ambient stay empty: CVE-2022-24769.
+    spec.process->no_new_privileges = options.no_new_privileges || input.no_new_privileges;
+
+    const bool open_paths = config.privileged || options.system_paths_unconfined;
+    if (config.masked_paths)
+        spec.linux_->masked_paths = *config.masked_paths;
+    else if (!open_paths)
+        spec.linux_->masked_paths = masked_paths(input.host);
+    if (config.readonly_paths)
+        spec.linux_->readonly_paths = *config.readonly_paths;
+    else if (!open_paths)
+        spec.linux_->readonly_paths = readonly_paths();
+
+    if (options.seccomp_unconfined || (config.privileged && options.seccomp_profile.empty())) return;
+    const SeccompSubject subject{
+        .machine = input.host.machine, .kernel = input.host.kernel, .capabilities = {capabilities.begin(), capabilities.end()}};
+    spec.linux_->seccomp = options.seccomp_profile.empty() ? default_seccomp(subject) : custom_seccomp(options.seccomp_profile, subject);
+}
+
+}  // namespace grua::engine

@@ -1,0 +1,40 @@
+// The launcher process as the engine uses it: started once, started again where it died. From the pool.
+#pragma once
+
+#include "base/fd.hpp"
+
+#include <memory>
+#include <mutex>
+#include <string>
+
+namespace grua::tasks {
+
+struct LaunchOrder {
+    std::string id;
+    std::string directory;  ///< Live state: monitor.sock, exit.json.
+    std::string log_path;   ///< Empty: no log.
+    std::int64_t log_max_size = 0;
+    int log_max_files = 1;
+    bool open_stdin = false;
+    bool stdin_once = false;
+    std::string seccomp_cache;
+    Fd control;  ///< The monitor's end.
+    Fd spec;     ///< memfd with the OCI configuration.
+    Fd rootfs;
+    Fd network_namespace;  ///< May be none.
+};
+
+class Launcher {
+public:
+    explicit Launcher(std::string runtime_path);
+    ~Launcher();
+
+    /// Blocks for as long as a send takes.
+    void launch(LaunchOrder order);
+
+private:
+    struct State;
+    std::unique_ptr<State> state_;
+};
+
+}  // namespace grua::tasks

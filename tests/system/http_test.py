@@ -1,0 +1,330 @@
+"""What clients of the API may do to gruad, on purpose or by being slow: requests as bytes, not by a library."""
+
+import json
+import os
+import pathlib
+import re
+import socket
+import tarfile
+import io
+import threading
+import time
+import unittest
+
+from harness import PATIENCE, Case, Daemon, wait_until
+
+
+class Wire:
+    """One connection, byte by byte."""
+
+    def __init__(self, daemon, data=b"", timeout=20):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(timeout * PATIENCE)
+        self.socket.connect(str(daemon.socket))
+        if data:
+            self.send(data)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.socket.close()
+
+    def send(self, data):
+        self.socket.sendall(data if isinstance(data, bytes) else data.encode())
+
+    def until(self, enough):
+        """What comes until `enough` is in it, or the end."""
+        got = b""
+        while enough not in got:
+            piece = self.socket.recv(65536)
+            if not piece:
+                break
+            got += piece
+        return got
+
+    def head(self):
+        return self.until(b"\r\n\r\n")
+
+    def rest(self):
+        got = b""
+        while piece := self.socket.recv(1 << 20):
+            got += piece
+        return got
+
+
+def get(target, *headers):
+    return "\r\n".join([f"GET {target} HTTP/1.1", "Host: d", *headers, "", ""])
+
+
+def post(target, body="", *headers):
+    return "\r\n".join([f"POST {target} HTTP/1.1", "Host: d", "Content-Type: application/json", f"Content-Length: {len(body)}",
+                        *headers, "", ""]) + body
+
+
+def processor_time(pid):
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def share_of_a_processor(pid, seconds=2.0):
+    before, began = processor_time(pid), time.monotonic()
+    time.sleep(seconds)  # the measure, not a wait
+    return (processor_time(pid) - before) / (time.monotonic() - began)
+
+
+def memory_of(pid):
+    for line in pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Anonymous:"):
+            return int(line.split()[1]) << 10
+    raise AssertionError("no Anonymous in smaps_rollup")
+
+
+class HttpCase(Case):
+    def wire(self, data=b"", **more):
+        made = Wire(self.daemon, data, **more)
+        self.addCleanup(made.socket.close)
+        return made
+
+    @property
+    def pid(self):
+        return self.daemon.process.pid
+
+    def descriptors(self):
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+
+class Requests(HttpCase):
+    # A14
+    def test_headers_that_trickle_in_are_given_thirty_seconds_in_all(self):
+        slow = self.wire("GET /version HTTP/1.1\r\n", timeout=1)
+        began = time.monotonic()
+        closed = threading.Event()
+
+        def trickle():
+            try:
+                while not closed.wait(2):
+                    slow.send("X: y\r\n")
+            except OSError:
+                pass
+
+        thread = threading.Thread(target=trickle)
+        thread.start()
+        try:
+            slow.socket.settimeout(60 * PATIENCE)
+            self.assertTrue(slow.head().startswith(b"HTTP/1.1 408 Request Timeout\r\n"))
+        finally:
+            closed.set()
+            thread.join()
+        self.assertGreater(time.monotonic() - began, 25)
+
+    # A14
+    def test_a_body_that_trickles_in_keeps_nobody_from_a_container_that_does_not_run(self):
+        self.docker("create", "--name", "c", "busybox", "true")
+        tar = io.BytesIO()
+        with tarfile.open(fileobj=tar, mode="w") as archive:
+            entry = tarfile.TarInfo("file")
+            entry.size = 100_000
+            archive.addfile(entry, io.BytesIO(b"x" * entry.size))
+        data = tar.getvalue()
+        slow = self.wire(f"PUT /containers/c/archive?path=/tmp HTTP/1.1\r\nHost: d\r\nContent-Length: {len(data)}\r\n\r\n")
+        slow.send(data[:1000])
+        # Under way, as gruad sees it: it has taken what there is.
+        wait_until("the body is read", lambda: self.unread(slow) == 0)
+        self.assertEqual(self.docker("start", "-a", "c", timeout=15).returncode, 0)
+        slow.send(data[1000:])
+        self.assertTrue(slow.head().startswith(b"HTTP/1.1 200 OK\r\n"))
+        self.assertEqual(len(self.docker("cp", "c:/tmp/file", "-").stdout) > 100_000, True)
+
+    def unread(self, wire):
+        """Bytes that the other side has not taken (SIOCOUTQ)."""
+        import fcntl
+        import struct
+        return struct.unpack("i", fcntl.ioctl(wire.socket, 0x5411, b"\0\0\0\0"))[0]
+
+    # G3: dockerode (testcontainers, dev containers) sends its options as JSON.
+    def test_the_body_of_an_attach_is_not_typed_into_the_program(self):
+        self.docker("run", "-d", "-i", "--name", "c", "busybox", "cat")
+        body = json.dumps({"stream": True, "stdin": True, "stdout": True, "stderr": True, "hijack": True})
+        for upgrade in ((), ("Connection: Upgrade", "Upgrade: tcp")):
+            with Wire(self.daemon, post("/containers/c/attach?stream=1&stdin=1&stdout=1&stderr=1", body, *upgrade)) as client:
+                head = client.head()
+                self.assertTrue(head.startswith(b"HTTP/1.1 101 UPGRADED" if upgrade else b"HTTP/1.1 200 OK"), head)
+                client.send("typed\n")
+                self.assertTrue(client.until(b"typed\n").endswith(b"\1\0\0\0\0\0\0\6typed\n"))
+        self.assertEqual(self.out("logs", "c"), "typed\ntyped")
+
+    # F
+    def test_ps_filters_published_and_exposed_ports(self):
+        self.docker("run", "-d", "--name", "a", "-p", "18080:80", "-p", "18053:53/udp", "busybox", "sleep", "100")
+        self.docker("run", "-d", "--name", "b", "--expose", "81", "busybox", "sleep", "100")
+        self.docker("create", "--name", "n", "-p", "18080:80", "busybox")
+
+        def names(*filters):
+            words = [word for each in filters for word in ("--filter", each)]
+            return sorted(self.out("ps", "-a", "--format", "{{.Names}}", *words).split())
+
+        self.assertEqual(names("publish=18080"), ["a"])
+        self.assertEqual(names("publish=18080/udp"), [])
+        self.assertEqual(names("publish=18053/udp"), ["a"])
+        self.assertEqual(names("publish=18000-18090/tcp"), ["a"])
+        self.assertEqual(names("publish=80"), [])
+        self.assertEqual(names("expose=80"), ["a"])
+        self.assertEqual(names("expose=80-90/tcp"), ["a", "b"])
+        self.assertEqual(names("expose=81", "publish=18080"), ["a", "b"])
+        for wrong in ("publish=80:80", "publish=x", "expose=90-80", "expose=80/icmp"):
+            self.assertNotEqual(self.docker("ps", "--filter", wrong, check=False).returncode, 0, wrong)
+
+    # A9
+    def test_an_expression_does_not_stop_the_loop(self):
+        self.docker("create", "--name", "a" * 28 + "_b", "busybox")
+        began = time.monotonic()
+        self.assertEqual(self.out("ps", "-aq", "--filter", "name=^(a+)+$"), "")
+        self.assertLess(time.monotonic() - began, 5 * PATIENCE)
+        self.assertNotEqual(self.out("ps", "-aq", "--filter", "name=^a+_b$"), "")
+        self.assertIn("regular expressions need more than",
+                      self.docker("ps", "-aq", "--filter", "name=[ab]{1000}|[cd]{1000}c|[ef]{1000}e|[gh]{1000}g|[ij]{1000}i", check=False).stderr)
+
+
+class Attaches(HttpCase):
+    # A13
+    def test_clients_that_wait_for_a_start_are_forgotten_when_they_leave_and_are_bounded(self):
+        self.docker("create", "-i", "--name", "c", "busybox", "sh", "-c", "echo begun; cat")
+        before = self.descriptors()
+        ask = post("/containers/c/attach?stream=1&stdin=1&stdout=1&stderr=1", "", "Connection: Upgrade", "Upgrade: tcp")
+        waiting = [Wire(self.daemon, ask) for _ in range(100)]
+        for each in waiting:
+            self.assertTrue(each.head().startswith(b"HTTP/1.1 101 "))
+        with Wire(self.daemon, ask) as one_more:
+            self.assertTrue(one_more.head().startswith(b"HTTP/1.1 503 Service Unavailable\r\n"))
+        for each in waiting:
+            each.socket.close()
+        wait_until("gruad has let go of them", lambda: self.descriptors() <= before + 3)
+        # One that has only stopped to send is still there.
+        half = self.wire(ask)
+        half.head()
+        half.send("typed\n")
+        half.socket.shutdown(socket.SHUT_WR)
+        self.docker("start", "c")
+        self.assertEqual(half.rest(), b"\1\0\0\0\0\0\0\6begun\n\1\0\0\0\0\0\0\6typed\n")
+
+    # A15
+    def test_waiters_of_clients_that_left_are_forgotten(self):
+        self.docker("run", "-d", "--name", "c", "busybox", "sleep", "1000")
+        ask = post("/containers/c/wait?condition=removed")
+
+        def come_and_go(times):
+            for _ in range(times):
+                with Wire(self.daemon, ask) as client:
+                    client.head()
+
+        come_and_go(500)
+        wait_until("all are gone", lambda: self.descriptors() < 100)
+        before = memory_of(self.pid)
+        come_and_go(3000)
+        wait_until("all are gone", lambda: self.descriptors() < 100)
+        self.assertLess(memory_of(self.pid), before + (2 << 20))
+
+
+class Subscribers(HttpCase):
+    # A15
+    def test_subscribers_that_do_not_read_cost_nothing_and_are_told_that_they_missed_some(self):
+        self.docker("create", "--name", "c", "--label", "x=" + 2000 * "y", "busybox")
+        first = memory_of(self.pid)
+        unread = [self.wire(get("/events")) for _ in range(200)]
+        for each in unread:
+            self.assertTrue(each.head().startswith(b"HTTP/1.1 200 OK"))
+        other = self.wire(get('/events?filters={"type":["volume"]}'))
+        other.head()
+        with Wire(self.daemon) as client:
+            for turn in range(1500):
+                client.send(post(f"/containers/c/rename?name={'cd'[turn % 2 == 0]}"))
+                self.assertTrue(client.head().startswith(b"HTTP/1.1 204 "))
+        self.assertLess(memory_of(self.pid), first + (40 << 20))
+        # Who reads again sees that the stream is not whole: it breaks off.
+        text = unread[0].rest()
+        self.assertIn(b'"Action":"rename"', text)
+        self.assertFalse(text.endswith(b"0\r\n\r\n"))
+        # Who wanted none of them missed none.
+        self.docker("volume", "create", "v")
+        self.assertIn(b'"Action":"create"', other.until(b"}\n"))
+        for each in unread:
+            each.socket.close()
+        wait_until("their descriptors are back", lambda: self.descriptors() < 100)
+        self.docker("volume", "rm", "v")
+
+
+class Shortage(HttpCase):
+    """A gruad with few descriptors."""
+
+    before = ("prlimit", "--nofile=160:160")
+
+    # A12
+    def test_gruad_goes_on_without_descriptors_and_recovers(self):
+        self.docker("network", "create", "--subnet", "198.51.100.0/24", "n")
+        self.addCleanup(self.docker, "network", "rm", "n", check=False)
+        self.docker("run", "-d", "--name", "c", "--network", "n", "-p", "127.0.0.1:18081:80", "busybox", "sh", "-c", "nc -lk -p 80 -e cat")
+        held, answers = [], []
+        for _ in range(250):
+            held.append(Wire(self.daemon, get("/events"), timeout=1))
+        for each in held:
+            try:
+                answers.append(each.head()[:12])
+            except TimeoutError:
+                answers.append(b"nothing")
+        self.assertIn(b"HTTP/1.1 200", answers)
+        self.assertIn(b"HTTP/1.1 503", answers, self.daemon.tail())
+        # One who asks the resolver by TCP, one who connects by the proxy: neither makes a thread spin.
+        self.docker_free_processes = None
+        resolver = self.in_container("nc", "127.0.0.11", "53")
+        proxied = self.daemon.in_netns("timeout", "1", "nc", "-w", "1", "::1", "18081", check=False)
+        del proxied
+        self.assertLess(share_of_a_processor(self.pid), 0.5)
+        resolver.kill()
+        resolver.wait()
+        for each in held:
+            each.socket.close()
+        wait_until("gruad admits clients again", lambda: self.docker("ps", check=False).returncode == 0, 10)
+        self.assertEqual(self.out("run", "--rm", "busybox", "echo", "again"), "again")
+
+    def in_container(self, *words):
+        """A program in the container's network, started without gruad."""
+        import subprocess
+        pid = next(int(each.name) for each in pathlib.Path("/proc").iterdir()
+                   if each.name.isdigit() and (each / "cmdline").exists() and b"nc\0-lk" in (each / "cmdline").read_bytes()
+                   and self.daemon.name in (each / "cgroup").read_text())
+        return subprocess.Popen(["nsenter", "-t", str(pid), "-n", "busybox", *words], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+                                stderr=subprocess.DEVNULL)
+
+    # A12
+    def test_idle_connections_give_way(self):
+        idle = [Wire(self.daemon, get("/_ping")) for _ in range(100)]
+        for each in idle:
+            self.assertTrue(each.until(b"OK").startswith(b"HTTP/1.1 200 OK"))
+        busy = [Wire(self.daemon) for _ in range(60)]
+        wait_until("a new client is served", lambda: self.docker("version", check=False).returncode == 0, 10)
+        for each in idle + busy:
+            each.socket.close()
+
+
+class Ends(unittest.TestCase):
+    # B10
+    def test_gruad_ends_well_while_calls_are_in_flight(self):
+        daemon = Daemon("--shutdown-timeout", "1")
+        self.addCleanup(daemon.close)
+        daemon.docker("run", "-d", "--name", "c", "busybox", "sh", "-c", "trap '' TERM; while :; do sleep 1; done")
+        daemon.docker("create", "--name", "d", "busybox", "true")
+        calls = [Wire(daemon, each) for each in (
+            post("/containers/c/stop?t=300"), post("/containers/c/wait"), get("/containers/c/logs?stdout=1&follow=1"),
+            get("/containers/c/stats"), get("/events"), post("/containers/c/restart?t=300"),
+            post("/containers/d/attach?stream=1&stdout=1"), "GET /version HTTP/1.1\r\nHost",
+            "POST /images/load HTTP/1.1\r\nHost: d\r\nContent-Length: 100000\r\n\r\nxx",
+            "PUT /containers/d/archive?path=/ HTTP/1.1\r\nHost: d\r\nContent-Length: 100000\r\n\r\nxx")]
+        wait_until("the stop is under way", lambda: '"Action":"kill"' in daemon.docker("events", "--since", "0", "--until", "0s", "--format", "json").stdout)
+        daemon.process.terminate()
+        self.assertEqual(daemon.process.wait(30 * PATIENCE), 0, daemon.tail())
+        for each in calls:
+            each.socket.close()
+        self.assertNotRegex(daemon.log.read_text(), re.compile("terminate called|Sanitizer"))
+        daemon.start()
+        self.assertEqual(daemon.docker("ps", "--format", "{{.Names}}").stdout.split(), ["c"])
