@@ -326,7 +326,7 @@ private:
         const auto before = Clock::now() - std::chrono::milliseconds(pause_milliseconds);
         const MutexLock lock(mutex_);
         if (!spare_.keep()) return;
-        std::erase_if(paused_, [&](const auto& each) {
+        std::erase_if(paused_, [&](const auto& each) GRUA_REQUIRES(mutex_) {
             if (each.first > before) return false;
             epoll_event event{.events = EPOLLIN, .data = {.u64 = each.second}};
             if (const auto port = ports_.find(each.second); port != ports_.end())
