@@ -484,11 +484,12 @@ asio::awaitable<void> Connection::begin(Exchange& exchange, int status, std::str
 
 asio::awaitable<void> Connection::write(Exchange& exchange, std::string_view bytes) {
     if (bytes.empty()) co_return;
-    if (exchange.head().http_1_0) {
-        co_await put(std::string(bytes));
-    } else {
-        co_await put(fmt::format("{:x}\r\n{}\r\n", bytes.size(), bytes));
-    }
+    // Not put together: of a stream whose client is slow that would be kept twice.
+    const std::string size = exchange.head().http_1_0 ? std::string() : fmt::format("{:x}\r\n", bytes.size());
+    const std::string_view end = exchange.head().http_1_0 ? "" : "\r\n";
+    const std::array<asio::const_buffer, 3> chunk{asio::buffer(size), asio::buffer(bytes), asio::buffer(end)};
+    const auto [error, written] = co_await asio::async_write(socket_, chunk, quiet);
+    if (error) throw Gone{};
 }
 
 asio::awaitable<void> Connection::end(Exchange& exchange) {
