@@ -1,24 +1,32 @@
-// create, run and exec of the command line.
+// create and run.
 #pragma once
 
 #include "commands.hpp"
-#include "linux/cgroup_stats.hpp"
-#include "state.hpp"
 
-#include <boost/json.hpp>
+#include <sys/types.h>
+#include <csignal>
+#include <string>
+#include <vector>
 
 namespace grua::app {
 
 int create(const Context& context, const Options& options);
 int run(const Context& context, const Options& options);
-int exec(const Context& context, const Options& options);
 
-/// Throws Error(unavailable) where the process still runs after `milliseconds`.
-void wait_for_end(int pidfd, int milliseconds);
+// ---- What exec does alike. ----
 
-/// Removes cgroup and folder of a container that has ended, then runs its poststop hooks.
-void destroy(const Context& context, const State& state);
+/// Descriptors for the program, from 3 on: those of socket activation (LISTEN_FDS, which a new environment is told of), then those of
+/// --preserve-fds.
+int preserve_descriptors(const Options& options, std::vector<std::string>* environment);
 
-boost::json::object describe_stats(const linux::CgroupStats& stats);
+void write_pid_file(const Options& options, pid_t pid);
+
+void check_terminal(const Options& options, bool terminal, bool detach);
+
+/// Passes signals (and the terminal) on until the process ends; returns its exit status.
+int attend(pid_t pid, int pidfd, int terminal, const sigset_t& signals);
+
+/// Folder for compiled filters.
+std::string seccomp_cache(const Context& context);
 
 }  // namespace grua::app

@@ -9,6 +9,7 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <termios.h>
 #include <array>
 #include <cstring>
@@ -51,25 +52,33 @@ bool copy_some(int from, int to) {
     return true;
 }
 
+/// What a container without a PID namespace of its own leaves to us, its reaper.
+void reap_others(pid_t init) {
+    siginfo_t ended{};
+    while (::waitid(P_ALL, 0, &ended, WEXITED | WNOHANG | WNOWAIT) == 0 && ended.si_pid != 0 && ended.si_pid != init) {
+        if (::waitpid(ended.si_pid, nullptr, 0) < 0) return;
+        ended = {};
+    }
+}
+
 }  // namespace
 
 sigset_t block_signals() {
     sigset_t signals;
     ::sigemptyset(&signals);
-    for (const int number : {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH, SIGCONT, SIGALRM}) ::sigaddset(&signals, number);
+    for (const int number : {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH, SIGCONT, SIGALRM, SIGCHLD})
+        ::sigaddset(&signals, number);
     ::sigprocmask(SIG_BLOCK, &signals, nullptr);
     return signals;
 }
 
-void send_terminal(const std::string& path, int master) {
+void send_descriptor(const std::string& path, std::string_view name, int fd) {
     sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
-    if (path.size() >= sizeof address.sun_path) fail(ErrorKind::invalid_argument, "console socket {}: the path is too long", path);
+    if (path.size() >= sizeof address.sun_path) fail(ErrorKind::invalid_argument, "socket {}: the path is too long", path);
     std::memcpy(address.sun_path, path.data(), path.size());
     const Fd socket{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
-    if (!socket || ::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
-        fail_errno("console socket {}", path);
-    char name[] = "/dev/ptmx";
-    iovec part{name, sizeof name - 1};
+    if (!socket || ::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) fail_errno("socket {}", path);
+    iovec part{const_cast<char*>(name.data()), name.size()};
     alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
     msghdr message{};
     message.msg_iov = &part;
@@ -80,8 +89,8 @@ void send_terminal(const std::string& path, int master) {
     header->cmsg_level = SOL_SOCKET;
     header->cmsg_type = SCM_RIGHTS;
     header->cmsg_len = CMSG_LEN(sizeof(int));
-    std::memcpy(CMSG_DATA(header), &master, sizeof master);
-    if (::sendmsg(socket.get(), &message, MSG_NOSIGNAL) < 0) fail_errno("console socket {}", path);
+    std::memcpy(CMSG_DATA(header), &fd, sizeof fd);
+    if (::sendmsg(socket.get(), &message, MSG_NOSIGNAL) < 0) fail_errno("socket {}", path);
 }
 
 void Relay::run() const {
@@ -101,7 +110,9 @@ void Relay::run() const {
         if ((wait[1].revents & POLLIN) != 0) {
             signalfd_siginfo got{};
             if (::read(signals.get(), &got, sizeof got) == sizeof got) {
-                if (got.ssi_signo == SIGWINCH && terminal_ >= 0)
+                if (got.ssi_signo == SIGCHLD)
+                    reap_others(pid_);
+                else if (got.ssi_signo == SIGWINCH && terminal_ >= 0)
                     copy_size(terminal_);
                 else
                     ::kill(pid_, static_cast<int>(got.ssi_signo));  // Ours and not reaped yet.

@@ -6,14 +6,15 @@
 #include <sys/types.h>
 #include <csignal>
 #include <string>
+#include <string_view>
 
 namespace grua::app {
 
 /// Blocks all signals that are to be passed on; returns what was blocked before plus those.
 sigset_t block_signals();
 
-/// Sends the master to `path`, as runc's --console-socket has it.
-void send_terminal(const std::string& path, int master);
+/// Sends a descriptor with a name to the socket `path`, as runc does for --console-socket and --pidfd-socket.
+void send_descriptor(const std::string& path, std::string_view name, int fd);
 
 class Relay {
 public:

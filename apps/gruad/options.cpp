@@ -2,12 +2,12 @@
 
 #include "base/codec.hpp"
 #include "base/files.hpp"
-#include "base/size.hpp"
+#include "base/options.hpp"
 #include "base/text.hpp"
+#include "base/units.hpp"
 
 #include <algorithm>
 #include <array>
-#include <optional>
 #include <set>
 #include <variant>
 
@@ -144,33 +144,30 @@ constexpr auto unbuilt_keys =
 
 [[noreturn]] void refuse(std::string text) { throw Error(ErrorKind::invalid_argument, std::move(text)); }
 
-const Option* by_name(std::string_view name) {
-    const auto found = std::ranges::find(table, name, &Option::name);
-    return found == table.end() ? nullptr : &*found;
+/// The command line's: first the table, then dockerd's other flags.
+std::vector<OptionRule> rules() {
+    std::vector<OptionRule> all;
+    for (const Option& option : table) {
+        const OptionKind kind = std::holds_alternative<List>(option.member)     ? OptionKind::list
+                                : std::holds_alternative<Flag>(option.member)   ? OptionKind::boolean
+                                : std::holds_alternative<Number>(option.member) ? OptionKind::integer
+                                                                                : OptionKind::text;
+        all.push_back({option.name, option.letter, kind});
+    }
+    for (const std::string_view name : unbuilt) all.push_back({.name = name, .kind = OptionKind::not_implemented});
+    return all;
 }
 
-const Option* by_letter(char letter) {
-    const auto found = std::ranges::find(table, letter, &Option::letter);
-    return found == table.end() || letter == 0 ? nullptr : &*found;
-}
-
-bool parse_bool(std::string_view flag, std::string_view text) {
-    if (text == "true" || text == "1" || text == "t" || text == "T" || text == "TRUE" || text == "True") return true;
-    if (text == "false" || text == "0" || text == "f" || text == "F" || text == "FALSE" || text == "False") return false;
-    refuse(fmt::format("invalid argument \"{}\" for \"--{}\" flag: not a truth value", text, flag));
-}
-
+/// `value` is right for the option's kind.
 void set(Options& options, const Option& option, const std::string& value) {
     if (const auto* text = std::get_if<Text>(&option.member)) {
         options.** text = value;
     } else if (const auto* list = std::get_if<List>(&option.member)) {
         (options.**list).push_back(value);
     } else if (const auto* flag = std::get_if<Flag>(&option.member)) {
-        options.** flag = parse_bool(option.name, value);
+        options.** flag = parse_bool(value).value_or(false);
     } else {
-        const auto number = parse_int(value);
-        if (!number) refuse(fmt::format("invalid argument \"{}\" for \"--{}\" flag: not a number", value, option.name));
-        options.*std::get<Number>(option.member) = *number;
+        options.*std::get<Number>(option.member) = parse_int(value.starts_with('+') ? value.substr(1) : value).value_or(0);
     }
 }
 
@@ -350,32 +347,13 @@ void check(const Options& options) {
 Options parse_options(const std::vector<std::string>& arguments) {
     Options options;
     Given given;
-    for (std::size_t i = 0; i < arguments.size(); ++i) {
-        const std::string& argument = arguments[i];
-        if (argument.size() < 2 || argument[0] != '-') refuse(fmt::format("gruad takes no arguments: {}", argument));
-        const Option* option = nullptr;
-        std::optional<std::string> value;
-        if (argument.starts_with("--")) {
-            const std::size_t equals = argument.find('=');
-            const std::string name = argument.substr(2, equals == std::string::npos ? equals : equals - 2);
-            if (equals != std::string::npos) value = argument.substr(equals + 1);
-            option = by_name(name);
-            if (!option && std::ranges::find(unbuilt, name) != unbuilt.end()) {
-                throw Error(ErrorKind::not_implemented, fmt::format("not implemented: --{}", name));
-            }
-            if (!option) refuse(fmt::format("unknown flag: --{}", name));
-        } else {
-            option = by_letter(argument[1]);
-            if (!option) refuse(fmt::format("unknown shorthand flag: '{}' in {}", argument[1], argument));
-            if (argument.size() > 2) value = argument.substr(argument[2] == '=' ? 3 : 2);
-        }
-        if (!value && std::holds_alternative<Flag>(option->member)) value = "true";
-        if (!value) {
-            if (i + 1 == arguments.size()) refuse(fmt::format("flag needs an argument: --{}", option->name));
-            value = arguments[++i];
-        }
-        set(options, *option, *value);
-        given.insert(option->name);
+    const CommandLine line = parse_command_line(rules(), arguments);
+    if (!line.arguments.empty()) refuse(fmt::format("gruad takes no arguments: {}", line.arguments.front()));
+    options.help = line.help;
+    for (const auto& [rule, value] : line.options) {
+        const Option& option = table.at(rule);
+        set(options, option, value);
+        given.insert(option.name);
     }
     if (options.help || options.version) return options;
     while_doing(fmt::format("unable to configure the daemon with file {}", options.config_file), [&] { read_config_file(options, given); });
@@ -396,9 +374,9 @@ std::string help_text() {
 }
 
 std::int64_t parse_size(const std::string& text) {
-    const auto size = grua::parse_size(text, SizeUnit::of_1024);
-    if (!size) refuse(fmt::format("invalid size: '{}'", text));
-    return *size;
+    const std::int64_t size = grua::parse_size(text);
+    if (size < 0) refuse(fmt::format("invalid size: '{}'", text));
+    return size;
 }
 
 std::chrono::seconds parse_duration(const std::string& text) {

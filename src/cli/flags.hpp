@@ -1,7 +1,7 @@
-// Options of a command as data, and their parser. The rules are pflag's, because scripts written for docker rely on them:
-// -it is -i -t, -eA=1 and -e A=1 and -e=A=1 are the same, --flag=value and --flag value, a boolean takes a value only after '=',
-// "--" ends the options, and for commands that run a program the first positional argument ends them too.
+// Options of a command as data, with what the help, the completions and the values' kinds need beyond base/options.hpp, which parses.
 #pragma once
+
+#include "base/options.hpp"
 
 #include <map>
 #include <span>
@@ -52,6 +52,9 @@ private:
     int status_;
 };
 
+enum class Interspersed { yes, no };
+struct Parsed;
+
 /// What was given. A name that is not in the command's table is a mistake of the program.
 class Flags {
 public:
@@ -68,13 +71,11 @@ public:
     void add(std::string_view name, std::string value);
 
 private:
-    friend class FlagParser;
+    friend Parsed parse_flags(std::span<const std::span<const Flag>> tables, std::span<const std::string> words, Interspersed interspersed);
     const Flag& definition(std::string_view name) const;
     std::vector<const Flag*> known_;
     std::map<std::string, std::vector<std::string>, std::less<>> values_;
 };
-
-enum class Interspersed { yes, no };
 
 struct Parsed {
     Flags flags;
@@ -85,9 +86,6 @@ struct Parsed {
 
 /// `tables` are looked through in order. Throws UsageError.
 Parsed parse_flags(std::span<const std::span<const Flag>> tables, std::span<const std::string> words, Interspersed interspersed);
-
-/// Of the names, the one closest to `word` by edit distance (at most 2, and less than half of it); empty where none is near.
-std::string nearest(std::string_view word, std::span<const std::string> names);
 
 /// "string", "list", "bytes" …; for the help.
 const char* value_name(const Flag& flag);

@@ -1,19 +1,14 @@
-// Sizes and times as people write and read them: 64m, 1m30s, "3 hours ago", 1.5GB.
+// Numbers, sizes and times as people write and read them, beyond base/units.hpp: "3 hours ago", 1.5GB.
 #pragma once
 
 #include "base/text.hpp"
+#include "base/units.hpp"
 
 #include <cstdint>
 #include <string>
 #include <string_view>
 
 namespace grua::cli {
-
-/// "64m", "1.5GiB", "100": bytes in powers of 1024. "-1" is itself. Throws Error(invalid_argument), `invalid size: 'x'`.
-std::int64_t parse_size(std::string_view text);
-
-/// Go's durations, "1h2m3.5s", "10ms", "0": nanoseconds. Throws Error(invalid_argument).
-std::int64_t parse_duration(std::string_view text);
 
 /// A decimal number of CPUs as billionths of one. Throws Error(invalid_argument) where it is finer than that.
 std::int64_t parse_cpus(std::string_view text);

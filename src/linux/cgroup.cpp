@@ -108,8 +108,12 @@ void Cgroup::join_hierarchy(std::size_t index) {
     const char* path = path_.relative();
     const bool cpuset = layout() != CgroupLayout::v2 && (hierarchy.controllers & controller::cpuset) != 0;
 
-    if (cpuset || (::mkdirat(root, path, 0755) != 0 && errno != EEXIST)) {
-        if (!cpuset && errno != ENOENT) fail_errno("create cgroup {}", path_.text());
+    const bool made = !cpuset && ::mkdirat(root, path, 0755) == 0;
+    const int error = made || cpuset ? ENOENT : errno;
+    if (error == EEXIST) is_new_ = false;
+    if (!made && error != EEXIST) {
+        errno = error;
+        if (error != ENOENT) fail_errno("create cgroup {}", path_.text());
         Fd parent = open_directory(root, ".");
         for (const auto& part : split(path, '/')) {
             if (::mkdirat(parent.get(), part.c_str(), 0755) != 0 && errno != EEXIST) fail_errno("create cgroup {}", path_.text());
@@ -154,6 +158,8 @@ Cgroup Cgroup::create(const CgroupMounts& mounts, const CgroupPath& path) {
     return cgroup;
 }
 
+Cgroup Cgroup::none() { return {CgroupMounts{std::make_shared<CgroupMounts::Detected>()}, CgroupPath{"/"}}; }
+
 Cgroup Cgroup::open(const CgroupMounts& mounts, const CgroupPath& path) {
     Cgroup cgroup{mounts, path};
     const auto& hierarchies = mounts.detected_->hierarchies;
@@ -175,6 +181,29 @@ int Cgroup::directory(unsigned wanted) const noexcept {
 }
 
 int Cgroup::directory_fd() const noexcept { return layout() == CgroupLayout::v2 ? directory(controller::unified) : -1; }
+int Cgroup::unified_fd() const noexcept { return layout() == CgroupLayout::hybrid ? directory(controller::unified) : -1; }
+
+void Cgroup::descend(unsigned controllers, std::string_view path) {
+    while (path.starts_with('/')) path.remove_prefix(1);
+    while (path.ends_with('/')) path.remove_suffix(1);
+    if (path.empty()) return;
+    const auto below = CgroupPath::parse(fmt::format("/{}", path));
+    bool found = false;
+    for (Directory& each : directories_) {
+        if (controllers != 0 && (each.controllers & controllers) == 0) continue;
+        Fd directory = open_directory(each.fd.get(), ".");
+        for (const auto& part : split(below.relative(), '/')) {
+            if (directory) directory = open_directory(directory.get(), part.c_str());
+        }
+        if (!directory && errno != ENOENT) fail_errno("open cgroup {}{}", path_.text(), below.text());
+        if (!directory && controllers == 0) continue;
+        if (!directory) fail(ErrorKind::not_found, "no such cgroup: {}{}", path_.text(), below.text());
+        each.fd = std::move(directory);
+        found = true;
+    }
+    if (!found) fail(ErrorKind::not_found, "no such cgroup: {}{}", path_.text(), below.text());
+    if (layout() == CgroupLayout::v2) path_ = CgroupPath{path_.text() + below.text()};
+}
 
 std::vector<Cgroup::Folder> Cgroup::folders() const {
     std::vector<Folder> out;

@@ -53,6 +53,7 @@ public:
     const char* relative() const noexcept { return text_.c_str() + 1; }
 
 private:
+    friend class Cgroup;
     explicit CgroupPath(std::string text) : text_(std::move(text)) {}
     std::string text_;
 };
@@ -63,6 +64,9 @@ public:
     /// Throws Error(unavailable) where no cgroup is mounted.
     static CgroupMounts detect();
 
+    /// Those of detect(); in a hybrid its v2 hierarchy, which limits nothing, is joined too, as runc does.
+    static CgroupMounts detect_with_unified();
+
     CgroupLayout layout() const noexcept;
     /// Every controller that can limit or count here.
     unsigned controllers() const noexcept;
@@ -70,6 +74,7 @@ public:
 private:
     friend class Cgroup;
     struct Detected;
+    static std::shared_ptr<Detected> look();
     explicit CgroupMounts(std::shared_ptr<const Detected> detected) : detected_(std::move(detected)) {}
     std::shared_ptr<const Detected> detected_;
 };
@@ -78,14 +83,24 @@ class Cgroup {
 public:
     /// Makes the cgroup (and its missing parents) wherever a container of grua needs one. v2: all controllers are enabled
     /// on the way down. v1: cpuset, hugetlb, net_cls and net_prio are joined only when apply() is given something for them.
-    /// A cgroup that exists already is taken as it is: whoever must not share asks empty().
+    /// A cgroup that exists already is taken as it is: whoever must not share asks is_new().
     static Cgroup create(const CgroupMounts& mounts, const CgroupPath& path);
+
+    /// In no hierarchy, for an ordinary user who may make none: it has no processes, can be killed and removed, and takes no limits.
+    static Cgroup none();
 
     /// Throws Error(not_found) where the cgroup exists in no hierarchy.
     static Cgroup open(const CgroupMounts& mounts, const CgroupPath& path);
 
     const CgroupPath& path() const noexcept { return path_; }
     CgroupLayout layout() const noexcept { return mounts_.layout(); }
+
+    /// False where create() found it.
+    bool is_new() const noexcept { return is_new_; }
+
+    /// From now on what is below it at `path`, in the hierarchies of `controllers` (0: in all). Throws Error(not_found) where there is
+    /// no such cgroup, Error(invalid_argument) for a path that is not below.
+    void descend(unsigned controllers, std::string_view path);
 
     /// Writes the limits that are set. Also for a running container: the order of the writes suits raising and lowering.
     void apply(const Resources& resources);
@@ -96,10 +111,14 @@ public:
 
     /// v1 and hybrid: moves the calling process, which must have one thread. Unlike attach() it waits for no RCU grace period
     /// (10 to 20 ms a hierarchy set): the kernel need not stop all forks of the machine for a process that moves itself.
-    void attach_self() const;
+    enum class BornIn : std::uint8_t { elsewhere, unified };
+    void attach_self(BornIn born = BornIn::elsewhere) const;
 
     /// v2: the directory for clone3(CLONE_INTO_CGROUP), which replaces attach(). -1 elsewhere.
     int directory_fd() const noexcept;
+
+    /// Hybrid: the same for its v2 hierarchy, where that is joined. -1 elsewhere.
+    int unified_fd() const noexcept;
 
     struct Folder {
         std::string hierarchy;  ///< The name that its root has: "cpu,cpuacct".
@@ -148,6 +167,7 @@ private:
     CgroupMounts mounts_;
     CgroupPath path_;
     std::vector<Directory> directories_;
+    bool is_new_ = true;
 };
 
 }  // namespace grua::linux

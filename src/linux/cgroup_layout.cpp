@@ -110,7 +110,7 @@ CgroupPath CgroupPath::parse(std::string_view text) {
     return CgroupPath{std::string{text}};
 }
 
-CgroupMounts CgroupMounts::detect() {
+std::shared_ptr<CgroupMounts::Detected> CgroupMounts::look() {
     auto detected = std::make_shared<Detected>();
     unsigned v1 = 0;
     bool v2 = false;
@@ -132,7 +132,7 @@ CgroupMounts CgroupMounts::detect() {
             always_on_v2 | parse_controller_list(detail::read_cgroup_file(only.root.get(), "cgroup.controllers").value_or(""));
         detected->controllers = only.controllers;
         detected->joined = only.controllers;
-        return CgroupMounts{std::move(detected)};
+        return detected;
     }
     detected->layout = v2 ? CgroupLayout::hybrid : CgroupLayout::v1;
     detected->controllers = v1;
@@ -141,6 +141,14 @@ CgroupMounts CgroupMounts::detect() {
     detected->joined = controller::cpu | controller::cpuacct | controller::memory | controller::devices | controller::freezer |
                        controller::io | controller::pids;
     if (::access("/run/systemd/system", F_OK) == 0) detected->joined |= controller::systemd | controller::unified;
+    return detected;
+}
+
+CgroupMounts CgroupMounts::detect() { return CgroupMounts{look()}; }
+
+CgroupMounts CgroupMounts::detect_with_unified() {
+    auto detected = look();
+    if (detected->layout == CgroupLayout::hybrid) detected->joined |= controller::unified;
     return CgroupMounts{std::move(detected)};
 }
 

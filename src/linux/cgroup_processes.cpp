@@ -99,8 +99,9 @@ int Cgroup::process_directory() const noexcept {
     return -1;
 }
 
-void Cgroup::attach_self() const {
+void Cgroup::attach_self(BornIn born) const {
     for (const auto& directory : directories_) {
+        if (directory.controllers == controller::unified && born == BornIn::unified) continue;
         const char* file = directory.controllers == controller::unified ? "cgroup.procs" : "tasks";
         const int error = detail::try_write_cgroup_file(directory.fd.get(), file, "0");
         if (error == 0) continue;

@@ -30,10 +30,13 @@ unsigned access_bits(const std::string& access) {
             case 'm':
                 bits |= access_mknod;
                 break;
+            case 'a':  // A type's letter, which others' rules have here and runc passes over.
+                break;
             default:
                 fail(ErrorKind::invalid_argument, "device rule: access \"{}\" is not made of r, w and m", access);
         }
     }
+    if (bits == 0) fail(ErrorKind::invalid_argument, "device rule: access \"{}\" is not made of r, w and m", access);
     return bits;
 }
 

@@ -205,6 +205,30 @@ CompiledFilter compile_with_library(const SeccompProfile& profile) {
 
 }  // namespace detail
 
+SeccompNames seccomp_names() {
+    SeccompNames names;
+    for (const auto& [name, action] : actions) {
+        if (action != SeccompAction::notify) names.actions.push_back(name);  // Nobody takes the listener yet.
+    }
+    for (const auto& [name, op] : ops) names.operators.push_back(name);
+    for (const auto& [name, flag] : flag_names) {
+        names.flags.push_back(name);
+        // Without a program the kernel looks at the flags first: EFAULT is about the program, EINVAL about them. The last one is for a
+        // listener and means nothing alone.
+        const unsigned with = flag == SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV ? flag | SECCOMP_FILTER_FLAG_NEW_LISTENER : flag;
+        if (::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, with, nullptr) < 0 && errno == EFAULT) names.kernel_flags.push_back(name);
+    }
+    for (const char* name : {"x86",    "x86_64",    "x32",     "arm",      "aarch64",     "loongarch64", "m68k",     "mips",
+                             "mips64", "mips64n32", "mipsel",  "mipsel64", "mipsel64n32", "parisc",      "parisc64", "ppc",
+                             "ppc64",  "ppc64le",   "riscv64", "s390",     "s390x",       "sh",          "sheb"}) {
+        if (seccomp_arch_resolve_name(name) == 0) continue;
+        std::string full = fmt::format("SCMP_ARCH_{}", name);
+        std::ranges::transform(full, full.begin(), [](char c) { return c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c; });
+        names.architectures.push_back(std::move(full));
+    }
+    return names;
+}
+
 SeccompProgram compile_seccomp(const SeccompProfile& profile) {
     SeccompProgram program;
     if (!profile.flags) program.flags = SECCOMP_FILTER_FLAG_SPEC_ALLOW;

@@ -25,6 +25,14 @@ std::optional<SeccompAction> seccomp_action(std::string_view name) noexcept;
 /// "SCMP_CMP_EQ" and so on.
 std::optional<SeccompOp> seccomp_op(std::string_view name) noexcept;
 
+/// As OCI names what a profile can say here.
+struct SeccompNames {
+    std::vector<std::string_view> actions, operators, flags;
+    std::vector<std::string_view> kernel_flags;  ///< Of the flags, those that the running kernel takes.
+    std::vector<std::string> architectures;
+};
+SeccompNames seccomp_names();
+
 struct SeccompArg {
     unsigned index = 0;
     std::uint64_t value = 0;      ///< masked_equal: the mask.

@@ -33,7 +33,7 @@ void become_root_inside() {
 }
 
 void begin(const Plan& plan, Progress& progress) {
-    if (plan.joins) plan.joins->attach_self();
+    if (plan.joins) plan.joins->attach_self(linux::Cgroup::BornIn::unified);
     leave_callers_session();
     if ((plan.own_namespaces & CLONE_NEWUSER) != 0) {
         progress.channel->expect(Word::maps_written);
@@ -232,6 +232,27 @@ linux::CgroupPath cgroup_path(const Plan& plan, const CreateRequest& request) {
     return linux::CgroupPath::parse(path.starts_with('/') ? path : "/" + path);
 }
 
+linux::Cgroup make_cgroup(const linux::CgroupMounts& mounts, const linux::CgroupPath& path, const Plan& plan, CgroupUse use) {
+    const auto is_refusal = [](const Error& error) {
+        return error.os_error() == EACCES || error.os_error() == EPERM || error.os_error() == EROFS;
+    };
+    try {
+        linux::Cgroup cgroup = linux::Cgroup::create(mounts, path);
+        if (cgroup.is_new()) return cgroup;
+        // Another's: its processes would be counted and killed as this container's, and this one's would never run where it is frozen.
+        if (cgroup.frozen()) fail(ErrorKind::conflict, "container's cgroup unexpectedly frozen");
+        if (const auto pids = cgroup.pids(); !pids.empty())
+            fail(ErrorKind::conflict, "container's cgroup is not empty: {} process(es) found", pids.size());
+        return cgroup;
+    } catch (const Error& error) {
+        if (use != CgroupUse::if_permitted || !is_refusal(error)) throw;
+    }
+    oci::Resources limits = plan.linux->resources.value_or(oci::Resources{});
+    limits.devices.clear();  // Of which an ordinary user can make none.
+    if (limits != oci::Resources{}) fail(ErrorKind::forbidden, "limits need a cgroup, and this user may not make {}", path.text());
+    return linux::Cgroup::none();
+}
+
 }  // namespace
 
 Started create(const oci::RuntimeSpec& spec, CreateRequest request) {
@@ -256,22 +277,25 @@ Started create(const oci::RuntimeSpec& spec, CreateRequest request) {
     if (plan.linux->seccomp) plan.seccomp = &filters.get(seccomp_profile(*plan.linux->seccomp));
     if (plan.pid_namespace && std::ranges::any_of(plan.mounts, [](const auto& each) { return each.mount->type == "proc"; }))
         plan.proc = proc_of(plan);
-    const linux::CgroupMounts mounts = linux::CgroupMounts::detect();
+    const linux::CgroupMounts mounts =
+        request.cgroup_use == CgroupUse::needed_with_unified ? linux::CgroupMounts::detect_with_unified() : linux::CgroupMounts::detect();
     const linux::CgroupPath path = cgroup_path(plan, request);
     plan.has_cgroup_v2 = mounts.layout() == linux::CgroupLayout::v2;
-    if (request.start == StartMode::on_start) open_fifo(plan, request.directory);
+    // What may be refused is, before there is a cgroup to be removed again.
+    const linux::Resources resources = plan.linux->resources ? resources_of(*plan.linux->resources) : linux::Resources{};
 
-    Started started{.cgroup = linux::Cgroup::create(mounts, path)};
+    Started started{.cgroup = make_cgroup(mounts, path, plan, request.cgroup_use)};
     UndoCgroup undo_cgroup{started.cgroup};
     auto [ours, theirs] = Channel::make();
     try {
-        started.cgroup.apply(plan.linux->resources ? resources_of(*plan.linux->resources) : linux::Resources{});
+        if (request.start == StartMode::on_start) open_fifo(plan, request.directory);
+        if (!started.cgroup.folders().empty()) started.cgroup.apply(resources);
         plan.cgroup = &started.cgroup;
         if (plan.empty_mounts < 0) copy_cgroups(plan, started.cgroup);
         const bool born_in_it = started.cgroup.directory_fd() >= 0;
         // In a user namespace of its own it may not.
         if (!born_in_it && !plan.in_user_namespace) plan.joins = &started.cgroup;
-        Born born{plan, clone_child(plan, ours, theirs, started.cgroup.directory_fd())};
+        Born born{plan, clone_child(plan, ours, theirs, born_in_it ? started.cgroup.directory_fd() : started.cgroup.unified_fd())};
         theirs.close();
         try {
             set_up(plan, ours, started.cgroup, born.pid(), born_in_it || plan.joins);

@@ -41,6 +41,12 @@ enum class StartMode {
     on_start,  ///< The child stops before execve until start(): OCI's create and start.
 };
 
+enum class CgroupUse {
+    needed,
+    needed_with_unified,  ///< In a hybrid its v2 hierarchy is joined too: slower by 0.1 ms, and where runc puts a container.
+    if_permitted,         ///< An ordinary user's container has none where none may be made, and then no limits.
+};
+
 /// Borrowed; they become 0, 1 and 2. /dev/null where -1; not used with process.terminal.
 struct Stdio {
     int in = -1;
@@ -57,9 +63,10 @@ struct CreateRequest {
     int empty_mounts = -1;  ///< Borrowed, of linux::make_empty_mount_namespace(): where the container's mounts begin if that will do.
     Stdio stdio;
     StartMode start = StartMode::at_once;
-    std::string bundle;           ///< What a relative spec.root.path is relative to, and what hooks are told.
-    std::string seccomp_cache;    ///< Folder for compiled filters; none is kept where empty.
-    std::string cgroup_path;      ///< Where spec.linux.cgroupsPath is empty; "/grua/<id>" where this is empty too.
+    std::string bundle;         ///< What a relative spec.root.path is relative to, and what hooks are told.
+    std::string seccomp_cache;  ///< Folder for compiled filters; none is kept where empty.
+    std::string cgroup_path;    ///< Where spec.linux.cgroupsPath is empty; "/grua/<id>" where this is empty too.
+    CgroupUse cgroup_use = CgroupUse::needed;
     int preserved_fds = 0;        ///< Descriptors 3 … 2+n of the caller go to the program as they are.
     bool pivot = true;            ///< false: chroot above all that was mounted, for a rootfs on the initial ramfs (`--no-pivot`).
     bool plain_newlines = false;  ///< The terminal makes no "\r\n" of "\n": whoever copies it to another terminal leaves that to that one.

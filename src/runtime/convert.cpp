@@ -4,6 +4,7 @@
 #include "base/log.hpp"
 #include "runtime/plan.hpp"
 
+#include <unistd.h>
 #include <algorithm>
 #include <set>
 
@@ -81,12 +82,20 @@ void refuse_unsupported(const oci::Process& process, const oci::Linux& linux) {
     const auto refuse = [](bool given, const char* what) {
         if (given) fail(ErrorKind::not_implemented, "not implemented: {}", what);
     };
-    refuse(!process.apparmor_profile.empty() && process.apparmor_profile != "unconfined", "process.apparmorProfile");
-    refuse(!process.selinux_label.empty(), "process.selinuxLabel");
+    // A kernel without the module has nothing to confine with; who asks for it all the same is told.
+    const auto refuse_or_warn = [&](bool given, const char* module, const char* what) {
+        if (!given) return;
+        refuse(::access(module, F_OK) == 0, what);
+        log::warn("{} has no effect: this kernel has no such module", what);
+    };
+    constexpr const char* apparmor = "/sys/module/apparmor/parameters/enabled";
+    constexpr const char* selinux = "/sys/fs/selinux";
+    refuse_or_warn(!process.apparmor_profile.empty() && process.apparmor_profile != "unconfined", apparmor, "process.apparmorProfile");
+    refuse_or_warn(!process.selinux_label.empty(), selinux, "process.selinuxLabel");
+    refuse_or_warn(!linux.mount_label.empty(), selinux, "linux.mountLabel");
     refuse(process.io_priority.has_value(), "process.ioPriority");
     refuse(process.scheduler.has_value(), "process.scheduler");
     refuse(process.exec_cpu_affinity.has_value(), "process.execCPUAffinity");
-    refuse(!linux.mount_label.empty(), "linux.mountLabel");
     refuse(linux.personality.has_value(), "linux.personality");
     refuse(linux.intel_rdt.has_value(), "linux.intelRdt");
     if (!linux.resources) return;

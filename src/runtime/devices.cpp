@@ -28,25 +28,31 @@ struct stat look(int fd, std::string_view name) {
 
 std::string_view parent_of(std::string_view path) { return path.substr(0, path.rfind('/')); }
 
+/// Instead of a node of its own, where mknod is not for who makes it: the host's, which must be the one that was asked for.
+void bind_node(int directory, const std::string& name, const oci::Device& device, mode_t type, dev_t number) {
+    const Fd source = linux::copy_mount(AT_FDCWD, device.path.c_str(), Recursion::top_only);
+    const struct stat about = look(source.get(), device.path);
+    if ((about.st_mode & S_IFMT) != type || (type != S_IFIFO && about.st_rdev != number))
+        fail(ErrorKind::invalid_argument, "device {}: the host's is another one, and none can be made here", device.path);
+    const Fd file{::openat(directory, name.c_str(), O_CREAT | O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0644)};
+    if (!file) fail_errno("create {}", device.path);
+    linux::attach_mount(source.get(), file.get(), device.path);
+}
+
 void make_node(const Plan& plan, const Root& root, const oci::Device& device) {
     const std::string path = cleaned(device.path);
     const Fd directory = root.make_directories(parent_of(path));
     const std::string name = path.substr(path.rfind('/') + 1);
     const mode_t type = device.type == "b" ? S_IFBLK : device.type == "p" ? S_IFIFO : S_IFCHR;
-    if (plan.in_user_namespace) {
-        // mknod is not for user namespaces: the host's node is bound, and must be the one that was asked for.
-        const Fd source = linux::copy_mount(AT_FDCWD, device.path.c_str(), Recursion::top_only);
-        const Fd file{::openat(directory.get(), name.c_str(), O_CREAT | O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0644)};
-        if (!file) fail_errno("create {}", path);
-        linux::attach_mount(source.get(), file.get(), path);
-        return;
-    }
     const dev_t number = ::makedev(static_cast<unsigned>(device.major), static_cast<unsigned>(device.minor));
+    if (plan.in_user_namespace && type != S_IFIFO) return bind_node(directory.get(), name, device, type, number);
     const mode_t mode = device.file_mode.value_or(0666) & 07777U;
     if (::mknodat(directory.get(), name.c_str(), type | mode, number) != 0) {
+        if (errno == EPERM) return bind_node(directory.get(), name, device, type, number);  // The caller is in a user namespace itself.
         struct stat about{};
-        if (errno != EEXIST || ::fstatat(directory.get(), name.c_str(), &about, AT_SYMLINK_NOFOLLOW) != 0 ||
-            (about.st_mode & S_IFMT) != type || about.st_rdev != number) {
+        if (errno != EEXIST) fail_errno("create device {}", path);
+        if (::fstatat(directory.get(), name.c_str(), &about, AT_SYMLINK_NOFOLLOW) != 0 || (about.st_mode & S_IFMT) != type ||
+            about.st_rdev != number) {
             errno = EEXIST;
             fail_errno("create device {}", path);
         }

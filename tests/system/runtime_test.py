@@ -410,12 +410,19 @@ class Runtime(unittest.TestCase):
         self.assertEqual(self.start("cat", "/proc/self/uid_map").stdout.split(), ["0", "100000", "65536"])
 
     def test_what_would_have_no_effect_is_refused(self):
-        for name, value in (("apparmorProfile", "x"), ("selinuxLabel", "x"), ("scheduler", {"policy": "SCHED_FIFO"}),
-                            ("ioPriority", {"class": "IOPRIO_CLASS_RT", "priority": 0}), ("execCPUAffinity", {"initial": "0"})):
+        for name, value in (("scheduler", {"policy": "SCHED_FIFO"}), ("ioPriority", {"class": "IOPRIO_CLASS_RT", "priority": 0}),
+                            ("execCPUAffinity", {"initial": "0"})):
             self.spec = default_spec()
             self.spec["process"][name] = value
             self.assertIn("not implemented", self.start("true", check=False).stderr, name)
-        for name, value in (("personality", {"domain": "LINUX32"}), ("intelRdt", {"closID": "x"}), ("mountLabel", "x")):
+        for name, value in (("personality", {"domain": "LINUX32"}), ("intelRdt", {"closID": "x"})):  # E7b
             self.spec = default_spec()
             self.spec["linux"][name] = value
             self.assertIn("not implemented", self.start("true", check=False).stderr, name)
+        for part, name, module in (("process", "apparmorProfile", "/sys/module/apparmor/parameters/enabled"), ("process", "selinuxLabel", "/sys/fs/selinux"),
+                                   ("linux", "mountLabel", "/sys/fs/selinux")):
+            self.spec = default_spec()
+            self.spec[part][name] = "x"
+            there = os.path.exists(module)
+            done = self.start("true", check=False)
+            self.assertEqual((done.returncode == 0, "not implemented" in done.stderr, "has no effect" in done.stderr), (not there, there, not there), name)
