@@ -1,7 +1,6 @@
 #include "cli/units.hpp"
 
 #include "base/error.hpp"
-#include "base/size.hpp"
 
 #include <array>
 #include <charconv>

@@ -178,25 +178,24 @@ Transfer ImageService::pull(PullRequest request) const {
     oci::Reference given = oci::Reference::parse(text);
     const bool all_tags = given.is_name_only();
     if (!all_tags) given = given.with_default_tag();
-    return
-        [self = engine.shared_impl(), request = std::move(request), given, all_tags](Reporter& reporter, const std::stop_token& stop) {
-            const registry::Client& registry = self->rooms.registry;
-            images::PullRequest one{.reference = given,
-                                    .platform = request.platform,
-                                    .access = access_of(request.credentials, reporter, stop),
-                                    .signatures = &self->rooms.signatures};
-            std::vector<oci::Reference> wanted;
-            if (all_tags) {
-                for (const std::string& tag : registry.tags(given, one.access)) wanted.push_back(given.with_tag(tag));
-            } else {
-                wanted.push_back(given);
-            }
-            for (const oci::Reference& reference : wanted) {
-                one.reference = reference;
-                const images::PullResult result = self->rooms.images.pull(registry, one, bars_of(reporter));
-                later(self, [id = result.image->id, name = reference.familiar()](Inside& inside) { publish(inside, "pull", name, id); });
-            }
-        };
+    return [self = engine.shared_impl(), request = std::move(request), given, all_tags](Reporter& reporter, const std::stop_token& stop) {
+        const registry::Client& registry = self->rooms.registry;
+        images::PullRequest one{.reference = given,
+                                .platform = request.platform,
+                                .access = access_of(request.credentials, reporter, stop),
+                                .signatures = &self->rooms.signatures};
+        std::vector<oci::Reference> wanted;
+        if (all_tags) {
+            for (const std::string& tag : registry.tags(given, one.access)) wanted.push_back(given.with_tag(tag));
+        } else {
+            wanted.push_back(given);
+        }
+        for (const oci::Reference& reference : wanted) {
+            one.reference = reference;
+            const images::PullResult result = self->rooms.images.pull(registry, one, bars_of(reporter));
+            later(self, [id = result.image->id, name = reference.familiar()](Inside& inside) { publish(inside, "pull", name, id); });
+        }
+    };
 }
 
 Transfer ImageService::push(PushRequest request) const {
