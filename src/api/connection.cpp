@@ -642,7 +642,7 @@ asio::awaitable<void> Exchange::write(std::string_view bytes) { return connectio
 asio::awaitable<void> Exchange::end() { return connection_.end(*this); }
 asio::awaitable<Hijacked> Exchange::hijack(std::string_view content_type) { return connection_.hijack(*this, content_type); }
 const engine::PrincipalPtr& Exchange::principal() const noexcept { return connection_.principal(); }
-void Exchange::name_turns(std::string_view name) { connection_.name_turns(name); }
+void Exchange::name_turns(std::string_view what) { connection_.name_turns(what); }
 void Exchange::cancel_when_client_leaves() { connection_.watch_client(); }
 void Exchange::add_header(std::string_view header, std::string_view value) { extra_headers_ += fmt::format("{}: {}\r\n", header, value); }
 

@@ -254,7 +254,7 @@ TEST_F(LifecycleTest, AnExecWhoseMonitorIsKilledHasFailed) {
         ExecConfig config;
         config.cmd = {"sleep"};
         id = co_await world.life->exec_create("a", config);
-        co_await world.life->exec_start(id, {.detach = true}, Fd());
+        co_await world.life->exec_start(id, {.detach = true}, Fd(), {});
     });
     EXPECT_TRUE(world.life->exec_find(id)->running);
     world.tasks.last->events.exec_exited(id, 137);
