@@ -192,7 +192,8 @@ asio::awaitable<void> Saver::write() {
             const auto newest = waiting_.find(id);
             if (newest != waiting_.end() && newest->second == record) waiting_.erase(newest);
         }
-        tried_ = up_to;
+        // The same record, queued again while it was written, has been tried as well.
+        tried_ = waiting_.empty() ? queued_ : up_to;
         // What came meanwhile has not been tried yet.
         failed = queued_ == up_to && !attempt->failures.empty();
         done_.notify_all();

@@ -5,7 +5,9 @@
 #include "store/database.hpp"
 
 #include <gtest/gtest.h>
+#include <boost/asio/detached.hpp>
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
 #include <filesystem>
 #include <set>
 
@@ -198,6 +200,35 @@ TEST_F(SaverTest, ADescriptionLiesBesideTheLogAndChangesOnlyWithWhatItSays) {
         co_await saver.flushed("a");
         EXPECT_EQ(record_from_json(read_file(file)).name, "other");
     });
+}
+
+TEST(Saver, TheSameRecordQueuedAgainWhileItIsWrittenIsWaitedForToo) {
+    const std::string path = std::filesystem::temp_directory_path() / ("grua-saver-" + random_hex(6));
+    std::filesystem::create_directories(path);
+    {
+        store::Database database(path + "/grua.db");
+        Saver::migrate(database);
+        asio::io_context loop;
+        asio::thread_pool pool(1);
+        Saver saver(loop.get_executor(), pool, database);
+        ContainerRecord first;
+        first.id = "a";
+        const auto record = std::make_shared<const ContainerRecord>(first);
+        bool done = false;
+        asio::co_spawn(
+            loop,
+            [&]() -> asio::awaitable<void> {
+                saver.save(record);
+                co_await asio::post(asio::use_awaitable);  // The commit has begun.
+                saver.save(record);
+                co_await saver.flushed("a");
+                done = true;
+            },
+            asio::detached);
+        loop.run_for(std::chrono::seconds(20));
+        EXPECT_TRUE(done);
+    }
+    std::filesystem::remove_all(path);
 }
 
 }  // namespace
