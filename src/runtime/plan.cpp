@@ -35,6 +35,9 @@ void check_namespaces(const Plan& plan) {
     const bool has_own_user = (plan.own_namespaces & CLONE_NEWUSER) != 0;
     const bool has_maps = !plan.linux->uid_mappings.empty() && !plan.linux->gid_mappings.empty();
     if (has_own_user && !has_maps) fail(ErrorKind::invalid_argument, "user namespaces enabled, but no uid or gid mappings found");
+    // It is entered last, and from inside of a user namespace that does not own it the kernel lets nobody in.
+    if (has_own_user && plan.pid_namespace)
+        fail(ErrorKind::not_implemented, "not implemented: a user namespace of its own together with a PID namespace by path");
     const auto joins = [&](std::uint64_t flag) {
         return std::ranges::any_of(plan.joined, [&](const auto& each) { return each.flag == flag; });
     };
