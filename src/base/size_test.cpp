@@ -30,8 +30,8 @@ TEST(Size, WhatDoesNotFitIsNone) {
 }
 
 TEST(Size, AnythingElseIsNone) {
-    for (const char* text : {"",   " ",    "b",  "m",  "x",     "-1",  "+1",   "1x",  "1mm", "1bb",          "1kbb", "1ib",
-                             "1 ", "1  k", "1.", ".5", "1.2.3", "1.x", "0x10", "1e3", "1 0", "1.1234567890", "1ki",  "k1"})
+    for (const char* text : {"",     " ",  "b",  "m",     "x",   "-1",   "+1",  "1x",  "1mm",          "1bb", "1kbb", "1ib",
+                             "1  k", "1.", ".5", "1.2.3", "1.x", "0x10", "1e3", "1 0", "1.1234567890", "1ki", "k1"})
         EXPECT_FALSE(parse_size(text, SizeUnit::of_1024)) << text;
 }
 

@@ -69,13 +69,13 @@ std::int64_t Row::integer(std::size_t column) const {
 }
 
 Database::Database(const std::string& path) : path_(path), reserve_(path + ".reserve") {
-    // A start writes: the log of transactions, and what it finds changed.
-    if (reserve_.is_needed()) reserve_.release();
+    // Opening writes a little: the log of transactions.
     try {
         open();
     } catch (const Error& error) {
         if (!is_full(error) || !reserve_.release()) throw;
         open();
+        reserve_.fill();
     }
 }
 
@@ -233,7 +233,8 @@ void Database::making_room(const std::function<void()>& body) {
     } catch (const Error& error) {
         if (depth_ > 0 || !is_full(error) || !reserve_.release()) throw;
         transaction(body);
-        log::warn("database {}: the disk is full; the room that was kept for removals is in use", path_);
+        reserve_.fill();
+        log::warn("database {}: the disk is full; room that was kept for removals is in use", path_);
     }
 }
 

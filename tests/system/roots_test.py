@@ -39,7 +39,7 @@ class LostDatabase(unittest.TestCase):
         docker = self.daemon.docker
         docker("run", "-d", "--name", "web", "-v", "kept:/kept", "busybox", "sh", "-c", "echo said; echo mine > /file; sleep 1000")
         docker("create", "--name", "never", "--label", "a=b", "busybox", "true")
-        docker("run", "--name", "ended", "busybox", "sh", "-c", "echo other > /file; exit 7")
+        docker("run", "--name", "ended", "busybox", "sh", "-c", "echo other > /file; exit 7", check=False)
         wait_until("the file", lambda: self.daemon.docker("exec", "web", "cat", "/file", check=False).stdout == "mine\n")
         self.pid = self.daemon.inspect("web")["State"]["Pid"]
         self.ids = {name: self.daemon.inspect(name)["Id"] for name in ("web", "never", "ended")}
@@ -162,42 +162,42 @@ class NewerRows(unittest.TestCase):
         self.daemon.docker("run", "-d", "--name", "web", "-v", "/anonymous", "busybox", "sh", "-c", "echo mine > /file; sleep 1000")
         self.daemon.docker("run", "-d", "--name", "beside", "busybox", "sleep", "1000")
         self.before = self.daemon.inspect("web")
-        self.id = self.before["Id"]
+        self.container = self.before["Id"]
 
     def change_row(self, change):
         self.daemon.kill()
         with contextlib.closing(sqlite3.connect(self.data / "grua.db")) as database, database:
-            (text,) = database.execute("SELECT document FROM containers WHERE id = ?", (self.id,)).fetchone()
-            database.execute("UPDATE containers SET document = ? WHERE id = ?", (change(text), self.id))
+            (text,) = database.execute("SELECT document FROM containers WHERE id = ?", (self.container,)).fetchone()
+            database.execute("UPDATE containers SET document = ? WHERE id = ?", (change(text), self.container))
         self.daemon.start()
 
     def row(self):
         with contextlib.closing(sqlite3.connect(self.data / "grua.db")) as database:
-            return database.execute("SELECT document FROM containers WHERE id = ?", (self.id,)).fetchone()
+            return database.execute("SELECT document FROM containers WHERE id = ?", (self.container,)).fetchone()
 
     def check_kept(self, reason):
         docker = self.daemon.docker
         self.assertTrue(is_alive(self.before["State"]["Pid"]), "the container was ended")
-        shown = self.daemon.inspect(self.id)
+        shown = self.daemon.inspect(self.container)
         self.assertEqual(shown["State"]["Status"], "dead")
         self.assertIn(reason, shown["State"]["Error"])
-        self.assertIn("Dead", docker("ps", "-a", "--filter", f"id={self.id}").stdout)
+        self.assertIn("Dead", docker("ps", "-a", "--filter", f"id={self.container}").stdout)
         self.assertEqual(self.daemon.inspect("beside")["State"]["Status"], "running")
         stored = self.row()
         docker("container", "prune", "-f")
         docker("system", "prune", "-f", "--volumes", check=False)
         for words in (["start"], ["rm"], ["stop"], ["rename"]):
-            docker(*words, self.id, *(["other"] if words == ["rename"] else []), check=False)
+            docker(*words, self.container, *(["other"] if words == ["rename"] else []), check=False)
         self.assertTrue(is_alive(self.before["State"]["Pid"]), "the container was ended")
-        self.assertTrue((self.data / "layers/containers" / self.id / "upper/file").exists())
-        self.assertTrue((self.data / "containers" / self.id).exists())
+        self.assertTrue((self.data / "layers/containers" / self.container / "upper/file").exists())
+        self.assertTrue((self.data / "containers" / self.container).exists())
         self.assertEqual(self.row(), stored, "the row was written over")
         self.daemon.stop()
         self.daemon.start()
-        self.assertEqual(self.daemon.inspect(self.id)["State"]["Status"], "dead")
-        docker("rm", "-f", self.id)
+        self.assertEqual(self.daemon.inspect(self.container)["State"]["Status"], "dead")
+        docker("rm", "-f", self.container)
         self.assertIsNone(self.row())
-        self.assertFalse((self.data / "layers/containers" / self.id).exists())
+        self.assertFalse((self.data / "layers/containers" / self.container).exists())
         wait_until("the process is gone", lambda: not is_alive(self.before["State"]["Pid"]))
 
     # B2
