@@ -57,8 +57,11 @@ private:
 class StoredImages final : public ImageShelf {
 public:
     explicit StoredImages(images::ImageStore& images) : images_(images) {}
-    bool has(const std::string& id) override { return images_.find(id) != nullptr; }
-    void was_used(const std::string& id, Time last_use) override { images_.touch(id, last_use); }
+    // Of a container whose record is lost the image is not known either.
+    bool has(const std::string& id) override { return !id.empty() && images_.find(id) != nullptr; }
+    void was_used(const std::string& id, Time last_use) override {
+        if (!id.empty()) images_.touch(id, last_use);
+    }
     void collect() override { images_.collect(); }
 
 private:
