@@ -145,13 +145,13 @@ class CreateRequest(unittest.TestCase):
     # G16
     def test_limits_near_the_largest_number_start(self):
         for limits in ({"Memory": MOST}, {"Memory": MOST, "MemorySwap": MOST}, {"Memory": 2**30, "MemorySwap": MOST},
-                       {"Memory": MOST // 2 + 1}, {"MemoryReservation": MOST}, {"PidsLimit": MOST}, {"ShmSize": MOST}, {"CpuShares": MOST}):
+                       {"Memory": MOST // 2 + 1}, {"MemoryReservation": MOST}, {"ShmSize": MOST}, {"PidsLimit": 4194304}, {"CpuShares": 262144}):
             with self.subTest(limits=limits):
                 id = self.created(HostConfig=limits)
                 self.daemon.docker("start", id)
                 wait_until("it has ended", lambda id=id: self.daemon.inspect(id)["State"]["Status"] == "exited")
                 self.assertEqual(self.daemon.inspect(id)["State"]["ExitCode"], 0)
-        for limits in ({"Memory": -1}, {"MemorySwap": -2}, {"CpuShares": -1}, {"ShmSize": -1}, {"NanoCpus": MOST}, {"OomScoreAdj": 1001}):
+        for limits in ({"Memory": -1}, {"MemorySwap": -2}, {"CpuShares": -1}, {"CpuShares": MOST}, {"PidsLimit": MOST}, {"ShmSize": -1}, {"NanoCpus": MOST}, {"OomScoreAdj": 1001}):
             self.assertEqual(self.create(HostConfig=limits)[0], 400, limits)
 
     # D7, G13

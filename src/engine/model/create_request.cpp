@@ -19,6 +19,8 @@ namespace grua::engine {
 namespace {
 
 constexpr std::int64_t smallest_memory = std::int64_t{6} << 20;
+constexpr std::int64_t most_cpu_shares = 262144;
+constexpr std::int64_t most_pids = std::int64_t{4} << 20;
 constexpr std::size_t hostname_limit = 63;
 constexpr std::size_t domainname_limit = 64;  // sethostname(2)
 constexpr std::int64_t shortest_health_time = 1'000'000;
@@ -260,6 +262,12 @@ StringList check_resources(Resources& limits, const HostFacts& host) {
     check_sign(limits.cpu_realtime_runtime, -1, "CpuRealtimeRuntime");
     check_sign(limits.kernel_memory_tcp, 0, "KernelMemoryTCP");
     check_sign(limits.pids_limit.value_or(0), -1, "PidsLimit");
+    // The kernel's own bounds, which it would say at each start.
+    const auto check_most = [](std::int64_t value, std::int64_t most, const char* field) {
+        if (value > most) fail(ErrorKind::invalid_argument, "{}: {} is more than {}", field, value, most);
+    };
+    check_most(limits.cpu_shares, most_cpu_shares, "CpuShares");
+    check_most(limits.pids_limit.value_or(0), most_pids, "PidsLimit");
     if (limits.oom_kill_disable && host.cgroup_v2) {
         if (*limits.oom_kill_disable) warnings.emplace_back("Your kernel does not support OomKillDisable. OomKillDisable discarded.");
         limits.oom_kill_disable.reset();

@@ -140,6 +140,8 @@ TEST(Request, ValuesThatNobodyCouldUseAreRefusedNow) {
     EXPECT_THAT(refusal(fmt::format("{{\"Domainname\":\"{}\"}}", std::string(65, 'd'))), HasSubstr("is too long (maximum 64 bytes)"));
     EXPECT_EQ(refusal("{}", R"({"MemorySwap":-2})"), "MemorySwap: -2 is less than -1");
     EXPECT_EQ(refusal("{}", R"({"CpuShares":-1})"), "CpuShares: -1 is less than 0");
+    EXPECT_EQ(refusal("{}", R"({"CpuShares":262145})"), "CpuShares: 262145 is more than 262144");
+    EXPECT_EQ(refusal("{}", R"({"PidsLimit":4194305})"), "PidsLimit: 4194305 is more than 4194304");
 }
 
 // F, G16: `memory * 2` overflowed.
