@@ -313,7 +313,9 @@ class Crowds(HttpCase):
 
     def test_idle_connections_cost_little_and_many_may_come_at_once(self):
         first = memory_of(self.pid)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (8192, 8192))
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(8192, hard), hard))
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
         idle = [Wire(self.daemon) for _ in range(2000)]
         for each in idle:
             each.send(get("/_ping"))
