@@ -26,7 +26,7 @@ public:
         std::array<int, 2> ends{};
         if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0) fail_errno("socketpair");
         client_ = Fd{ends[0]};
-        connections_.serve(Fd{ends[1]});
+        connections_.serve(Fd{ends[1]}, "unix:///test");
         thread_ = std::thread([this] { loop_.run(); });
     }
     ~Served() {
