@@ -6,6 +6,7 @@
 #include "runtime/container.hpp"
 
 #include <poll.h>
+#include <algorithm>
 #include <csignal>
 #include <cstring>
 

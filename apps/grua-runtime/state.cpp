@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <algorithm>
 #include <memory>
 
 namespace grua::app {
