@@ -1,5 +1,5 @@
 // What the store gives back of containers and networks: perhaps another version's, perhaps damaged.
-#include "engine/record.hpp"
+#include "engine/model/stored_record.hpp"
 #include "fuzz.hpp"
 #include "network/config.hpp"
 
