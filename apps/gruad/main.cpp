@@ -253,7 +253,8 @@ int run(const std::vector<std::string>& arguments) {
                            context.stop();
                        });
         context.run();
-        log::info("longest turn of the loop: {} ms in {}", watch.longest().length.count(), watch.longest().name);
+        const auto [length, name] = watch.longest();
+        log::info("longest turn of the loop: {} ms in {}", std::chrono::floor<std::chrono::milliseconds>(length).count(), name);
         if (const bool ended = transfers.stop(transfers_patience); !ended || left > 0) {
             // A disk that does not answer, or one that is slow. What is in the store needs no goodbye, and nothing may be destroyed under
             // those who still use it.

@@ -53,20 +53,20 @@ void LoopWatch::enter(Clock::time_point now) {
 void LoopWatch::leave(const Name& name, Clock::time_point began) {
     const Clock::duration length = Clock::now() - began;
     if (--depth_ > 0) {
-        if (length > longest_inner_ && length > 1ms) {
+        if (length > longest_inner_ && length > 100us) {
             longest_inner_ = length;
             inner_name_ = name.text;
         }
         return;
     }
-    if (length > 1ms && (length > longest_.length || length > limit_)) judge(longest_inner_ * 2 > length ? inner_name_ : name.text, length);
+    if (length > longest_.length || length > limit_) judge(longest_inner_ * 2 > length ? inner_name_ : name.text, length);
     longest_inner_ = {};
 }
 
 void LoopWatch::judge(std::string_view name, Clock::duration length) {
     const auto waited = waited_for_a_processor() - sample_.waited;
-    const auto held = std::chrono::floor<std::chrono::milliseconds>(length - std::min<Clock::duration>(waited, length));
-    if (held > limit_) log::warn("the loop was held for {} ms by {}", held.count(), name);
+    const Clock::duration held = length - std::min<Clock::duration>(waited, length);
+    if (held > limit_) log::warn("the loop was held for {} ms by {}", std::chrono::floor<std::chrono::milliseconds>(held).count(), name);
     if (held > longest_.length) longest_ = {held, std::string(name)};
 }
 

@@ -45,7 +45,7 @@ public:
     void begin();
 
     struct Turn {
-        std::chrono::milliseconds length{};
+        Clock::duration length{};
         std::string name;
     };
     const Turn& longest() const noexcept { return longest_; }
