@@ -97,6 +97,8 @@ void append(std::string& out, const T& in, Version version) {
         std::array<char, 24> digits{};
         const auto [end, error] = std::to_chars(digits.data(), digits.data() + digits.size(), in);
         out.append(digits.data(), end);
+    } else if constexpr (TextCoded<T>) {
+        append_string(out, Text<T>::write(in));
     } else if constexpr (std::convertible_to<const T&, std::string_view>) {
         append_string(out, in);
     } else {
