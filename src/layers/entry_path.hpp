@@ -54,7 +54,7 @@ inline Fd make_parents(const Root& root, const std::string& path) {
         if (step.empty()) continue;
         part += (part.empty() ? "" : "/") + step;
         if (root.find_at(part, O_PATH)) continue;
-        if (root.find_at(part, O_PATH | O_NOFOLLOW)) fail(ErrorKind::invalid_argument, "{} leads to nothing", part);
+        if (root.find_at(part, O_PATH | O_NOFOLLOW)) fail(ErrorKind::not_found, "{}: no such file or directory", part);
         break;  // nor is anything below it
     }
     return root.make_directories(path);
