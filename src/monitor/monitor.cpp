@@ -376,6 +376,8 @@ private:
 
     /// Who sent what cannot be read would wait for ever. It may connect again.
     bool end_control() {
+        // Not by closing alone: what tells of a monitor that fails holds a duplicate.
+        if (control_) (void)::shutdown(control_.get(), SHUT_RDWR);
         control_ = {};
         unsent_.clear();
         return false;
