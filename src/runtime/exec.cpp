@@ -67,6 +67,14 @@ Fd duplicate(int fd) {
     return copy;
 }
 
+/// Then it is not joined: an ordinary user, who is root of the container's user namespace only, may not.
+bool is_in_our_network(pid_t pid) {
+    struct stat theirs{};
+    struct stat own{};
+    return ::stat(fmt::format("/proc/{}/ns/net", pid).c_str(), &theirs) == 0 && ::stat("/proc/self/ns/net", &own) == 0 &&
+           theirs.st_ino == own.st_ino;
+}
+
 bool may_trace(const oci::RuntimeSpec& spec) {
     constexpr unsigned cap_sys_ptrace = 19;
     return spec.process &&
@@ -74,8 +82,9 @@ bool may_trace(const oci::RuntimeSpec& spec) {
 }
 
 void plan_namespaces(Plan& plan, const ExecTarget& target) {
-    // What the container was given its own of; network always, since a sandbox may have been handed over by descriptor.
-    std::uint64_t flags = CLONE_NEWNS | CLONE_NEWNET;
+    // What the container was given its own of; network also where it is not named, since a sandbox may have been handed over by descriptor.
+    std::uint64_t flags = CLONE_NEWNS;
+    if (!is_in_our_network(target.pid)) flags |= CLONE_NEWNET;
     bool has_own_mounts = false;
     for (const auto& each : plan.linux->namespaces) {
         flags |= linux::namespace_flag(each.type).value_or(0);
