@@ -213,10 +213,9 @@ SeccompNames seccomp_names() {
     for (const auto& [name, op] : ops) names.operators.push_back(name);
     for (const auto& [name, flag] : flag_names) {
         names.flags.push_back(name);
-        // Without a program the kernel looks at the flags first: EFAULT is about the program, EINVAL about them. The last one is for a
-        // listener and means nothing alone.
-        const unsigned with = flag == SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV ? flag | SECCOMP_FILTER_FLAG_NEW_LISTENER : flag;
-        if (::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, with, nullptr) < 0 && errno == EFAULT) names.kernel_flags.push_back(name);
+        // Without a program the kernel looks at the flags first: EFAULT is about the program, EINVAL about them. Flags that need a
+        // listener, which nobody takes, are not among them.
+        if (::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flag, nullptr) < 0 && errno == EFAULT) names.kernel_flags.push_back(name);
     }
     for (const char* name : {"x86",    "x86_64",    "x32",     "arm",      "aarch64",     "loongarch64", "m68k",     "mips",
                              "mips64", "mips64n32", "mipsel",  "mipsel64", "mipsel64n32", "parisc",      "parisc64", "ppc",

@@ -198,8 +198,9 @@ class Words(Case):
     def test_no_session_keyring_of_the_caller(self):
         if not os.path.exists("/proc/keys"):
             self.skipTest("this kernel has no keys")
-        # KEYCTL_JOIN_SESSION_KEYRING: the caller has one that is nobody else's.
-        script = "import ctypes, os, sys; print(ctypes.CDLL(None).syscall(250, 1, None), flush=True); os.execv(sys.argv[1], sys.argv[1:])"
+        # KEYCTL_JOIN_SESSION_KEYRING, and KEYCTL_SETPERM: only whoever has it sees it, not all of the same user.
+        script = ("import ctypes, os, sys; call = ctypes.CDLL(None).syscall; own = call(250, 1, None); assert call(250, 5, own, 0x3f000000) == 0;"
+                  " print(own, flush=True); os.execv(sys.argv[1], sys.argv[1:])")
         self.spec["process"]["args"] = ["cat", "/proc/keys"]
         self.write()
 
