@@ -22,13 +22,16 @@ asio::awaitable<void> hold_after_a_wait(std::chrono::milliseconds time) {
     hold(time);
 }
 
+/// What waited for a processor is subtracted, up to 5 ms before the turn's begin too.
+constexpr auto told_within = 6ms;
+
 TEST(LoopWatch, WhoHoldsTheLoopIsNamed) {
     asio::io_context loop{1};
     LoopWatch watch;
     const auto executor = watch.executor(loop);
     asio::post(executor, [] { hold(30ms); });
     loop.run();
-    EXPECT_GE(watch.longest().length, 29ms);
+    EXPECT_GE(watch.longest().length, 30ms - told_within);
     EXPECT_EQ(watch.longest().name, "gruad");
 
     watch.begin();
@@ -38,7 +41,7 @@ TEST(LoopWatch, WhoHoldsTheLoopIsNamed) {
     asio::co_spawn(of_a_route.executor(), hold_after_a_wait(40ms), asio::detached);
     asio::co_spawn(executor, hold_after_a_wait(3ms), asio::detached);
     loop.run();
-    EXPECT_GE(watch.longest().length, 39ms);
+    EXPECT_GE(watch.longest().length, 40ms - told_within);
     EXPECT_EQ(watch.longest().name, "GET /info");
 }
 
