@@ -259,7 +259,7 @@ class Crowds(HttpCase):
     """Two hundred clients of one route that take what they asked for slowly, or not at all."""
 
     CROWD = 200
-    EACH = 1 << 20  # bytes of gruad's own memory for one of them, at most
+    EACH = 2 << 20  # bytes of gruad's own memory for one of them, at most
 
     def test_slow_readers_of_every_stream_are_bounded(self):
         self.docker("run", "-d", "--name", "full", "busybox", "seq", "100000")

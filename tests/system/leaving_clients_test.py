@@ -55,8 +55,15 @@ class Client:
         self.dice = dice
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.settimeout(20 * PATIENCE)
-        self.socket.connect(str(path))
+        wait_until("there is a place in gruad's queue", lambda: self.connects(path), 20)
         self.until = time.monotonic() + dice.random() ** 2 * LONGEST_STAY
+
+    def connects(self, path):
+        try:
+            self.socket.connect(str(path))
+        except BlockingIOError:
+            return False
+        return True
 
     def ask(self, data):
         """All of it, or less; False where the time is over."""
@@ -78,7 +85,7 @@ class Client:
             if way == "not":
                 time.sleep(min(left, 0.05))
                 continue
-            self.socket.settimeout(left)
+            self.socket.settimeout(max(left, 0.001))
             try:
                 if not self.socket.recv(65536 if way == "fast" else 100):
                     return
