@@ -4,6 +4,8 @@
 #include "base/log.hpp"
 
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include <array>
@@ -65,6 +67,18 @@ std::string http_date() {
     std::array<char, 40> text{};
     const std::size_t size = std::strftime(text.data(), text.size(), "%a, %d %b %Y %H:%M:%S GMT", &parts);
     return {text.data(), size};
+}
+
+/// A client by TCP whose machine is gone says nothing, and one that has closed looks like one that only stops to send: the kernel asks.
+void keep_alive(int socket) {
+    const int on = 1;
+    const int idle = 30;
+    const int interval = 10;
+    const int tries = 3;
+    ::setsockopt(socket, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+    ::setsockopt(socket, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
+    ::setsockopt(socket, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof interval);
+    ::setsockopt(socket, IPPROTO_TCP, TCP_KEEPCNT, &tries, sizeof tries);
 }
 
 /// The peer has gone or does not keep to HTTP; there is nobody to tell.
@@ -564,6 +578,7 @@ void Connections::serve(Fd socket) {
     sockaddr_storage address{};
     socklen_t size = sizeof address;
     if (state_->stopping || ::getsockname(socket.get(), reinterpret_cast<sockaddr*>(&address), &size) < 0) return;
+    if (address.ss_family != AF_UNIX) keep_alive(socket.get());
     const auto connection = std::make_shared<Connection>(state_, address.ss_family, std::move(socket));
     state_->all.push_back(connection);
     Connection::start(connection);

@@ -11,6 +11,7 @@ import pathlib
 import random
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -28,7 +29,7 @@ LINES = 200_000
 # What gruad may have more of at the end than after the first quarter. A leak of one descriptor or of a few hundred bytes for each client
 # that left is far beyond it: some hundred leave in a second.
 MORE_DESCRIPTORS = 8
-MORE_MEMORY = 12 << 20
+MORE_MEMORY = 24 << 20
 
 
 def request(method, target, body=b"", headers=()):
@@ -51,16 +52,17 @@ UPGRADE = ("Connection: Upgrade", "Upgrade: tcp")
 class Client:
     """One connection, and what it does before it leaves."""
 
-    def __init__(self, path, dice):
+    def __init__(self, address, dice):
         self.dice = dice
-        self.socket = socket.socket(socket.AF_UNIX)
+        self.by_tcp = isinstance(address, tuple)
+        self.socket = socket.socket(socket.AF_INET if self.by_tcp else socket.AF_UNIX)
         self.socket.settimeout(20 * PATIENCE)
-        wait_until("there is a place in gruad's queue", lambda: self.connects(path), 20)
+        wait_until("there is a place in gruad's queue", lambda: self.connects(address), 20)
         self.until = time.monotonic() + dice.random() ** 2 * LONGEST_STAY
 
-    def connects(self, path):
+    def connects(self, address):
         try:
-            self.socket.connect(str(path))
+            self.socket.connect(address)
         except BlockingIOError:
             return False
         return True
@@ -101,8 +103,10 @@ class Client:
             pass
 
     def leave(self):
-        way = self.dice.choice(["close", "half", "other half"])
+        way = self.dice.choice(["close", "half", "other half", "reset"])
         try:
+            if way == "reset" and self.by_tcp:
+                self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             if way == "half":
                 self.socket.shutdown(socket.SHUT_WR)
                 self.until = time.monotonic() + 0.02
@@ -116,6 +120,9 @@ class Client:
 
 
 class LeavingClients(Case):
+    options = ("-H", "tcp://127.0.0.1:2375")
+    before_a_start = "attach to what was not started"
+
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
@@ -180,7 +187,7 @@ class LeavingClients(Case):
             "attach": self.attach(f"/containers/talker/attach?{attach}"),
             "attach with its log": self.attach(f"/containers/talker/attach?{attach}&logs=1"),
             "attach and talk": self.attach(f"/containers/quiet/attach?{attach}&stdin=1", talk=True),
-            "attach to what was not started": self.attach(f"/containers/created/attach?{attach}&stdin=1", talk=True),
+            self.before_a_start: self.attach(f"/containers/created/attach?{attach}&stdin=1", talk=True),
             "attach to a log": self.attach("/containers/full/attach?stdout=1&stderr=1&logs=1"),
             "exec": self.exec("seq", "20000"),
             "exec and talk": self.exec("cat", stdin=True),
@@ -256,6 +263,7 @@ class LeavingClients(Case):
 
         def work(number):
             dice = random.Random(f"{SEED}-{number}")
+            double.enter_netns(self.daemon.holder.pid)
             while not over.is_set():
                 if not going.is_set():
                     idle.release()
@@ -263,7 +271,9 @@ class LeavingClients(Case):
                     continue
                 name = dice.choice(list(routes))
                 try:
-                    client = Client(self.daemon.socket, dice)
+                    # Of one by TCP that has only to wait it takes a minute to see that it left.
+                    by_tcp = dice.random() < 0.3 and name != self.before_a_start
+                    client = Client(("127.0.0.1", 2375) if by_tcp else str(self.daemon.socket), dice)
                     try:
                         routes[name](client)
                     finally:
@@ -323,7 +333,7 @@ class LeavingClients(Case):
             ("stats", "talker"), ("events", "--since", "0"), ("wait", "quiet"), ("pull", f"{self.registry.authority}/big:1"),
             ("push", f"{self.registry.authority}/mine:1"), ("save", "busybox"), ("load",), ("cp", "quiet:/tmp/out", "-"),
             ("cp", "-", "quiet:/tmp/in"), ("export", "quiet"), ("run", "--rm", "busybox", "seq", "100000"),
-            ("run", "-i", "--rm", "busybox", "cat"), ("start", "-a", "full"),
+            ("run", "-i", "--rm", "busybox", "cat"), ("start", "-a", "stopped"),
         ]
         failures = []
 

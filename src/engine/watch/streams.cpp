@@ -92,7 +92,7 @@ asio::awaitable<void> Engine::Impl::attach(std::string reference, AttachOptions 
     const auto waiting = std::make_shared<PendingAttach>(std::move(request), asio::posix::stream_descriptor(loop, client.get()));
     static_cast<void>(client.release());
     container->attaches.push_back(waiting);
-    // A client that only stops to send is still there. (One by TCP that has left looks the same until it is written to.)
+    // A client that only stops to send is still there. (One by TCP that has left looks the same for a while.)
     waiting->client.async_wait(asio::posix::stream_descriptor::wait_error,
                                [from = std::weak_ptr(container), gone = std::weak_ptr(waiting)](const boost::system::error_code& error) {
                                    const auto still = from.lock();
