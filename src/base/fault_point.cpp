@@ -3,6 +3,7 @@
 #ifdef GRUA_CRASH_POINTS
 #include "base/error.hpp"
 #include "base/fd.hpp"
+#include "base/mutex.hpp"
 #include "base/text.hpp"
 
 #include <fcntl.h>
@@ -12,7 +13,6 @@
 #include <cstdlib>
 #include <cstring>
 #include <map>
-#include <mutex>
 #include <stdexcept>
 
 namespace grua {
@@ -83,11 +83,11 @@ void trace(std::string_view name) {
 
 /// The errno to fail with, 0 for none.
 int visit(std::string_view name) {
-    static std::mutex mutex;
-    static std::string text;
-    static std::map<std::string, Fault, std::less<>> faults;
+    static Mutex mutex;
+    static std::string text GRUA_GUARDED_BY(mutex);
+    static std::map<std::string, Fault, std::less<>> faults GRUA_GUARDED_BY(mutex);
     std::string now = spec_now();
-    const std::lock_guard lock{mutex};
+    const MutexLock lock{mutex};
     if (now != text) {
         faults = parse_faults(now);
         text = std::move(now);
