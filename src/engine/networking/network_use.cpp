@@ -37,6 +37,13 @@ std::string resolv_conf_of(const Options& options, const ContainerRecord& record
     return network::resolv_conf_text(network::host_resolv_conf(), resolv);
 }
 
+/// For work on the pool: the loop closes its own when the process ends, and the number may be another file's then.
+std::shared_ptr<const Fd> duplicate(const Fd& fd) {
+    auto out = std::make_shared<const Fd>(::fcntl(fd.get(), F_DUPFD_CLOEXEC, 0));
+    if (!*out) fail_errno("duplicate a descriptor");
+    return out;
+}
+
 }  // namespace
 
 void write_network_files(const Options& options, const network::Networks& networks, const ContainerRecord& record,
@@ -208,9 +215,9 @@ asio::awaitable<void> Engine::Impl::connect_network(std::string reference, std::
             fail(ErrorKind::forbidden, "endpoint with name {} already exists in network {}", record.name, name);
         // What could not be published yet, because no network led out.
         auto waiting = record.ports.empty() ? port_requests(record) : std::vector<network::PortRequest>{};
-        auto work = [this, id = record.id, pid = record.state.pid, pidfd = container->pidfd.get(),
+        auto work = [this, id = record.id, pid = record.state.pid, pidfd = duplicate(container->pidfd),
                      asked = endpoint_request(record, name, settings, mac), waiting = std::move(waiting)] {
-            const Fd netns = open_netns(pid, pidfd);
+            const Fd netns = open_netns(pid, pidfd->get());
             auto made = std::pair{rooms.networks.connect(id, netns.get(), asked), std::vector<network::PublishedPort>{}};
             if (waiting.empty() || !rooms.networks.can_publish(id)) return made;
             try {
@@ -261,8 +268,8 @@ asio::awaitable<void> Engine::Impl::disconnect_network(std::string reference, st
         fail(ErrorKind::system, "container {} is not connected to {}network {}", record.id, runs ? "" : "the ", name);
     }
     if (runs && found) {
-        auto work = [this, id = record.id, pid = record.state.pid, pidfd = container->pidfd.get(), network_id = found->id] {
-            const Fd netns = open_netns(pid, pidfd);
+        auto work = [this, id = record.id, pid = record.state.pid, pidfd = duplicate(container->pidfd), network_id = found->id] {
+            const Fd netns = open_netns(pid, pidfd->get());
             rooms.networks.disconnect(id, netns.get(), network_id);
             return true;
         };
