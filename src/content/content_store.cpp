@@ -1,6 +1,7 @@
 #include "content/content_store.hpp"
 
 #include "base/error.hpp"
+#include "base/fault_point.hpp"
 #include "base/files.hpp"
 #include "base/id.hpp"
 #include "base/log.hpp"
@@ -68,6 +69,7 @@ std::optional<std::uint64_t> ContentStore::size(const oci::Digest& digest) const
 }
 
 void ContentStore::remove(const oci::Digest& digest) const {
+    fault_point("content:move-to-trash");
     const std::string target = fmt::format("{}/trash/{}", directory_, random_hex(16));
     if (::rename(path(digest).c_str(), target.c_str()) != 0) {
         if (errno == ENOENT) return;

@@ -206,6 +206,10 @@ void LayerStore::publish(const std::vector<StagedPtr>& staged) {
             layer.number = database_.last_insert_id();
             const std::string from = fmt::format("{}/staging/{}", directory_, each->name_);
             fault_point("layers:rename-layer");
+            if (homeless_.contains(layer.number)) {  // its number is given again
+                trash(layer_path(layer.number));
+                homeless_.erase(layer.number);
+            }
             if (::rename(from.c_str(), layer_path(layer.number).c_str()) != 0) fail_errno("rename {}", from);
             made.push_back(std::move(layer));
             moved.push_back(each.get());
@@ -284,6 +288,19 @@ LayerStore::Hold LayerStore::hold_locked(const oci::Digest& diff_id) {
     return held;
 }
 
+/// The folders of layers whose rows are gone; one that cannot be moved is tried again with the next removal and swept by the next gruad.
+void LayerStore::trash_homeless() {
+    std::erase_if(homeless_, [&](std::int64_t number) GRUA_REQUIRES(mutex_) {
+        try {
+            trash(layer_path(number));
+            return true;
+        } catch (const Error& error) {
+            log::error("layers: {}", error.what());
+            return false;
+        }
+    });
+}
+
 std::vector<oci::Digest> LayerStore::remove_layers(const std::vector<oci::Digest>& diff_ids) {
     const MutexLock lock{mutex_};
     const auto is_used = [&](const oci::Digest& diff_id) GRUA_REQUIRES(mutex_) {
@@ -296,6 +313,7 @@ std::vector<oci::Digest> LayerStore::remove_layers(const std::vector<oci::Digest
         const bool is_repeated = std::ranges::find(removed, diff_id) != removed.end();
         if (layers_.contains(diff_id) && !is_used(diff_id) && !is_repeated) removed.push_back(diff_id);
     }
+    trash_homeless();
     if (removed.empty()) return removed;
     database_.transaction([&]() GRUA_REQUIRES(mutex_) {
         for (const oci::Digest& diff_id : removed) database_.execute("DELETE FROM layers WHERE number = ?", {layers_.at(diff_id).number});
@@ -303,11 +321,13 @@ std::vector<oci::Digest> LayerStore::remove_layers(const std::vector<oci::Digest
     crash_point("layers:row-removed");
     for (const oci::Digest& diff_id : removed) {
         const auto found = layers_.find(diff_id);
-        images_.erase(found->second.number);
-        trash(layer_path(found->second.number));
+        const std::int64_t number = found->second.number;
+        images_.erase(number);
         held_.erase(diff_id);
         layers_.erase(found);
+        homeless_.insert(number);
     }
+    trash_homeless();
     return removed;
 }
 
@@ -370,10 +390,15 @@ void LayerStore::prepare(std::string_view container_id, const std::vector<oci::D
         if (errno == EEXIST) fail(ErrorKind::conflict, "container {} has a writable layer already", container_id);
         fail_errno("create folder {}", path);
     }
-    fault_point("layers:prepare-upper");
-    make_directories(path + "/upper", 0755);
-    make_directories(path + "/work", 0700);
-    if (::symlink(target.c_str(), (path + "/" + layers_link).c_str()) != 0) fail_errno("create {}/{}", path, layers_link);
+    try {
+        fault_point("layers:prepare-upper");
+        make_directories(path + "/upper", 0755);
+        make_directories(path + "/work", 0700);
+        if (::symlink(target.c_str(), (path + "/" + layers_link).c_str()) != 0) fail_errno("create {}/{}", path, layers_link);
+    } catch (...) {
+        trash(path);  // half of it would be in the way of the next try
+        throw;
+    }
     containers_.insert_or_assign(std::string(container_id),
                                  Container{.diff_ids = diff_ids, .durability = durability, .held = {}, .missing = {}});
 }

@@ -213,6 +213,7 @@ private:
     Hold hold_locked(const oci::Digest& diff_id) GRUA_REQUIRES(mutex_);
     bool is_held_locked(const oci::Digest& diff_id) const GRUA_REQUIRES(mutex_);
     bool is_mounted(const oci::Digest& diff_id) const GRUA_REQUIRES(mutex_);
+    void trash_homeless() GRUA_REQUIRES(mutex_);
     std::string trash(const std::string& path) GRUA_REQUIRES(mutex_);
     bool is_kept(const std::string& trashed) const GRUA_REQUIRES(mutex_);
     bool purge_one(int trash, const std::string& name, const std::stop_token& stop);
@@ -231,6 +232,7 @@ private:
     std::map<oci::Digest, std::weak_ptr<const void>> held_ GRUA_GUARDED_BY(mutex_);
     std::map<std::string, Container, std::less<>> containers_ GRUA_GUARDED_BY(mutex_);
     std::map<std::string, Container> kept_ GRUA_GUARDED_BY(mutex_);  // in the trash by these names, and still read
+    std::set<std::int64_t> homeless_ GRUA_GUARDED_BY(mutex_);        // numbers of folders without a row
     std::condition_variable_any trashed_;
     bool purged_ GRUA_GUARDED_BY(mutex_) = false;
     std::set<std::string> stuck_ GRUA_GUARDED_BY(mutex_);  // in the trash, and could not be removed when it was tried last
