@@ -206,10 +206,6 @@ void LayerStore::publish(const std::vector<StagedPtr>& staged) {
             layer.number = database_.last_insert_id();
             const std::string from = fmt::format("{}/staging/{}", directory_, each->name_);
             fault_point("layers:rename-layer");
-            if (homeless_.contains(layer.number)) {  // its number is given again
-                trash(layer_path(layer.number));
-                homeless_.erase(layer.number);
-            }
             if (::rename(from.c_str(), layer_path(layer.number).c_str()) != 0) fail_errno("rename {}", from);
             made.push_back(std::move(layer));
             moved.push_back(each.get());
