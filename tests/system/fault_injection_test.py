@@ -176,7 +176,7 @@ class Faults(unittest.TestCase):
                         undo()
                     else:
                         failed_at += 1
-                        self.check_text(said, kind)
+                        self.check_text(said, point, kind)
                         undo(missing_ok=True)
                     if at_once:
                         self.expect_state(before, f"after {kind} at {point} ({'taken' if succeeded else said})")
@@ -190,11 +190,14 @@ class Faults(unittest.TestCase):
         # One descriptor that is not given back at each fault would be as many as there were faults.
         wait_until("descriptors are given back", lambda: len(os.listdir(f"/proc/{self.pid}/fd")) < descriptors + max(8, len(points) // 2), 10)
 
-    def check_text(self, said, kind):
-        """What was being done stands before the reason, and is more than whom it was done to."""
+    def check_text(self, said, point, kind):
+        """What was being done stands before the reason, and is more than whom it was done to. Calls that name themselves in their own text,
+        as `rename a to b: …`, need nobody to do that."""
         if kind == "exception":
             return
         self.assertIn(MADE, said, "the reason does not reach the client")
+        if point.startswith(("store:", "content:", "layers:")):
+            return
         reason = f"{KINDS[kind]} {MADE}"
         before = said.partition(reason)[0].removeprefix("Error response from daemon: ").strip().rstrip(":")
         words = re.sub(r"[0-9a-f]{12,64}|sha256", "", before)
