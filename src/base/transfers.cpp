@@ -1,6 +1,7 @@
 #include "base/transfers.hpp"
 
 #include "base/error.hpp"
+#include "base/thread.hpp"
 
 #include <malloc.h>
 #include <algorithm>
@@ -41,7 +42,7 @@ std::stop_source Transfers::start(Work work) {
         *done = true;
         ended_.notify_all();
     };
-    std::jthread thread(std::move(run));
+    auto thread = start_thread<std::jthread>(std::move(run));
     return running_.emplace_back(std::move(thread), done).thread.get_stop_source();
 }
 

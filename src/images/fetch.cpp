@@ -2,6 +2,7 @@
 
 #include "base/error.hpp"
 #include "base/fault_point.hpp"
+#include "base/thread.hpp"
 #include "images/incoming.hpp"
 #include "layers/source.hpp"
 
@@ -41,9 +42,8 @@ FetchPtr Fetches::join(const oci::Descriptor& blob, const std::optional<oci::Dig
     FetchPtr fetch{new Fetch};
     fetch->blob_ = blob;
     fetch->diff_id_ = diff_id;
-    fault_point("images:fetch-thread");
-    fetch->thread_ =
-        std::jthread([this, raw = fetch.get(), download = std::move(download)](const std::stop_token& stop) { run(*raw, download, stop); });
+    fetch->thread_ = start_thread<std::jthread>(
+        [this, raw = fetch.get(), download = std::move(download)](const std::stop_token& stop) { run(*raw, download, stop); });
     running_[key] = fetch;
     return fetch;
 }

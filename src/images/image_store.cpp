@@ -57,9 +57,19 @@ ImageStore::ImageStore(store::Database& database, content::ContentStore& content
 ImageStore::~ImageStore() = default;
 
 ImageStore::Claims::~Claims() {
-    const MutexLock lock{*store_.held_mutex_};
-    for (const oci::Digest& each : blobs_) {
-        if (--store_.claimed_[each] == 0) store_.claimed_.erase(each);
+    {
+        const MutexLock lock{*store_.held_mutex_};
+        for (const oci::Digest& each : blobs_) {
+            if (--store_.claimed_[each] == 0) store_.claimed_.erase(each);
+        }
+    }
+    if (!publishes_ || std::uncaught_exceptions() <= exceptions_) return;
+    staged_.clear();
+    held_.clear();
+    try {
+        store_.collect();
+    } catch (const std::exception& error) {
+        log::error("images: after a failure: {}", error.what());  // the next removal collects it
     }
 }
 
@@ -187,9 +197,9 @@ void ImageStore::add(const std::vector<NewImage>& images) {
     const MutexLock lock{changing_};
     const auto time = static_cast<std::int64_t>(now().time_since_epoch().count());
     std::set<std::string> changed;
-    fault_point("images:before-commit");
     crash_point("images:before-commit");
-    database_.transaction([&] {
+    const auto store = [&] {
+        fault_point("images:before-commit");
         for (const NewImage& each : images) {
             changed.insert(each.target.digest);
             database_.execute(
@@ -202,7 +212,8 @@ void ImageStore::add(const std::vector<NewImage>& images) {
             }
         }
         store_uses();
-    });
+    };
+    while_doing("store the image", [&] { database_.transaction(store); });
     crash_point("images:committed");
     reload(changed);
     for (const std::string& id : changed) touch(id, Time{std::chrono::nanoseconds{time}});

@@ -3,6 +3,8 @@
 
 #include "images/image_store.hpp"
 
+#include <exception>
+
 namespace grua::images {
 
 struct ImageStore::Snapshot {
@@ -37,11 +39,16 @@ public:
 
     void keep(layers::StagedPtr staged) { staged_.push_back(std::move(staged)); }
 
+    /// Layers and blobs become visible before the image that needs them. Where an exception ends this from now on, they go again.
+    void publishes() noexcept { publishes_ = true; }
+
 private:
     ImageStore& store_;
     std::vector<oci::Digest> blobs_;
     std::vector<layers::LayerStore::Hold> held_;
     std::vector<layers::StagedPtr> staged_;
+    const int exceptions_ = std::uncaught_exceptions();
+    bool publishes_ = false;
 };
 
 inline constexpr int index_depth_limit = 4;

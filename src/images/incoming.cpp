@@ -1,7 +1,7 @@
 #include "images/incoming.hpp"
 
 #include "base/error.hpp"
-#include "base/fault_point.hpp"
+#include "base/thread.hpp"
 #include "layers/source.hpp"
 
 #include <unistd.h>
@@ -41,8 +41,7 @@ private:
 
 Incoming::Incoming(layers::LayerStore& layers, int file, std::optional<oci::Digest> diff_id, std::string algorithm)
     : layers_(layers), file_(file) {
-    fault_point("images:unpack-thread");
-    thread_ = std::thread([this, diff_id = std::move(diff_id), algorithm = std::move(algorithm)] { run(diff_id, algorithm); });
+    thread_ = start_thread([this, diff_id = std::move(diff_id), algorithm = std::move(algorithm)] { run(diff_id, algorithm); });
 }
 
 Incoming::~Incoming() {

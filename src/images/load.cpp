@@ -63,9 +63,12 @@ public:
         } else {
             fail(ErrorKind::invalid_argument, "invalid archive: does not contain a manifest.json");
         }
-        fault_point("images:publish-archive");
-        store_.layers_.publish(staged_);
-        archive_.commit(blobs_);
+        claims_.publishes();
+        while_doing("store the archive's layers", [&] {
+            fault_point("images:publish-archive");
+            store_.layers_.publish(staged_);
+            archive_.commit(blobs_);
+        });
         store_.add(added_);
         return std::move(loaded_);
     }

@@ -95,6 +95,7 @@ ImageStore::NewImage ImageStore::make(const oci::ImageConfig& config, std::vecto
 void ImageStore::publish(NewLayer& layer, Claims& claims) {
     claims.blob(layer.writer.digest());
     claims.keep(layer.staged);
+    claims.publishes();
     layers_.publish({layer.staged});
     std::array writers{std::move(layer.writer)};
     content_.commit(writers);

@@ -38,7 +38,6 @@ public:
         if (request_.signatures) {
             request_.signatures->check(client_, request_.reference, oci::Digest::from(target.digest), request_.access);
         }
-        fault_point("images:take-documents");
         keep(target, root.bytes);
         if (oci::is_index(target.media_type)) {
             take_index(oci::parse_index(root.bytes), target.digest, 0);
@@ -46,14 +45,17 @@ public:
             take_image(target, oci::parse_manifest(root.bytes), request_.platform);
         }
         wait_for_layers();
-        fault_point("images:keep-documents");
-        std::vector<content::ContentStore::Writer> documents;
-        for (const auto& [digest, text] : documents_) {
-            if (store_.content_.exists(digest)) continue;
-            documents.push_back(store_.content_.ingest(digest, text.size()));
-            documents.back().write(text);
-        }
-        store_.fetches_->publish(fetches_, std::move(documents));
+        claims_.publishes();
+        while_doing("store what was pulled", [&] {
+            fault_point("images:keep-documents");
+            std::vector<content::ContentStore::Writer> documents;
+            for (const auto& [digest, text] : documents_) {
+                if (store_.content_.exists(digest)) continue;
+                documents.push_back(store_.content_.ingest(digest, text.size()));
+                documents.back().write(text);
+            }
+            store_.fetches_->publish(fetches_, std::move(documents));
+        });
         for (const FetchPtr& each : fetches_) {
             // Whoever shared the fetch could have failed to keep it.
             if (!store_.content_.exists(oci::Digest::from(each->blob().digest))) {

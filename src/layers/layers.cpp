@@ -147,12 +147,9 @@ std::optional<Layer> LayerStore::find(const oci::Digest& diff_id) const {
 
 StagedLayer::~StagedLayer() {
     if (name_.empty()) return;
-    try {
-        const MutexLock lock{store_->mutex_};
-        store_->trash(store_->directory_ + "/staging/" + name_);
-    } catch (const std::exception& error) {
-        log::error("layer {}: {}", diff_id_.text(), error.what());  // swept at the next start
-    }
+    const MutexLock lock{store_->mutex_};
+    store_->homeless_.insert(store_->directory_ + "/staging/" + name_);
+    store_->trash_homeless();
 }
 
 StagedPtr LayerStore::stage(Source& source, const std::optional<oci::Digest>& expected, const Progress& progress,
@@ -184,7 +181,8 @@ StagedPtr LayerStore::stage(Source& source, const std::optional<oci::Digest>& ex
         return StagedPtr(new StagedLayer(*this, name, actual, size, tar.entries() == 0));
     } catch (...) {
         const MutexLock lock{mutex_};
-        trash(staged);
+        homeless_.insert(staged);
+        trash_homeless();
         throw;
     }
 }
@@ -206,6 +204,11 @@ void LayerStore::publish(const std::vector<StagedPtr>& staged) {
             layer.number = database_.last_insert_id();
             const std::string from = fmt::format("{}/staging/{}", directory_, each->name_);
             fault_point("layers:rename-layer");
+            // A number that a transaction gave and took back is given again.
+            if (const std::string old = layer_path(layer.number); homeless_.contains(old)) {
+                trash(old);
+                homeless_.erase(old);
+            }
             if (::rename(from.c_str(), layer_path(layer.number).c_str()) != 0) fail_errno("rename {}", from);
             made.push_back(std::move(layer));
             moved.push_back(each.get());
@@ -217,7 +220,8 @@ void LayerStore::publish(const std::vector<StagedPtr>& staged) {
         database_.transaction(insert);
     } catch (...) {
         // A folder without a row belongs to nobody, and its number is given again.
-        for (const Layer& layer : made) trash(layer_path(layer.number));
+        for (const Layer& layer : made) homeless_.insert(layer_path(layer.number));
+        trash_homeless();
         throw;
     }
     crash_point("layers:published");
@@ -284,13 +288,14 @@ LayerStore::Hold LayerStore::hold_locked(const oci::Digest& diff_id) {
     return held;
 }
 
-/// The folders of layers whose rows are gone; one that cannot be moved is tried again with the next removal and swept by the next gruad.
+/// What belongs to nobody any more goes to the trash; what cannot be moved is tried again with the next that goes, and the next gruad
+/// sweeps it.
 void LayerStore::trash_homeless() {
-    std::erase_if(homeless_, [&](std::int64_t number) GRUA_REQUIRES(mutex_) {
+    std::erase_if(homeless_, [&](const std::string& path) GRUA_REQUIRES(mutex_) {
         try {
-            trash(layer_path(number));
+            trash(path);
             return true;
-        } catch (const Error& error) {
+        } catch (const std::exception& error) {
             log::error("layers: {}", error.what());
             return false;
         }
@@ -321,7 +326,7 @@ std::vector<oci::Digest> LayerStore::remove_layers(const std::vector<oci::Digest
         images_.erase(number);
         held_.erase(diff_id);
         layers_.erase(found);
-        homeless_.insert(number);
+        homeless_.insert(layer_path(number));
     }
     trash_homeless();
     return removed;

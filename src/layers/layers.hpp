@@ -232,7 +232,7 @@ private:
     std::map<oci::Digest, std::weak_ptr<const void>> held_ GRUA_GUARDED_BY(mutex_);
     std::map<std::string, Container, std::less<>> containers_ GRUA_GUARDED_BY(mutex_);
     std::map<std::string, Container> kept_ GRUA_GUARDED_BY(mutex_);  // in the trash by these names, and still read
-    std::set<std::int64_t> homeless_ GRUA_GUARDED_BY(mutex_);        // numbers of folders without a row
+    std::set<std::string> homeless_ GRUA_GUARDED_BY(mutex_);         // paths of folders that belong to nobody
     std::condition_variable_any trashed_;
     bool purged_ GRUA_GUARDED_BY(mutex_) = false;
     std::set<std::string> stuck_ GRUA_GUARDED_BY(mutex_);  // in the trash, and could not be removed when it was tried last

@@ -2,6 +2,7 @@
 
 #include "base/error.hpp"
 #include "base/mutex.hpp"
+#include "base/thread.hpp"
 #include "content/hash.hpp"
 
 #include <isa-l/igzip_lib.h>
@@ -244,7 +245,7 @@ struct HashingReader::Shared {
 };
 
 HashingReader::HashingReader(Source& inner, std::string_view algorithm) : shared_(std::make_unique<Shared>(inner, algorithm)) {
-    shared_->thread = std::thread([shared = shared_.get()] { shared->run(); });
+    shared_->thread = start_thread([shared = shared_.get()] { shared->run(); });
 }
 
 HashingReader::~HashingReader() {

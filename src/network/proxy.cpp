@@ -4,6 +4,7 @@
 #include "base/log.hpp"
 #include "base/mutex.hpp"
 #include "base/spare_descriptor.hpp"
+#include "base/thread.hpp"
 #include "network/socket_address.hpp"
 
 #include <fcntl.h>
@@ -138,7 +139,7 @@ public:
     Loop() : poll_(::epoll_create1(EPOLL_CLOEXEC)), wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
         if (!poll_ || !wake_) fail_errno("proxy: epoll");
         watch(wake_.get(), EPOLLIN, 0);
-        thread_ = std::jthread([this](const std::stop_token& stop) {
+        thread_ = start_thread<std::jthread>([this](const std::stop_token& stop) {
             ::pthread_setname_np(::pthread_self(), "proxy");
             run(stop);
         });
