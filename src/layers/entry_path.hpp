@@ -3,7 +3,10 @@
 
 #include "base/error.hpp"
 #include "base/text.hpp"
+#include "linux/root.hpp"
 
+#include <fcntl.h>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -39,6 +42,22 @@ inline std::pair<std::string, std::string> split_leaf(const std::string& path) {
     const std::size_t slash = path.rfind('/');
     if (slash == std::string::npos) return {"", path};
     return {path.substr(0, slash), path.substr(slash + 1)};
+}
+
+/// The folder that an entry goes into, made where it is missing. A link that leads to nothing is no folder, as for whoever unpacks the
+/// archive with this as the root.
+inline Fd make_parents(const Root& root, const std::string& path) {
+    if (path.empty()) return root.make_directories(path);
+    if (auto there = root.find_at(path, O_PATH | O_DIRECTORY)) return std::move(*there);
+    std::string part;
+    for (const std::string& step : split(path, '/')) {
+        if (step.empty()) continue;
+        part += (part.empty() ? "" : "/") + step;
+        if (root.find_at(part, O_PATH)) continue;
+        if (root.find_at(part, O_PATH | O_NOFOLLOW)) fail(ErrorKind::invalid_argument, "{} leads to nothing", part);
+        break;  // nor is anything below it
+    }
+    return root.make_directories(path);
 }
 
 }  // namespace grua::layers

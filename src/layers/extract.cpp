@@ -80,7 +80,7 @@ private:
     int parent(const std::string& path) {
         if (!parent_ || parent_path_ != path) {
             folder_times_.leave(parent_.get());
-            parent_ = root_.make_directories(below(path));
+            parent_ = make_parents(root_, below(path));
             parent_path_ = path;
             folder_times_.enter(parent_.get());
         }

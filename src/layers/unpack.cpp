@@ -50,7 +50,7 @@ private:
     int parent(const std::string& path) {
         if (!parent_ || parent_path_ != path) {
             folder_times_.leave(parent_.get());
-            parent_ = root_.make_directories(path);
+            parent_ = make_parents(root_, path);
             parent_path_ = path;
             folder_times_.enter(parent_.get());
         }
