@@ -185,7 +185,7 @@ std::vector<std::string> names_in(const Fd& root) {
     std::vector<std::string> out;
     for (const auto& each : fs::directory_iterator(fmt::format("/proc/self/fd/{}", root.get()))) {
         const std::string name = each.path().filename();
-        const bool is_base = name == "dev" || name == "etc" || name == "proc" || name == "sys";
+        const bool is_base = name == "dev" || name == "etc" || name == "proc" || name == "sys" || name == ".dockerenv";
         if (!is_base) out.push_back(name);
     }
     std::ranges::sort(out);
