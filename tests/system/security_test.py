@@ -373,7 +373,8 @@ class Engine(Case):
         allowed = next(int(line.split()[1], 16) for line in status if line.startswith("CapBnd")) | 1 << 21
         with host_with_secrets(self) as folder, spying(init, folder, self.daemon.socket, allowed) as found:
             for _ in range(30):
-                self.assertEqual(self.out("run", "--rm", "--pid", "container:cc", "busybox", "sh", "-c", "cat /proc/1/comm"), "sleep")
+                # A program that opens nothing of its own.
+                self.assertGreater(int(self.out("run", "--rm", "--pid", "container:cc", "busybox", "sh", "-c", "echo $$")), 1)
         self.assertGreater(found["looks"], 0)
         self.assertEqual(found["seen"], {})
 
