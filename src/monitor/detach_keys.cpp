@@ -12,7 +12,8 @@ std::string parse_detach_keys(std::string_view text) {
     std::string out;
     for (const std::string& key : split(text, ',')) {
         const std::string lower = to_lower(key);
-        if (key.size() == 1) {
+        // ASCII only: the keys travel as text.
+        if (key.size() == 1 && static_cast<unsigned char>(key.front()) < 0x80) {
             out += key;
         } else if (key == "DEL") {
             out += '\x7f';

@@ -25,7 +25,7 @@ TEST(DetachKeys, Parse) {
               "b\x1a");
     EXPECT_EQ(parse_detach_keys("ctrl-@,ctrl-[,ctrl-\\,ctrl-],ctrl-^,ctrl-_"), std::string("\0\x1b\x1c\x1d\x1e\x1f", 6));
     EXPECT_EQ(parse_detach_keys("DEL"), "\x7f");
-    for (const char* bad : {"", "a,", "ab", "ctrl-", "ctrl-1", "ctrl-ab", "alt-a", "ctrl-a ctrl-b"})
+    for (const char* bad : {"", "a,", "ab", "ctrl-", "ctrl-1", "ctrl-ab", "alt-a", "ctrl-a ctrl-b", "\xff", "a,\xc3"})
         EXPECT_THROW(parse_detach_keys(bad), Error) << bad;
 }
 
