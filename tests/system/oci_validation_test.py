@@ -33,7 +33,7 @@ def has_all_capabilities():
 
 
 # What the programs want that is against the specification of today, or against what Docker and containerd need. runc fails them too.
-WRONG = {"delete", "hooks", "hooks_stdin", "misc_props", "pidfile", "poststart_fail", "prestart", "process_capabilities_fail", "process_rlimits"}
+WRONG = {"delete", "hooks", "hooks_stdin", "misc_props", "poststart_fail", "prestart", "process_capabilities_fail", "process_rlimits"}
 # What neither runc nor grua-runtime has.
 MISSING = {"delete_only_create_resources", "linux_cgroups_network", "linux_cgroups_relative_network", "start"}
 # What this machine has not: {program: whether it is there}.
@@ -42,7 +42,7 @@ NEEDS = {"linux_cgroups_blkio": exists("/sys/fs/cgroup/blkio/blkio.leaf_weight")
          "linux_cgroups_memory": keeps_limits_of_kernel_memory, "linux_cgroups_relative_memory": keeps_limits_of_kernel_memory,
          "process_capabilities": has_all_capabilities}
 # Programs that do not wait for what they look at.
-RACES = {"killsig", "poststart"}
+RACES = {"killsig", "pidfile", "poststart"}
 
 
 def verdict(name):
@@ -66,6 +66,11 @@ def verdict(name):
 
 class Programs(unittest.TestCase):
     maxDiff = None
+
+    def tearDown(self):
+        for path in ("testdir/cgrouptest", "testdir"):  # The parents of their cgroups stay.
+            for folder in pathlib.Path("/sys/fs/cgroup").glob(f"*/{path}"):
+                folder.rmdir()
 
     def test_all_pass_but_the_known(self):
         run(ENV / "oci-validation.sh", timeout=600)
