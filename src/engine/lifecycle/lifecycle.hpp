@@ -90,6 +90,7 @@ public:
     Owner cgroup_owner(const ContainerRecord& record);
     Owner monitor_owner(const ContainerPtr& container);
     Owner traces_owner(const ContainerRecord& record);
+    Owner row_owner(const std::string& id);
     /// Of a container that is there: its layer, folders and row.
     void own_itself(Owned& owned, const ContainerRecord& record);
 

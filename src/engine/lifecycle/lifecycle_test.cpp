@@ -186,9 +186,14 @@ TEST_F(LifecycleTest, ARemovalThatFailedCanBeAskedForAgain) {
     EXPECT_THAT(remove("a"), HasSubstr("remove layer a failed"));
     EXPECT_EQ(world.status(container), Status::dead);
     EXPECT_THAT(container->record->state.error, HasSubstr("remove:released"));
+    // With its row, which was there still and had been stored anew.
+    world.run([&]() -> asio::awaitable<void> { co_await world.life->saver.flushed(); });
+    EXPECT_EQ(world.database->query("SELECT id FROM containers").size(), 1U);
     EXPECT_EQ(remove("a"), "");
     EXPECT_TRUE(container->is_gone());
     EXPECT_TRUE(world.roots.there.empty());
+    world.run([&]() -> asio::awaitable<void> { co_await world.life->saver.flushed(); });
+    EXPECT_TRUE(world.database->query("SELECT id FROM containers").empty());
 }
 
 // B5

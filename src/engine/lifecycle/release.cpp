@@ -44,16 +44,19 @@ Owner Lifecycle::traces_owner(const ContainerRecord& record) {
             .on_loop = {}};
 }
 
+Owner Lifecycle::row_owner(const std::string& id) {
+    return {.on_pool = {}, .on_loop = [this, id]() -> asio::awaitable<void> {
+                saver.remove(id);
+                co_await saver.flushed(id);
+            }};
+}
+
 void Lifecycle::own_itself(Owned& owned, const ContainerRecord& record) {
     const std::string id = record.id;
     owned.add(Held::writable, {.on_pool = [&ground = ground, id] { ground.roots.remove(id); }, .on_loop = {}});
     owned.add(Held::folder, {.on_pool = [path = container_directory(id)] { remove_tree(path); }, .on_loop = {}});
     owned.add(Held::live, {.on_pool = [path = live_directory(id)] { remove_tree(path); }, .on_loop = {}});
-    if (record.host_config.auto_remove) return;
-    owned.add(Held::row, {.on_pool = {}, .on_loop = [this, id]() -> asio::awaitable<void> {
-                              saver.remove(id);
-                              co_await saver.flushed(id);
-                          }});
+    if (!record.host_config.auto_remove) owned.add(Held::row, row_owner(id));
 }
 
 asio::awaitable<bool> Lifecycle::release(ContainerPtr container, Held first, Held last) {

@@ -53,11 +53,15 @@ asio::awaitable<void> let_go(Work work) {
                                           for (const std::string& name : names) folders.remove(name);
                                       },
                                   .on_loop = {}});
-    // The layer first, the row last: recovery goes on with what lies between.
-    const auto failures = co_await owned.release(work->life.pool, first_of_run, Held::live);
-    for (const ReleaseFailure& each : failures)
-        log::error("container {}: its {} cannot be removed: {}", container->id(), to_string(each.what), each.error.what());
-    if (!failures.empty()) throw Error(failures.front().error);
+    // A removal that failed has stored the container anew, with what it failed at.
+    if (!container->record->host_config.auto_remove) owned.add(Held::row, work->life.row_owner(container->id()));
+    // The layer first, the row last, and only where all before it is gone: recovery goes on with what lies between.
+    for (const auto& [first, last] : {std::pair(first_of_run, Held::folder), std::pair(Held::row, Held::live)}) {
+        const auto failures = co_await owned.release(work->life.pool, first, last);
+        for (const ReleaseFailure& each : failures)
+            log::error("container {}: its {} cannot be removed: {}", container->id(), to_string(each.what), each.error.what());
+        if (!failures.empty()) throw Error(failures.front().error);
+    }
 }
 
 asio::awaitable<void> forget(Work work) {
@@ -158,7 +162,7 @@ asio::awaitable<void> Lifecycle::remove_held(ContainerPtr container, bool with_v
         next.state.error = fmt::format("its removal failed at {}: {}", work->at, why);
     });
     publish(*container);
-    save(*container);
+    if (container->phase != Phase::foreign) save(*container);
     std::rethrow_exception(thrown);
 }
 
