@@ -49,14 +49,16 @@ inline std::pair<std::string, std::string> split_leaf(const std::string& path) {
 inline Fd make_parents(const Root& root, const std::string& path) {
     if (path.empty()) return root.make_directories(path);
     if (auto there = root.find_at(path, O_PATH | O_DIRECTORY)) return std::move(*there);
-    std::string part;
-    for (const std::string& step : split(path, '/')) {
-        if (step.empty()) continue;
-        part += (part.empty() ? "" : "/") + step;
-        if (root.find_at(part, O_PATH)) continue;
-        if (root.find_at(part, O_PATH | O_NOFOLLOW)) fail(ErrorKind::not_found, "{}: no such file or directory", part);
-        break;  // nor is anything below it
-    }
+    // Looked for from the end, where most of it is there: the lowest folder that is, and the first name below it that leads nowhere.
+    std::string missing;
+    std::string above = path;
+    do {
+        missing = std::move(above);
+        const std::size_t slash = missing.rfind('/');
+        above = slash == std::string::npos ? std::string() : missing.substr(0, slash);
+    } while (!above.empty() && !root.find_at(above, O_PATH));
+    if (!root.find_at(missing, O_PATH) && root.find_at(missing, O_PATH | O_NOFOLLOW))
+        fail(ErrorKind::not_found, "{}: no such file or directory", missing);
     return root.make_directories(path);
 }
 
