@@ -85,13 +85,17 @@ class Recovery(unittest.TestCase):
         """GRUA_KILLS times: containers start, write numbered lines, exit with a status of their own; gruad dies in between."""
         chance = random.Random(int(os.environ.get("GRUA_SEED", "1")))
         expected = {}
+        # The moments lie within and shortly after a start, however long that takes on this machine.
+        began = time.monotonic()
+        self.daemon.docker("run", "-d", "--name", "measured", "busybox", "true")
+        moments = max(0.25, 1.5 * (time.monotonic() - began))
         for number in range(ROUNDS):
             name = f"k{number}"
             lines, code = chance.randint(1, 400), chance.randint(0, 100)
             script = f"i=0; while [ $i -lt {lines} ]; do i=$((i+1)); echo $i; done; exit {code}"
             client = subprocess.Popen([DOCKER, "run", "-d", "--name", name, "busybox", "sh", "-c", script],
                                       env=self.daemon.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-            time.sleep(chance.uniform(0, 0.25))
+            time.sleep(chance.uniform(0, moments))
             self.daemon.kill()
             out, _ = client.communicate(timeout=60)
             self.daemon.start()
@@ -111,6 +115,7 @@ class Recovery(unittest.TestCase):
             self.assertEqual(self.daemon.docker("logs", name).stdout.split(), [str(n + 1) for n in range(lines)], name)
             started += 1
         print(f"    {ROUNDS} kills, {started} containers started")
+        self.assertGreater(started, 0)
         ids = self.daemon.docker("ps", "-aq").stdout.split()
         if ids:
             self.daemon.docker("rm", "-f", *ids, timeout=120)
