@@ -63,6 +63,7 @@ class Raw(Case):
 
 
 class Attach(Raw):
+    # C1
     def test_the_log_of_a_stopped_container_is_whole(self):
         """C1: the client's socket does not wait, and a full one is not the end. However slowly it reads."""
         self.docker("run", "--name", "cc", "busybox", "sh", "-c", "i=0; while [ $i -lt 15000 ]; do echo line $i of a log that is longer than a socket holds; i=$((i+1)); done; echo end >&2")
