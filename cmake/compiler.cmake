@@ -9,7 +9,7 @@ if(CCACHE)
   # Build folders share results: the compilation directory is not part of the key. Nor is a flag that changes no code; what it complains
   # about is no result.
   set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env CCACHE_NOHASHDIR=1 CCACHE_BASEDIR=${CMAKE_SOURCE_DIR}
-      CCACHE_IGNOREOPTIONS=-Wthread-safety ${CCACHE})
+      CCACHE_IGNOREOPTIONS=-Wthread-safety CCACHE_SLOPPINESS=pch_defines,time_macros CCACHE_PCH_EXTSUM=1 ${CCACHE})
 endif()
 
 add_compile_options(-Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-missing-field-initializers -Wthread-safety -Werror
