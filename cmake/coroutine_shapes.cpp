@@ -1,7 +1,7 @@
 // Does this compiler destroy each object of a coroutine exactly once? GCC 12 does not: an aggregate-initialised temporary
 // (a closure with captures is one) in an expression with co_await is destroyed twice. clang 19 is right on all of these.
 // The build runs this when it is configured, under the address sanitizer, and refuses a compiler that fails it.
-#include "base/async.hpp"
+#include "base/async.cpp"  // With what is behind its header: this file is compiled alone.
 
 #include <boost/asio/io_context.hpp>
 #include <cstdio>

@@ -144,7 +144,7 @@ struct Listener {
     std::string name;
 };
 
-/// How many clients' calls are still under way at the end.
+/// How much is still under way at the end: clients' calls, and what the engine does by itself.
 asio::awaitable<std::size_t> serve(LoopWatch& watch, api::Server& server, engine::Engine& engine, std::vector<Listener> listeners,
                                    api::Settings& settings, registry::Client& registry, registry::SignaturePolicy& signatures,
                                    std::vector<std::string> arguments, std::chrono::seconds patience) {
@@ -157,8 +157,7 @@ asio::awaitable<std::size_t> serve(LoopWatch& watch, api::Server& server, engine
     while (co_await signals.async_wait(asio::use_awaitable) == SIGHUP) reload(arguments, settings, registry, signatures, engine);
     log::info("ending; containers go on running");
     const std::size_t left = co_await server.stop(patience);
-    co_await engine.shutdown();
-    co_return left;
+    co_return left + co_await engine.shutdown();
 }
 
 int run(const std::vector<std::string>& arguments) {

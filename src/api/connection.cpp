@@ -4,6 +4,7 @@
 #include "api/peer.hpp"
 #include "base/log.hpp"
 #include "base/loop_watch.hpp"
+#include "engine/containers.hpp"
 
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -284,8 +285,13 @@ asio::awaitable<bool> Connection::serve_one() {
 asio::awaitable<bool> Connection::answer(Exchange& exchange) {
     int status = 0;
     std::string message;
+    std::optional<int> exit_code;
     try {
         co_await server_->dispatch(exchange);
+    } catch (const engine::StartFailed& error) {
+        status = status_of(error);
+        message = error.what();
+        exit_code = error.exit_code;
     } catch (const Error& error) {
         status = status_of(error);
         message = error.what();
@@ -314,7 +320,7 @@ asio::awaitable<bool> Connection::answer(Exchange& exchange) {
             co_return false;
         }
         if (status >= 500 && status != 501) log::error("{} {}: {}", exchange.head().method, exchange.head().target, message);
-        co_await exchange.send(status, error_body(message));
+        co_await exchange.send(status, error_body(message, exit_code));
     }
     if (!exchange.ended_) {
         log::error("{} {} was not answered", exchange.head().method, exchange.head().target);

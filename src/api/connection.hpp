@@ -9,6 +9,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <optional>
 
 namespace grua::api {
 
@@ -44,7 +45,8 @@ private:
 /// The one mapping of failures to statuses.
 int status_of(const Error& error) noexcept;
 
-/// {"message": …}, as every failed request is answered.
-std::string error_body(std::string_view message);
+/// {"message": …}, as every failed request is answered; a failed start says {"exitCode": 126} and the like too, which Docker's clients must
+/// find in the words.
+std::string error_body(std::string_view message, std::optional<int> exit_code = std::nullopt);
 
 }  // namespace grua::api

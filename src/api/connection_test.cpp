@@ -1,6 +1,7 @@
 #include "api/connection.hpp"
 
 #include "base/error.hpp"
+#include "engine/containers.hpp"
 
 #include <gtest/gtest.h>
 #include <sys/socket.h>
@@ -122,6 +123,15 @@ TEST(Connection, every_status_has_its_reason) {
     kind = ErrorKind::not_modified;
     served.send(simple);
     EXPECT_TRUE(served.receive("\r\n\r\n").starts_with("HTTP/1.1 304 Not Modified\r\n"));
+}
+
+// F
+TEST(Connection, a_failed_start_says_its_exit_status_beside_its_words) {
+    Served served(throwing([] { throw engine::StartFailed(Error(ErrorKind::invalid_argument, "permission denied: not found"), 127); }));
+    served.send(simple);
+    const std::string answer = served.receive("}\n");
+    EXPECT_TRUE(answer.starts_with("HTTP/1.1 400 Bad Request\r\n")) << answer;
+    EXPECT_TRUE(answer.ends_with("{\"message\":\"permission denied: not found\",\"exitCode\":127}\n")) << answer;
 }
 
 /// Answers with what the request was: its target, the body, what was sent early where it is hijacked.

@@ -63,6 +63,10 @@ int status_of(const Error& error) noexcept {
     return 500;
 }
 
-std::string error_body(std::string_view message) { return boost::json::serialize(boost::json::object{{"message", message}}) + "\n"; }
+std::string error_body(std::string_view message, std::optional<int> exit_code) {
+    boost::json::object out{{"message", message}};
+    if (exit_code) out["exitCode"] = *exit_code;
+    return boost::json::serialize(out) + "\n";
+}
 
 }  // namespace grua::api

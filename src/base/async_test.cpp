@@ -202,5 +202,51 @@ TEST(ToItsEnd, a_cancellation_does_not_reach_the_task) {
     EXPECT_TRUE(finished);
 }
 
+TEST(Lane, the_first_that_came_is_served_first_and_a_cancelled_one_not_at_all) {
+    asio::io_context loop;
+    Lane lane(loop.get_executor());
+    std::string order;
+    const auto one = [&](char name) -> asio::awaitable<void> {
+        const Lane::Turn turn = co_await lane.take();
+        order += name;
+        asio::steady_timer pause(loop, 1ms);
+        co_await pause.async_wait(asio::use_awaitable);
+    };
+    std::list<asio::cancellation_signal> signals;
+    std::string failed;
+    for (const char name : {'a', 'b', 'c', 'd'}) {
+        signals.emplace_back();
+        asio::co_spawn(loop, one(name), asio::bind_cancellation_slot(signals.back().slot(), [&, name](const std::exception_ptr& thrown) {
+                           if (thrown) failed += name;
+                       }));
+    }
+    loop.poll();
+    EXPECT_FALSE(lane.try_take());
+    std::next(signals.begin(), 2)->emit(asio::cancellation_type::terminal);
+    loop.run();
+    EXPECT_EQ(order, "abd");
+    EXPECT_EQ(failed, "c");
+    EXPECT_TRUE(lane.try_take());
+}
+
+TEST(Lane, whoever_is_destroyed_with_its_turn_on_the_way_passes_it_on) {
+    auto loop = std::make_unique<asio::io_context>();
+    Lane lane(loop->get_executor());
+    auto first = lane.try_take();
+    bool ran = false;
+    const auto wait = [&]() -> asio::awaitable<void> {
+        const Lane::Turn turn = co_await lane.take();
+        ran = true;
+    };
+    asio::co_spawn(*loop, wait(), asio::detached);
+    loop->poll();
+    ASSERT_FALSE(lane.try_take());
+    first.reset();
+    EXPECT_FALSE(lane.try_take());
+    loop.reset();
+    EXPECT_FALSE(ran);
+    EXPECT_TRUE(lane.try_take());
+}
+
 }  // namespace
 }  // namespace grua

@@ -7,6 +7,8 @@
 // GRUA_FAULT_TRACE=/path is a file to which each visited point is appended, a line each, which is how a test learns the points.
 #pragma once
 
+#include "base/error.hpp"
+
 #include <string_view>
 
 namespace grua {
@@ -18,5 +20,10 @@ void fault_point(std::string_view name);
 #else
 constexpr void fault_point(std::string_view) noexcept {}
 #endif
+
+/// A step that is known by its name, which the error says.
+inline void begin_step(std::string_view name) {
+    while_doing(name, [&] { fault_point(name); });
+}
 
 }  // namespace grua

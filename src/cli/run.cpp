@@ -73,8 +73,10 @@ std::string create(client::Client& daemon, const CreateRequest& request, const F
 }
 
 /// Docker's exit statuses for a container that did not start: 127 no program, 126 not executable, 125 all else.
-int status_of_failed_start(std::string_view message) {
-    const auto has = [&](std::string_view text) { return message.find(text) != std::string_view::npos; };
+int status_of_failed_start(const client::ApiError& error) {
+    if (const auto code = error.exit_code()) return *code == 126 || *code == 127 ? *code : 125;
+    // Docker's daemon says it in words alone, among which may be the program's name.
+    const auto has = [message = std::string_view(error.what())](std::string_view text) { return message.contains(text); };
     if (has("executable file not found") || has("no such file or directory") || has("system cannot find the file specified")) return 127;
     if (has("permission denied") || has("is a directory") || has("not a directory")) return 126;
     return 125;
@@ -192,6 +194,7 @@ int failed_run(const std::string& message, int status) {
 int run_container(Context& context, const Parsed& given) {
     const Flags& flags = given.flags;
     const bool detach = flags.on("detach");
+    std::string id;  // Once it is made.
     try {
         if (!flags.text("detach-keys").empty()) parse_detach_keys(flags.text("detach-keys"));
         const CreateRequest request = build_create_request(flags, given.arguments, detach ? Detached::yes : Detached::no, terminal_size());
@@ -203,7 +206,7 @@ int run_container(Context& context, const Parsed& given) {
             }
         }
         client::Client& daemon = context.daemon();
-        const std::string id = create(daemon, request, flags);
+        id = create(daemon, request, flags);
         const bool attached = !detach && (request.body.at("AttachStdin").as_bool() || request.body.at("AttachStdout").as_bool() ||
                                           request.body.at("AttachStderr").as_bool());
         if (attached) return run_attached(daemon, request, id, flags);
@@ -211,7 +214,7 @@ int run_container(Context& context, const Parsed& given) {
         daemon.post(container_path(id, "/start"));
         return 0;
     } catch (const client::ApiError& error) {
-        return failed_run(error_text(error), status_of_failed_start(error.what()));
+        return failed_run(error_text(error), id.empty() ? 125 : status_of_failed_start(error));
     } catch (const Error& error) {
         return failed_run(error_text(error), 125);
     }

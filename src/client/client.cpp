@@ -36,8 +36,10 @@ ErrorKind kind_of(int status) {
     boost::system::error_code error;
     const boost::json::value parsed = boost::json::parse(body, error);
     if (!error && parsed.is_object()) {
+        const auto* code = parsed.get_object().if_contains("exitCode");
+        const auto exit_code = code && code->is_int64() ? std::optional(static_cast<int>(code->get_int64())) : std::nullopt;
         if (const auto* message = parsed.get_object().if_contains("message"); message && message->is_string()) {
-            throw ApiError(status, std::string(message->get_string()));
+            throw ApiError(status, std::string(message->get_string()), exit_code);
         }
     }
     const std::string_view text = trim(body);
@@ -62,7 +64,8 @@ std::optional<int> minor_of(std::string_view version) {
 
 }  // namespace
 
-ApiError::ApiError(int status, std::string message) : Error(kind_of(status), std::move(message)), status_(status) {}
+ApiError::ApiError(int status, std::string message, std::optional<int> exit_code)
+    : Error(kind_of(status), std::move(message)), status_(status), exit_code_(exit_code) {}
 
 void Client::negotiate() {
     if (minor_ != 0) return;

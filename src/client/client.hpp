@@ -10,6 +10,7 @@
 
 #include <boost/json/value.hpp>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -23,11 +24,14 @@ inline constexpr int oldest_minor = 24;
 /// The daemon refused. what() is its message without any prefix.
 class ApiError : public Error {
 public:
-    ApiError(int status, std::string message);
+    ApiError(int status, std::string message, std::optional<int> exit_code = std::nullopt);
     int status() const noexcept { return status_; }
+    /// Of a container that did not start: 126, 127 or 128. Docker's daemon does not say it.
+    std::optional<int> exit_code() const noexcept { return exit_code_; }
 
 private:
     int status_;
+    std::optional<int> exit_code_;
 };
 
 /// A response together with the connection that it is read from.

@@ -95,6 +95,23 @@ TEST(Client, GivesTheDaemonsText) {
     }
 }
 
+// F
+TEST(Client, KnowsWhatAStartFailedWithWithoutItsWords) {
+    const std::string bodies[] = {R"({"message":"exec: \"/no such file or directory\": permission denied","exitCode":126})",
+                                  R"({"message":"no"})", R"({"message":"no","exitCode":"126"})"};
+    const std::optional<int> expected[] = {126, std::nullopt, std::nullopt};
+    for (std::size_t at = 0; at < std::size(bodies); ++at) {
+        FakeDaemon daemon({ping, fmt::format("HTTP/1.1 400 Bad Request\r\nContent-Length: {}\r\n\r\n{}", bodies[at].size(), bodies[at])});
+        Client client(daemon.endpoint());
+        try {
+            client.post("/containers/cc/start");
+            ADD_FAILURE();
+        } catch (const ApiError& error) {
+            EXPECT_EQ(error.exit_code(), expected[at]) << bodies[at];
+        }
+    }
+}
+
 TEST(Client, RefusesWhatIsNotHttp) {
     FakeDaemon daemon({"garbage\r\n\r\n"});
     Client client(daemon.endpoint());

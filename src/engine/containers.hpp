@@ -41,6 +41,12 @@ struct Pruned {
     std::uint64_t reclaimed = 0;
 };
 
+/// The container is there and its program does not run.
+struct StartFailed : Error {
+    StartFailed(const Error& error, int code) : Error(error), exit_code(code) {}
+    int exit_code;  ///< As in its state: 127 no such program, 126 one that cannot be executed, 128 all else.
+};
+
 class Containers : public Service {
 public:
     using Service::Service;
@@ -56,7 +62,7 @@ public:
     // Changing.
 
     asio::awaitable<Created> create(CreateRequest request) const;
-    /// Throws Error(not_modified) where it runs already.
+    /// Throws StartFailed, and Error(not_modified) where it runs already.
     asio::awaitable<void> start(std::string reference) const;
     /// Throws Error(not_modified) where it does not run.
     asio::awaitable<void> stop(std::string reference, StopOptions options) const;

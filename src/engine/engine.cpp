@@ -61,11 +61,11 @@ asio::awaitable<void> Engine::Impl::recover() {
     spawn(collect_in_turns(), "collect garbage");
 }
 
-asio::awaitable<void> Engine::Impl::shutdown() {
+asio::awaitable<std::size_t> Engine::Impl::shutdown() {
     closing = true;
     collect_now.notify_all();
     while (!collector_ended) co_await collect_now.wait();
-    co_await Lifecycle::shutdown();
+    co_return co_await Lifecycle::shutdown();
 }
 
 asio::awaitable<void> Engine::Impl::has_started(std::string id) { return tell_linked(std::move(id)); }
@@ -110,7 +110,7 @@ Engine::Engine(asio::any_io_executor loop, asio::thread_pool& pool, Options opti
 Engine::~Engine() = default;
 
 asio::awaitable<void> Engine::recover() { return impl_->recover(); }
-asio::awaitable<void> Engine::shutdown() { return impl_->shutdown(); }
+asio::awaitable<std::size_t> Engine::shutdown() { return impl_->shutdown(); }
 void Engine::set_gc_policy(const images::GcPolicy& policy) { impl_->gc_policy = policy; }
 
 Services Engine::services_for(PrincipalPtr who) const {

@@ -92,8 +92,9 @@ public:
     /// Once, before all else: reads the records, finds the monitors, sweeps, starts what its restart policy says.
     asio::awaitable<void> recover();
 
-    /// Ends subscriptions, waiters and background work. Containers go on running.
-    asio::awaitable<void> shutdown();
+    /// Ends subscriptions, waiters and background work. Containers go on running. Gives how much of that work has not ended: nothing that
+    /// it uses may be destroyed.
+    asio::awaitable<std::size_t> shutdown();
 
     void set_gc_policy(const images::GcPolicy& policy);
 

@@ -34,7 +34,7 @@ public:
     std::shared_ptr<Inside> shared_impl() { return std::static_pointer_cast<Inside>(shared_from_this()); }
 
     asio::awaitable<void> recover();
-    asio::awaitable<void> shutdown();
+    asio::awaitable<std::size_t> shutdown();
     asio::awaitable<void> has_started(std::string id) override;
 
     // looking (engine.cpp)

@@ -1,7 +1,9 @@
 #include "monitor/monitor.hpp"
 
+#include "base/fault_point.hpp"
 #include "base/files.hpp"
 #include "base/text.hpp"
+#include "linux/process.hpp"
 #include "monitor/program.hpp"
 #include "monitor/socket.hpp"
 #include "runtime/container.hpp"
@@ -78,6 +80,28 @@ void use_terminal(Program& program, Fd master, bool with_input) {
     if (with_input) program.input = duplicate(master);
     program.outputs.push_back({.fd = std::move(master), .stream = Stream::standard_output});
 }
+
+/// Of a program that has just been started: where nobody comes to know of it, it is ended.
+class Unannounced {
+public:
+    explicit Unannounced(Program& program) : program_(&program) {}
+    Unannounced(const Unannounced&) = delete;
+    Unannounced& operator=(const Unannounced&) = delete;
+    ~Unannounced() {
+        if (!program_) return;
+        try {
+            linux::send_signal(program_->pidfd.get(), SIGKILL);
+        } catch (const Error&) {
+            // It has ended by itself.
+        }
+        while (::waitpid(program_->pid, nullptr, 0) < 0 && errno == EINTR) {
+        }
+    }
+    void is_announced() { program_ = nullptr; }
+
+private:
+    Program* program_;
+};
 
 void write_exit_file(const std::string& directory, const Exited& exited) {
     try {
@@ -162,20 +186,30 @@ private:
             started_at_ = now_ns();
             init.pid = started.pid;
             init.pidfd = std::move(started.pidfd);
-            if (init.terminal) use_terminal(init, std::move(started.terminal), launch_.open_stdin);
             cgroup_.emplace(std::move(started.cgroup));
+            Unannounced unannounced{init};
+            begin_step("monitor:started");
+            if (init.terminal) use_terminal(init, std::move(started.terminal), launch_.open_stdin);
             fds_.namespaces.clear();
             fds_.kept.clear();
             say(Started{.pid = init.pid, .started_at = started_at_}, init.pidfd.get());
+            unannounced.is_announced();
             init.write_input();
         } catch (const Error& error) {
-            exited_ = Exited{.code = runtime::exit_status_for(error), .finished_at = now_ns(), .error = error.what()};
-            write_exit_file(launch_.directory, *exited_);
-            init_->ended = init_->reported = true;
-            for (const auto& client : init_->clients) client->replay.reset();
-            init_->end_outputs();
-            say(Failed{.error = to_failure(error)});
+            has_failed(error);
+        } catch (const std::exception& error) {
+            has_failed(Error(ErrorKind::system, error.what()));
         }
+    }
+
+    void has_failed(const Error& error) {
+        end_the_others();
+        exited_ = Exited{.code = runtime::exit_status_for(error), .finished_at = now_ns(), .error = error.what()};
+        write_exit_file(launch_.directory, *exited_);
+        init_->ended = init_->reported = true;
+        for (const auto& client : init_->clients) client->replay.reset();
+        init_->end_outputs();
+        say(Failed{.error = to_failure(error)});
     }
 
     oci::RuntimeSpec read_spec() {
@@ -441,10 +475,13 @@ private:
         runtime::ExecStarted started = runtime::exec(target, process, options);
         program->pid = started.pid;
         program->pidfd = std::move(started.pidfd);
+        Unannounced unannounced{*program};
+        begin_step("monitor:exec-started");
         if (program->terminal) use_terminal(*program, std::move(started.terminal), with_input);
         pidfd = duplicate(program->pidfd);
         reply.pid = program->pid;
         programs_.push_back(program);
+        unannounced.is_announced();
         if (wish.attach) program->attach(*wish.attach, std::move(packet.fds.front()), {});
     }
 

@@ -11,15 +11,16 @@
 
 namespace grua::network {
 
-std::vector<std::uint16_t> listening_ports(pid_t pid) {
+std::vector<std::uint16_t> listening_ports(int netns) {
     constexpr std::string_view listens = "0A";
     std::set<std::uint16_t> out;
+    const linux::NetnsVisit visit(netns);
     for (const char* file : {"tcp", "tcp6"}) {
         std::string text;
         try {
-            text = read_file(fmt::format("/proc/{}/net/{}", pid, file));
+            text = read_file(fmt::format("/proc/thread-self/net/{}", file));
         } catch (const Error&) {
-            continue;  // No IPv6, or it has ended.
+            continue;  // No IPv6.
         }
         for (const std::string& line : split(text, '\n')) {
             // "  0: 00000000:0050 00000000:0000 0A …": the address is in the host's byte order, by words.

@@ -3,7 +3,6 @@
 
 #include "linux/ip_address.hpp"
 
-#include <sys/types.h>
 #include <chrono>
 #include <cstdint>
 #include <set>
@@ -11,8 +10,8 @@
 
 namespace grua::network {
 
-/// TCP ports that a process' network namespace listens on at other addresses than loopback, in order.
-std::vector<std::uint16_t> listening_ports(pid_t pid);
+/// TCP ports that the network namespace `netns` listens on at other addresses than loopback, in order.
+std::vector<std::uint16_t> listening_ports(int netns);
 
 /// Those of `ports` that take a TCP connection from the network namespace `netns` within `patience`, all tried at once. Nothing is sent.
 std::set<std::uint16_t> connectable(int netns, const linux::Ip& address, const std::vector<std::uint16_t>& ports,

@@ -1,5 +1,6 @@
 #include "runtime/container.hpp"
 
+#include "base/fault_point.hpp"
 #include "base/files.hpp"
 #include "base/test_points.hpp"
 #include "linux/process.hpp"
@@ -237,6 +238,7 @@ linux::Cgroup make_cgroup(const linux::CgroupMounts& mounts, const linux::Cgroup
         return error.os_error() == EACCES || error.os_error() == EPERM || error.os_error() == EROFS;
     };
     try {
+        begin_step("runtime:cgroup");
         linux::Cgroup cgroup = linux::Cgroup::create(mounts, path);
         if (cgroup.is_new()) return cgroup;
         // Another's: its processes would be counted and killed as this container's, and this one's would never run where it is frozen.
@@ -289,15 +291,18 @@ Started create(const oci::RuntimeSpec& spec, CreateRequest request) {
     auto [ours, theirs] = Channel::make();
     try {
         if (request.start == StartMode::on_start) open_fifo(plan, request.directory);
+        begin_step("runtime:limits");
         if (!started.cgroup.folders().empty()) started.cgroup.apply(resources);
         plan.cgroup = &started.cgroup;
         if (plan.empty_mounts < 0) copy_cgroups(plan, started.cgroup);
         const bool born_in_it = started.cgroup.directory_fd() >= 0;
         // In a user namespace of its own it may not.
         if (!born_in_it && !plan.in_user_namespace) plan.joins = &started.cgroup;
+        begin_step("runtime:clone");
         Born born{plan, clone_child(plan, ours, theirs, born_in_it ? started.cgroup.directory_fd() : started.cgroup.unified_fd())};
         theirs.close();
         try {
+            begin_step("runtime:set-up");
             set_up(plan, ours, started.cgroup, born.pid(), born_in_it || plan.joins);
             talk(plan, ours, born, started);
         } catch (const Error&) {
@@ -305,9 +310,10 @@ Started create(const oci::RuntimeSpec& spec, CreateRequest request) {
             if (auto error = plan.outcome.failure()) throw std::move(*error);
             throw;
         }
+        begin_step("runtime:born");
         started.pid = born.pid();
         started.pidfd = born.release();
-    } catch (const Error&) {
+    } catch (...) {
         if (request.start == StartMode::on_start) ::unlink(fifo_path(request.directory).c_str());
         throw;
     }

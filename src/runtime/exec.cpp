@@ -1,5 +1,6 @@
 // A further process in a running container: joins all its namespaces by the init's pidfd, the PID namespace last.
 #include "base/error.hpp"
+#include "base/fault_point.hpp"
 #include "base/files.hpp"
 #include "base/test_points.hpp"
 #include "linux/process.hpp"
@@ -61,6 +62,22 @@ private:
     Fd own_;
 };
 
+/// The child inherits it, which a container that shares the host's PID namespace sees from its first moment (CVE-2016-9962).
+class NotDumpable {
+public:
+    NotDumpable() : was_(::prctl(PR_GET_DUMPABLE, 0, 0, 0, 0)) {
+        if (::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) fail_errno("dumpable");
+    }
+    NotDumpable(const NotDumpable&) = delete;
+    NotDumpable& operator=(const NotDumpable&) = delete;
+    ~NotDumpable() {
+        if (was_ == 1) ::prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
+    }
+
+private:
+    int was_;
+};
+
 Fd duplicate(int fd) {
     Fd copy{::fcntl(fd, F_DUPFD_CLOEXEC, 3)};
     if (!copy) fail_errno("the container's pidfd");
@@ -116,14 +133,14 @@ ExecStarted exec(const ExecTarget& target, const oci::Process& process, const Ex
     plan.capabilities = planned_capabilities(process);
     linux::SeccompCache filters{options.seccomp_cache};
     if (plan.linux->seccomp) plan.seccomp = &filters.get(seccomp_profile(*plan.linux->seccomp));
+    begin_step("runtime:exec-plan");
     plan_namespaces(plan, target);
     if (target.cgroup && target.cgroup->directory_fd() < 0) plan.joins = target.cgroup;
 
-    // Inherited by the child, which a container that shares the host's PID namespace sees from its first moment (CVE-2016-9962).
-    const int before = ::prctl(PR_GET_DUMPABLE, 0, 0, 0, 0);
-    if (::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) fail_errno("dumpable");
+    begin_step("runtime:exec-clone");
     auto [ours, theirs] = Channel::make();
     linux::Cloned cloned = [&] {
+        const NotDumpable around;
         const PidNamespaceFirst first{plan};
         linux::Cloned child = linux::clone_process(0);
         if (child.pid == 0) {
@@ -133,11 +150,11 @@ ExecStarted exec(const ExecTarget& target, const oci::Process& process, const Ex
         return child;
     }();
     Born born{plan, std::move(cloned)};
-    if (before == 1) ::prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
     theirs.close();
 
     ExecStarted started;
     try {
+        begin_step("runtime:exec-set-up");
         if (target.cgroup && !plan.joins) target.cgroup->attach(born.pid(), target.pid);
         if (process.oom_score_adj)
             write_value(fmt::format("/proc/{}/oom_score_adj", born.pid()), fmt::format("{}", *process.oom_score_adj));
@@ -152,6 +169,7 @@ ExecStarted exec(const ExecTarget& target, const oci::Process& process, const Ex
         if (message->word == Word::terminal) started.terminal = std::move(message->fd);
     }
     born.conclude();
+    begin_step("runtime:exec-born");
     started.pid = born.pid();
     started.pidfd = born.release();
     return started;

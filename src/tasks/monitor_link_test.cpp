@@ -1,5 +1,6 @@
 #include "tasks/monitor_link.hpp"
 
+#include "base/test_loop.hpp"
 #include "monitor/messages.hpp"
 #include "monitor/socket.hpp"
 
@@ -11,15 +12,6 @@
 
 namespace grua::tasks {
 namespace {
-
-template <typename Body>
-void run_on_loop(asio::io_context& loop, Body body) {
-    std::exception_ptr failure;
-    asio::co_spawn(loop, body(), [&](const std::exception_ptr& thrown) { failure = thrown; });
-    loop.run();
-    loop.restart();
-    if (failure) std::rethrow_exception(failure);
-}
 
 /// Answers as a monitor would, on the other end of the socket.
 std::jthread fake_monitor(Fd socket) {

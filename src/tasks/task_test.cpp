@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <linux/mount.h>
+#include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <boost/asio/io_context.hpp>
@@ -188,6 +189,32 @@ TEST_F(TaskTest, ATaskIsFoundAgain) {
     task_->kill(SIGKILL);
     until([&] { return exited_.has_value(); });
     EXPECT_EQ(exited_->code, 137);
+}
+
+// A11: by its number another process could be meant by then.
+TEST_F(TaskTest, WhatIsHeldOfATaskIsItsOwnAfterItsEnd) {
+    start(spec({"/bin/busybox", "sleep", "1000"}));
+    const Fd process = task_->pidfd();
+    const Fd netns = task_->open_namespace("net");
+    const std::string path = fmt::format("/proc/{}/ns/net", task_->pid());
+    struct stat held{};
+    struct stat shown{};
+    ASSERT_EQ(::fstat(netns.get(), &held), 0);
+    ASSERT_EQ(::stat(path.c_str(), &shown), 0);
+    EXPECT_EQ(held.st_ino, shown.st_ino);
+    task_->kill(SIGKILL);
+    until([&] { return exited_.has_value(); });
+    // The duplicate of a descriptor that the task has closed.
+    pollfd ended{.fd = process.get(), .events = POLLIN, .revents = 0};
+    EXPECT_EQ(::poll(&ended, 1, 10'000), 1);
+    EXPECT_EQ(::fstat(netns.get(), &shown), 0);
+    EXPECT_EQ(held.st_ino, shown.st_ino);
+    try {
+        (void)task_->open_namespace("net");
+        FAIL() << "it was opened by a number";
+    } catch (const Error& error) {
+        EXPECT_EQ(error.kind(), ErrorKind::conflict);
+    }
 }
 
 TEST_F(TaskTest, PauseStatsAndTheEndOfAll) {

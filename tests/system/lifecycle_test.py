@@ -1,6 +1,7 @@
 """Starts, ends and removals that go wrong: each has an end, says why, and leaves nothing."""
 
 import contextlib
+import json
 import os
 import pathlib
 import shutil
@@ -43,11 +44,32 @@ class Starts(Case):
         self.assertNotEqual(self.docker("exec", "cc", program, check=False, timeout=30).returncode, 0)
         self.assertEqual(self.out("exec", "cc", "echo", "in"), "in")
 
+    # F
     def test_a_path_decides_nothing_by_its_name(self):
         self.assertEqual(self.docker("run", "--rm", "busybox", "/permission denied", check=False).returncode, 127)
         self.docker("create", "--name", "cc", "busybox", "/is a directory/permission denied")
         self.docker("start", "cc", check=False)
         self.assertEqual(self.daemon.inspect("cc")["State"]["ExitCode"], 127)
+
+    # F
+    def test_the_exit_status_of_run_is_not_found_in_words(self):
+        def status(*words):
+            return self.grua("run", *words, check=False).returncode
+
+        odd = self.daemon.root / "no such file or directory"
+        odd.write_text("no program")
+        for rm in ([], ["--rm"]):
+            for detach in ([], ["-d"]):
+                with self.subTest(rm=rm, detach=detach):
+                    options = [*rm, *detach, "-v", f"{odd}:/{odd.name}"]
+                    self.assertEqual(status(*options, "busybox", f"/{odd.name}"), 126)
+                    self.assertEqual(status(*options, "busybox", "/permission denied"), 127)
+                    self.assertEqual(status(*options, "busybox", "executable file not found"), 127)
+        # What is refused before there is a container is no program's.
+        self.assertEqual(status("--mount", "type=bind,source=/permission denied,target=/x", "busybox", "true"), 125)
+        self.assertEqual(status("--network", "container:nosuch", "busybox", "true"), 125)
+        answer = json.loads(self.daemon.api("POST", f"/containers/{self.out('create', 'busybox', '/absent')}/start")[1])
+        self.assertEqual(answer["exitCode"], 127)
 
 
 class SharedPids(Case):
@@ -166,6 +188,37 @@ class Removals(Case):
         finally:
             pruner.kill()
             pruner.wait()
+
+    # C4
+    def test_removals_of_big_volumes_hold_no_start_up(self):
+        """As many as the pool has threads, and more; the files of one volume are links of one file, which is quick to make."""
+        volumes = self.daemon.root / "data/volumes"
+        names = [f"big{number}" for number in range(10)]
+        for name in names:
+            data = pathlib.Path(self.out("volume", "inspect", "-f", "{{.Mountpoint}}", self.out("volume", "create", name)))
+            (data / "0").touch()
+            for number in range(1, 20_000):
+                os.link(data / "0", data / str(number))
+        self.docker("create", "--name", "cc", "busybox", "sleep", "100")
+
+        def is_removed():
+            trash = [*volumes.glob(".trash-*"), *volumes.glob(".trash/*")]
+            return not trash and not any((volumes / name).exists() for name in names)
+
+        began = time.monotonic()
+        removals = [subprocess.Popen(["curl", "-s", "-X", "DELETE", "--unix-socket", str(self.daemon.socket), f"http://d/volumes/{name}"]) for name in names]
+        try:
+            wait_until("the removals have begun", lambda: sum((volumes / name).exists() for name in names) <= 2)
+            asked = time.monotonic()
+            self.assertEqual(self.daemon.api("POST", "/containers/cc/start"), (204, ""))
+            start = time.monotonic() - asked
+            self.assertFalse(is_removed(), "the volumes are not big enough for this machine")
+            wait_until("the volumes are removed", is_removed, 120)
+            whole = time.monotonic() - began
+        finally:
+            for each in removals:
+                self.assertEqual(each.wait(120), 0)
+        self.assertLess(start, whole / 2, f"a start took {start:.2f} s beside removals of {whole:.2f} s")
 
     # B8
     def test_a_create_that_fails_leaves_nothing(self):

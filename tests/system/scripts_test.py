@@ -21,6 +21,7 @@ class Scripts(unittest.TestCase):
         self.tree = pathlib.Path(tempfile.mkdtemp(prefix="grua clone $x-", dir="/tmp"))
         self.addCleanup(shutil.rmtree, self.tree)
 
+    # F
     def test_a_virtual_machine_sees_a_tree_below_tmp(self):
         """It has a /tmp of its own; what is written there is not the host's."""
         (self.tree / "word").write_text("seen\n")
@@ -29,6 +30,7 @@ class Scripts(unittest.TestCase):
         self.assertEqual(done.stdout, f"seen\nchanged\n{self.tree}\n")
         self.assertEqual((self.tree / "word").read_text(), "seen\n")
 
+    # F
     def test_the_next_steps_work_from_any_folder(self):
         shutil.copy(REPOSITORY / "quickstart", self.tree)
         write_program(self.tree / "scripts/setup", "#!/bin/sh\n")

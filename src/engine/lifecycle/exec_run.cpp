@@ -1,8 +1,9 @@
-// Further programs in a running container.
+// Further programs in a running container. The steps of a start are the list at the end of the first part.
 #include "base/id.hpp"
 #include "base/log.hpp"
 #include "base/stream_frames.hpp"
 #include "engine/lifecycle/lifecycle.hpp"
+#include "engine/lifecycle/steps.hpp"
 #include "engine/model/request_texts.hpp"
 #include "engine/watch/client_end.hpp"
 #include "monitor/detach_keys.hpp"
@@ -36,7 +37,82 @@ void tell_client(int client, const std::string& text, bool multiplexed) {
     (void)::send(client, message.data(), message.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
+// --- the steps of a start --------------------------------------------------------------------------------------------
+
+struct ExecWork : AtStep {
+    ExecWork(std::shared_ptr<Lifecycle> engine, const ExecPtr& exec, ExecStart how)
+        : keeps(std::move(engine)),
+          life(*keeps),
+          container(life.get_container(exec->container_id)),
+          id(exec->id),
+          config(exec->config),
+          start(std::move(how)) {
+        if (start.console_size) config.console_size = {start.console_size->first, start.console_size->second};
+    }
+
+    std::shared_ptr<Lifecycle> keeps;
+    Lifecycle& life;
+    ContainerPtr container;
+    std::string id;
+    ExecConfig config;  ///< The one copy.
+    ExecStart start;
+    Fd client;
+    Fd spare;  ///< The client's socket once more, to say why nothing runs.
+    std::string early_input;
+    std::optional<tasks::AttachRequest> attach;
+    oci::Process process;
+};
+
+asio::awaitable<void> take_client(std::shared_ptr<ExecWork> work) {
+    if (!work->client) co_return;
+    const int duplicate = ::fcntl(work->client.get(), F_DUPFD_CLOEXEC, 0);
+    if (duplicate < 0) fail_errno("duplicate a client's socket");
+    work->spare = Fd(duplicate);
+    const ExecConfig& config = work->config;
+    tasks::AttachRequest& attach = work->attach.emplace();
+    attach.exec_id = work->id;
+    attach.multiplexed = !config.tty;
+    attach.options.use_stdin = config.attach_stdin;
+    attach.options.use_stdout = config.attach_stdout || config.tty;
+    attach.options.use_stderr = config.attach_stderr;
+    attach.options.stream = true;
+    attach.options.detach_keys = work->start.detach_keys.empty() ? config.detach_keys : work->start.detach_keys;
+    attach.early_input = std::move(work->early_input);
+}
+
+asio::awaitable<void> write_process(std::shared_ptr<ExecWork> work) {
+    const RecordPtr record = work->container->record;
+    const SpecInput input{.record = *record,
+                          .host = work->life.host,
+                          .cgroup_path = {},
+                          .init_path = {},
+                          .hostname = record->config.hostname,
+                          .no_new_privileges = work->life.options.no_new_privileges};
+    work->process = exec_process(input, work->config);
+    co_return;
+}
+
+asio::awaitable<void> launch(std::shared_ptr<ExecWork> work) {
+    const auto task = work->container->task;
+    if (!task) fail(ErrorKind::conflict, "container {} is not running", work->container->id());
+    const auto handle = co_await task->exec(work->id, std::move(work->process), std::move(work->attach), std::move(work->client));
+    if (work->life.execs.contains(work->id) && work->life.exec_find(work->id)->running)
+        work->life.change_exec(work->id, [&](ExecRecord& next) { next.pid = handle->pid(); });
+}
+
+constexpr std::array<Step<ExecWork>, 3> exec_steps{{
+    {.name = "exec:client", .on_loop = take_client},
+    {.name = "exec:process", .on_loop = write_process},
+    {.name = "exec:launch", .on_loop = launch},
+}};
+
 }  // namespace
+
+void Lifecycle::change_exec(const std::string& id, const std::function<void(ExecRecord&)>& how) {
+    auto next = std::make_shared<ExecRecord>(*exec_find(id));
+    how(*next);
+    execs.insert_or_assign(id, std::move(next));
+}
 
 asio::awaitable<std::string> Lifecycle::exec_create(std::string reference, ExecConfig config) {
     const auto container = get_container(reference);
@@ -85,49 +161,18 @@ ExecPtr Lifecycle::check_exec(std::string_view id) const {
 }
 
 asio::awaitable<void> Lifecycle::exec_start(std::string id, ExecStart start, Fd client, std::string early_input) {
-    const auto exec = check_exec(id);
-    const auto container = get_container(exec->container_id);
-    const auto change = [&](auto how) {
-        auto next = std::make_shared<ExecRecord>(*exec_find(id));
-        how(*next);
-        execs.insert_or_assign(id, std::move(next));
-    };
-    change([](ExecRecord& next) {
+    const auto work = std::make_shared<ExecWork>(shared_from_this(), check_exec(id), std::move(start));
+    work->client = std::move(client);
+    work->early_input = std::move(early_input);
+    const ContainerPtr container = work->container;
+    change_exec(id, [](ExecRecord& next) {
         next.started = true;
         next.running = true;
     });
-    ExecConfig config = exec->config;
-    if (start.console_size) config.console_size = {start.console_size->first, start.console_size->second};
-    const bool multiplexed = !config.tty;
-    std::optional<tasks::AttachRequest> attach;
-    Fd spare;
-    if (client) {
-        const int duplicate = ::fcntl(client.get(), F_DUPFD_CLOEXEC, 0);
-        if (duplicate < 0) fail_errno("duplicate a client's socket");
-        spare = Fd(duplicate);
-        attach.emplace();
-        attach->exec_id = id;
-        attach->multiplexed = multiplexed;
-        attach->options.use_stdin = config.attach_stdin;
-        attach->options.use_stdout = config.attach_stdout || config.tty;
-        attach->options.use_stderr = config.attach_stderr;
-        attach->options.stream = true;
-        attach->options.detach_keys = start.detach_keys.empty() ? config.detach_keys : start.detach_keys;
-        attach->early_input = std::move(early_input);
-    }
-    emit(*container->record, "exec_start: " + command_text(config), {{"execID", id}});
+    emit(*container->record, "exec_start: " + command_text(work->config), {{"execID", id}});
     std::optional<Error> failure;
     try {
-        const auto task = container->task;
-        const RecordPtr record = container->record;
-        const SpecInput input{.record = *record,
-                              .host = host,
-                              .cgroup_path = {},
-                              .init_path = {},
-                              .hostname = record->config.hostname,
-                              .no_new_privileges = options.no_new_privileges};
-        const auto handle = co_await task->exec(id, exec_process(input, config), std::move(attach), std::move(client));
-        if (execs.contains(id) && exec_find(id)->running) change([&](ExecRecord& next) { next.pid = handle->pid(); });
+        co_await run_steps<ExecWork>(pool, exec_steps, work);
     } catch (const Error& error) {
         failure = error;
     } catch (const std::exception& error) {
@@ -139,9 +184,10 @@ asio::awaitable<void> Lifecycle::exec_start(std::string id, ExecStart start, Fd 
     container->update([&](ContainerRecord& record) { std::erase(record.exec_ids, id); });
     publish(*container);
     const std::string text = fmt::format("OCI runtime exec failed: exec failed: unable to start container process: {}", failure->what());
-    if (!spare) throw Error(ErrorKind::invalid_argument, text);
-    tell_client(spare.get(), text + "\r\n", multiplexed);
-    end_client(loop, std::move(spare));
+    Fd told = work->spare ? std::move(work->spare) : std::move(work->client);
+    if (!told) throw Error(ErrorKind::invalid_argument, text);
+    tell_client(told.get(), text + "\r\n", !work->config.tty);
+    end_client(loop, std::move(told));
 }
 
 asio::awaitable<void> Lifecycle::exec_resize(std::string id, std::uint32_t height, std::uint32_t width) {

@@ -23,6 +23,7 @@ Lifecycle::Lifecycle(asio::any_io_executor loop_, asio::thread_pool& pool_, Opti
       host(std::move(host_)),
       ground(ground_),
       events(loop_),
+      none_under_way(loop_),
       saver(loop_, pool_, migrated(database), options.data_root + "/containers") {}
 
 ContainerPtr Lifecycle::find_container(std::string_view reference) const {
@@ -97,7 +98,9 @@ void Lifecycle::spawn(asio::awaitable<void> task, std::string doing) {
     // The engine lives until the task has ended, and so does the name.
     auto name = std::make_unique<TurnName>(loop, doing);
     const auto executor = name->executor();
+    ++under_way;
     auto ended = [self = shared_from_this(), name = std::move(name), doing = std::move(doing)](const std::exception_ptr& failure) {
+        if (--self->under_way == 0) self->none_under_way.notify_all();
         if (!failure) return;
         try {
             std::rethrow_exception(failure);

@@ -105,12 +105,14 @@ public:
     asio::awaitable<void> exec_start(std::string id, ExecStart start, Fd client, std::string early_input);
     asio::awaitable<void> exec_resize(std::string id, std::uint32_t height, std::uint32_t width);
     void on_exec_exited(const ContainerPtr& container, const std::string& id, int code);
+    void change_exec(const std::string& id, const std::function<void(ExecRecord&)>& how);
     void end_exec(const std::string& id, int code);
     void forget_execs(Container& container);
 
     // recover.cpp
     asio::awaitable<void> recover();
-    asio::awaitable<void> shutdown();
+    /// How much of what was begun by itself has not ended: its frames still use what this engine stands on.
+    asio::awaitable<std::size_t> shutdown();
 
     // who uses what
     StringList volume_users(const std::string& name) const;
@@ -134,6 +136,8 @@ public:
     const HostFacts host;
     Ground& ground;
     Events events;
+    std::size_t under_way = 0;  ///< Of spawn().
+    Condition none_under_way;
     Saver saver;
 
     std::map<std::string, ContainerPtr, std::less<>> containers;  ///< By ID.

@@ -129,6 +129,7 @@ TEST_F(LifecycleTest, TheRestartPolicyWaitsLongerEachTime) {
     EXPECT_EQ(container->record->restart_count, 3);
 }
 
+// F
 TEST_F(LifecycleTest, ARestartThatWasPlannedInAnOlderRoundIsVoid) {
     const auto container = world.add("a", [](ContainerRecord& record) { record.host_config.restart_policy.name = "always"; });
     ASSERT_EQ(start("a"), "");
@@ -216,6 +217,7 @@ TEST_F(LifecycleTest, AFailedStartOfOneThatGoesWithItsExitRemovesIt) {
     EXPECT_TRUE(container->is_gone());
 }
 
+// F: and lets go of it however it fails.
 TEST_F(LifecycleTest, ARestartKeepsOneThatGoesWithItsExit) {
     const auto container = world.add("a", [](ContainerRecord& record) { record.host_config.auto_remove = true; });
     ASSERT_EQ(start("a"), "");
@@ -248,6 +250,40 @@ TEST_F(LifecycleTest, ExecsThatAreNeverStartedDoNotPileUp) {
     world.settle();
     EXPECT_TRUE(world.life->execs.empty());
     EXPECT_TRUE(container->record->exec_ids.empty());
+}
+
+TEST_F(LifecycleTest, AnExecThatFailsAtAnyStepHasEndedAndTheNextOneRuns) {
+    const auto container = world.add("a");
+    ASSERT_EQ(start("a"), "");
+    std::string id;
+    const auto execute = [&]() -> asio::awaitable<void> {
+        ExecConfig config;
+        config.cmd = {"true"};
+        id = co_await world.life->exec_create("a", config);
+        co_await world.life->exec_start(id, {.detach = true}, Fd(), {});
+    };
+    for (const char* step : {"exec:client", "exec:process", "exec:launch"}) {
+        ASSERT_EQ(::setenv("GRUA_FAIL_AT", fmt::format("{}:EMFILE", step).c_str(), 1), 0);
+        EXPECT_THAT(world.error_of(execute), testing::AllOf(HasSubstr(step), HasSubstr("Too many open files")));
+        ::unsetenv("GRUA_FAIL_AT");
+        EXPECT_FALSE(world.life->exec_find(id)->running) << step;
+        EXPECT_EQ(world.life->exec_find(id)->exit_code, 127) << step;
+        EXPECT_TRUE(container->record->exec_ids.empty()) << step;
+        EXPECT_EQ(world.error_of(execute), "") << step;
+        world.tasks.last->events.exec_exited(id, 0);
+    }
+}
+
+// B10: its frames use what is destroyed next.
+TEST_F(LifecycleTest, TheEndWaitsForWhatWasBegunByItself) {
+    const auto container = world.add("a");
+    ASSERT_EQ(start("a"), "");
+    std::size_t left = 1;
+    world.tasks.last->end(0);
+    world.run([&]() -> asio::awaitable<void> { left = co_await world.life->shutdown(); });
+    EXPECT_EQ(left, 0U);
+    EXPECT_EQ(container->phase, Phase::idle);
+    EXPECT_FALSE(container->owned.has_between(first_of_run, last_of_run));
 }
 
 // C3

@@ -37,6 +37,8 @@ constexpr std::size_t longest_record = std::size_t{16} << 20U;
 /// A start by restart policy that fails when gruad comes back is tried again so often: what it needs may come up meanwhile.
 constexpr int most_attempts = 8;
 constexpr auto first_delay = 1s;
+/// At the end, for what was begun by itself: what takes longer waits for a disk or a network that does not answer.
+constexpr auto last_patience = 5s;
 
 using Work = std::shared_ptr<RecoverWork>;
 
@@ -445,7 +447,7 @@ asio::awaitable<void> Lifecycle::recover() {
     co_await run_steps<RecoverWork>(pool, recover_steps, work);
 }
 
-asio::awaitable<void> Lifecycle::shutdown() {
+asio::awaitable<std::size_t> Lifecycle::shutdown() {
     closing = true;
     events.close();
     for (const auto& [id, container] : containers) {
@@ -460,6 +462,9 @@ asio::awaitable<void> Lifecycle::shutdown() {
     }
     for (const auto& [id, container] : containers)
         if (container->task) container->task->close();
+    const auto deadline = ground.clock.steady() + last_patience;
+    while (under_way > 0 && ground.clock.steady() < deadline) co_await wait_until(none_under_way, ground.timers, deadline);
+    co_return under_way;
 }
 
 }  // namespace grua::engine

@@ -2,6 +2,7 @@
 
 #include "base/files.hpp"
 #include "base/id.hpp"
+#include "base/test_loop.hpp"
 #include "store/database.hpp"
 
 #include <gtest/gtest.h>
@@ -13,15 +14,6 @@
 
 namespace grua::engine {
 namespace {
-
-template <typename Body>
-void run_on_loop(asio::io_context& loop, Body body) {
-    std::exception_ptr failure;
-    asio::co_spawn(loop, body(), [&](const std::exception_ptr& thrown) { failure = thrown; });
-    loop.run();
-    loop.restart();
-    if (failure) std::rethrow_exception(failure);
-}
 
 class SaverTest : public testing::Test {
 protected:

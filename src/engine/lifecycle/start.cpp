@@ -97,6 +97,9 @@ void check_binds(StartWork& work) {
 
 void make_live_folder(StartWork& work) {
     make_directories(work.live, 0700);
+    // Of a gruad that was killed within a replacement.
+    sweep_replacements(work.live);
+    sweep_replacements(work.life.container_directory(work.next.id));
     remove_start_traces(work.live, work.next.host_config.auto_remove);
     work.owned.add(Held::traces, work.life.traces_owner(work.next));
 }
@@ -199,7 +202,7 @@ constexpr std::array<Step<StartWork>, 1> run_step{{{.name = "start:launch", .on_
 
 // --- what comes of them ----------------------------------------------------------------------------------------------
 
-/// What Docker makes of a failed start: the status of the container, and an error that its clients turn into 125, 126 or 127.
+/// What Docker makes of a failed start: the status of the container, and an error whose words its clients turn into 125, 126 or 127.
 struct StartFailure {
     int exit_code;
     Error error;
@@ -320,7 +323,7 @@ asio::awaitable<void> Lifecycle::start_failed(ContainerPtr container, std::share
             log::error("container {}: {}", short_id(container->id()), error.what());
         }
     }
-    throw Error(failure.error);
+    throw StartFailed(failure.error, failure.exit_code);
 }
 
 tasks::TaskEvents Lifecycle::task_events(const ContainerPtr& container, std::shared_ptr<StartWork> work) {

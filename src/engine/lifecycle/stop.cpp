@@ -95,8 +95,8 @@ asio::awaitable<void> Lifecycle::restart(std::string reference, StopOptions stop
     const Lane::Turn turn = co_await container->lane.take();
     if (container->is_gone()) fail(ErrorKind::not_found, "No such container: {}", reference);
     // While this lives its end is not one for --rm or the restart policy, however this function is left.
-    const auto under_way = std::make_shared<const bool>(true);
-    container->restarts = under_way;
+    const auto restarting = std::make_shared<const bool>(true);
+    container->restarts = restarting;
     const Status status = container->record->state.status;
     if (is_running(status) || status == Status::restarting) co_await stop_held(container, std::move(stop_options));
     container->delay.reset();

@@ -17,7 +17,6 @@ constexpr std::size_t most_probed = 16;  // Ports of one way.
 /// A place that something can be tried from, or to.
 struct Place {
     std::string name;
-    pid_t pid = -1;
     Fd netns;
 };
 
@@ -33,8 +32,8 @@ void probe(Reached& way, const Place& from, const Place& to, const std::string& 
         for (const std::string& each : way.ports)
             if (const auto port = parse_uint(each.substr(0, each.find('/'))); port && each.ends_with("/tcp"))
                 ports.push_back(static_cast<std::uint16_t>(*port));
-    } else {
-        ports = network::listening_ports(to.pid);
+    } else if (to.netns) {
+        ports = network::listening_ports(to.netns.get());
     }
     auto address = linux::Ip::parse(way.address);
     if (address && address->is_unspecified()) address = address->is_v4() ? linux::Ip::parse(host_address) : std::nullopt;
@@ -54,7 +53,7 @@ asio::awaitable<std::vector<Reached>> Engine::Impl::reach(bool with_probe) {
         const RecordPtr& record = container->record;
         if (!is_running(record->state.status) || !has_sandbox(*record)) continue;
         records[id] = record;
-        auto place = std::make_shared<Place>(Place{.name = record->name, .pid = record->state.pid, .netns = {}});
+        auto place = std::make_shared<Place>(Place{.name = record->name, .netns = {}});
         try {
             if (with_probe && container->task) place->netns = container->task->open_namespace("net");
         } catch (const Error& error) {
@@ -63,7 +62,7 @@ asio::awaitable<std::vector<Reached>> Engine::Impl::reach(bool with_probe) {
         places[id] = std::move(place);
     }
     auto work = [this, with_probe, records, places] {
-        const auto home = std::make_shared<Place>(Place{.name = "host", .pid = -1, .netns = linux::NetnsVisit::current()});
+        const auto home = std::make_shared<Place>(Place{.name = "host", .netns = linux::NetnsVisit::current()});
         std::vector<Reached> out;
         for (network::Reach& each : rooms.networks.reach()) {
             Reached way{.from = std::move(each.from),

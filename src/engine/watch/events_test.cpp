@@ -1,6 +1,7 @@
 #include "engine/watch/events.hpp"
 
 #include "base/error.hpp"
+#include "base/test_loop.hpp"
 
 #include <gmock/gmock.h>
 #include <boost/asio/co_spawn.hpp>
@@ -11,15 +12,6 @@ namespace grua::engine {
 namespace {
 
 using testing::ElementsAre;
-
-template <typename Body>
-void run_on_loop(asio::io_context& loop, Body body) {
-    std::exception_ptr failure;
-    asio::co_spawn(loop, body(), [&](const std::exception_ptr& thrown) { failure = thrown; });
-    loop.run();
-    loop.restart();
-    if (failure) std::rethrow_exception(failure);
-}
 
 TEST(Events, ReplayFollowAndFilter) {
     asio::io_context loop;

@@ -3,6 +3,7 @@
 #include "engine/engine_impl.hpp"
 #include "images/image_store.hpp"
 #include "layers/layers.hpp"
+#include "linux/netns.hpp"
 #include "tasks/top.hpp"
 
 #include <unistd.h>
@@ -26,6 +27,11 @@ std::uint64_t system_cpu_ns() {
     return sum * (1'000'000'000 / ticks);
 }
 
+std::map<std::string, InterfaceStats> interfaces_in(int netns) {
+    const linux::NetnsVisit visit(netns);
+    return parse_net_dev(read_file("/proc/thread-self/net/dev"));
+}
+
 std::uint64_t host_memory() {
     return static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)) * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
 }
@@ -41,14 +47,15 @@ asio::awaitable<StatsSample> Engine::Impl::stats(std::string reference) {
     if (!is_running(record->state.status) || !task) co_return sample;
     try {
         sample.cgroup = co_await task->stats();
-        auto read = [this, record, cpus = host.cpus, sample]() mutable {
+        const std::string& mode = record->host_config.network_mode;
+        const bool has_own = mode != "host" && mode != "none";
+        const auto netns = std::make_shared<Fd>(has_own ? task->open_namespace("net") : Fd());
+        auto read = [this, record, netns, cpus = host.cpus, sample]() mutable {
             sample.running = true;
             sample.system_cpu_ns = system_cpu_ns();
             sample.online_cpus = cpus;
             sample.memory_limit = std::min(sample.cgroup.memory.limit.value_or(host_memory()), host_memory());
-            const std::string& mode = record->host_config.network_mode;
-            if (mode != "host" && mode != "none")
-                sample.interfaces = parse_net_dev(read_file(fmt::format("/proc/{}/net/dev", record->state.pid)));
+            if (*netns) sample.interfaces = interfaces_in(netns->get());
             for (const network::LimitedInterface& each : rooms.networks.limited(record->id)) {
                 const auto found = sample.interfaces.find(each.interface);
                 if (found == sample.interfaces.end()) continue;
@@ -60,7 +67,8 @@ asio::awaitable<StatsSample> Engine::Impl::stats(std::string reference) {
         co_return co_await offload(pool, std::move(read));
     } catch (const Error& error) {
         // It ended meanwhile.
-        if (error.kind() != ErrorKind::not_found && error.os_error() != ENODEV && error.os_error() != ESRCH) throw;
+        const bool has_ended = error.kind() == ErrorKind::not_found || error.kind() == ErrorKind::conflict;
+        if (!has_ended && error.os_error() != ENODEV && error.os_error() != ESRCH) throw;
     }
     co_return sample;
 }
