@@ -59,8 +59,8 @@ LauncherProcess start_launcher(const std::string& runtime_path) {
     std::string name = "grua-runtime";
     std::string argument = "launcher";
     char* const arguments[] = {name.data(), argument.data(), nullptr};
-#ifdef GRUA_UNPROTECTED
-    char** const environment = environ;  // The runtime leaves out what gruad was told to.
+#if defined(GRUA_UNPROTECTED) || defined(GRUA_CRASH_POINTS)
+    char** const environment = environ;  // The runtime leaves out, and fails at, what gruad was told to.
 #else
     char* const environment[] = {nullptr};
 #endif
