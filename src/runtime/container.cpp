@@ -105,7 +105,7 @@ void runtime_hooks(const Plan& plan, Progress& progress) {
         progress.channel->expect(Word::hooks_done);
     }
     if (!plan.spec->hooks || plan.spec->hooks->create_container.empty()) return;
-    run_hooks(plan.spec->hooks->create_container, state_json(plan.id, "creating", ::getpid(), plan.bundle, *plan.spec), "createContainer");
+    run_hooks(plan.spec->hooks->create_container, state_json(plan.id, "created", ::getpid(), plan.bundle, *plan.spec), "createContainer");
 }
 
 void make_cwd(const Plan& plan, Progress&) {
@@ -215,7 +215,7 @@ void talk(const Plan& plan, const Channel& channel, Born& born, Started& started
         if (message->word == Word::mounted) {
             move_net_devices(plan.linux->net_devices, born.pid());
             if (plan.spec->hooks) {
-                const std::string now = state_json(plan.id, "creating", born.pid(), plan.bundle, *plan.spec);
+                const std::string now = state_json(plan.id, "created", born.pid(), plan.bundle, *plan.spec);
                 run_hooks(plan.spec->hooks->prestart, now, "prestart");
                 run_hooks(plan.spec->hooks->create_runtime, now, "createRuntime");
             }

@@ -61,6 +61,8 @@ class Runtime(unittest.TestCase):
         self.assertEqual([point for point, _ in lines], points)
         for _, state in lines:
             self.assertEqual(json.loads(state)["bundle"], str(self.work))
+        # runtime.md: "created" comes after step 2, and the hooks of a creation are steps 3 to 5.
+        self.assertEqual([json.loads(state)["status"] for _, state in lines], ["created"] * 3 + ["running", "stopped"])
 
     def test_hooks_of_the_runtime_see_the_hosts_paths_in_the_mount_namespace(self):  # E3
         log = self.work / "log"
