@@ -21,11 +21,11 @@ struct State {
     std::uint64_t start_time = 0;  ///< Field 22 of /proc/<pid>/stat: a pid that was given anew has another.
     oci::RuntimeSpec spec;
     template <typename Self = State>
-    static constexpr auto fields() {
-        return std::tuple{json::field("id", &Self::id),           json::field("bundle", &Self::bundle),
-                          json::field("created", &Self::created), json::field("cgroup", &Self::cgroup),
-                          json::field("pid", &Self::pid),         json::field("startTime", &Self::start_time),
-                          json::field("spec", &Self::spec)};
+    static json::Fields fields() {
+        return json::Fields{json::field("id", &Self::id),           json::field("bundle", &Self::bundle),
+                            json::field("created", &Self::created), json::field("cgroup", &Self::cgroup),
+                            json::field("pid", &Self::pid),         json::field("startTime", &Self::start_time),
+                            json::field("spec", &Self::spec)};
     }
 };
 

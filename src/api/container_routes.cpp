@@ -1,6 +1,6 @@
 #include "api/container_wire.hpp"
 #include "api/routes.hpp"
-#include "base/json_text.hpp"
+#include "base/codec.hpp"
 
 #include <algorithm>
 #include <array>

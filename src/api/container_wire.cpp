@@ -1,8 +1,8 @@
 #include "api/container_wire.hpp"
 
 #include "api/prepared_key.hpp"
+#include "base/codec.hpp"
 #include "base/id.hpp"
-#include "base/json_text.hpp"
 #include "engine/networking/networking.hpp"
 
 namespace grua::api {

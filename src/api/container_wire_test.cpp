@@ -1,6 +1,6 @@
 #include "api/container_wire.hpp"
 
-#include "base/json_text.hpp"
+#include "base/codec.hpp"
 
 #include <gtest/gtest.h>
 

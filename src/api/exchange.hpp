@@ -5,7 +5,6 @@
 #include "api/query.hpp"
 #include "base/codec.hpp"
 #include "base/fd.hpp"
-#include "base/json_text.hpp"
 #include "engine/input.hpp"
 #include "engine/principal.hpp"
 

@@ -2,7 +2,7 @@
 #include "api/image_wire.hpp"
 #include "api/prepared_key.hpp"
 #include "api/routes.hpp"
-#include "base/json_text.hpp"
+#include "base/codec.hpp"
 
 #include <fnmatch.h>
 

@@ -7,7 +7,7 @@ namespace {
 
 struct CreateBody : engine::NetworkConfig {
     template <typename Self = CreateBody>
-    static constexpr auto fields() {
+    static json::Fields fields() {
         return engine::NetworkConfig::fields();
     }
 };
@@ -18,9 +18,9 @@ struct ConnectBody {
     bool force = false;
 
     template <typename Self = ConnectBody>
-    static constexpr auto fields() {
-        return std::tuple{json::field("Container", &Self::container), json::field("EndpointConfig", &Self::endpoint_config),
-                          json::field("Force", &Self::force)};
+    static json::Fields fields() {
+        return json::Fields{json::field("Container", &Self::container), json::field("EndpointConfig", &Self::endpoint_config),
+                            json::field("Force", &Self::force)};
     }
 };
 
@@ -28,8 +28,8 @@ struct UpdateBody {
     engine::StringMap options;
 
     template <typename Self = UpdateBody>
-    static constexpr auto fields() {
-        return std::tuple{json::field("Options", &Self::options)};
+    static json::Fields fields() {
+        return json::Fields{json::field("Options", &Self::options)};
     }
 };
 

@@ -7,7 +7,7 @@ namespace {
 
 struct Inner {
     std::string name;
-    static constexpr auto fields() { return std::tuple{field("Name", &Inner::name)}; }
+    static json::Fields fields() { return json::Fields{field("Name", &Inner::name)}; }
     bool operator==(const Inner&) const = default;
 };
 
@@ -18,9 +18,9 @@ struct Outer {
     std::map<std::string, std::vector<Inner>> by_name;
     Time when{};
 
-    static constexpr auto fields() {
-        return std::tuple{field("Command", &Outer::command).or_text(), field("Words", &Outer::words), field("List", &Outer::list),
-                          field("ByName", &Outer::by_name), field("When", &Outer::when)};
+    static json::Fields fields() {
+        return json::Fields{field("Command", &Outer::command).or_text(), field("Words", &Outer::words), field("List", &Outer::list),
+                            field("ByName", &Outer::by_name), field("When", &Outer::when)};
     }
 };
 

@@ -1,4 +1,4 @@
-#include "base/json_text.hpp"
+#include "base/codec.hpp"
 
 #include <gtest/gtest.h>
 #include <limits>
@@ -9,7 +9,7 @@ namespace {
 struct Inner {
     std::string text;
     std::optional<int> number;
-    static constexpr auto fields() { return std::tuple{field("Text", &Inner::text), field("Number", &Inner::number).omitted_when_empty()}; }
+    static json::Fields fields() { return json::Fields{field("Text", &Inner::text), field("Number", &Inner::number).omitted_when_empty()}; }
     bool operator==(const Inner&) const = default;
 };
 
@@ -25,12 +25,12 @@ struct Outer {
     Value any = parse("[1.5,{\"a\":null}]");
     std::string newer;
     static Value parse(const char* text) { return boost::json::parse(text); }
-    static constexpr auto fields() {
-        return std::tuple{field("Inner", &Outer::inner), field("List", &Outer::list),
-                          field("Map", &Outer::map),     field("None", &Outer::none),
-                          field("Flag", &Outer::flag),   field("Least", &Outer::least),
-                          field("Most", &Outer::most),   field("Small", &Outer::small),
-                          field("Any", &Outer::any),     field("Newer", &Outer::newer).added_in(44)};
+    static json::Fields fields() {
+        return json::Fields{field("Inner", &Outer::inner), field("List", &Outer::list),
+                            field("Map", &Outer::map),     field("None", &Outer::none),
+                            field("Flag", &Outer::flag),   field("Least", &Outer::least),
+                            field("Most", &Outer::most),   field("Small", &Outer::small),
+                            field("Any", &Outer::any),     field("Newer", &Outer::newer).added_in(44)};
     }
 };
 

@@ -19,8 +19,8 @@ struct Line {
     std::string stream;
     std::string time;
     template <typename Self = Line>
-    static constexpr auto fields() {
-        return std::tuple{json::field("log", &Self::log), json::field("stream", &Self::stream), json::field("time", &Self::time)};
+    static json::Fields fields() {
+        return json::Fields{json::field("log", &Self::log), json::field("stream", &Self::stream), json::field("time", &Self::time)};
     }
 };
 

@@ -39,8 +39,9 @@ struct Failure {
     std::string message;
     friend bool operator==(const Failure&, const Failure&) = default;
     template <typename Self = Failure>
-    static constexpr auto fields() {
-        return std::tuple{json::field("kind", &Self::kind), json::field("errno", &Self::os_error), json::field("message", &Self::message)};
+    static json::Fields fields() {
+        return json::Fields{json::field("kind", &Self::kind), json::field("errno", &Self::os_error),
+                            json::field("message", &Self::message)};
     }
 };
 Failure to_failure(const Error& error);
@@ -51,8 +52,8 @@ struct Header {
     std::string type;
     std::uint64_t seq = 0;
     template <typename Self = Header>
-    static constexpr auto fields() {
-        return std::tuple{json::field("type", &Self::type), json::field("seq", &Self::seq)};
+    static json::Fields fields() {
+        return json::Fields{json::field("type", &Self::type), json::field("seq", &Self::seq)};
     }
 };
 
@@ -75,20 +76,20 @@ struct Launch {
     std::string bundle;
     std::string cgroup_path;  ///< Where the spec has none.
     template <typename Self = Launch>
-    static constexpr auto fields() {
-        return std::tuple{json::field("type", &Self::type),
-                          json::field("version", &Self::version),
-                          json::field("id", &Self::id),
-                          json::field("directory", &Self::directory),
-                          json::field("fds", &Self::fds),
-                          json::field("log_path", &Self::log_path),
-                          json::field("log_max_size", &Self::log_max_size),
-                          json::field("log_max_files", &Self::log_max_files),
-                          json::field("open_stdin", &Self::open_stdin),
-                          json::field("stdin_once", &Self::stdin_once),
-                          json::field("seccomp_cache", &Self::seccomp_cache),
-                          json::field("bundle", &Self::bundle),
-                          json::field("cgroup_path", &Self::cgroup_path)};
+    static json::Fields fields() {
+        return json::Fields{json::field("type", &Self::type),
+                            json::field("version", &Self::version),
+                            json::field("id", &Self::id),
+                            json::field("directory", &Self::directory),
+                            json::field("fds", &Self::fds),
+                            json::field("log_path", &Self::log_path),
+                            json::field("log_max_size", &Self::log_max_size),
+                            json::field("log_max_files", &Self::log_max_files),
+                            json::field("open_stdin", &Self::open_stdin),
+                            json::field("stdin_once", &Self::stdin_once),
+                            json::field("seccomp_cache", &Self::seccomp_cache),
+                            json::field("bundle", &Self::bundle),
+                            json::field("cgroup_path", &Self::cgroup_path)};
     }
 };
 
@@ -109,18 +110,18 @@ struct Attach {
     std::string early_input_hex;  ///< What gruad has read past the request, see to_hex().
     friend bool operator==(const Attach&, const Attach&) = default;
     template <typename Self = Attach>
-    static constexpr auto fields() {
-        return std::tuple{json::field("type", &Self::type),
-                          json::field("seq", &Self::seq),
-                          json::field("exec_id", &Self::exec_id),
-                          json::field("stdin", &Self::use_stdin),
-                          json::field("stdout", &Self::use_stdout),
-                          json::field("stderr", &Self::use_stderr),
-                          json::field("multiplexed", &Self::multiplexed),
-                          json::field("logs", &Self::logs),
-                          json::field("stream", &Self::stream),
-                          json::field("detach_keys", &Self::detach_keys),
-                          json::field("early_input", &Self::early_input_hex)};
+    static json::Fields fields() {
+        return json::Fields{json::field("type", &Self::type),
+                            json::field("seq", &Self::seq),
+                            json::field("exec_id", &Self::exec_id),
+                            json::field("stdin", &Self::use_stdin),
+                            json::field("stdout", &Self::use_stdout),
+                            json::field("stderr", &Self::use_stderr),
+                            json::field("multiplexed", &Self::multiplexed),
+                            json::field("logs", &Self::logs),
+                            json::field("stream", &Self::stream),
+                            json::field("detach_keys", &Self::detach_keys),
+                            json::field("early_input", &Self::early_input_hex)};
     }
 };
 
@@ -133,9 +134,9 @@ struct Exec {
     json::Value process;  ///< An OCI process document.
     std::optional<Attach> attach;
     template <typename Self = Exec>
-    static constexpr auto fields() {
-        return std::tuple{json::field("type", &Self::type), json::field("seq", &Self::seq), json::field("exec_id", &Self::exec_id),
-                          json::field("process", &Self::process), json::field("attach", &Self::attach)};
+    static json::Fields fields() {
+        return json::Fields{json::field("type", &Self::type), json::field("seq", &Self::seq), json::field("exec_id", &Self::exec_id),
+                            json::field("process", &Self::process), json::field("attach", &Self::attach)};
     }
 };
 
@@ -147,9 +148,9 @@ struct Resize {
     std::uint16_t rows = 0;
     std::uint16_t columns = 0;
     template <typename Self = Resize>
-    static constexpr auto fields() {
-        return std::tuple{json::field("type", &Self::type), json::field("seq", &Self::seq), json::field("exec_id", &Self::exec_id),
-                          json::field("rows", &Self::rows), json::field("columns", &Self::columns)};
+    static json::Fields fields() {
+        return json::Fields{json::field("type", &Self::type), json::field("seq", &Self::seq), json::field("exec_id", &Self::exec_id),
+                            json::field("rows", &Self::rows), json::field("columns", &Self::columns)};
     }
 };
 
@@ -159,8 +160,8 @@ struct CloseStdin {
     std::uint64_t seq = 0;
     std::string exec_id;
     template <typename Self = CloseStdin>
-    static constexpr auto fields() {
-        return std::tuple{json::field("type", &Self::type), json::field("seq", &Self::seq), json::field("exec_id", &Self::exec_id)};
+    static json::Fields fields() {
+        return json::Fields{json::field("type", &Self::type), json::field("seq", &Self::seq), json::field("exec_id", &Self::exec_id)};
     }
 };
 
@@ -170,8 +171,8 @@ struct ReopenLog {
     std::string type{name};
     std::uint64_t seq = 0;
     template <typename Self = ReopenLog>
-    static constexpr auto fields() {
-        return std::tuple{json::field("type", &Self::type), json::field("seq", &Self::seq)};
+    static json::Fields fields() {
+        return json::Fields{json::field("type", &Self::type), json::field("seq", &Self::seq)};
     }
 };
 
@@ -180,8 +181,8 @@ struct ExitSeen {
     static constexpr std::string_view name = "exit_seen";
     std::string type{name};
     template <typename Self = ExitSeen>
-    static constexpr auto fields() {
-        return std::tuple{json::field("type", &Self::type)};
+    static json::Fields fields() {
+        return json::Fields{json::field("type", &Self::type)};
     }
 };
 
@@ -193,9 +194,9 @@ struct Reply {
     std::optional<Failure> error;
     std::int32_t pid = 0;
     template <typename Self = Reply>
-    static constexpr auto fields() {
-        return std::tuple{json::field("type", &Self::type), json::field("seq", &Self::seq), json::field("error", &Self::error),
-                          json::field("pid", &Self::pid)};
+    static json::Fields fields() {
+        return json::Fields{json::field("type", &Self::type), json::field("seq", &Self::seq), json::field("error", &Self::error),
+                            json::field("pid", &Self::pid)};
     }
 };
 
@@ -206,8 +207,8 @@ struct Started {
     std::int32_t pid = 0;
     std::int64_t started_at = 0;
     template <typename Self = Started>
-    static constexpr auto fields() {
-        return std::tuple{json::field("type", &Self::type), json::field("pid", &Self::pid), json::field("started_at", &Self::started_at)};
+    static json::Fields fields() {
+        return json::Fields{json::field("type", &Self::type), json::field("pid", &Self::pid), json::field("started_at", &Self::started_at)};
     }
 };
 
@@ -216,8 +217,8 @@ struct Failed {
     std::string type{name};
     Failure error;
     template <typename Self = Failed>
-    static constexpr auto fields() {
-        return std::tuple{json::field("type", &Self::type), json::field("error", &Self::error)};
+    static json::Fields fields() {
+        return json::Fields{json::field("type", &Self::type), json::field("error", &Self::error)};
     }
 };
 
@@ -233,14 +234,14 @@ struct Exited {
     std::string error;
     friend bool operator==(const Exited&, const Exited&) = default;
     template <typename Self = Exited>
-    static constexpr auto fields() {
-        return std::tuple{json::field("type", &Self::type),
-                          json::field("code", &Self::code),
-                          json::field("signal", &Self::signal),
-                          json::field("oom_killed", &Self::oom_killed),
-                          json::field("started_at", &Self::started_at),
-                          json::field("finished_at", &Self::finished_at),
-                          json::field("error", &Self::error)};
+    static json::Fields fields() {
+        return json::Fields{json::field("type", &Self::type),
+                            json::field("code", &Self::code),
+                            json::field("signal", &Self::signal),
+                            json::field("oom_killed", &Self::oom_killed),
+                            json::field("started_at", &Self::started_at),
+                            json::field("finished_at", &Self::finished_at),
+                            json::field("error", &Self::error)};
     }
 };
 
@@ -251,8 +252,8 @@ struct ExecExited {
     std::string exec_id;
     std::optional<int> code;
     template <typename Self = ExecExited>
-    static constexpr auto fields() {
-        return std::tuple{json::field("type", &Self::type), json::field("exec_id", &Self::exec_id), json::field("code", &Self::code)};
+    static json::Fields fields() {
+        return json::Fields{json::field("type", &Self::type), json::field("exec_id", &Self::exec_id), json::field("code", &Self::code)};
     }
 };
 
@@ -262,8 +263,8 @@ struct Detached {
     std::string type{name};
     std::string exec_id;
     template <typename Self = Detached>
-    static constexpr auto fields() {
-        return std::tuple{json::field("type", &Self::type), json::field("exec_id", &Self::exec_id)};
+    static json::Fields fields() {
+        return json::Fields{json::field("type", &Self::type), json::field("exec_id", &Self::exec_id)};
     }
 };
 
@@ -272,8 +273,8 @@ struct RunningExec {
     std::int32_t pid = 0;
     friend bool operator==(const RunningExec&, const RunningExec&) = default;
     template <typename Self = RunningExec>
-    static constexpr auto fields() {
-        return std::tuple{json::field("exec_id", &Self::exec_id), json::field("pid", &Self::pid)};
+    static json::Fields fields() {
+        return json::Fields{json::field("exec_id", &Self::exec_id), json::field("pid", &Self::pid)};
     }
 };
 
@@ -288,8 +289,8 @@ struct Hello {
     std::optional<Exited> exited;
     std::vector<RunningExec> execs;
     template <typename Self = Hello>
-    static constexpr auto fields() {
-        return std::tuple{
+    static json::Fields fields() {
+        return json::Fields{
             json::field("type", &Self::type),  json::field("version", &Self::version),       json::field("id", &Self::id),
             json::field("pid", &Self::pid),    json::field("started_at", &Self::started_at), json::field("exited", &Self::exited),
             json::field("execs", &Self::execs)};

@@ -160,8 +160,8 @@ struct Dance {
     std::string type{name};
     std::uint64_t seq = 0;
     template <typename Self = Dance>
-    static constexpr auto fields() {
-        return std::tuple{json::field("type", &Self::type), json::field("seq", &Self::seq)};
+    static json::Fields fields() {
+        return json::Fields{json::field("type", &Self::type), json::field("seq", &Self::seq)};
     }
 };
 

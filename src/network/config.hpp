@@ -26,10 +26,10 @@ struct IpamConfig {
     StringMap auxiliary_addresses;  ///< By name; given to no container.
 
     template <typename Self = IpamConfig>
-    static constexpr auto fields() {
-        return std::tuple{field("Subnet", &Self::subnet).omitted_when_empty(), field("IPRange", &Self::ip_range).omitted_when_empty(),
-                          field("Gateway", &Self::gateway).omitted_when_empty(),
-                          field("AuxiliaryAddresses", &Self::auxiliary_addresses).omitted_when_empty()};
+    static json::Fields fields() {
+        return json::Fields{field("Subnet", &Self::subnet).omitted_when_empty(), field("IPRange", &Self::ip_range).omitted_when_empty(),
+                            field("Gateway", &Self::gateway).omitted_when_empty(),
+                            field("AuxiliaryAddresses", &Self::auxiliary_addresses).omitted_when_empty()};
     }
     bool operator==(const IpamConfig&) const = default;
 };
@@ -40,8 +40,8 @@ struct Ipam {
     std::vector<IpamConfig> config;
 
     template <typename Self = Ipam>
-    static constexpr auto fields() {
-        return std::tuple{field("Driver", &Self::driver), field("Options", &Self::options), field("Config", &Self::config)};
+    static json::Fields fields() {
+        return json::Fields{field("Driver", &Self::driver), field("Options", &Self::options), field("Config", &Self::config)};
     }
     bool operator==(const Ipam&) const = default;
 };
@@ -50,8 +50,8 @@ struct ConfigReference {
     std::string network;
 
     template <typename Self = ConfigReference>
-    static constexpr auto fields() {
-        return std::tuple{field("Network", &Self::network)};
+    static json::Fields fields() {
+        return json::Fields{field("Network", &Self::network)};
     }
     bool operator==(const ConfigReference&) const = default;
 };
@@ -74,22 +74,22 @@ struct NetworkConfig {
     StringMap labels;
 
     template <typename Self = NetworkConfig>
-    static constexpr auto fields() {
-        return std::tuple{field("Name", &Self::name),
-                          field("Id", &Self::id),
-                          field("Created", &Self::created),
-                          field("Scope", &Self::scope),
-                          field("Driver", &Self::driver),
-                          field("EnableIPv4", &Self::enable_ipv4).added_in(48),
-                          field("EnableIPv6", &Self::enable_ipv6),
-                          field("IPAM", &Self::ipam),
-                          field("Internal", &Self::internal),
-                          field("Attachable", &Self::attachable),
-                          field("Ingress", &Self::ingress),
-                          field("ConfigFrom", &Self::config_from),
-                          field("ConfigOnly", &Self::config_only),
-                          field("Options", &Self::options),
-                          field("Labels", &Self::labels)};
+    static json::Fields fields() {
+        return json::Fields{field("Name", &Self::name),
+                            field("Id", &Self::id),
+                            field("Created", &Self::created),
+                            field("Scope", &Self::scope),
+                            field("Driver", &Self::driver),
+                            field("EnableIPv4", &Self::enable_ipv4).added_in(48),
+                            field("EnableIPv6", &Self::enable_ipv6),
+                            field("IPAM", &Self::ipam),
+                            field("Internal", &Self::internal),
+                            field("Attachable", &Self::attachable),
+                            field("Ingress", &Self::ingress),
+                            field("ConfigFrom", &Self::config_from),
+                            field("ConfigOnly", &Self::config_only),
+                            field("Options", &Self::options),
+                            field("Labels", &Self::labels)};
     }
     bool has_ipv4() const noexcept { return enable_ipv4.value_or(true); }
     bool has_ipv6() const noexcept { return enable_ipv6.value_or(false); }

@@ -24,13 +24,13 @@ struct HealthConfig {
     std::int64_t retries = 0;
 
     template <typename Self = HealthConfig>
-    static constexpr auto fields() {
-        return std::tuple{json::field("Test", &Self::test).omitted_when_empty(),
-                          json::field("Interval", &Self::interval).omitted_when_empty(),
-                          json::field("Timeout", &Self::timeout).omitted_when_empty(),
-                          json::field("StartPeriod", &Self::start_period).omitted_when_empty(),
-                          json::field("StartInterval", &Self::start_interval).omitted_when_empty(),
-                          json::field("Retries", &Self::retries).omitted_when_empty()};
+    static json::Fields fields() {
+        return json::Fields{json::field("Test", &Self::test).omitted_when_empty(),
+                            json::field("Interval", &Self::interval).omitted_when_empty(),
+                            json::field("Timeout", &Self::timeout).omitted_when_empty(),
+                            json::field("StartPeriod", &Self::start_period).omitted_when_empty(),
+                            json::field("StartInterval", &Self::start_interval).omitted_when_empty(),
+                            json::field("Retries", &Self::retries).omitted_when_empty()};
     }
     friend bool operator==(const HealthConfig&, const HealthConfig&) = default;
 };
@@ -53,21 +53,21 @@ struct ImageRunConfig {
     bool args_escaped = false;
 
     template <typename Self = ImageRunConfig>
-    static constexpr auto fields() {
-        return std::tuple{json::field("User", &Self::user).omitted_when_empty(),
-                          json::field("ExposedPorts", &Self::exposed_ports).omitted_when_empty(),
-                          json::field("Env", &Self::env).omitted_when_empty(),
-                          json::field("Entrypoint", &Self::entrypoint).omitted_when_empty(),
-                          json::field("Cmd", &Self::cmd).omitted_when_empty(),
-                          json::field("Volumes", &Self::volumes).omitted_when_empty(),
-                          json::field("WorkingDir", &Self::working_dir).omitted_when_empty(),
-                          json::field("Labels", &Self::labels).omitted_when_empty(),
-                          json::field("StopSignal", &Self::stop_signal).omitted_when_empty(),
-                          json::field("StopTimeout", &Self::stop_timeout).omitted_when_empty(),
-                          json::field("Healthcheck", &Self::healthcheck).omitted_when_empty(),
-                          json::field("OnBuild", &Self::on_build).omitted_when_empty(),
-                          json::field("Shell", &Self::shell).omitted_when_empty(),
-                          json::field("ArgsEscaped", &Self::args_escaped).omitted_when_empty()};
+    static json::Fields fields() {
+        return json::Fields{json::field("User", &Self::user).omitted_when_empty(),
+                            json::field("ExposedPorts", &Self::exposed_ports).omitted_when_empty(),
+                            json::field("Env", &Self::env).omitted_when_empty(),
+                            json::field("Entrypoint", &Self::entrypoint).omitted_when_empty(),
+                            json::field("Cmd", &Self::cmd).omitted_when_empty(),
+                            json::field("Volumes", &Self::volumes).omitted_when_empty(),
+                            json::field("WorkingDir", &Self::working_dir).omitted_when_empty(),
+                            json::field("Labels", &Self::labels).omitted_when_empty(),
+                            json::field("StopSignal", &Self::stop_signal).omitted_when_empty(),
+                            json::field("StopTimeout", &Self::stop_timeout).omitted_when_empty(),
+                            json::field("Healthcheck", &Self::healthcheck).omitted_when_empty(),
+                            json::field("OnBuild", &Self::on_build).omitted_when_empty(),
+                            json::field("Shell", &Self::shell).omitted_when_empty(),
+                            json::field("ArgsEscaped", &Self::args_escaped).omitted_when_empty()};
     }
     friend bool operator==(const ImageRunConfig&, const ImageRunConfig&) = default;
 };
@@ -77,8 +77,8 @@ struct RootfsInfo {
     std::vector<std::string> diff_ids;  ///< Digests of the uncompressed layers, the lowest first.
 
     template <typename Self = RootfsInfo>
-    static constexpr auto fields() {
-        return std::tuple{json::field("type", &Self::type), json::field("diff_ids", &Self::diff_ids)};
+    static json::Fields fields() {
+        return json::Fields{json::field("type", &Self::type), json::field("diff_ids", &Self::diff_ids)};
     }
     friend bool operator==(const RootfsInfo&, const RootfsInfo&) = default;
 };
@@ -91,8 +91,8 @@ struct HistoryEntry {
     bool empty_layer = false;
 
     template <typename Self = HistoryEntry>
-    static constexpr auto fields() {
-        return std::tuple{
+    static json::Fields fields() {
+        return json::Fields{
             json::field("created", &Self::created).omitted_when_empty(), json::field("created_by", &Self::created_by).omitted_when_empty(),
             json::field("author", &Self::author).omitted_when_empty(), json::field("comment", &Self::comment).omitted_when_empty(),
             json::field("empty_layer", &Self::empty_layer).omitted_when_empty()};
@@ -114,18 +114,18 @@ struct ImageConfig {
     std::vector<HistoryEntry> history;
 
     template <typename Self = ImageConfig>
-    static constexpr auto fields() {
-        return std::tuple{json::field("created", &Self::created).omitted_when_empty(),
-                          json::field("author", &Self::author).omitted_when_empty(),
-                          json::field("comment", &Self::comment).omitted_when_empty(),
-                          json::field("docker_version", &Self::docker_version).omitted_when_empty(),
-                          json::field("architecture", &Self::architecture),
-                          json::field("variant", &Self::variant).omitted_when_empty(),
-                          json::field("os", &Self::os),
-                          json::field("os.version", &Self::os_version).omitted_when_empty(),
-                          json::field("config", &Self::config),
-                          json::field("rootfs", &Self::rootfs),
-                          json::field("history", &Self::history).omitted_when_empty()};
+    static json::Fields fields() {
+        return json::Fields{json::field("created", &Self::created).omitted_when_empty(),
+                            json::field("author", &Self::author).omitted_when_empty(),
+                            json::field("comment", &Self::comment).omitted_when_empty(),
+                            json::field("docker_version", &Self::docker_version).omitted_when_empty(),
+                            json::field("architecture", &Self::architecture),
+                            json::field("variant", &Self::variant).omitted_when_empty(),
+                            json::field("os", &Self::os),
+                            json::field("os.version", &Self::os_version).omitted_when_empty(),
+                            json::field("config", &Self::config),
+                            json::field("rootfs", &Self::rootfs),
+                            json::field("history", &Self::history).omitted_when_empty()};
     }
 };
 

@@ -29,8 +29,8 @@ void check_members(std::string_view text, std::string_view what, std::initialize
 struct ArchiveManifest {
     std::vector<ArchiveImage> images;
     template <typename Self = ArchiveManifest>
-    static constexpr auto fields() {
-        return std::tuple{json::field("images", &Self::images)};
+    static json::Fields fields() {
+        return json::Fields{json::field("images", &Self::images)};
     }
 };
 

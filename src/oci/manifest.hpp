@@ -34,13 +34,13 @@ struct Descriptor {
     std::string artifact_type;
 
     template <typename Self = Descriptor>
-    static constexpr auto fields() {
-        return std::tuple{json::field("mediaType", &Self::media_type),
-                          json::field("digest", &Self::digest),
-                          json::field("size", &Self::size),
-                          json::field("annotations", &Self::annotations).omitted_when_empty(),
-                          json::field("platform", &Self::platform).omitted_when_empty(),
-                          json::field("artifactType", &Self::artifact_type).omitted_when_empty()};
+    static json::Fields fields() {
+        return json::Fields{json::field("mediaType", &Self::media_type),
+                            json::field("digest", &Self::digest),
+                            json::field("size", &Self::size),
+                            json::field("annotations", &Self::annotations).omitted_when_empty(),
+                            json::field("platform", &Self::platform).omitted_when_empty(),
+                            json::field("artifactType", &Self::artifact_type).omitted_when_empty()};
     }
     friend bool operator==(const Descriptor&, const Descriptor&) = default;
 };
@@ -55,14 +55,14 @@ struct Manifest {
     std::optional<Descriptor> subject;
 
     template <typename Self = Manifest>
-    static constexpr auto fields() {
-        return std::tuple{json::field("schemaVersion", &Self::schema_version),
-                          json::field("mediaType", &Self::media_type).omitted_when_empty(),
-                          json::field("artifactType", &Self::artifact_type).omitted_when_empty(),
-                          json::field("config", &Self::config),
-                          json::field("layers", &Self::layers),
-                          json::field("subject", &Self::subject).omitted_when_empty(),
-                          json::field("annotations", &Self::annotations).omitted_when_empty()};
+    static json::Fields fields() {
+        return json::Fields{json::field("schemaVersion", &Self::schema_version),
+                            json::field("mediaType", &Self::media_type).omitted_when_empty(),
+                            json::field("artifactType", &Self::artifact_type).omitted_when_empty(),
+                            json::field("config", &Self::config),
+                            json::field("layers", &Self::layers),
+                            json::field("subject", &Self::subject).omitted_when_empty(),
+                            json::field("annotations", &Self::annotations).omitted_when_empty()};
     }
 };
 
@@ -73,10 +73,10 @@ struct Index {
     std::map<std::string, std::string> annotations;
 
     template <typename Self = Index>
-    static constexpr auto fields() {
-        return std::tuple{json::field("schemaVersion", &Self::schema_version),
-                          json::field("mediaType", &Self::media_type).omitted_when_empty(), json::field("manifests", &Self::manifests),
-                          json::field("annotations", &Self::annotations).omitted_when_empty()};
+    static json::Fields fields() {
+        return json::Fields{json::field("schemaVersion", &Self::schema_version),
+                            json::field("mediaType", &Self::media_type).omitted_when_empty(), json::field("manifests", &Self::manifests),
+                            json::field("annotations", &Self::annotations).omitted_when_empty()};
     }
 };
 
@@ -87,9 +87,9 @@ struct ArchiveImage {
     std::vector<std::string> layers;
 
     template <typename Self = ArchiveImage>
-    static constexpr auto fields() {
-        return std::tuple{json::field("Config", &Self::config), json::field("RepoTags", &Self::repo_tags),
-                          json::field("Layers", &Self::layers)};
+    static json::Fields fields() {
+        return json::Fields{json::field("Config", &Self::config), json::field("RepoTags", &Self::repo_tags),
+                            json::field("Layers", &Self::layers)};
     }
 };
 

@@ -16,10 +16,10 @@ struct Platform {
     std::string os_version;
 
     template <typename Self = Platform>
-    static constexpr auto fields() {
-        return std::tuple{json::field("architecture", &Self::architecture), json::field("os", &Self::os),
-                          json::field("variant", &Self::variant).omitted_when_empty(),
-                          json::field("os.version", &Self::os_version).omitted_when_empty()};
+    static json::Fields fields() {
+        return json::Fields{json::field("architecture", &Self::architecture), json::field("os", &Self::os),
+                            json::field("variant", &Self::variant).omitted_when_empty(),
+                            json::field("os.version", &Self::os_version).omitted_when_empty()};
     }
     friend bool operator==(const Platform&, const Platform&) = default;
 

@@ -20,8 +20,8 @@ struct ConsoleSize {
     std::uint16_t width = 0;
     friend bool operator==(const ConsoleSize&, const ConsoleSize&) = default;
     template <typename Self = ConsoleSize>
-    static constexpr auto fields() {
-        return std::tuple{json::field("height", &Self::height), json::field("width", &Self::width)};
+    static json::Fields fields() {
+        return json::Fields{json::field("height", &Self::height), json::field("width", &Self::width)};
     }
 };
 
@@ -37,13 +37,13 @@ struct User {
     std::vector<std::string> additional_groups;
     friend bool operator==(const User&, const User&) = default;
     template <typename Self = User>
-    static constexpr auto fields() {
-        return std::tuple{json::field("uid", &Self::uid),
-                          json::field("gid", &Self::gid),
-                          json::field("umask", &Self::umask).omitted_when_empty(),
-                          json::field("additionalGids", &Self::additional_gids).omitted_when_empty(),
-                          json::field("username", &Self::username).omitted_when_empty(),
-                          json::field("additionalGroups", &Self::additional_groups).omitted_when_empty()};
+    static json::Fields fields() {
+        return json::Fields{json::field("uid", &Self::uid),
+                            json::field("gid", &Self::gid),
+                            json::field("umask", &Self::umask).omitted_when_empty(),
+                            json::field("additionalGids", &Self::additional_gids).omitted_when_empty(),
+                            json::field("username", &Self::username).omitted_when_empty(),
+                            json::field("additionalGroups", &Self::additional_groups).omitted_when_empty()};
     }
 };
 
@@ -55,8 +55,8 @@ struct Capabilities {
     std::vector<std::string> ambient;
     friend bool operator==(const Capabilities&, const Capabilities&) = default;
     template <typename Self = Capabilities>
-    static constexpr auto fields() {
-        return std::tuple{
+    static json::Fields fields() {
+        return json::Fields{
             json::field("bounding", &Self::bounding).omitted_when_empty(), json::field("effective", &Self::effective).omitted_when_empty(),
             json::field("inheritable", &Self::inheritable).omitted_when_empty(),
             json::field("permitted", &Self::permitted).omitted_when_empty(), json::field("ambient", &Self::ambient).omitted_when_empty()};
@@ -69,8 +69,8 @@ struct Rlimit {
     std::uint64_t hard = 0;
     friend bool operator==(const Rlimit&, const Rlimit&) = default;
     template <typename Self = Rlimit>
-    static constexpr auto fields() {
-        return std::tuple{json::field("type", &Self::type), json::field("soft", &Self::soft), json::field("hard", &Self::hard)};
+    static json::Fields fields() {
+        return json::Fields{json::field("type", &Self::type), json::field("soft", &Self::soft), json::field("hard", &Self::hard)};
     }
 };
 
@@ -79,8 +79,8 @@ struct IoPriority {
     std::int32_t priority = 0;
     friend bool operator==(const IoPriority&, const IoPriority&) = default;
     template <typename Self = IoPriority>
-    static constexpr auto fields() {
-        return std::tuple{json::field("class", &Self::io_class), json::field("priority", &Self::priority)};
+    static json::Fields fields() {
+        return json::Fields{json::field("class", &Self::io_class), json::field("priority", &Self::priority)};
     }
 };
 
@@ -94,14 +94,14 @@ struct Scheduler {
     std::uint64_t period = 0;
     friend bool operator==(const Scheduler&, const Scheduler&) = default;
     template <typename Self = Scheduler>
-    static constexpr auto fields() {
-        return std::tuple{json::field("policy", &Self::policy),
-                          json::field("nice", &Self::nice).omitted_when_empty(),
-                          json::field("priority", &Self::priority).omitted_when_empty(),
-                          json::field("flags", &Self::flags).omitted_when_empty(),
-                          json::field("runtime", &Self::runtime).omitted_when_empty(),
-                          json::field("deadline", &Self::deadline).omitted_when_empty(),
-                          json::field("period", &Self::period).omitted_when_empty()};
+    static json::Fields fields() {
+        return json::Fields{json::field("policy", &Self::policy),
+                            json::field("nice", &Self::nice).omitted_when_empty(),
+                            json::field("priority", &Self::priority).omitted_when_empty(),
+                            json::field("flags", &Self::flags).omitted_when_empty(),
+                            json::field("runtime", &Self::runtime).omitted_when_empty(),
+                            json::field("deadline", &Self::deadline).omitted_when_empty(),
+                            json::field("period", &Self::period).omitted_when_empty()};
     }
 };
 
@@ -110,9 +110,9 @@ struct ExecCpuAffinity {
     std::string final;
     friend bool operator==(const ExecCpuAffinity&, const ExecCpuAffinity&) = default;
     template <typename Self = ExecCpuAffinity>
-    static constexpr auto fields() {
-        return std::tuple{json::field("initial", &Self::initial).omitted_when_empty(),
-                          json::field("final", &Self::final).omitted_when_empty()};
+    static json::Fields fields() {
+        return json::Fields{json::field("initial", &Self::initial).omitted_when_empty(),
+                            json::field("final", &Self::final).omitted_when_empty()};
     }
 };
 
@@ -135,22 +135,22 @@ struct Process {
     std::optional<ExecCpuAffinity> exec_cpu_affinity;
     friend bool operator==(const Process&, const Process&) = default;
     template <typename Self = Process>
-    static constexpr auto fields() {
-        return std::tuple{json::field("terminal", &Self::terminal).omitted_when_empty(),
-                          json::field("consoleSize", &Self::console_size).omitted_when_empty(),
-                          json::field("user", &Self::user),
-                          json::field("args", &Self::args),
-                          json::field("env", &Self::env).omitted_when_empty(),
-                          json::field("cwd", &Self::cwd),
-                          json::field("capabilities", &Self::capabilities).omitted_when_empty(),
-                          json::field("rlimits", &Self::rlimits).omitted_when_empty(),
-                          json::field("noNewPrivileges", &Self::no_new_privileges).omitted_when_empty(),
-                          json::field("apparmorProfile", &Self::apparmor_profile).omitted_when_empty(),
-                          json::field("oomScoreAdj", &Self::oom_score_adj).omitted_when_empty(),
-                          json::field("selinuxLabel", &Self::selinux_label).omitted_when_empty(),
-                          json::field("ioPriority", &Self::io_priority).omitted_when_empty(),
-                          json::field("scheduler", &Self::scheduler).omitted_when_empty(),
-                          json::field("execCPUAffinity", &Self::exec_cpu_affinity).omitted_when_empty()};
+    static json::Fields fields() {
+        return json::Fields{json::field("terminal", &Self::terminal).omitted_when_empty(),
+                            json::field("consoleSize", &Self::console_size).omitted_when_empty(),
+                            json::field("user", &Self::user),
+                            json::field("args", &Self::args),
+                            json::field("env", &Self::env).omitted_when_empty(),
+                            json::field("cwd", &Self::cwd),
+                            json::field("capabilities", &Self::capabilities).omitted_when_empty(),
+                            json::field("rlimits", &Self::rlimits).omitted_when_empty(),
+                            json::field("noNewPrivileges", &Self::no_new_privileges).omitted_when_empty(),
+                            json::field("apparmorProfile", &Self::apparmor_profile).omitted_when_empty(),
+                            json::field("oomScoreAdj", &Self::oom_score_adj).omitted_when_empty(),
+                            json::field("selinuxLabel", &Self::selinux_label).omitted_when_empty(),
+                            json::field("ioPriority", &Self::io_priority).omitted_when_empty(),
+                            json::field("scheduler", &Self::scheduler).omitted_when_empty(),
+                            json::field("execCPUAffinity", &Self::exec_cpu_affinity).omitted_when_empty()};
     }
 };
 
@@ -159,8 +159,8 @@ struct RootFilesystem {
     bool readonly = false;
     friend bool operator==(const RootFilesystem&, const RootFilesystem&) = default;
     template <typename Self = RootFilesystem>
-    static constexpr auto fields() {
-        return std::tuple{json::field("path", &Self::path), json::field("readonly", &Self::readonly).omitted_when_empty()};
+    static json::Fields fields() {
+        return json::Fields{json::field("path", &Self::path), json::field("readonly", &Self::readonly).omitted_when_empty()};
     }
 };
 
@@ -170,9 +170,9 @@ struct IdMapping {
     std::uint32_t size = 0;
     friend bool operator==(const IdMapping&, const IdMapping&) = default;
     template <typename Self = IdMapping>
-    static constexpr auto fields() {
-        return std::tuple{json::field("containerID", &Self::container_id), json::field("hostID", &Self::host_id),
-                          json::field("size", &Self::size)};
+    static json::Fields fields() {
+        return json::Fields{json::field("containerID", &Self::container_id), json::field("hostID", &Self::host_id),
+                            json::field("size", &Self::size)};
     }
 };
 
@@ -185,13 +185,13 @@ struct Mount {
     std::vector<IdMapping> gid_mappings;
     friend bool operator==(const Mount&, const Mount&) = default;
     template <typename Self = Mount>
-    static constexpr auto fields() {
-        return std::tuple{json::field("destination", &Self::destination),
-                          json::field("type", &Self::type).omitted_when_empty(),
-                          json::field("source", &Self::source).omitted_when_empty(),
-                          json::field("options", &Self::options).omitted_when_empty(),
-                          json::field("uidMappings", &Self::uid_mappings).omitted_when_empty(),
-                          json::field("gidMappings", &Self::gid_mappings).omitted_when_empty()};
+    static json::Fields fields() {
+        return json::Fields{json::field("destination", &Self::destination),
+                            json::field("type", &Self::type).omitted_when_empty(),
+                            json::field("source", &Self::source).omitted_when_empty(),
+                            json::field("options", &Self::options).omitted_when_empty(),
+                            json::field("uidMappings", &Self::uid_mappings).omitted_when_empty(),
+                            json::field("gidMappings", &Self::gid_mappings).omitted_when_empty()};
     }
 };
 
@@ -202,9 +202,10 @@ struct Hook {
     std::optional<std::int32_t> timeout;  ///< Seconds.
     friend bool operator==(const Hook&, const Hook&) = default;
     template <typename Self = Hook>
-    static constexpr auto fields() {
-        return std::tuple{json::field("path", &Self::path), json::field("args", &Self::args).omitted_when_empty(),
-                          json::field("env", &Self::env).omitted_when_empty(), json::field("timeout", &Self::timeout).omitted_when_empty()};
+    static json::Fields fields() {
+        return json::Fields{json::field("path", &Self::path), json::field("args", &Self::args).omitted_when_empty(),
+                            json::field("env", &Self::env).omitted_when_empty(),
+                            json::field("timeout", &Self::timeout).omitted_when_empty()};
     }
 };
 
@@ -217,13 +218,13 @@ struct Hooks {
     std::vector<Hook> poststop;
     friend bool operator==(const Hooks&, const Hooks&) = default;
     template <typename Self = Hooks>
-    static constexpr auto fields() {
-        return std::tuple{json::field("prestart", &Self::prestart).omitted_when_empty(),
-                          json::field("createRuntime", &Self::create_runtime).omitted_when_empty(),
-                          json::field("createContainer", &Self::create_container).omitted_when_empty(),
-                          json::field("startContainer", &Self::start_container).omitted_when_empty(),
-                          json::field("poststart", &Self::poststart).omitted_when_empty(),
-                          json::field("poststop", &Self::poststop).omitted_when_empty()};
+    static json::Fields fields() {
+        return json::Fields{json::field("prestart", &Self::prestart).omitted_when_empty(),
+                            json::field("createRuntime", &Self::create_runtime).omitted_when_empty(),
+                            json::field("createContainer", &Self::create_container).omitted_when_empty(),
+                            json::field("startContainer", &Self::start_container).omitted_when_empty(),
+                            json::field("poststart", &Self::poststart).omitted_when_empty(),
+                            json::field("poststop", &Self::poststop).omitted_when_empty()};
     }
 };
 
@@ -232,8 +233,8 @@ struct Namespace {
     std::string path;
     friend bool operator==(const Namespace&, const Namespace&) = default;
     template <typename Self = Namespace>
-    static constexpr auto fields() {
-        return std::tuple{json::field("type", &Self::type), json::field("path", &Self::path).omitted_when_empty()};
+    static json::Fields fields() {
+        return json::Fields{json::field("type", &Self::type), json::field("path", &Self::path).omitted_when_empty()};
     }
 };
 
@@ -247,14 +248,14 @@ struct Device {
     std::optional<std::uint32_t> gid;
     friend bool operator==(const Device&, const Device&) = default;
     template <typename Self = Device>
-    static constexpr auto fields() {
-        return std::tuple{json::field("path", &Self::path),
-                          json::field("type", &Self::type),
-                          json::field("major", &Self::major),
-                          json::field("minor", &Self::minor),
-                          json::field("fileMode", &Self::file_mode).omitted_when_empty(),
-                          json::field("uid", &Self::uid).omitted_when_empty(),
-                          json::field("gid", &Self::gid).omitted_when_empty()};
+    static json::Fields fields() {
+        return json::Fields{json::field("path", &Self::path),
+                            json::field("type", &Self::type),
+                            json::field("major", &Self::major),
+                            json::field("minor", &Self::minor),
+                            json::field("fileMode", &Self::file_mode).omitted_when_empty(),
+                            json::field("uid", &Self::uid).omitted_when_empty(),
+                            json::field("gid", &Self::gid).omitted_when_empty()};
     }
 };
 
@@ -263,9 +264,9 @@ struct TimeOffset {
     std::uint32_t nanosecs = 0;
     friend bool operator==(const TimeOffset&, const TimeOffset&) = default;
     template <typename Self = TimeOffset>
-    static constexpr auto fields() {
-        return std::tuple{json::field("secs", &Self::secs).omitted_when_empty(),
-                          json::field("nanosecs", &Self::nanosecs).omitted_when_empty()};
+    static json::Fields fields() {
+        return json::Fields{json::field("secs", &Self::secs).omitted_when_empty(),
+                            json::field("nanosecs", &Self::nanosecs).omitted_when_empty()};
     }
 };
 
@@ -277,10 +278,11 @@ struct DeviceRule {
     std::string access;  ///< of r w m
     friend bool operator==(const DeviceRule&, const DeviceRule&) = default;
     template <typename Self = DeviceRule>
-    static constexpr auto fields() {
-        return std::tuple{json::field("allow", &Self::allow), json::field("type", &Self::type).omitted_when_empty(),
-                          json::field("major", &Self::major).omitted_when_empty(), json::field("minor", &Self::minor).omitted_when_empty(),
-                          json::field("access", &Self::access).omitted_when_empty()};
+    static json::Fields fields() {
+        return json::Fields{json::field("allow", &Self::allow), json::field("type", &Self::type).omitted_when_empty(),
+                            json::field("major", &Self::major).omitted_when_empty(),
+                            json::field("minor", &Self::minor).omitted_when_empty(),
+                            json::field("access", &Self::access).omitted_when_empty()};
     }
 };
 
@@ -296,16 +298,16 @@ struct MemoryLimits {
     std::optional<bool> check_before_update;
     friend bool operator==(const MemoryLimits&, const MemoryLimits&) = default;
     template <typename Self = MemoryLimits>
-    static constexpr auto fields() {
-        return std::tuple{json::field("limit", &Self::limit).omitted_when_empty(),
-                          json::field("reservation", &Self::reservation).omitted_when_empty(),
-                          json::field("swap", &Self::swap).omitted_when_empty(),
-                          json::field("kernel", &Self::kernel).omitted_when_empty(),
-                          json::field("kernelTCP", &Self::kernel_tcp).omitted_when_empty(),
-                          json::field("swappiness", &Self::swappiness).omitted_when_empty(),
-                          json::field("disableOOMKiller", &Self::disable_oom_killer).omitted_when_empty(),
-                          json::field("useHierarchy", &Self::use_hierarchy).omitted_when_empty(),
-                          json::field("checkBeforeUpdate", &Self::check_before_update).omitted_when_empty()};
+    static json::Fields fields() {
+        return json::Fields{json::field("limit", &Self::limit).omitted_when_empty(),
+                            json::field("reservation", &Self::reservation).omitted_when_empty(),
+                            json::field("swap", &Self::swap).omitted_when_empty(),
+                            json::field("kernel", &Self::kernel).omitted_when_empty(),
+                            json::field("kernelTCP", &Self::kernel_tcp).omitted_when_empty(),
+                            json::field("swappiness", &Self::swappiness).omitted_when_empty(),
+                            json::field("disableOOMKiller", &Self::disable_oom_killer).omitted_when_empty(),
+                            json::field("useHierarchy", &Self::use_hierarchy).omitted_when_empty(),
+                            json::field("checkBeforeUpdate", &Self::check_before_update).omitted_when_empty()};
     }
 };
 
@@ -321,16 +323,16 @@ struct CpuLimits {
     std::optional<std::int64_t> idle;
     friend bool operator==(const CpuLimits&, const CpuLimits&) = default;
     template <typename Self = CpuLimits>
-    static constexpr auto fields() {
-        return std::tuple{json::field("shares", &Self::shares).omitted_when_empty(),
-                          json::field("quota", &Self::quota).omitted_when_empty(),
-                          json::field("burst", &Self::burst).omitted_when_empty(),
-                          json::field("period", &Self::period).omitted_when_empty(),
-                          json::field("realtimeRuntime", &Self::realtime_runtime).omitted_when_empty(),
-                          json::field("realtimePeriod", &Self::realtime_period).omitted_when_empty(),
-                          json::field("cpus", &Self::cpus).omitted_when_empty(),
-                          json::field("mems", &Self::mems).omitted_when_empty(),
-                          json::field("idle", &Self::idle).omitted_when_empty()};
+    static json::Fields fields() {
+        return json::Fields{json::field("shares", &Self::shares).omitted_when_empty(),
+                            json::field("quota", &Self::quota).omitted_when_empty(),
+                            json::field("burst", &Self::burst).omitted_when_empty(),
+                            json::field("period", &Self::period).omitted_when_empty(),
+                            json::field("realtimeRuntime", &Self::realtime_runtime).omitted_when_empty(),
+                            json::field("realtimePeriod", &Self::realtime_period).omitted_when_empty(),
+                            json::field("cpus", &Self::cpus).omitted_when_empty(),
+                            json::field("mems", &Self::mems).omitted_when_empty(),
+                            json::field("idle", &Self::idle).omitted_when_empty()};
     }
 };
 
@@ -338,8 +340,8 @@ struct PidsLimit {
     std::optional<std::int64_t> limit;
     friend bool operator==(const PidsLimit&, const PidsLimit&) = default;
     template <typename Self = PidsLimit>
-    static constexpr auto fields() {
-        return std::tuple{json::field("limit", &Self::limit).omitted_when_empty()};
+    static json::Fields fields() {
+        return json::Fields{json::field("limit", &Self::limit).omitted_when_empty()};
     }
 };
 
@@ -350,10 +352,10 @@ struct WeightDevice {
     std::optional<std::uint16_t> leaf_weight;
     friend bool operator==(const WeightDevice&, const WeightDevice&) = default;
     template <typename Self = WeightDevice>
-    static constexpr auto fields() {
-        return std::tuple{json::field("major", &Self::major), json::field("minor", &Self::minor),
-                          json::field("weight", &Self::weight).omitted_when_empty(),
-                          json::field("leafWeight", &Self::leaf_weight).omitted_when_empty()};
+    static json::Fields fields() {
+        return json::Fields{json::field("major", &Self::major), json::field("minor", &Self::minor),
+                            json::field("weight", &Self::weight).omitted_when_empty(),
+                            json::field("leafWeight", &Self::leaf_weight).omitted_when_empty()};
     }
 };
 
@@ -363,8 +365,8 @@ struct ThrottleDevice {
     std::uint64_t rate = 0;
     friend bool operator==(const ThrottleDevice&, const ThrottleDevice&) = default;
     template <typename Self = ThrottleDevice>
-    static constexpr auto fields() {
-        return std::tuple{json::field("major", &Self::major), json::field("minor", &Self::minor), json::field("rate", &Self::rate)};
+    static json::Fields fields() {
+        return json::Fields{json::field("major", &Self::major), json::field("minor", &Self::minor), json::field("rate", &Self::rate)};
     }
 };
 
@@ -378,14 +380,14 @@ struct BlockIo {
     std::vector<ThrottleDevice> throttle_write_iops_device;
     friend bool operator==(const BlockIo&, const BlockIo&) = default;
     template <typename Self = BlockIo>
-    static constexpr auto fields() {
-        return std::tuple{json::field("weight", &Self::weight).omitted_when_empty(),
-                          json::field("leafWeight", &Self::leaf_weight).omitted_when_empty(),
-                          json::field("weightDevice", &Self::weight_device).omitted_when_empty(),
-                          json::field("throttleReadBpsDevice", &Self::throttle_read_bps_device).omitted_when_empty(),
-                          json::field("throttleWriteBpsDevice", &Self::throttle_write_bps_device).omitted_when_empty(),
-                          json::field("throttleReadIOPSDevice", &Self::throttle_read_iops_device).omitted_when_empty(),
-                          json::field("throttleWriteIOPSDevice", &Self::throttle_write_iops_device).omitted_when_empty()};
+    static json::Fields fields() {
+        return json::Fields{json::field("weight", &Self::weight).omitted_when_empty(),
+                            json::field("leafWeight", &Self::leaf_weight).omitted_when_empty(),
+                            json::field("weightDevice", &Self::weight_device).omitted_when_empty(),
+                            json::field("throttleReadBpsDevice", &Self::throttle_read_bps_device).omitted_when_empty(),
+                            json::field("throttleWriteBpsDevice", &Self::throttle_write_bps_device).omitted_when_empty(),
+                            json::field("throttleReadIOPSDevice", &Self::throttle_read_iops_device).omitted_when_empty(),
+                            json::field("throttleWriteIOPSDevice", &Self::throttle_write_iops_device).omitted_when_empty()};
     }
 };
 
@@ -395,8 +397,8 @@ struct HugepageLimit {
     std::uint64_t limit = 0;
     friend bool operator==(const HugepageLimit&, const HugepageLimit&) = default;
     template <typename Self = HugepageLimit>
-    static constexpr auto fields() {
-        return std::tuple{json::field("pageSize", &Self::page_size), json::field("limit", &Self::limit)};
+    static json::Fields fields() {
+        return json::Fields{json::field("pageSize", &Self::page_size), json::field("limit", &Self::limit)};
     }
 };
 
@@ -412,16 +414,16 @@ struct Resources {
     std::map<std::string, std::string> unified;
     friend bool operator==(const Resources&, const Resources&) = default;
     template <typename Self = Resources>
-    static constexpr auto fields() {
-        return std::tuple{json::field("devices", &Self::devices).omitted_when_empty(),
-                          json::field("memory", &Self::memory).omitted_when_empty(),
-                          json::field("cpu", &Self::cpu).omitted_when_empty(),
-                          json::field("pids", &Self::pids).omitted_when_empty(),
-                          json::field("blockIO", &Self::block_io).omitted_when_empty(),
-                          json::field("hugepageLimits", &Self::hugepage_limits).omitted_when_empty(),
-                          json::field("network", &Self::network).omitted_when_empty(),
-                          json::field("rdma", &Self::rdma).omitted_when_empty(),
-                          json::field("unified", &Self::unified).omitted_when_empty()};
+    static json::Fields fields() {
+        return json::Fields{json::field("devices", &Self::devices).omitted_when_empty(),
+                            json::field("memory", &Self::memory).omitted_when_empty(),
+                            json::field("cpu", &Self::cpu).omitted_when_empty(),
+                            json::field("pids", &Self::pids).omitted_when_empty(),
+                            json::field("blockIO", &Self::block_io).omitted_when_empty(),
+                            json::field("hugepageLimits", &Self::hugepage_limits).omitted_when_empty(),
+                            json::field("network", &Self::network).omitted_when_empty(),
+                            json::field("rdma", &Self::rdma).omitted_when_empty(),
+                            json::field("unified", &Self::unified).omitted_when_empty()};
     }
 };
 
@@ -432,9 +434,9 @@ struct SeccompArg {
     std::string op;
     friend bool operator==(const SeccompArg&, const SeccompArg&) = default;
     template <typename Self = SeccompArg>
-    static constexpr auto fields() {
-        return std::tuple{json::field("index", &Self::index), json::field("value", &Self::value),
-                          json::field("valueTwo", &Self::value_two).omitted_when_empty(), json::field("op", &Self::op)};
+    static json::Fields fields() {
+        return json::Fields{json::field("index", &Self::index), json::field("value", &Self::value),
+                            json::field("valueTwo", &Self::value_two).omitted_when_empty(), json::field("op", &Self::op)};
     }
 };
 
@@ -445,10 +447,10 @@ struct SeccompRule {
     std::vector<SeccompArg> args;
     friend bool operator==(const SeccompRule&, const SeccompRule&) = default;
     template <typename Self = SeccompRule>
-    static constexpr auto fields() {
-        return std::tuple{json::field("names", &Self::names), json::field("action", &Self::action),
-                          json::field("errnoRet", &Self::errno_ret).omitted_when_empty(),
-                          json::field("args", &Self::args).omitted_when_empty()};
+    static json::Fields fields() {
+        return json::Fields{json::field("names", &Self::names), json::field("action", &Self::action),
+                            json::field("errnoRet", &Self::errno_ret).omitted_when_empty(),
+                            json::field("args", &Self::args).omitted_when_empty()};
     }
 };
 
@@ -463,14 +465,14 @@ struct Seccomp {
     std::vector<SeccompRule> syscalls;
     friend bool operator==(const Seccomp&, const Seccomp&) = default;
     template <typename Self = Seccomp>
-    static constexpr auto fields() {
-        return std::tuple{json::field("defaultAction", &Self::default_action),
-                          json::field("defaultErrnoRet", &Self::default_errno_ret).omitted_when_empty(),
-                          json::field("architectures", &Self::architectures).omitted_when_empty(),
-                          json::field("flags", &Self::flags).omitted_when_empty(),
-                          json::field("listenerPath", &Self::listener_path).omitted_when_empty(),
-                          json::field("listenerMetadata", &Self::listener_metadata).omitted_when_empty(),
-                          json::field("syscalls", &Self::syscalls).omitted_when_empty()};
+    static json::Fields fields() {
+        return json::Fields{json::field("defaultAction", &Self::default_action),
+                            json::field("defaultErrnoRet", &Self::default_errno_ret).omitted_when_empty(),
+                            json::field("architectures", &Self::architectures).omitted_when_empty(),
+                            json::field("flags", &Self::flags).omitted_when_empty(),
+                            json::field("listenerPath", &Self::listener_path).omitted_when_empty(),
+                            json::field("listenerMetadata", &Self::listener_metadata).omitted_when_empty(),
+                            json::field("syscalls", &Self::syscalls).omitted_when_empty()};
     }
 };
 
@@ -479,8 +481,8 @@ struct Personality {
     std::vector<std::string> flags;
     friend bool operator==(const Personality&, const Personality&) = default;
     template <typename Self = Personality>
-    static constexpr auto fields() {
-        return std::tuple{json::field("domain", &Self::domain), json::field("flags", &Self::flags).omitted_when_empty()};
+    static json::Fields fields() {
+        return json::Fields{json::field("domain", &Self::domain), json::field("flags", &Self::flags).omitted_when_empty()};
     }
 };
 
@@ -489,8 +491,8 @@ struct NetDevice {
     std::string name;  ///< Inside; the host's where it is empty.
     friend bool operator==(const NetDevice&, const NetDevice&) = default;
     template <typename Self = NetDevice>
-    static constexpr auto fields() {
-        return std::tuple{json::field("name", &Self::name).omitted_when_empty()};
+    static json::Fields fields() {
+        return json::Fields{json::field("name", &Self::name).omitted_when_empty()};
     }
 };
 
@@ -513,23 +515,23 @@ struct Linux {
     std::optional<json::Value> intel_rdt;  ///< Known so that it can be refused.
     friend bool operator==(const Linux&, const Linux&) = default;
     template <typename Self = Linux>
-    static constexpr auto fields() {
-        return std::tuple{json::field("namespaces", &Self::namespaces).omitted_when_empty(),
-                          json::field("uidMappings", &Self::uid_mappings).omitted_when_empty(),
-                          json::field("gidMappings", &Self::gid_mappings).omitted_when_empty(),
-                          json::field("timeOffsets", &Self::time_offsets).omitted_when_empty(),
-                          json::field("devices", &Self::devices).omitted_when_empty(),
-                          json::field("netDevices", &Self::net_devices).omitted_when_empty(),
-                          json::field("cgroupsPath", &Self::cgroups_path).omitted_when_empty(),
-                          json::field("resources", &Self::resources).omitted_when_empty(),
-                          json::field("seccomp", &Self::seccomp).omitted_when_empty(),
-                          json::field("rootfsPropagation", &Self::rootfs_propagation).omitted_when_empty(),
-                          json::field("maskedPaths", &Self::masked_paths).omitted_when_empty(),
-                          json::field("readonlyPaths", &Self::readonly_paths).omitted_when_empty(),
-                          json::field("mountLabel", &Self::mount_label).omitted_when_empty(),
-                          json::field("sysctl", &Self::sysctl).omitted_when_empty(),
-                          json::field("personality", &Self::personality).omitted_when_empty(),
-                          json::field("intelRdt", &Self::intel_rdt).omitted_when_empty()};
+    static json::Fields fields() {
+        return json::Fields{json::field("namespaces", &Self::namespaces).omitted_when_empty(),
+                            json::field("uidMappings", &Self::uid_mappings).omitted_when_empty(),
+                            json::field("gidMappings", &Self::gid_mappings).omitted_when_empty(),
+                            json::field("timeOffsets", &Self::time_offsets).omitted_when_empty(),
+                            json::field("devices", &Self::devices).omitted_when_empty(),
+                            json::field("netDevices", &Self::net_devices).omitted_when_empty(),
+                            json::field("cgroupsPath", &Self::cgroups_path).omitted_when_empty(),
+                            json::field("resources", &Self::resources).omitted_when_empty(),
+                            json::field("seccomp", &Self::seccomp).omitted_when_empty(),
+                            json::field("rootfsPropagation", &Self::rootfs_propagation).omitted_when_empty(),
+                            json::field("maskedPaths", &Self::masked_paths).omitted_when_empty(),
+                            json::field("readonlyPaths", &Self::readonly_paths).omitted_when_empty(),
+                            json::field("mountLabel", &Self::mount_label).omitted_when_empty(),
+                            json::field("sysctl", &Self::sysctl).omitted_when_empty(),
+                            json::field("personality", &Self::personality).omitted_when_empty(),
+                            json::field("intelRdt", &Self::intel_rdt).omitted_when_empty()};
     }
 };
 
@@ -546,16 +548,16 @@ struct RuntimeSpec {
     std::optional<Linux> linux_;
     friend bool operator==(const RuntimeSpec&, const RuntimeSpec&) = default;
     template <typename Self = RuntimeSpec>
-    static constexpr auto fields() {
-        return std::tuple{json::field("ociVersion", &Self::oci_version),
-                          json::field("process", &Self::process).omitted_when_empty(),
-                          json::field("root", &Self::root).omitted_when_empty(),
-                          json::field("hostname", &Self::hostname).omitted_when_empty(),
-                          json::field("domainname", &Self::domainname).omitted_when_empty(),
-                          json::field("mounts", &Self::mounts).omitted_when_empty(),
-                          json::field("hooks", &Self::hooks).omitted_when_empty(),
-                          json::field("annotations", &Self::annotations).omitted_when_empty(),
-                          json::field("linux", &Self::linux_).omitted_when_empty()};
+    static json::Fields fields() {
+        return json::Fields{json::field("ociVersion", &Self::oci_version),
+                            json::field("process", &Self::process).omitted_when_empty(),
+                            json::field("root", &Self::root).omitted_when_empty(),
+                            json::field("hostname", &Self::hostname).omitted_when_empty(),
+                            json::field("domainname", &Self::domainname).omitted_when_empty(),
+                            json::field("mounts", &Self::mounts).omitted_when_empty(),
+                            json::field("hooks", &Self::hooks).omitted_when_empty(),
+                            json::field("annotations", &Self::annotations).omitted_when_empty(),
+                            json::field("linux", &Self::linux_).omitted_when_empty()};
     }
 };
 

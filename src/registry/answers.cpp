@@ -18,8 +18,8 @@ struct ErrorWire {
     std::string message;
     json::Value detail;
     template <typename Self = ErrorWire>
-    static constexpr auto fields() {
-        return std::tuple{json::field("code", &Self::code), json::field("message", &Self::message), json::field("detail", &Self::detail)};
+    static json::Fields fields() {
+        return json::Fields{json::field("code", &Self::code), json::field("message", &Self::message), json::field("detail", &Self::detail)};
     }
 };
 
@@ -29,9 +29,9 @@ struct ErrorsWire {
     std::string detail;
     std::string message;
     template <typename Self = ErrorsWire>
-    static constexpr auto fields() {
-        return std::tuple{json::field("errors", &Self::errors), json::field("details", &Self::details),
-                          json::field("detail", &Self::detail), json::field("message", &Self::message)};
+    static json::Fields fields() {
+        return json::Fields{json::field("errors", &Self::errors), json::field("details", &Self::details),
+                            json::field("detail", &Self::detail), json::field("message", &Self::message)};
     }
 };
 

@@ -117,10 +117,10 @@ struct SearchResult {
     bool is_official = false;
     bool is_automated = false;
     template <typename Self = SearchResult>
-    static constexpr auto fields() {
-        return std::tuple{json::field("name", &Self::name), json::field("description", &Self::description),
-                          json::field("star_count", &Self::star_count), json::field("is_official", &Self::is_official),
-                          json::field("is_automated", &Self::is_automated)};
+    static json::Fields fields() {
+        return json::Fields{json::field("name", &Self::name), json::field("description", &Self::description),
+                            json::field("star_count", &Self::star_count), json::field("is_official", &Self::is_official),
+                            json::field("is_automated", &Self::is_automated)};
     }
 };
 

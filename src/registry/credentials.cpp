@@ -19,13 +19,13 @@ struct AuthConfig {
     std::string registry_token;
 
     template <typename Self = AuthConfig>
-    static constexpr auto fields() {
-        return std::tuple{json::field("username", &Self::username),
-                          json::field("password", &Self::password),
-                          json::field("auth", &Self::auth),
-                          json::field("serveraddress", &Self::server_address),
-                          json::field("identitytoken", &Self::identity_token),
-                          json::field("registrytoken", &Self::registry_token)};
+    static json::Fields fields() {
+        return json::Fields{json::field("username", &Self::username),
+                            json::field("password", &Self::password),
+                            json::field("auth", &Self::auth),
+                            json::field("serveraddress", &Self::server_address),
+                            json::field("identitytoken", &Self::identity_token),
+                            json::field("registrytoken", &Self::registry_token)};
     }
 };
 

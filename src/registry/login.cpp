@@ -16,8 +16,8 @@ constexpr std::size_t search_size_limit = std::size_t{4} << 20U;
 struct ResultsWire {
     std::vector<SearchResult> results;
     template <typename Self = ResultsWire>
-    static constexpr auto fields() {
-        return std::tuple{json::field("results", &Self::results)};
+    static json::Fields fields() {
+        return json::Fields{json::field("results", &Self::results)};
     }
 };
 

@@ -24,8 +24,8 @@ constexpr std::array schema1_types{std::string_view("application/vnd.docker.dist
 struct Tags {
     std::vector<std::string> tags;
     template <typename Self = Tags>
-    static constexpr auto fields() {
-        return std::tuple{json::field("tags", &Self::tags)};
+    static json::Fields fields() {
+        return json::Fields{json::field("tags", &Self::tags)};
     }
 };
 

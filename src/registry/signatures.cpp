@@ -26,15 +26,15 @@ constexpr std::string_view payload_type = "application/vnd.dev.cosign.simplesign
 struct Image {
     std::string digest;
     template <typename Self = Image>
-    static constexpr auto fields() {
-        return std::tuple{json::field("docker-manifest-digest", &Self::digest)};
+    static json::Fields fields() {
+        return json::Fields{json::field("docker-manifest-digest", &Self::digest)};
     }
 };
 struct Identity {
     std::string reference;
     template <typename Self = Identity>
-    static constexpr auto fields() {
-        return std::tuple{json::field("docker-reference", &Self::reference)};
+    static json::Fields fields() {
+        return json::Fields{json::field("docker-reference", &Self::reference)};
     }
 };
 struct Critical {
@@ -42,15 +42,15 @@ struct Critical {
     Image image;
     std::string type;
     template <typename Self = Critical>
-    static constexpr auto fields() {
-        return std::tuple{json::field("identity", &Self::identity), json::field("image", &Self::image), json::field("type", &Self::type)};
+    static json::Fields fields() {
+        return json::Fields{json::field("identity", &Self::identity), json::field("image", &Self::image), json::field("type", &Self::type)};
     }
 };
 struct Payload {
     Critical critical;
     template <typename Self = Payload>
-    static constexpr auto fields() {
-        return std::tuple{json::field("critical", &Self::critical)};
+    static json::Fields fields() {
+        return json::Fields{json::field("critical", &Self::critical)};
     }
 };
 

@@ -21,9 +21,9 @@ struct TokenWire {
     std::int64_t expires_in = 0;
 
     template <typename Self = TokenWire>
-    static constexpr auto fields() {
-        return std::tuple{json::field("token", &Self::token), json::field("access_token", &Self::access_token),
-                          json::field("refresh_token", &Self::refresh_token), json::field("expires_in", &Self::expires_in)};
+    static json::Fields fields() {
+        return json::Fields{json::field("token", &Self::token), json::field("access_token", &Self::access_token),
+                            json::field("refresh_token", &Self::refresh_token), json::field("expires_in", &Self::expires_in)};
     }
 };
 

@@ -29,10 +29,10 @@ struct Stored {
     bool anonymous = false;
 
     template <typename Self = Stored>
-    static constexpr auto fields() {
-        return std::tuple{json::field("driver", &Self::driver), json::field("options", &Self::options),
-                          json::field("labels", &Self::labels), json::field("created", &Self::created),
-                          json::field("anonymous", &Self::anonymous)};
+    static json::Fields fields() {
+        return json::Fields{json::field("driver", &Self::driver), json::field("options", &Self::options),
+                            json::field("labels", &Self::labels), json::field("created", &Self::created),
+                            json::field("anonymous", &Self::anonymous)};
     }
 };
 

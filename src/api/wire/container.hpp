@@ -19,9 +19,9 @@ struct Port {
     std::uint16_t public_port = 0;
     std::string type;
     template <typename Self = Port>
-    static constexpr auto fields() {
-        return std::tuple{field("IP", &Self::ip).omitted_when_empty(), field("PrivatePort", &Self::private_port),
-                          field("PublicPort", &Self::public_port).omitted_when_empty(), field("Type", &Self::type)};
+    static json::Fields fields() {
+        return json::Fields{field("IP", &Self::ip).omitted_when_empty(), field("PrivatePort", &Self::private_port),
+                            field("PublicPort", &Self::public_port).omitted_when_empty(), field("Type", &Self::type)};
     }
     bool operator==(const Port&) const = default;
 };
@@ -30,9 +30,9 @@ struct SummaryHostConfig {
     std::string network_mode;
     engine::StringMap annotations;
     template <typename Self = SummaryHostConfig>
-    static constexpr auto fields() {
-        return std::tuple{field("NetworkMode", &Self::network_mode).omitted_when_empty(),
-                          field("Annotations", &Self::annotations).added_in(46).omitted_when_empty()};
+    static json::Fields fields() {
+        return json::Fields{field("NetworkMode", &Self::network_mode).omitted_when_empty(),
+                            field("Annotations", &Self::annotations).added_in(46).omitted_when_empty()};
     }
     bool operator==(const SummaryHostConfig&) const = default;
 };
@@ -40,8 +40,8 @@ struct SummaryHostConfig {
 struct SummaryNetworks {
     std::map<std::string, engine::EndpointSettings> networks;
     template <typename Self = SummaryNetworks>
-    static constexpr auto fields() {
-        return std::tuple{field("Networks", &Self::networks)};
+    static json::Fields fields() {
+        return json::Fields{field("Networks", &Self::networks)};
     }
     bool operator==(const SummaryNetworks&) const = default;
 };
@@ -63,22 +63,22 @@ struct ContainerSummary {
     SummaryNetworks network_settings;
     std::vector<engine::MountPoint> mounts;
     template <typename Self = ContainerSummary>
-    static constexpr auto fields() {
-        return std::tuple{field("Id", &Self::id),
-                          field("Names", &Self::names),
-                          field("Image", &Self::image),
-                          field("ImageID", &Self::image_id),
-                          field("Command", &Self::command),
-                          field("Created", &Self::created),
-                          field("Ports", &Self::ports),
-                          field("SizeRw", &Self::size_rw).omitted_when_empty(),
-                          field("SizeRootFs", &Self::size_root_fs).omitted_when_empty(),
-                          field("Labels", &Self::labels),
-                          field("State", &Self::state),
-                          field("Status", &Self::status),
-                          field("HostConfig", &Self::host_config),
-                          field("NetworkSettings", &Self::network_settings),
-                          field("Mounts", &Self::mounts)};
+    static json::Fields fields() {
+        return json::Fields{field("Id", &Self::id),
+                            field("Names", &Self::names),
+                            field("Image", &Self::image),
+                            field("ImageID", &Self::image_id),
+                            field("Command", &Self::command),
+                            field("Created", &Self::created),
+                            field("Ports", &Self::ports),
+                            field("SizeRw", &Self::size_rw).omitted_when_empty(),
+                            field("SizeRootFs", &Self::size_root_fs).omitted_when_empty(),
+                            field("Labels", &Self::labels),
+                            field("State", &Self::state),
+                            field("Status", &Self::status),
+                            field("HostConfig", &Self::host_config),
+                            field("NetworkSettings", &Self::network_settings),
+                            field("Mounts", &Self::mounts)};
     }
     bool operator==(const ContainerSummary&) const = default;
 };
@@ -88,8 +88,8 @@ struct HealthState {
     std::int64_t failing_streak = 0;
     std::vector<json::Value> log;
     template <typename Self = HealthState>
-    static constexpr auto fields() {
-        return std::tuple{field("Status", &Self::status), field("FailingStreak", &Self::failing_streak), field("Log", &Self::log)};
+    static json::Fields fields() {
+        return json::Fields{field("Status", &Self::status), field("FailingStreak", &Self::failing_streak), field("Log", &Self::log)};
     }
     bool operator==(const HealthState&) const = default;
 };
@@ -108,19 +108,19 @@ struct ContainerState {
     std::string finished_at;
     std::optional<HealthState> health;
     template <typename Self = ContainerState>
-    static constexpr auto fields() {
-        return std::tuple{field("Status", &Self::status),
-                          field("Running", &Self::running),
-                          field("Paused", &Self::paused),
-                          field("Restarting", &Self::restarting),
-                          field("OOMKilled", &Self::oom_killed),
-                          field("Dead", &Self::dead),
-                          field("Pid", &Self::pid),
-                          field("ExitCode", &Self::exit_code),
-                          field("Error", &Self::error),
-                          field("StartedAt", &Self::started_at),
-                          field("FinishedAt", &Self::finished_at),
-                          field("Health", &Self::health).omitted_when_empty()};
+    static json::Fields fields() {
+        return json::Fields{field("Status", &Self::status),
+                            field("Running", &Self::running),
+                            field("Paused", &Self::paused),
+                            field("Restarting", &Self::restarting),
+                            field("OOMKilled", &Self::oom_killed),
+                            field("Dead", &Self::dead),
+                            field("Pid", &Self::pid),
+                            field("ExitCode", &Self::exit_code),
+                            field("Error", &Self::error),
+                            field("StartedAt", &Self::started_at),
+                            field("FinishedAt", &Self::finished_at),
+                            field("Health", &Self::health).omitted_when_empty()};
     }
     bool operator==(const ContainerState&) const = default;
 };
@@ -129,8 +129,8 @@ struct GraphDriver {
     std::string name = "overlay2";
     std::optional<engine::StringMap> data;
     template <typename Self = GraphDriver>
-    static constexpr auto fields() {
-        return std::tuple{field("Data", &Self::data), field("Name", &Self::name)};
+    static json::Fields fields() {
+        return json::Fields{field("Data", &Self::data), field("Name", &Self::name)};
     }
     bool operator==(const GraphDriver&) const = default;
 };
@@ -155,25 +155,25 @@ struct NetworkSettings {
     std::string mac_address;
     std::map<std::string, engine::EndpointSettings> networks;
     template <typename Self = NetworkSettings>
-    static constexpr auto fields() {
-        return std::tuple{field("Bridge", &Self::bridge),
-                          field("SandboxID", &Self::sandbox_id),
-                          field("SandboxKey", &Self::sandbox_key),
-                          field("Ports", &Self::ports),
-                          field("HairpinMode", &Self::hairpin_mode),
-                          field("LinkLocalIPv6Address", &Self::link_local_ipv6_address),
-                          field("LinkLocalIPv6PrefixLen", &Self::link_local_ipv6_prefix_len),
-                          field("SecondaryIPAddresses", &Self::secondary_ip_addresses),
-                          field("SecondaryIPv6Addresses", &Self::secondary_ipv6_addresses),
-                          field("EndpointID", &Self::endpoint_id),
-                          field("Gateway", &Self::gateway),
-                          field("GlobalIPv6Address", &Self::global_ipv6_address),
-                          field("GlobalIPv6PrefixLen", &Self::global_ipv6_prefix_len),
-                          field("IPAddress", &Self::ip_address),
-                          field("IPPrefixLen", &Self::ip_prefix_len),
-                          field("IPv6Gateway", &Self::ipv6_gateway),
-                          field("MacAddress", &Self::mac_address),
-                          field("Networks", &Self::networks)};
+    static json::Fields fields() {
+        return json::Fields{field("Bridge", &Self::bridge),
+                            field("SandboxID", &Self::sandbox_id),
+                            field("SandboxKey", &Self::sandbox_key),
+                            field("Ports", &Self::ports),
+                            field("HairpinMode", &Self::hairpin_mode),
+                            field("LinkLocalIPv6Address", &Self::link_local_ipv6_address),
+                            field("LinkLocalIPv6PrefixLen", &Self::link_local_ipv6_prefix_len),
+                            field("SecondaryIPAddresses", &Self::secondary_ip_addresses),
+                            field("SecondaryIPv6Addresses", &Self::secondary_ipv6_addresses),
+                            field("EndpointID", &Self::endpoint_id),
+                            field("Gateway", &Self::gateway),
+                            field("GlobalIPv6Address", &Self::global_ipv6_address),
+                            field("GlobalIPv6PrefixLen", &Self::global_ipv6_prefix_len),
+                            field("IPAddress", &Self::ip_address),
+                            field("IPPrefixLen", &Self::ip_prefix_len),
+                            field("IPv6Gateway", &Self::ipv6_gateway),
+                            field("MacAddress", &Self::mac_address),
+                            field("Networks", &Self::networks)};
     }
     bool operator==(const NetworkSettings&) const = default;
 };
@@ -205,32 +205,32 @@ struct ContainerInspect {
     engine::ContainerConfig config;
     NetworkSettings network_settings;
     template <typename Self = ContainerInspect>
-    static constexpr auto fields() {
-        return std::tuple{field("Id", &Self::id),
-                          field("Created", &Self::created),
-                          field("Path", &Self::path),
-                          field("Args", &Self::args),
-                          field("State", &Self::state),
-                          field("Image", &Self::image),
-                          field("ResolvConfPath", &Self::resolv_conf_path),
-                          field("HostnamePath", &Self::hostname_path),
-                          field("HostsPath", &Self::hosts_path),
-                          field("LogPath", &Self::log_path),
-                          field("Name", &Self::name),
-                          field("RestartCount", &Self::restart_count),
-                          field("Driver", &Self::driver),
-                          field("Platform", &Self::platform),
-                          field("MountLabel", &Self::mount_label),
-                          field("ProcessLabel", &Self::process_label),
-                          field("AppArmorProfile", &Self::app_armor_profile),
-                          field("ExecIDs", &Self::exec_ids),
-                          field("HostConfig", &Self::host_config),
-                          field("GraphDriver", &Self::graph_driver),
-                          field("SizeRw", &Self::size_rw).omitted_when_empty(),
-                          field("SizeRootFs", &Self::size_root_fs).omitted_when_empty(),
-                          field("Mounts", &Self::mounts),
-                          field("Config", &Self::config),
-                          field("NetworkSettings", &Self::network_settings)};
+    static json::Fields fields() {
+        return json::Fields{field("Id", &Self::id),
+                            field("Created", &Self::created),
+                            field("Path", &Self::path),
+                            field("Args", &Self::args),
+                            field("State", &Self::state),
+                            field("Image", &Self::image),
+                            field("ResolvConfPath", &Self::resolv_conf_path),
+                            field("HostnamePath", &Self::hostname_path),
+                            field("HostsPath", &Self::hosts_path),
+                            field("LogPath", &Self::log_path),
+                            field("Name", &Self::name),
+                            field("RestartCount", &Self::restart_count),
+                            field("Driver", &Self::driver),
+                            field("Platform", &Self::platform),
+                            field("MountLabel", &Self::mount_label),
+                            field("ProcessLabel", &Self::process_label),
+                            field("AppArmorProfile", &Self::app_armor_profile),
+                            field("ExecIDs", &Self::exec_ids),
+                            field("HostConfig", &Self::host_config),
+                            field("GraphDriver", &Self::graph_driver),
+                            field("SizeRw", &Self::size_rw).omitted_when_empty(),
+                            field("SizeRootFs", &Self::size_root_fs).omitted_when_empty(),
+                            field("Mounts", &Self::mounts),
+                            field("Config", &Self::config),
+                            field("NetworkSettings", &Self::network_settings)};
     }
     bool operator==(const ContainerInspect&) const = default;
 };
@@ -239,8 +239,8 @@ struct Created {
     std::string id;
     engine::StringList warnings;
     template <typename Self = Created>
-    static constexpr auto fields() {
-        return std::tuple{field("Id", &Self::id), field("Warnings", &Self::warnings)};
+    static json::Fields fields() {
+        return json::Fields{field("Id", &Self::id), field("Warnings", &Self::warnings)};
     }
     bool operator==(const Created&) const = default;
 };
@@ -250,9 +250,9 @@ struct CreateBody : engine::ContainerConfig {
     engine::HostConfig host_config;
     engine::NetworkingConfig networking_config;
     template <typename Self = CreateBody>
-    static constexpr auto fields() {
-        return std::tuple_cat(engine::ContainerConfig::fields(),
-                              std::tuple{field("HostConfig", &Self::host_config), field("NetworkingConfig", &Self::networking_config)});
+    static json::Fields fields() {
+        return json::joined(engine::ContainerConfig::fields(),
+                            json::Fields{field("HostConfig", &Self::host_config), field("NetworkingConfig", &Self::networking_config)});
     }
     bool operator==(const CreateBody&) const = default;
 };
@@ -261,8 +261,8 @@ struct Processes {
     engine::StringList titles;
     std::vector<engine::StringList> processes;
     template <typename Self = Processes>
-    static constexpr auto fields() {
-        return std::tuple{field("Titles", &Self::titles), field("Processes", &Self::processes)};
+    static json::Fields fields() {
+        return json::Fields{field("Titles", &Self::titles), field("Processes", &Self::processes)};
     }
     bool operator==(const Processes&) const = default;
 };
@@ -270,8 +270,8 @@ struct Processes {
 struct Warnings {
     engine::StringList warnings;
     template <typename Self = Warnings>
-    static constexpr auto fields() {
-        return std::tuple{field("Warnings", &Self::warnings)};
+    static json::Fields fields() {
+        return json::Fields{field("Warnings", &Self::warnings)};
     }
     bool operator==(const Warnings&) const = default;
 };
@@ -279,8 +279,8 @@ struct Warnings {
 struct WaitError {
     std::string message;
     template <typename Self = WaitError>
-    static constexpr auto fields() {
-        return std::tuple{field("Message", &Self::message)};
+    static json::Fields fields() {
+        return json::Fields{field("Message", &Self::message)};
     }
     bool operator==(const WaitError&) const = default;
 };
@@ -289,8 +289,8 @@ struct WaitAnswer {
     std::optional<WaitError> error;
     std::int64_t status_code = 0;
     template <typename Self = WaitAnswer>
-    static constexpr auto fields() {
-        return std::tuple{field("Error", &Self::error).omitted_when_empty(), field("StatusCode", &Self::status_code)};
+    static json::Fields fields() {
+        return json::Fields{field("Error", &Self::error).omitted_when_empty(), field("StatusCode", &Self::status_code)};
     }
     bool operator==(const WaitAnswer&) const = default;
 };
@@ -298,8 +298,8 @@ struct WaitAnswer {
 struct Id {
     std::string id;
     template <typename Self = Id>
-    static constexpr auto fields() {
-        return std::tuple{field("Id", &Self::id)};
+    static json::Fields fields() {
+        return json::Fields{field("Id", &Self::id)};
     }
     bool operator==(const Id&) const = default;
 };
@@ -309,8 +309,8 @@ struct ExecStartBody {
     bool tty = false;
     std::optional<std::vector<std::uint32_t>> console_size;
     template <typename Self = ExecStartBody>
-    static constexpr auto fields() {
-        return std::tuple{field("Detach", &Self::detach), field("Tty", &Self::tty), field("ConsoleSize", &Self::console_size)};
+    static json::Fields fields() {
+        return json::Fields{field("Detach", &Self::detach), field("Tty", &Self::tty), field("ConsoleSize", &Self::console_size)};
     }
     bool operator==(const ExecStartBody&) const = default;
 };
@@ -322,9 +322,9 @@ struct ExecProcess {
     bool privileged = false;
     std::string user;
     template <typename Self = ExecProcess>
-    static constexpr auto fields() {
-        return std::tuple{field("tty", &Self::tty), field("entrypoint", &Self::entrypoint), field("arguments", &Self::arguments),
-                          field("privileged", &Self::privileged), field("user", &Self::user).omitted_when_empty()};
+    static json::Fields fields() {
+        return json::Fields{field("tty", &Self::tty), field("entrypoint", &Self::entrypoint), field("arguments", &Self::arguments),
+                            field("privileged", &Self::privileged), field("user", &Self::user).omitted_when_empty()};
     }
     bool operator==(const ExecProcess&) const = default;
 };
@@ -342,18 +342,18 @@ struct ExecInspect {
     std::string detach_keys;
     std::int64_t pid = 0;
     template <typename Self = ExecInspect>
-    static constexpr auto fields() {
-        return std::tuple{field("ID", &Self::id),
-                          field("Running", &Self::running),
-                          field("ExitCode", &Self::exit_code),
-                          field("ProcessConfig", &Self::process_config),
-                          field("OpenStdin", &Self::open_stdin),
-                          field("OpenStderr", &Self::open_stderr),
-                          field("OpenStdout", &Self::open_stdout),
-                          field("CanRemove", &Self::can_remove),
-                          field("ContainerID", &Self::container_id),
-                          field("DetachKeys", &Self::detach_keys),
-                          field("Pid", &Self::pid)};
+    static json::Fields fields() {
+        return json::Fields{field("ID", &Self::id),
+                            field("Running", &Self::running),
+                            field("ExitCode", &Self::exit_code),
+                            field("ProcessConfig", &Self::process_config),
+                            field("OpenStdin", &Self::open_stdin),
+                            field("OpenStderr", &Self::open_stderr),
+                            field("OpenStdout", &Self::open_stdout),
+                            field("CanRemove", &Self::can_remove),
+                            field("ContainerID", &Self::container_id),
+                            field("DetachKeys", &Self::detach_keys),
+                            field("Pid", &Self::pid)};
     }
     bool operator==(const ExecInspect&) const = default;
 };

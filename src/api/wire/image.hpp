@@ -19,8 +19,8 @@ struct ManifestSize {
     std::int64_t total = 0;    ///< bytes of blobs and unpacked files
     std::int64_t content = 0;  ///< bytes of blobs
     template <typename Self = ManifestSize>
-    static constexpr auto fields() {
-        return std::tuple{field("Total", &Self::total), field("Content", &Self::content)};
+    static json::Fields fields() {
+        return json::Fields{field("Total", &Self::total), field("Content", &Self::content)};
     }
     bool operator==(const ManifestSize&) const = default;
 };
@@ -28,8 +28,8 @@ struct ManifestSize {
 struct UnpackedSize {
     std::int64_t unpacked = 0;
     template <typename Self = UnpackedSize>
-    static constexpr auto fields() {
-        return std::tuple{field("Unpacked", &Self::unpacked)};
+    static json::Fields fields() {
+        return json::Fields{field("Unpacked", &Self::unpacked)};
     }
     bool operator==(const UnpackedSize&) const = default;
 };
@@ -39,8 +39,8 @@ struct ManifestImageData {
     std::vector<std::string> containers;
     UnpackedSize size;
     template <typename Self = ManifestImageData>
-    static constexpr auto fields() {
-        return std::tuple{field("Platform", &Self::platform), field("Containers", &Self::containers), field("Size", &Self::size)};
+    static json::Fields fields() {
+        return json::Fields{field("Platform", &Self::platform), field("Containers", &Self::containers), field("Size", &Self::size)};
     }
     bool operator==(const ManifestImageData&) const = default;
 };
@@ -48,8 +48,8 @@ struct ManifestImageData {
 struct ManifestAttestationData {
     std::string subject;
     template <typename Self = ManifestAttestationData>
-    static constexpr auto fields() {
-        return std::tuple{field("For", &Self::subject)};
+    static json::Fields fields() {
+        return json::Fields{field("For", &Self::subject)};
     }
     bool operator==(const ManifestAttestationData&) const = default;
 };
@@ -64,14 +64,14 @@ struct ManifestSummary {
     std::optional<ManifestImageData> image_data;
     std::optional<ManifestAttestationData> attestation_data;
     template <typename Self = ManifestSummary>
-    static constexpr auto fields() {
-        return std::tuple{field("ID", &Self::id),
-                          field("Descriptor", &Self::descriptor),
-                          field("Available", &Self::available),
-                          field("Size", &Self::size),
-                          field("Kind", &Self::kind),
-                          field("ImageData", &Self::image_data).omitted_when_empty(),
-                          field("AttestationData", &Self::attestation_data).omitted_when_empty()};
+    static json::Fields fields() {
+        return json::Fields{field("ID", &Self::id),
+                            field("Descriptor", &Self::descriptor),
+                            field("Available", &Self::available),
+                            field("Size", &Self::size),
+                            field("Kind", &Self::kind),
+                            field("ImageData", &Self::image_data).omitted_when_empty(),
+                            field("AttestationData", &Self::attestation_data).omitted_when_empty()};
     }
     bool operator==(const ManifestSummary&) const = default;
 };
@@ -80,8 +80,8 @@ struct DistributionInspect {
     oci::Descriptor descriptor;
     std::vector<oci::Platform> platforms;
     template <typename Self = DistributionInspect>
-    static constexpr auto fields() {
-        return std::tuple{field("Descriptor", &Self::descriptor), field("Platforms", &Self::platforms)};
+    static json::Fields fields() {
+        return json::Fields{field("Descriptor", &Self::descriptor), field("Platforms", &Self::platforms)};
     }
 };
 
@@ -92,9 +92,9 @@ struct FoundImage {
     bool is_official = false;
     bool is_automated = false;
     template <typename Self = FoundImage>
-    static constexpr auto fields() {
-        return std::tuple{field("name", &Self::name), field("description", &Self::description), field("star_count", &Self::star_count),
-                          field("is_official", &Self::is_official), field("is_automated", &Self::is_automated)};
+    static json::Fields fields() {
+        return json::Fields{field("name", &Self::name), field("description", &Self::description), field("star_count", &Self::star_count),
+                            field("is_official", &Self::is_official), field("is_automated", &Self::is_automated)};
     }
 };
 
@@ -102,8 +102,8 @@ struct AuthAnswer {
     std::string status;
     std::string identity_token;
     template <typename Self = AuthAnswer>
-    static constexpr auto fields() {
-        return std::tuple{field("Status", &Self::status), field("IdentityToken", &Self::identity_token)};
+    static json::Fields fields() {
+        return json::Fields{field("Status", &Self::status), field("IdentityToken", &Self::identity_token)};
     }
 };
 
@@ -120,18 +120,18 @@ struct ImageSummary {
     std::optional<oci::Descriptor> descriptor;
     std::optional<std::vector<ManifestSummary>> manifests;
     template <typename Self = ImageSummary>
-    static constexpr auto fields() {
-        return std::tuple{field("Containers", &Self::containers),
-                          field("Created", &Self::created),
-                          field("Id", &Self::id),
-                          field("Labels", &Self::labels),
-                          field("ParentId", &Self::parent_id),
-                          field("RepoDigests", &Self::repo_digests),
-                          field("RepoTags", &Self::repo_tags),
-                          field("SharedSize", &Self::shared_size),
-                          field("Size", &Self::size),
-                          field("Descriptor", &Self::descriptor).added_in(48).omitted_when_empty(),
-                          field("Manifests", &Self::manifests).added_in(47).omitted_when_empty()};
+    static json::Fields fields() {
+        return json::Fields{field("Containers", &Self::containers),
+                            field("Created", &Self::created),
+                            field("Id", &Self::id),
+                            field("Labels", &Self::labels),
+                            field("ParentId", &Self::parent_id),
+                            field("RepoDigests", &Self::repo_digests),
+                            field("RepoTags", &Self::repo_tags),
+                            field("SharedSize", &Self::shared_size),
+                            field("Size", &Self::size),
+                            field("Descriptor", &Self::descriptor).added_in(48).omitted_when_empty(),
+                            field("Manifests", &Self::manifests).added_in(47).omitted_when_empty()};
     }
     bool operator==(const ImageSummary&) const = default;
 };
@@ -140,8 +140,8 @@ struct ImageGraphDriver {
     std::string name = "overlay2";
     std::optional<std::map<std::string, std::string>> data;
     template <typename Self = ImageGraphDriver>
-    static constexpr auto fields() {
-        return std::tuple{field("Data", &Self::data), field("Name", &Self::name)};
+    static json::Fields fields() {
+        return json::Fields{field("Data", &Self::data), field("Name", &Self::name)};
     }
     bool operator==(const ImageGraphDriver&) const = default;
 };
@@ -150,8 +150,8 @@ struct ImageRootFs {
     std::string type = "layers";
     std::vector<std::string> layers;
     template <typename Self = ImageRootFs>
-    static constexpr auto fields() {
-        return std::tuple{field("Type", &Self::type), field("Layers", &Self::layers).omitted_when_empty()};
+    static json::Fields fields() {
+        return json::Fields{field("Type", &Self::type), field("Layers", &Self::layers).omitted_when_empty()};
     }
     bool operator==(const ImageRootFs&) const = default;
 };
@@ -159,8 +159,8 @@ struct ImageRootFs {
 struct ImageMetadata {
     std::string last_tag_time;
     template <typename Self = ImageMetadata>
-    static constexpr auto fields() {
-        return std::tuple{field("LastTagTime", &Self::last_tag_time)};
+    static json::Fields fields() {
+        return json::Fields{field("LastTagTime", &Self::last_tag_time)};
     }
     bool operator==(const ImageMetadata&) const = default;
 };
@@ -186,26 +186,26 @@ struct ImageInspect {
     std::optional<oci::Descriptor> descriptor;
     std::optional<std::vector<ManifestSummary>> manifests;
     template <typename Self = ImageInspect>
-    static constexpr auto fields() {
-        return std::tuple{field("Id", &Self::id),
-                          field("RepoTags", &Self::repo_tags),
-                          field("RepoDigests", &Self::repo_digests),
-                          field("Parent", &Self::parent),
-                          field("Comment", &Self::comment),
-                          field("Created", &Self::created),
-                          field("DockerVersion", &Self::docker_version),
-                          field("Author", &Self::author),
-                          field("Config", &Self::config),
-                          field("Architecture", &Self::architecture),
-                          field("Variant", &Self::variant).omitted_when_empty(),
-                          field("Os", &Self::os),
-                          field("OsVersion", &Self::os_version).omitted_when_empty(),
-                          field("Size", &Self::size),
-                          field("GraphDriver", &Self::graph_driver),
-                          field("RootFS", &Self::root_fs),
-                          field("Metadata", &Self::metadata),
-                          field("Descriptor", &Self::descriptor).added_in(48).omitted_when_empty(),
-                          field("Manifests", &Self::manifests).added_in(48).omitted_when_empty()};
+    static json::Fields fields() {
+        return json::Fields{field("Id", &Self::id),
+                            field("RepoTags", &Self::repo_tags),
+                            field("RepoDigests", &Self::repo_digests),
+                            field("Parent", &Self::parent),
+                            field("Comment", &Self::comment),
+                            field("Created", &Self::created),
+                            field("DockerVersion", &Self::docker_version),
+                            field("Author", &Self::author),
+                            field("Config", &Self::config),
+                            field("Architecture", &Self::architecture),
+                            field("Variant", &Self::variant).omitted_when_empty(),
+                            field("Os", &Self::os),
+                            field("OsVersion", &Self::os_version).omitted_when_empty(),
+                            field("Size", &Self::size),
+                            field("GraphDriver", &Self::graph_driver),
+                            field("RootFS", &Self::root_fs),
+                            field("Metadata", &Self::metadata),
+                            field("Descriptor", &Self::descriptor).added_in(48).omitted_when_empty(),
+                            field("Manifests", &Self::manifests).added_in(48).omitted_when_empty()};
     }
     bool operator==(const ImageInspect&) const = default;
 };
@@ -218,9 +218,9 @@ struct HistoryLine {
     std::int64_t size = 0;
     std::string comment;
     template <typename Self = HistoryLine>
-    static constexpr auto fields() {
-        return std::tuple{field("Comment", &Self::comment), field("Created", &Self::created), field("CreatedBy", &Self::created_by),
-                          field("Id", &Self::id),           field("Size", &Self::size),       field("Tags", &Self::tags)};
+    static json::Fields fields() {
+        return json::Fields{field("Comment", &Self::comment), field("Created", &Self::created), field("CreatedBy", &Self::created_by),
+                            field("Id", &Self::id),           field("Size", &Self::size),       field("Tags", &Self::tags)};
     }
     bool operator==(const HistoryLine&) const = default;
 };
@@ -229,8 +229,8 @@ struct RemovedImage {
     std::string untagged;
     std::string deleted;
     template <typename Self = RemovedImage>
-    static constexpr auto fields() {
-        return std::tuple{field("Untagged", &Self::untagged).omitted_when_empty(), field("Deleted", &Self::deleted).omitted_when_empty()};
+    static json::Fields fields() {
+        return json::Fields{field("Untagged", &Self::untagged).omitted_when_empty(), field("Deleted", &Self::deleted).omitted_when_empty()};
     }
     bool operator==(const RemovedImage&) const = default;
 };

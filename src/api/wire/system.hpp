@@ -18,8 +18,8 @@ using StringMap = std::map<std::string, std::string>;
 struct PlatformName {
     std::string name;
     template <typename Self = PlatformName>
-    static constexpr auto fields() {
-        return std::tuple{field("Name", &Self::name)};
+    static json::Fields fields() {
+        return json::Fields{field("Name", &Self::name)};
     }
     bool operator==(const PlatformName&) const = default;
 };
@@ -29,8 +29,8 @@ struct ComponentVersion {
     std::string version;
     StringMap details;
     template <typename Self = ComponentVersion>
-    static constexpr auto fields() {
-        return std::tuple{field("Name", &Self::name), field("Version", &Self::version), field("Details", &Self::details)};
+    static json::Fields fields() {
+        return json::Fields{field("Name", &Self::name), field("Version", &Self::version), field("Details", &Self::details)};
     }
     bool operator==(const ComponentVersion&) const = default;
 };
@@ -48,18 +48,18 @@ struct Version {
     std::string kernel_version;
     std::string build_time;
     template <typename Self = Version>
-    static constexpr auto fields() {
-        return std::tuple{field("Platform", &Self::platform),
-                          field("Components", &Self::components),
-                          field("Version", &Self::version),
-                          field("ApiVersion", &Self::api_version),
-                          field("MinAPIVersion", &Self::min_api_version),
-                          field("GitCommit", &Self::git_commit),
-                          field("GoVersion", &Self::go_version),
-                          field("Os", &Self::os),
-                          field("Arch", &Self::arch),
-                          field("KernelVersion", &Self::kernel_version),
-                          field("BuildTime", &Self::build_time).omitted_when_empty()};
+    static json::Fields fields() {
+        return json::Fields{field("Platform", &Self::platform),
+                            field("Components", &Self::components),
+                            field("Version", &Self::version),
+                            field("ApiVersion", &Self::api_version),
+                            field("MinAPIVersion", &Self::min_api_version),
+                            field("GitCommit", &Self::git_commit),
+                            field("GoVersion", &Self::go_version),
+                            field("Os", &Self::os),
+                            field("Arch", &Self::arch),
+                            field("KernelVersion", &Self::kernel_version),
+                            field("BuildTime", &Self::build_time).omitted_when_empty()};
     }
     bool operator==(const Version&) const = default;
 };
@@ -70,9 +70,9 @@ struct PluginNames {
     std::optional<StringList> authorization;
     StringList log;
     template <typename Self = PluginNames>
-    static constexpr auto fields() {
-        return std::tuple{field("Volume", &Self::volume), field("Network", &Self::network), field("Authorization", &Self::authorization),
-                          field("Log", &Self::log)};
+    static json::Fields fields() {
+        return json::Fields{field("Volume", &Self::volume), field("Network", &Self::network), field("Authorization", &Self::authorization),
+                            field("Log", &Self::log)};
     }
     bool operator==(const PluginNames&) const = default;
 };
@@ -80,8 +80,8 @@ struct PluginNames {
 struct Commit {
     std::string id;
     template <typename Self = Commit>
-    static constexpr auto fields() {
-        return std::tuple{field("ID", &Self::id)};
+    static json::Fields fields() {
+        return json::Fields{field("ID", &Self::id)};
     }
     bool operator==(const Commit&) const = default;
 };
@@ -89,8 +89,8 @@ struct Commit {
 struct RuntimeInfo {
     std::string path;
     template <typename Self = RuntimeInfo>
-    static constexpr auto fields() {
-        return std::tuple{field("path", &Self::path)};
+    static json::Fields fields() {
+        return json::Fields{field("path", &Self::path)};
     }
     bool operator==(const RuntimeInfo&) const = default;
 };
@@ -103,13 +103,13 @@ struct SwarmInfo {
     std::string error;
     std::optional<StringList> remote_managers;
     template <typename Self = SwarmInfo>
-    static constexpr auto fields() {
-        return std::tuple{field("NodeID", &Self::node_id),
-                          field("NodeAddr", &Self::node_addr),
-                          field("LocalNodeState", &Self::local_node_state),
-                          field("ControlAvailable", &Self::control_available),
-                          field("Error", &Self::error),
-                          field("RemoteManagers", &Self::remote_managers)};
+    static json::Fields fields() {
+        return json::Fields{field("NodeID", &Self::node_id),
+                            field("NodeAddr", &Self::node_addr),
+                            field("LocalNodeState", &Self::local_node_state),
+                            field("ControlAvailable", &Self::control_available),
+                            field("Error", &Self::error),
+                            field("RemoteManagers", &Self::remote_managers)};
     }
     bool operator==(const SwarmInfo&) const = default;
 };
@@ -173,63 +173,63 @@ struct Info {
     std::optional<StringList> warnings;
 
     template <typename Self = Info>
-    static constexpr auto fields() {
-        return std::tuple{field("ID", &Self::id),
-                          field("Containers", &Self::containers),
-                          field("ContainersRunning", &Self::containers_running),
-                          field("ContainersPaused", &Self::containers_paused),
-                          field("ContainersStopped", &Self::containers_stopped),
-                          field("Images", &Self::images),
-                          field("Driver", &Self::driver),
-                          field("DriverStatus", &Self::driver_status),
-                          field("Plugins", &Self::plugins),
-                          field("MemoryLimit", &Self::memory_limit),
-                          field("SwapLimit", &Self::swap_limit),
-                          field("CpuCfsPeriod", &Self::cpu_cfs_period),
-                          field("CpuCfsQuota", &Self::cpu_cfs_quota),
-                          field("CPUShares", &Self::cpu_shares),
-                          field("CPUSet", &Self::cpu_set),
-                          field("PidsLimit", &Self::pids_limit),
-                          field("IPv4Forwarding", &Self::ipv4_forwarding),
-                          field("Debug", &Self::debug),
-                          field("NFd", &Self::n_fd),
-                          field("OomKillDisable", &Self::oom_kill_disable),
-                          field("NGoroutines", &Self::n_goroutines),
-                          field("SystemTime", &Self::system_time),
-                          field("LoggingDriver", &Self::logging_driver),
-                          field("CgroupDriver", &Self::cgroup_driver),
-                          field("CgroupVersion", &Self::cgroup_version).added_in(41),
-                          field("NEventsListener", &Self::n_events_listener),
-                          field("KernelVersion", &Self::kernel_version),
-                          field("OperatingSystem", &Self::operating_system),
-                          field("OSVersion", &Self::os_version),
-                          field("OSType", &Self::os_type),
-                          field("Architecture", &Self::architecture),
-                          field("IndexServerAddress", &Self::index_server_address),
-                          field("RegistryConfig", &Self::registry_config),
-                          field("NCPU", &Self::ncpu),
-                          field("MemTotal", &Self::mem_total),
-                          field("GenericResources", &Self::generic_resources),
-                          field("DockerRootDir", &Self::docker_root_dir),
-                          field("HttpProxy", &Self::http_proxy),
-                          field("HttpsProxy", &Self::https_proxy),
-                          field("NoProxy", &Self::no_proxy),
-                          field("Name", &Self::name),
-                          field("Labels", &Self::labels),
-                          field("ExperimentalBuild", &Self::experimental_build),
-                          field("ServerVersion", &Self::server_version),
-                          field("Runtimes", &Self::runtimes),
-                          field("DefaultRuntime", &Self::default_runtime),
-                          field("Swarm", &Self::swarm),
-                          field("LiveRestoreEnabled", &Self::live_restore_enabled),
-                          field("Isolation", &Self::isolation),
-                          field("InitBinary", &Self::init_binary),
-                          field("ContainerdCommit", &Self::containerd_commit),
-                          field("RuncCommit", &Self::runc_commit),
-                          field("InitCommit", &Self::init_commit),
-                          field("SecurityOptions", &Self::security_options),
-                          field("CDISpecDirs", &Self::cdi_spec_dirs).added_in(46),
-                          field("Warnings", &Self::warnings)};
+    static json::Fields fields() {
+        return json::Fields{field("ID", &Self::id),
+                            field("Containers", &Self::containers),
+                            field("ContainersRunning", &Self::containers_running),
+                            field("ContainersPaused", &Self::containers_paused),
+                            field("ContainersStopped", &Self::containers_stopped),
+                            field("Images", &Self::images),
+                            field("Driver", &Self::driver),
+                            field("DriverStatus", &Self::driver_status),
+                            field("Plugins", &Self::plugins),
+                            field("MemoryLimit", &Self::memory_limit),
+                            field("SwapLimit", &Self::swap_limit),
+                            field("CpuCfsPeriod", &Self::cpu_cfs_period),
+                            field("CpuCfsQuota", &Self::cpu_cfs_quota),
+                            field("CPUShares", &Self::cpu_shares),
+                            field("CPUSet", &Self::cpu_set),
+                            field("PidsLimit", &Self::pids_limit),
+                            field("IPv4Forwarding", &Self::ipv4_forwarding),
+                            field("Debug", &Self::debug),
+                            field("NFd", &Self::n_fd),
+                            field("OomKillDisable", &Self::oom_kill_disable),
+                            field("NGoroutines", &Self::n_goroutines),
+                            field("SystemTime", &Self::system_time),
+                            field("LoggingDriver", &Self::logging_driver),
+                            field("CgroupDriver", &Self::cgroup_driver),
+                            field("CgroupVersion", &Self::cgroup_version).added_in(41),
+                            field("NEventsListener", &Self::n_events_listener),
+                            field("KernelVersion", &Self::kernel_version),
+                            field("OperatingSystem", &Self::operating_system),
+                            field("OSVersion", &Self::os_version),
+                            field("OSType", &Self::os_type),
+                            field("Architecture", &Self::architecture),
+                            field("IndexServerAddress", &Self::index_server_address),
+                            field("RegistryConfig", &Self::registry_config),
+                            field("NCPU", &Self::ncpu),
+                            field("MemTotal", &Self::mem_total),
+                            field("GenericResources", &Self::generic_resources),
+                            field("DockerRootDir", &Self::docker_root_dir),
+                            field("HttpProxy", &Self::http_proxy),
+                            field("HttpsProxy", &Self::https_proxy),
+                            field("NoProxy", &Self::no_proxy),
+                            field("Name", &Self::name),
+                            field("Labels", &Self::labels),
+                            field("ExperimentalBuild", &Self::experimental_build),
+                            field("ServerVersion", &Self::server_version),
+                            field("Runtimes", &Self::runtimes),
+                            field("DefaultRuntime", &Self::default_runtime),
+                            field("Swarm", &Self::swarm),
+                            field("LiveRestoreEnabled", &Self::live_restore_enabled),
+                            field("Isolation", &Self::isolation),
+                            field("InitBinary", &Self::init_binary),
+                            field("ContainerdCommit", &Self::containerd_commit),
+                            field("RuncCommit", &Self::runc_commit),
+                            field("InitCommit", &Self::init_commit),
+                            field("SecurityOptions", &Self::security_options),
+                            field("CDISpecDirs", &Self::cdi_spec_dirs).added_in(46),
+                            field("Warnings", &Self::warnings)};
     }
     bool operator==(const Info&) const = default;
 };
@@ -238,8 +238,8 @@ struct EventActor {
     std::string id;
     StringMap attributes;
     template <typename Self = EventActor>
-    static constexpr auto fields() {
-        return std::tuple{field("ID", &Self::id), field("Attributes", &Self::attributes)};
+    static json::Fields fields() {
+        return json::Fields{field("ID", &Self::id), field("Attributes", &Self::attributes)};
     }
     bool operator==(const EventActor&) const = default;
 };
@@ -255,16 +255,16 @@ struct Event {
     std::int64_t time = 0;
     std::int64_t time_nano = 0;
     template <typename Self = Event>
-    static constexpr auto fields() {
-        return std::tuple{field("status", &Self::status).omitted_when_empty(),
-                          field("id", &Self::id).omitted_when_empty(),
-                          field("from", &Self::from).omitted_when_empty(),
-                          field("Type", &Self::type),
-                          field("Action", &Self::action),
-                          field("Actor", &Self::actor),
-                          field("scope", &Self::scope),
-                          field("time", &Self::time),
-                          field("timeNano", &Self::time_nano)};
+    static json::Fields fields() {
+        return json::Fields{field("status", &Self::status).omitted_when_empty(),
+                            field("id", &Self::id).omitted_when_empty(),
+                            field("from", &Self::from).omitted_when_empty(),
+                            field("Type", &Self::type),
+                            field("Action", &Self::action),
+                            field("Actor", &Self::actor),
+                            field("scope", &Self::scope),
+                            field("time", &Self::time),
+                            field("timeNano", &Self::time_nano)};
     }
     bool operator==(const Event&) const = default;
 };

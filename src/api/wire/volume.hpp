@@ -15,8 +15,8 @@ struct VolumeUsage {
     std::int64_t size = -1;
     std::int64_t ref_count = -1;
     template <typename Self = VolumeUsage>
-    static constexpr auto fields() {
-        return std::tuple{json::field("Size", &Self::size), json::field("RefCount", &Self::ref_count)};
+    static json::Fields fields() {
+        return json::Fields{json::field("Size", &Self::size), json::field("RefCount", &Self::ref_count)};
     }
     bool operator==(const VolumeUsage&) const = default;
 };
@@ -31,15 +31,15 @@ struct Volume {
     std::string scope = "local";
     std::optional<VolumeUsage> usage_data;
     template <typename Self = Volume>
-    static constexpr auto fields() {
-        return std::tuple{json::field("CreatedAt", &Self::created_at),
-                          json::field("Driver", &Self::driver),
-                          json::field("Labels", &Self::labels),
-                          json::field("Mountpoint", &Self::mountpoint),
-                          json::field("Name", &Self::name),
-                          json::field("Options", &Self::options),
-                          json::field("Scope", &Self::scope),
-                          json::field("UsageData", &Self::usage_data).omitted_when_empty()};
+    static json::Fields fields() {
+        return json::Fields{json::field("CreatedAt", &Self::created_at),
+                            json::field("Driver", &Self::driver),
+                            json::field("Labels", &Self::labels),
+                            json::field("Mountpoint", &Self::mountpoint),
+                            json::field("Name", &Self::name),
+                            json::field("Options", &Self::options),
+                            json::field("Scope", &Self::scope),
+                            json::field("UsageData", &Self::usage_data).omitted_when_empty()};
     }
     bool operator==(const Volume&) const = default;
 };
@@ -50,9 +50,9 @@ struct VolumeCreate {
     std::map<std::string, std::string> driver_opts;
     std::map<std::string, std::string> labels;
     template <typename Self = VolumeCreate>
-    static constexpr auto fields() {
-        return std::tuple{json::field("Name", &Self::name), json::field("Driver", &Self::driver),
-                          json::field("DriverOpts", &Self::driver_opts), json::field("Labels", &Self::labels)};
+    static json::Fields fields() {
+        return json::Fields{json::field("Name", &Self::name), json::field("Driver", &Self::driver),
+                            json::field("DriverOpts", &Self::driver_opts), json::field("Labels", &Self::labels)};
     }
     bool operator==(const VolumeCreate&) const = default;
 };
@@ -61,8 +61,8 @@ struct VolumeList {
     std::vector<Volume> volumes;
     std::optional<std::vector<std::string>> warnings;
     template <typename Self = VolumeList>
-    static constexpr auto fields() {
-        return std::tuple{json::field("Volumes", &Self::volumes), json::field("Warnings", &Self::warnings)};
+    static json::Fields fields() {
+        return json::Fields{json::field("Volumes", &Self::volumes), json::field("Warnings", &Self::warnings)};
     }
     bool operator==(const VolumeList&) const = default;
 };

@@ -18,10 +18,10 @@ struct Mark {
     std::map<std::string, std::vector<PortBinding>> ports;
     std::string sandbox_id;
     template <typename Self = Mark>
-    static constexpr auto fields() {
-        return std::tuple{json::field("networks", &Self::networks), json::field("desired_macs", &Self::desired_macs),
-                          json::field("interfaces", &Self::interfaces), json::field("ports", &Self::ports),
-                          json::field("sandbox_id", &Self::sandbox_id)};
+    static json::Fields fields() {
+        return json::Fields{json::field("networks", &Self::networks), json::field("desired_macs", &Self::desired_macs),
+                            json::field("interfaces", &Self::interfaces), json::field("ports", &Self::ports),
+                            json::field("sandbox_id", &Self::sandbox_id)};
     }
 };
 

@@ -27,13 +27,13 @@ struct HealthConfig {
     std::int64_t retries = 0;
 
     template <typename Self = HealthConfig>
-    static constexpr auto fields() {
-        return std::tuple{field("Test", &Self::test).omitted_when_empty(),
-                          field("Interval", &Self::interval).omitted_when_empty(),
-                          field("Timeout", &Self::timeout).omitted_when_empty(),
-                          field("StartPeriod", &Self::start_period).omitted_when_empty(),
-                          field("StartInterval", &Self::start_interval).added_in(44).omitted_when_empty(),
-                          field("Retries", &Self::retries).omitted_when_empty()};
+    static json::Fields fields() {
+        return json::Fields{field("Test", &Self::test).omitted_when_empty(),
+                            field("Interval", &Self::interval).omitted_when_empty(),
+                            field("Timeout", &Self::timeout).omitted_when_empty(),
+                            field("StartPeriod", &Self::start_period).omitted_when_empty(),
+                            field("StartInterval", &Self::start_interval).added_in(44).omitted_when_empty(),
+                            field("Retries", &Self::retries).omitted_when_empty()};
     }
     bool operator==(const HealthConfig&) const = default;
 };
@@ -67,32 +67,32 @@ struct ContainerConfig {
     StringList shell;
 
     template <typename Self = ContainerConfig>
-    static constexpr auto fields() {
-        return std::tuple{field("Hostname", &Self::hostname),
-                          field("Domainname", &Self::domainname),
-                          field("User", &Self::user),
-                          field("AttachStdin", &Self::attach_stdin),
-                          field("AttachStdout", &Self::attach_stdout),
-                          field("AttachStderr", &Self::attach_stderr),
-                          field("ExposedPorts", &Self::exposed_ports).omitted_when_empty(),
-                          field("Tty", &Self::tty),
-                          field("OpenStdin", &Self::open_stdin),
-                          field("StdinOnce", &Self::stdin_once),
-                          field("Env", &Self::env),
-                          field("Cmd", &Self::cmd).or_text(),
-                          field("Healthcheck", &Self::healthcheck).omitted_when_empty(),
-                          field("ArgsEscaped", &Self::args_escaped).omitted_when_empty(),
-                          field("Image", &Self::image),
-                          field("Volumes", &Self::volumes),
-                          field("WorkingDir", &Self::working_dir),
-                          field("Entrypoint", &Self::entrypoint).or_text(),
-                          field("NetworkDisabled", &Self::network_disabled).omitted_when_empty(),
-                          field("MacAddress", &Self::mac_address).omitted_when_empty(),
-                          field("OnBuild", &Self::on_build).omitted_when_empty(),
-                          field("Labels", &Self::labels),
-                          field("StopSignal", &Self::stop_signal).omitted_when_empty(),
-                          field("StopTimeout", &Self::stop_timeout).omitted_when_empty(),
-                          field("Shell", &Self::shell).omitted_when_empty().or_text()};
+    static json::Fields fields() {
+        return json::Fields{field("Hostname", &Self::hostname),
+                            field("Domainname", &Self::domainname),
+                            field("User", &Self::user),
+                            field("AttachStdin", &Self::attach_stdin),
+                            field("AttachStdout", &Self::attach_stdout),
+                            field("AttachStderr", &Self::attach_stderr),
+                            field("ExposedPorts", &Self::exposed_ports).omitted_when_empty(),
+                            field("Tty", &Self::tty),
+                            field("OpenStdin", &Self::open_stdin),
+                            field("StdinOnce", &Self::stdin_once),
+                            field("Env", &Self::env),
+                            field("Cmd", &Self::cmd).or_text(),
+                            field("Healthcheck", &Self::healthcheck).omitted_when_empty(),
+                            field("ArgsEscaped", &Self::args_escaped).omitted_when_empty(),
+                            field("Image", &Self::image),
+                            field("Volumes", &Self::volumes),
+                            field("WorkingDir", &Self::working_dir),
+                            field("Entrypoint", &Self::entrypoint).or_text(),
+                            field("NetworkDisabled", &Self::network_disabled).omitted_when_empty(),
+                            field("MacAddress", &Self::mac_address).omitted_when_empty(),
+                            field("OnBuild", &Self::on_build).omitted_when_empty(),
+                            field("Labels", &Self::labels),
+                            field("StopSignal", &Self::stop_signal).omitted_when_empty(),
+                            field("StopTimeout", &Self::stop_timeout).omitted_when_empty(),
+                            field("Shell", &Self::shell).omitted_when_empty().or_text()};
     }
     bool operator==(const ContainerConfig&) const = default;
 };
@@ -102,8 +102,8 @@ struct PortBinding {
     std::string host_port;
 
     template <typename Self = PortBinding>
-    static constexpr auto fields() {
-        return std::tuple{field("HostIp", &Self::host_ip), field("HostPort", &Self::host_port)};
+    static json::Fields fields() {
+        return json::Fields{field("HostIp", &Self::host_ip), field("HostPort", &Self::host_port)};
     }
     bool operator==(const PortBinding&) const = default;
 };
@@ -114,8 +114,8 @@ struct RestartPolicy {
     std::int64_t maximum_retry_count = 0;
 
     template <typename Self = RestartPolicy>
-    static constexpr auto fields() {
-        return std::tuple{field("Name", &Self::name), field("MaximumRetryCount", &Self::maximum_retry_count)};
+    static json::Fields fields() {
+        return json::Fields{field("Name", &Self::name), field("MaximumRetryCount", &Self::maximum_retry_count)};
     }
     bool operator==(const RestartPolicy&) const = default;
 };
@@ -125,8 +125,8 @@ struct LogConfig {
     StringMap config;
 
     template <typename Self = LogConfig>
-    static constexpr auto fields() {
-        return std::tuple{field("Type", &Self::type), field("Config", &Self::config)};
+    static json::Fields fields() {
+        return json::Fields{field("Type", &Self::type), field("Config", &Self::config)};
     }
     bool operator==(const LogConfig&) const = default;
 };
@@ -136,8 +136,8 @@ struct WeightDevice {
     std::uint16_t weight = 0;
 
     template <typename Self = WeightDevice>
-    static constexpr auto fields() {
-        return std::tuple{field("Path", &Self::path), field("Weight", &Self::weight)};
+    static json::Fields fields() {
+        return json::Fields{field("Path", &Self::path), field("Weight", &Self::weight)};
     }
     bool operator==(const WeightDevice&) const = default;
 };
@@ -147,8 +147,8 @@ struct ThrottleDevice {
     std::uint64_t rate = 0;  ///< Bytes or operations each second.
 
     template <typename Self = ThrottleDevice>
-    static constexpr auto fields() {
-        return std::tuple{field("Path", &Self::path), field("Rate", &Self::rate)};
+    static json::Fields fields() {
+        return json::Fields{field("Path", &Self::path), field("Rate", &Self::rate)};
     }
     bool operator==(const ThrottleDevice&) const = default;
 };
@@ -159,9 +159,9 @@ struct DeviceMapping {
     std::string cgroup_permissions;
 
     template <typename Self = DeviceMapping>
-    static constexpr auto fields() {
-        return std::tuple{field("PathOnHost", &Self::path_on_host), field("PathInContainer", &Self::path_in_container),
-                          field("CgroupPermissions", &Self::cgroup_permissions)};
+    static json::Fields fields() {
+        return json::Fields{field("PathOnHost", &Self::path_on_host), field("PathInContainer", &Self::path_in_container),
+                            field("CgroupPermissions", &Self::cgroup_permissions)};
     }
     bool operator==(const DeviceMapping&) const = default;
 };
@@ -174,9 +174,9 @@ struct DeviceRequest {
     StringMap options;
 
     template <typename Self = DeviceRequest>
-    static constexpr auto fields() {
-        return std::tuple{field("Driver", &Self::driver), field("Count", &Self::count), field("DeviceIDs", &Self::device_ids),
-                          field("Capabilities", &Self::capabilities), field("Options", &Self::options)};
+    static json::Fields fields() {
+        return json::Fields{field("Driver", &Self::driver), field("Count", &Self::count), field("DeviceIDs", &Self::device_ids),
+                            field("Capabilities", &Self::capabilities), field("Options", &Self::options)};
     }
     bool operator==(const DeviceRequest&) const = default;
 };
@@ -187,8 +187,8 @@ struct Ulimit {
     std::int64_t soft = 0;
 
     template <typename Self = Ulimit>
-    static constexpr auto fields() {
-        return std::tuple{field("Name", &Self::name), field("Hard", &Self::hard), field("Soft", &Self::soft)};
+    static json::Fields fields() {
+        return json::Fields{field("Name", &Self::name), field("Hard", &Self::hard), field("Soft", &Self::soft)};
     }
     bool operator==(const Ulimit&) const = default;
 };
@@ -232,41 +232,41 @@ struct Resources {
     StringList network_allow;  ///< Who may reach it; none: everybody on its networks.
 
     template <typename Self = Resources>
-    static constexpr auto fields() {
-        return std::tuple{field("CpuShares", &Self::cpu_shares),
-                          field("Memory", &Self::memory),
-                          field("NanoCpus", &Self::nano_cpus),
-                          field("CgroupParent", &Self::cgroup_parent),
-                          field("BlkioWeight", &Self::blkio_weight),
-                          field("BlkioWeightDevice", &Self::blkio_weight_device),
-                          field("BlkioDeviceReadBps", &Self::blkio_device_read_bps),
-                          field("BlkioDeviceWriteBps", &Self::blkio_device_write_bps),
-                          field("BlkioDeviceReadIOps", &Self::blkio_device_read_iops),
-                          field("BlkioDeviceWriteIOps", &Self::blkio_device_write_iops),
-                          field("CpuPeriod", &Self::cpu_period),
-                          field("CpuQuota", &Self::cpu_quota),
-                          field("CpuRealtimePeriod", &Self::cpu_realtime_period),
-                          field("CpuRealtimeRuntime", &Self::cpu_realtime_runtime),
-                          field("CpusetCpus", &Self::cpuset_cpus),
-                          field("CpusetMems", &Self::cpuset_mems),
-                          field("Devices", &Self::devices),
-                          field("DeviceCgroupRules", &Self::device_cgroup_rules),
-                          field("DeviceRequests", &Self::device_requests),
-                          field("MemoryReservation", &Self::memory_reservation),
-                          field("MemorySwap", &Self::memory_swap),
-                          field("MemorySwappiness", &Self::memory_swappiness),
-                          field("OomKillDisable", &Self::oom_kill_disable),
-                          field("PidsLimit", &Self::pids_limit),
-                          field("Ulimits", &Self::ulimits),
-                          field("KernelMemoryTCP", &Self::kernel_memory_tcp).omitted_when_empty(),
-                          field("CpuCount", &Self::cpu_count),
-                          field("CpuPercent", &Self::cpu_percent),
-                          field("IOMaximumIOps", &Self::io_maximum_iops),
-                          field("IOMaximumBandwidth", &Self::io_maximum_bandwidth),
-                          field("NetRateIn", &Self::net_rate_in).omitted_when_empty(),
-                          field("NetRateOut", &Self::net_rate_out).omitted_when_empty(),
-                          field("NetBurst", &Self::net_burst).omitted_when_empty(),
-                          field("NetworkAllow", &Self::network_allow).omitted_when_empty()};
+    static json::Fields fields() {
+        return json::Fields{field("CpuShares", &Self::cpu_shares),
+                            field("Memory", &Self::memory),
+                            field("NanoCpus", &Self::nano_cpus),
+                            field("CgroupParent", &Self::cgroup_parent),
+                            field("BlkioWeight", &Self::blkio_weight),
+                            field("BlkioWeightDevice", &Self::blkio_weight_device),
+                            field("BlkioDeviceReadBps", &Self::blkio_device_read_bps),
+                            field("BlkioDeviceWriteBps", &Self::blkio_device_write_bps),
+                            field("BlkioDeviceReadIOps", &Self::blkio_device_read_iops),
+                            field("BlkioDeviceWriteIOps", &Self::blkio_device_write_iops),
+                            field("CpuPeriod", &Self::cpu_period),
+                            field("CpuQuota", &Self::cpu_quota),
+                            field("CpuRealtimePeriod", &Self::cpu_realtime_period),
+                            field("CpuRealtimeRuntime", &Self::cpu_realtime_runtime),
+                            field("CpusetCpus", &Self::cpuset_cpus),
+                            field("CpusetMems", &Self::cpuset_mems),
+                            field("Devices", &Self::devices),
+                            field("DeviceCgroupRules", &Self::device_cgroup_rules),
+                            field("DeviceRequests", &Self::device_requests),
+                            field("MemoryReservation", &Self::memory_reservation),
+                            field("MemorySwap", &Self::memory_swap),
+                            field("MemorySwappiness", &Self::memory_swappiness),
+                            field("OomKillDisable", &Self::oom_kill_disable),
+                            field("PidsLimit", &Self::pids_limit),
+                            field("Ulimits", &Self::ulimits),
+                            field("KernelMemoryTCP", &Self::kernel_memory_tcp).omitted_when_empty(),
+                            field("CpuCount", &Self::cpu_count),
+                            field("CpuPercent", &Self::cpu_percent),
+                            field("IOMaximumIOps", &Self::io_maximum_iops),
+                            field("IOMaximumBandwidth", &Self::io_maximum_bandwidth),
+                            field("NetRateIn", &Self::net_rate_in).omitted_when_empty(),
+                            field("NetRateOut", &Self::net_rate_out).omitted_when_empty(),
+                            field("NetBurst", &Self::net_burst).omitted_when_empty(),
+                            field("NetworkAllow", &Self::network_allow).omitted_when_empty()};
     }
     bool operator==(const Resources&) const = default;
 };
@@ -279,12 +279,12 @@ struct BindOptions {
     bool read_only_force_recursive = false;
 
     template <typename Self = BindOptions>
-    static constexpr auto fields() {
-        return std::tuple{field("Propagation", &Self::propagation).omitted_when_empty(),
-                          field("NonRecursive", &Self::non_recursive).omitted_when_empty(),
-                          field("CreateMountpoint", &Self::create_mountpoint).omitted_when_empty(),
-                          field("ReadOnlyNonRecursive", &Self::read_only_non_recursive).omitted_when_empty(),
-                          field("ReadOnlyForceRecursive", &Self::read_only_force_recursive).omitted_when_empty()};
+    static json::Fields fields() {
+        return json::Fields{field("Propagation", &Self::propagation).omitted_when_empty(),
+                            field("NonRecursive", &Self::non_recursive).omitted_when_empty(),
+                            field("CreateMountpoint", &Self::create_mountpoint).omitted_when_empty(),
+                            field("ReadOnlyNonRecursive", &Self::read_only_non_recursive).omitted_when_empty(),
+                            field("ReadOnlyForceRecursive", &Self::read_only_force_recursive).omitted_when_empty()};
     }
     bool operator==(const BindOptions&) const = default;
 };
@@ -294,8 +294,8 @@ struct DriverConfig {
     StringMap options;
 
     template <typename Self = DriverConfig>
-    static constexpr auto fields() {
-        return std::tuple{field("Name", &Self::name).omitted_when_empty(), field("Options", &Self::options).omitted_when_empty()};
+    static json::Fields fields() {
+        return json::Fields{field("Name", &Self::name).omitted_when_empty(), field("Options", &Self::options).omitted_when_empty()};
     }
     bool operator==(const DriverConfig&) const = default;
 };
@@ -307,10 +307,10 @@ struct VolumeOptions {
     std::optional<DriverConfig> driver_config;
 
     template <typename Self = VolumeOptions>
-    static constexpr auto fields() {
-        return std::tuple{field("NoCopy", &Self::no_copy).omitted_when_empty(), field("Labels", &Self::labels).omitted_when_empty(),
-                          field("Subpath", &Self::subpath).omitted_when_empty(),
-                          field("DriverConfig", &Self::driver_config).omitted_when_empty()};
+    static json::Fields fields() {
+        return json::Fields{field("NoCopy", &Self::no_copy).omitted_when_empty(), field("Labels", &Self::labels).omitted_when_empty(),
+                            field("Subpath", &Self::subpath).omitted_when_empty(),
+                            field("DriverConfig", &Self::driver_config).omitted_when_empty()};
     }
     bool operator==(const VolumeOptions&) const = default;
 };
@@ -321,9 +321,9 @@ struct TmpfsOptions {
     std::vector<StringList> options;
 
     template <typename Self = TmpfsOptions>
-    static constexpr auto fields() {
-        return std::tuple{field("SizeBytes", &Self::size_bytes).omitted_when_empty(), field("Mode", &Self::mode).omitted_when_empty(),
-                          field("Options", &Self::options).omitted_when_empty()};
+    static json::Fields fields() {
+        return json::Fields{field("SizeBytes", &Self::size_bytes).omitted_when_empty(), field("Mode", &Self::mode).omitted_when_empty(),
+                            field("Options", &Self::options).omitted_when_empty()};
     }
     bool operator==(const TmpfsOptions&) const = default;
 };
@@ -340,15 +340,15 @@ struct Mount {
     std::optional<TmpfsOptions> tmpfs_options;
 
     template <typename Self = Mount>
-    static constexpr auto fields() {
-        return std::tuple{field("Type", &Self::type),
-                          field("Source", &Self::source).omitted_when_empty(),
-                          field("Target", &Self::target),
-                          field("ReadOnly", &Self::read_only).omitted_when_empty(),
-                          field("Consistency", &Self::consistency).omitted_when_empty(),
-                          field("BindOptions", &Self::bind_options).omitted_when_empty(),
-                          field("VolumeOptions", &Self::volume_options).omitted_when_empty(),
-                          field("TmpfsOptions", &Self::tmpfs_options).omitted_when_empty()};
+    static json::Fields fields() {
+        return json::Fields{field("Type", &Self::type),
+                            field("Source", &Self::source).omitted_when_empty(),
+                            field("Target", &Self::target),
+                            field("ReadOnly", &Self::read_only).omitted_when_empty(),
+                            field("Consistency", &Self::consistency).omitted_when_empty(),
+                            field("BindOptions", &Self::bind_options).omitted_when_empty(),
+                            field("VolumeOptions", &Self::volume_options).omitted_when_empty(),
+                            field("TmpfsOptions", &Self::tmpfs_options).omitted_when_empty()};
     }
     bool operator==(const Mount&) const = default;
 };
@@ -397,8 +397,8 @@ struct HostConfig : Resources {
     std::optional<bool> init;
 
     template <typename Self = HostConfig>
-    static constexpr auto fields() {
-        return std::tuple_cat(std::tuple{field("Binds", &Self::binds),
+    static json::Fields fields() {
+        return json::joined(json::Fields{field("Binds", &Self::binds),
                                          field("ContainerIDFile", &Self::container_id_file),
                                          field("LogConfig", &Self::log_config),
                                          field("NetworkMode", &Self::network_mode),
@@ -434,8 +434,8 @@ struct HostConfig : Resources {
                                          field("Sysctls", &Self::sysctls).omitted_when_empty(),
                                          field("Runtime", &Self::runtime),
                                          field("Isolation", &Self::isolation)},
-                              Self::Resources::fields(),
-                              std::tuple{field("Mounts", &Self::mounts).omitted_when_empty(), field("MaskedPaths", &Self::masked_paths),
+                            Self::Resources::fields(),
+                            json::Fields{field("Mounts", &Self::mounts).omitted_when_empty(), field("MaskedPaths", &Self::masked_paths),
                                          field("ReadonlyPaths", &Self::readonly_paths), field("Init", &Self::init).omitted_when_empty()});
     }
     bool operator==(const HostConfig&) const = default;
@@ -447,10 +447,10 @@ struct EndpointIpamConfig {
     StringList link_local_ips;
 
     template <typename Self = EndpointIpamConfig>
-    static constexpr auto fields() {
-        return std::tuple{field("IPv4Address", &Self::ipv4_address).omitted_when_empty(),
-                          field("IPv6Address", &Self::ipv6_address).omitted_when_empty(),
-                          field("LinkLocalIPs", &Self::link_local_ips).omitted_when_empty()};
+    static json::Fields fields() {
+        return json::Fields{field("IPv4Address", &Self::ipv4_address).omitted_when_empty(),
+                            field("IPv6Address", &Self::ipv6_address).omitted_when_empty(),
+                            field("LinkLocalIPs", &Self::link_local_ips).omitted_when_empty()};
     }
     bool operator==(const EndpointIpamConfig&) const = default;
 };
@@ -474,22 +474,22 @@ struct EndpointSettings {
     std::optional<StringList> dns_names;
 
     template <typename Self = EndpointSettings>
-    static constexpr auto fields() {
-        return std::tuple{field("IPAMConfig", &Self::ipam_config),
-                          field("Links", &Self::links),
-                          field("Aliases", &Self::aliases),
-                          field("MacAddress", &Self::mac_address),
-                          field("DriverOpts", &Self::driver_opts),
-                          field("GwPriority", &Self::gw_priority).added_in(48),
-                          field("NetworkID", &Self::network_id),
-                          field("EndpointID", &Self::endpoint_id),
-                          field("Gateway", &Self::gateway),
-                          field("IPAddress", &Self::ip_address),
-                          field("IPPrefixLen", &Self::ip_prefix_len),
-                          field("IPv6Gateway", &Self::ipv6_gateway),
-                          field("GlobalIPv6Address", &Self::global_ipv6_address),
-                          field("GlobalIPv6PrefixLen", &Self::global_ipv6_prefix_len),
-                          field("DNSNames", &Self::dns_names).added_in(44)};
+    static json::Fields fields() {
+        return json::Fields{field("IPAMConfig", &Self::ipam_config),
+                            field("Links", &Self::links),
+                            field("Aliases", &Self::aliases),
+                            field("MacAddress", &Self::mac_address),
+                            field("DriverOpts", &Self::driver_opts),
+                            field("GwPriority", &Self::gw_priority).added_in(48),
+                            field("NetworkID", &Self::network_id),
+                            field("EndpointID", &Self::endpoint_id),
+                            field("Gateway", &Self::gateway),
+                            field("IPAddress", &Self::ip_address),
+                            field("IPPrefixLen", &Self::ip_prefix_len),
+                            field("IPv6Gateway", &Self::ipv6_gateway),
+                            field("GlobalIPv6Address", &Self::global_ipv6_address),
+                            field("GlobalIPv6PrefixLen", &Self::global_ipv6_prefix_len),
+                            field("DNSNames", &Self::dns_names).added_in(44)};
     }
     bool operator==(const EndpointSettings&) const = default;
 };
@@ -498,8 +498,8 @@ struct NetworkingConfig {
     std::map<std::string, EndpointSettings> endpoints_config;
 
     template <typename Self = NetworkingConfig>
-    static constexpr auto fields() {
-        return std::tuple{field("EndpointsConfig", &Self::endpoints_config)};
+    static json::Fields fields() {
+        return json::Fields{field("EndpointsConfig", &Self::endpoints_config)};
     }
     bool operator==(const NetworkingConfig&) const = default;
 };
@@ -516,15 +516,15 @@ struct MountPoint {
     std::string propagation;
 
     template <typename Self = MountPoint>
-    static constexpr auto fields() {
-        return std::tuple{field("Type", &Self::type),
-                          field("Name", &Self::name).omitted_when_empty(),
-                          field("Source", &Self::source),
-                          field("Destination", &Self::destination),
-                          field("Driver", &Self::driver).omitted_when_empty(),
-                          field("Mode", &Self::mode),
-                          field("RW", &Self::rw),
-                          field("Propagation", &Self::propagation)};
+    static json::Fields fields() {
+        return json::Fields{field("Type", &Self::type),
+                            field("Name", &Self::name).omitted_when_empty(),
+                            field("Source", &Self::source),
+                            field("Destination", &Self::destination),
+                            field("Driver", &Self::driver).omitted_when_empty(),
+                            field("Mode", &Self::mode),
+                            field("RW", &Self::rw),
+                            field("Propagation", &Self::propagation)};
     }
     bool operator==(const MountPoint&) const = default;
 };
@@ -538,9 +538,9 @@ struct UpdateConfig : Resources {
     std::string publish_from;                                        ///< A container whose published ports become this one's.
 
     template <typename Self = UpdateConfig>
-    static constexpr auto fields() {
-        return std::tuple_cat(Self::Resources::fields(),
-                              std::tuple{field("RestartPolicy", &Self::restart_policy), field("PublishAdd", &Self::publish_add),
+    static json::Fields fields() {
+        return json::joined(Self::Resources::fields(),
+                            json::Fields{field("RestartPolicy", &Self::restart_policy), field("PublishAdd", &Self::publish_add),
                                          field("PublishRemove", &Self::publish_remove), field("PublishFrom", &Self::publish_from)});
     }
     bool operator==(const UpdateConfig&) const = default;
@@ -561,18 +561,18 @@ struct ExecConfig {
     StringList cmd;
 
     template <typename Self = ExecConfig>
-    static constexpr auto fields() {
-        return std::tuple{field("User", &Self::user),
-                          field("Privileged", &Self::privileged),
-                          field("Tty", &Self::tty),
-                          field("ConsoleSize", &Self::console_size).omitted_when_empty(),
-                          field("AttachStdin", &Self::attach_stdin),
-                          field("AttachStdout", &Self::attach_stdout),
-                          field("AttachStderr", &Self::attach_stderr),
-                          field("DetachKeys", &Self::detach_keys),
-                          field("Env", &Self::env),
-                          field("WorkingDir", &Self::working_dir),
-                          field("Cmd", &Self::cmd)};
+    static json::Fields fields() {
+        return json::Fields{field("User", &Self::user),
+                            field("Privileged", &Self::privileged),
+                            field("Tty", &Self::tty),
+                            field("ConsoleSize", &Self::console_size).omitted_when_empty(),
+                            field("AttachStdin", &Self::attach_stdin),
+                            field("AttachStdout", &Self::attach_stdout),
+                            field("AttachStderr", &Self::attach_stderr),
+                            field("DetachKeys", &Self::detach_keys),
+                            field("Env", &Self::env),
+                            field("WorkingDir", &Self::working_dir),
+                            field("Cmd", &Self::cmd)};
     }
     bool operator==(const ExecConfig&) const = default;
 };

@@ -46,10 +46,10 @@ struct State {
     Health health = Health::none;  ///< Not stored.
 
     template <typename Self = State>
-    static constexpr auto fields() {
-        return std::tuple{field("status", &Self::status),           field("error", &Self::error), field("started_at", &Self::started_at),
-                          field("finished_at", &Self::finished_at), field("pid", &Self::pid),     field("exit_code", &Self::exit_code),
-                          field("oom_killed", &Self::oom_killed)};
+    static json::Fields fields() {
+        return json::Fields{field("status", &Self::status),           field("error", &Self::error), field("started_at", &Self::started_at),
+                            field("finished_at", &Self::finished_at), field("pid", &Self::pid),     field("exit_code", &Self::exit_code),
+                            field("oom_killed", &Self::oom_killed)};
     }
     bool operator==(const State&) const = default;
 };
@@ -89,32 +89,32 @@ struct ContainerRecord {
 
     /// All that is stored but `state`.
     template <typename Self = ContainerRecord>
-    static constexpr auto fields() {
-        return std::tuple{field("id", &Self::id),
-                          field("name", &Self::name),
-                          field("created", &Self::created),
-                          field("image_id", &Self::image_id),
-                          field("image_manifest", &Self::image_manifest),
-                          field("platform", &Self::platform),
-                          field("path", &Self::path),
-                          field("args", &Self::args),
-                          field("config", &Self::config),
-                          field("host_config", &Self::host_config),
-                          field("networks", &Self::networks),
-                          field("desired_macs", &Self::desired_macs),
-                          field("links", &Self::links).omitted_when_empty(),
-                          field("interfaces", &Self::interfaces),
-                          field("ports", &Self::ports),
-                          field("sandbox_id", &Self::sandbox_id),
-                          field("mounts", &Self::mounts),
-                          field("anonymous_volumes", &Self::anonymous_volumes),
-                          field("restart_count", &Self::restart_count),
-                          field("stopped_by_user", &Self::stopped_by_user),
-                          field("chain", &Self::chain),
-                          field("log_path", &Self::log_path),
-                          field("hostname_path", &Self::hostname_path),
-                          field("hosts_path", &Self::hosts_path),
-                          field("resolv_conf_path", &Self::resolv_conf_path)};
+    static json::Fields fields() {
+        return json::Fields{field("id", &Self::id),
+                            field("name", &Self::name),
+                            field("created", &Self::created),
+                            field("image_id", &Self::image_id),
+                            field("image_manifest", &Self::image_manifest),
+                            field("platform", &Self::platform),
+                            field("path", &Self::path),
+                            field("args", &Self::args),
+                            field("config", &Self::config),
+                            field("host_config", &Self::host_config),
+                            field("networks", &Self::networks),
+                            field("desired_macs", &Self::desired_macs),
+                            field("links", &Self::links).omitted_when_empty(),
+                            field("interfaces", &Self::interfaces),
+                            field("ports", &Self::ports),
+                            field("sandbox_id", &Self::sandbox_id),
+                            field("mounts", &Self::mounts),
+                            field("anonymous_volumes", &Self::anonymous_volumes),
+                            field("restart_count", &Self::restart_count),
+                            field("stopped_by_user", &Self::stopped_by_user),
+                            field("chain", &Self::chain),
+                            field("log_path", &Self::log_path),
+                            field("hostname_path", &Self::hostname_path),
+                            field("hosts_path", &Self::hosts_path),
+                            field("resolv_conf_path", &Self::resolv_conf_path)};
     }
     bool operator==(const ContainerRecord&) const = default;
 };

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <string_view>
-#include <type_traits>
 
 namespace grua::engine {
 namespace {
@@ -40,27 +39,9 @@ void check_text(const std::string& path, std::string_view text) {
     if (std::ranges::any_of(text, controls) && !is_free(path)) refuse("control");
 }
 
-template <typename T>
-void check(const T& value, const std::string& path) {
-    if constexpr (std::same_as<T, std::string>) {
-        check_text(path, value);
-    } else if constexpr (json::WireStruct<T>) {
-        std::apply(
-            [&](const auto&... each) {
-                (check(value.*each.member, path.empty() ? std::string(each.name) : fmt::format("{}.{}", path, each.name)), ...);
-            },
-            T::fields());
-    } else if constexpr (json::detail::is_optional<T>::value) {
-        if (value) check(*value, path);
-    } else if constexpr (json::detail::is_list<T>::value) {
-        for (std::size_t at = 0; at < value.size(); ++at) check(value[at], fmt::format("{}[{}]", path, at));
-    } else if constexpr (json::detail::is_map<T>::value) {
-        for (const auto& [key, each] : value) {
-            const std::string place = fmt::format("{}[{}]", path, printable(key));
-            check_text(place, key);
-            check(each, place);
-        }
-    }
+template <json::WireStruct T>
+void check(const T& request, const std::string& place) {
+    json::each_text(request, place, check_text);
 }
 
 }  // namespace

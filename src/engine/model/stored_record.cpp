@@ -45,18 +45,17 @@ ContainerRecord record_of(const json::Value& document) {
 /// Each member by itself: one that cannot be read is left out.
 ContainerRecord as_far_as_readable(const json::Value& document) {
     ContainerRecord record;
-    const auto read_one = [&](const auto& member) {
-        const json::Value* found = document.get_object().if_contains(member.name);
-        if (!found || found->is_null()) return;
+    for (const json::Field& each : json::fields_of<ContainerRecord>()) {
+        const json::Value* found = document.get_object().if_contains(each.name);
+        if (!found || found->is_null()) continue;
         try {
-            auto value = record.*member.member;
-            json::detail::read(*found, value, "");
-            record.*member.member = std::move(value);
+            ContainerRecord with = record;
+            each.codec->read(*found, each.of(&with), "");
+            record = std::move(with);
         } catch (const Error&) {
-            return;  // The reason says more.
+            continue;  // The reason says more.
         }
-    };
-    std::apply([&](const auto&... each) { (read_one(each), ...); }, ContainerRecord::fields());
+    }
     return record;
 }
 

@@ -18,8 +18,8 @@ struct Condition {
     std::string kernel;
 
     template <typename Self = Condition>
-    static constexpr auto fields() {
-        return std::tuple{field("capabilities", &Self::capabilities), field("machines", &Self::machines), field("kernel", &Self::kernel)};
+    static json::Fields fields() {
+        return json::Fields{field("capabilities", &Self::capabilities), field("machines", &Self::machines), field("kernel", &Self::kernel)};
     }
 };
 
@@ -30,9 +30,9 @@ struct Argument {
     std::uint64_t value_two = 0;
 
     template <typename Self = Argument>
-    static constexpr auto fields() {
-        return std::tuple{field("index", &Self::index), field("op", &Self::op), field("value", &Self::value),
-                          field("value_two", &Self::value_two)};
+    static json::Fields fields() {
+        return json::Fields{field("index", &Self::index), field("op", &Self::op), field("value", &Self::value),
+                            field("value_two", &Self::value_two)};
     }
 };
 
@@ -44,9 +44,9 @@ struct Rule {
     Condition unless;
 
     template <typename Self = Rule>
-    static constexpr auto fields() {
-        return std::tuple{field("names", &Self::names), field("errno", &Self::error), field("args", &Self::args),
-                          field("when", &Self::when), field("unless", &Self::unless)};
+    static json::Fields fields() {
+        return json::Fields{field("names", &Self::names), field("errno", &Self::error), field("args", &Self::args),
+                            field("when", &Self::when), field("unless", &Self::unless)};
     }
 };
 
@@ -56,9 +56,9 @@ struct Table {
     std::vector<Rule> rules;
 
     template <typename Self = Table>
-    static constexpr auto fields() {
-        return std::tuple{field("default_errno", &Self::default_errno), field("architectures", &Self::architectures),
-                          field("rules", &Self::rules)};
+    static json::Fields fields() {
+        return json::Fields{field("default_errno", &Self::default_errno), field("architectures", &Self::architectures),
+                            field("rules", &Self::rules)};
     }
 };
 
@@ -70,8 +70,8 @@ struct DockerCondition {
     std::string min_kernel;
 
     template <typename Self = DockerCondition>
-    static constexpr auto fields() {
-        return std::tuple{field("caps", &Self::caps), field("arches", &Self::arches), field("minKernel", &Self::min_kernel)};
+    static json::Fields fields() {
+        return json::Fields{field("caps", &Self::caps), field("arches", &Self::arches), field("minKernel", &Self::min_kernel)};
     }
 };
 
@@ -82,9 +82,9 @@ struct DockerArgument {
     std::string op;
 
     template <typename Self = DockerArgument>
-    static constexpr auto fields() {
-        return std::tuple{field("index", &Self::index), field("value", &Self::value), field("valueTwo", &Self::value_two),
-                          field("op", &Self::op)};
+    static json::Fields fields() {
+        return json::Fields{field("index", &Self::index), field("value", &Self::value), field("valueTwo", &Self::value_two),
+                            field("op", &Self::op)};
     }
 };
 
@@ -98,10 +98,10 @@ struct DockerRule {
     DockerCondition excludes;
 
     template <typename Self = DockerRule>
-    static constexpr auto fields() {
-        return std::tuple{field("name", &Self::name),        field("names", &Self::names), field("action", &Self::action),
-                          field("errnoRet", &Self::error),   field("args", &Self::args),   field("includes", &Self::includes),
-                          field("excludes", &Self::excludes)};
+    static json::Fields fields() {
+        return json::Fields{field("name", &Self::name),        field("names", &Self::names), field("action", &Self::action),
+                            field("errnoRet", &Self::error),   field("args", &Self::args),   field("includes", &Self::includes),
+                            field("excludes", &Self::excludes)};
     }
 };
 
@@ -110,8 +110,8 @@ struct DockerArchitecture {
     std::vector<std::string> sub_architectures;
 
     template <typename Self = DockerArchitecture>
-    static constexpr auto fields() {
-        return std::tuple{field("architecture", &Self::architecture), field("subArchitectures", &Self::sub_architectures)};
+    static json::Fields fields() {
+        return json::Fields{field("architecture", &Self::architecture), field("subArchitectures", &Self::sub_architectures)};
     }
 };
 
@@ -124,13 +124,13 @@ struct DockerProfile {
     std::vector<DockerRule> syscalls;
 
     template <typename Self = DockerProfile>
-    static constexpr auto fields() {
-        return std::tuple{field("defaultAction", &Self::default_action),
-                          field("defaultErrnoRet", &Self::default_errno),
-                          field("architectures", &Self::architectures),
-                          field("archMap", &Self::arch_map),
-                          field("flags", &Self::flags),
-                          field("syscalls", &Self::syscalls)};
+    static json::Fields fields() {
+        return json::Fields{field("defaultAction", &Self::default_action),
+                            field("defaultErrnoRet", &Self::default_errno),
+                            field("architectures", &Self::architectures),
+                            field("archMap", &Self::arch_map),
+                            field("flags", &Self::flags),
+                            field("syscalls", &Self::syscalls)};
     }
 };
 
