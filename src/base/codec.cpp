@@ -77,6 +77,10 @@ void append_members(std::string& out, const void* in, Version version, const Fie
     out += '}';
 }
 
+bool equal_members(const void* left, const void* right, const Fields& fields) {
+    return std::ranges::all_of(fields, [&](const Field& each) { return each.codec->equals(each.of(left), each.of(right)); });
+}
+
 void each_text_of_members(const void* in, const std::string& path, const TextSink& sink, const Fields& fields) {
     for (const Field& each : fields)
         each.codec->each_text(each.of(in), path.empty() ? std::string(each.name) : fmt::format("{}.{}", path, each.name), sink);

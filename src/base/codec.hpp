@@ -1,7 +1,7 @@
 // JSON for wire types. A wire type is a plain struct with one table, `fields`, that names each member once; reading,
 // writing and the API's version rules all come from it.
 //
-// What is done with a member depends on its type alone, so a table is a list of names, offsets and the five things that can be done with a
+// What is done with a member depends on its type alone, so a table is a list of names, offsets and the six things that can be done with a
 // member's type (`Codec`). A compiler reads a long table as quickly as a list, and a program has the code for each type once.
 //
 // Reading: a missing or null member keeps its default, a null element is an empty one, an unknown member is ignored, a wrong type is
@@ -52,6 +52,7 @@ struct Codec {
     Value (*write)(const void* in, Version version);
     void (*append)(std::string& out, const void* in, Version version);
     bool (*is_default)(const void* in);
+    bool (*equals)(const void* left, const void* right);
     void (*each_text)(const void* in, const std::string& path, const TextSink& sink);
 };
 
@@ -133,6 +134,7 @@ const Value* find_member(const boost::json::object& object, std::string_view nam
 void read_members(const Value& from, void* out, const std::string& path, const Fields& fields);
 Value write_members(const void* in, Version version, const Fields& fields);
 void append_members(std::string& out, const void* in, Version version, const Fields& fields, const AtMember& at_member = {});
+bool equal_members(const void* left, const void* right, const Fields& fields);
 void each_text_of_members(const void* in, const std::string& path, const TextSink& sink, const Fields& fields);
 Value parse_body(std::string_view text);
 
@@ -281,12 +283,35 @@ void each_text(const T& in, const std::string& path, const TextSink& sink) {
     }
 }
 
+/// A wire type needs no operator of its own.
+template <typename T>
+bool equals(const T& left, const T& right) {
+    if constexpr (WireStruct<T>) {
+        return equal_members(&left, &right, fields_of<T>());
+    } else if constexpr (is_optional<T>::value) {
+        return left && right ? equals(*left, *right) : left.has_value() == right.has_value();
+    } else if constexpr (is_list<T>::value) {
+        if (left.size() != right.size()) return false;
+        for (std::size_t at = 0; at < left.size(); ++at)
+            if (!equals(left[at], right[at])) return false;
+        return true;
+    } else if constexpr (is_map<T>::value) {
+        if (left.size() != right.size()) return false;
+        for (auto one = left.begin(), other = right.begin(); one != left.end(); ++one, ++other)
+            if (one->first != other->first || !equals(one->second, other->second)) return false;
+        return true;
+    } else {
+        return left == right;
+    }
+}
+
 template <typename T>
 struct Ops {
     static void read(const Value& from, void* out, const std::string& path);
     static Value write(const void* in, Version version);
     static void append(std::string& out, const void* in, Version version);
     static bool is_default(const void* in);
+    static bool equals(const void* left, const void* right);
     static void each_text(const void* in, const std::string& path, const TextSink& sink);
 };
 
@@ -304,7 +329,11 @@ void Ops<T>::append(std::string& out, const void* in, Version version) {
 }
 template <typename T>
 bool Ops<T>::is_default(const void* in) {
-    return *static_cast<const T*>(in) == T{};
+    return detail::equals(*static_cast<const T*>(in), T{});
+}
+template <typename T>
+bool Ops<T>::equals(const void* left, const void* right) {
+    return detail::equals(*static_cast<const T*>(left), *static_cast<const T*>(right));
 }
 template <typename T>
 void Ops<T>::each_text(const void* in, const std::string& path, const TextSink& sink) {
@@ -328,7 +357,7 @@ extern template struct Ops<std::map<std::string, std::string>>;
 extern template struct Ops<std::optional<std::map<std::string, std::string>>>;
 
 template <typename T>
-inline constexpr Codec codec{&Ops<T>::read, &Ops<T>::write, &Ops<T>::append, &Ops<T>::is_default, &Ops<T>::each_text};
+inline constexpr Codec codec{&Ops<T>::read, &Ops<T>::write, &Ops<T>::append, &Ops<T>::is_default, &Ops<T>::equals, &Ops<T>::each_text};
 
 }  // namespace detail
 

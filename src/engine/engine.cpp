@@ -81,7 +81,7 @@ std::vector<RecordPtr> Inside::list() const {
 }
 
 std::vector<RecordPtr> Inside::using_image(std::string_view image_id) const {
-    const std::lock_guard lock(snapshot_mutex);
+    const MutexLock lock(snapshot_mutex);
     std::vector<RecordPtr> out;
     for (const auto& [id, record] : snapshot)
         if (record->image_id == image_id) out.push_back(record);

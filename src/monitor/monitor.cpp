@@ -30,6 +30,7 @@ namespace {
 
 // As long as Docker waits for the streams of a program that has ended: something else may hold them, for ever.
 constexpr std::int64_t drain_ms = 2000;
+constexpr std::int64_t accept_pause_ms = 500;
 constexpr int start_failed = 128;
 constexpr std::size_t largest_spec = std::size_t{8} << 20U;
 
@@ -231,7 +232,7 @@ private:
             actions.push_back(std::move(action));
         };
         wait_for(signals_.get(), POLLIN, [this] { reap(); });
-        if (listener_) wait_for(listener_.get(), POLLIN, [this] { accept(); });
+        if (listener_ && monotonic_ms() >= accepts_from_) wait_for(listener_.get(), POLLIN, [this] { accept(); });
         if (control_)
             wait_for(control_.get(), static_cast<short>(POLLIN | (unsent_.empty() ? 0 : POLLOUT)), [this] {
                 send_unsent();
@@ -240,6 +241,7 @@ private:
             });
         std::int64_t deadline = -1;
         const auto sooner = [&](std::int64_t time) { deadline = deadline < 0 ? time : std::min(deadline, time); };
+        if (accepts_from_ > monotonic_ms()) sooner(accepts_from_);
         for (const auto& program : programs_) {
             if (program->ended && !program->reported) sooner(program->deadline);
             if (!program->stalled())
@@ -346,6 +348,8 @@ private:
 
     void accept() {
         Fd peer(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+        // Whoever waits is there still: without descriptors, say, this would be asked again and again.
+        if (!peer) accepts_from_ = monotonic_ms() + accept_pause_ms;
         if (!peer || !peer_is_trusted(peer.get())) return;
         control_ = std::move(peer);
         unsent_.clear();
@@ -502,6 +506,7 @@ private:
     std::deque<Unsent> unsent_;
     std::optional<Exited> exited_;
     std::int64_t started_at_ = 0;
+    std::int64_t accepts_from_ = 0;
     bool exit_seen_ = false;
     bool shares_pids_ = false;
 };

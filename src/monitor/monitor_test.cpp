@@ -4,6 +4,7 @@
 #include "base/error.hpp"
 #include "base/files.hpp"
 #include "base/stream_frames.hpp"
+#include "base/text.hpp"
 #include "linux/cgroup.hpp"
 #include "linux/mounts.hpp"
 #include "monitor/launcher.hpp"
@@ -471,6 +472,32 @@ TEST_F(MonitorTest, AnAttachWhoseSocketIsLostIsRefused) {
     ASSERT_EQ(::prlimit(monitor, RLIMIT_NOFILE, &before, nullptr), 0);
     auto [client, theirs] = stream_pair();
     EXPECT_FALSE(control_->ask(Attach{.use_stdout = true}, {theirs.get()}).error);
+}
+
+// A12: whoever waits stays in the queue, and is not looked at without end.
+TEST_F(MonitorTest, WithoutDescriptorsItRestsAndThenGoesOn) {
+    const Started started = start(spec_of({"sleep", "1000"}));
+    const pid_t monitor = peer_of(*connect_to_monitor(live()));
+    EXPECT_EQ(reconnect().id, "abc");
+    rlim_t next = 0;
+    while (fs::is_symlink(fs::symlink_status(fmt::format("/proc/{}/fd/{}", monitor, next)))) ++next;
+    rlimit before{};
+    ASSERT_EQ(::prlimit(monitor, RLIMIT_NOFILE, nullptr, &before), 0);
+    const rlimit full{.rlim_cur = next, .rlim_max = before.rlim_max};
+    ASSERT_EQ(::prlimit(monitor, RLIMIT_NOFILE, &full, nullptr), 0);
+    const auto waiting = connect_to_monitor(live());
+    ASSERT_TRUE(waiting);
+    const auto used = [&] {
+        const std::vector<std::string> words = split(read_file(fmt::format("/proc/{}/stat", monitor)), ' ');
+        return parse_int(words.at(13)).value_or(0) + parse_int(words.at(14)).value_or(0);
+    };
+    const auto at_first = used();
+    std::this_thread::sleep_for(std::chrono::seconds(1));
+    EXPECT_LT(used() - at_first, ::sysconf(_SC_CLK_TCK) / 5);
+    ASSERT_EQ(::prlimit(monitor, RLIMIT_NOFILE, &before, nullptr), 0);
+    Packet packet;
+    ASSERT_EQ(receive(waiting->get(), packet), Received::packet);
+    EXPECT_EQ(decode<Hello>(packet.text).pid, started.pid);
 }
 
 // G2: what the client goes on sending is dropped, and it sees the end and no reset.

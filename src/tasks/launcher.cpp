@@ -1,6 +1,7 @@
 #include "tasks/launcher.hpp"
 
 #include "base/log.hpp"
+#include "base/mutex.hpp"
 #include "monitor/launcher.hpp"
 #include "monitor/messages.hpp"
 #include "monitor/socket.hpp"
@@ -11,15 +12,15 @@ namespace grua::tasks {
 
 struct Launcher::State {
     std::string runtime_path;
-    std::mutex mutex;
-    monitor::LauncherProcess process;
+    Mutex mutex;
+    monitor::LauncherProcess process GRUA_GUARDED_BY(mutex);
 
-    void start() {
+    void start() GRUA_REQUIRES(mutex) {
         if (runtime_path.empty()) fail(ErrorKind::unavailable, "grua-runtime is not installed");
         process = monitor::start_launcher(runtime_path);
     }
 
-    void reap() {
+    void reap() GRUA_REQUIRES(mutex) {
         process.socket = Fd();
         if (process.pid > 0) (void)::waitpid(process.pid, nullptr, 0);
         process = {};
@@ -28,7 +29,10 @@ struct Launcher::State {
 
 Launcher::Launcher(std::string runtime_path) : state_(std::make_unique<State>()) { state_->runtime_path = std::move(runtime_path); }
 
-Launcher::~Launcher() { state_->reap(); }
+Launcher::~Launcher() {
+    const MutexLock lock(state_->mutex);
+    state_->reap();
+}
 
 void Launcher::launch(LaunchOrder order) {
     monitor::Launch message;
@@ -55,7 +59,7 @@ void Launcher::launch(LaunchOrder order) {
         fds.push_back(fd.get());
     }
     const std::string text = monitor::encode(message);
-    const std::lock_guard lock(state_->mutex);
+    const MutexLock lock(state_->mutex);
     if (!state_->process.socket) state_->start();
     if (monitor::send(state_->process.socket.get(), text, fds) == monitor::Sent::yes) return;
     log::warn("the launcher has ended; starting it again");

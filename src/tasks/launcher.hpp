@@ -4,7 +4,6 @@
 #include "base/fd.hpp"
 
 #include <memory>
-#include <mutex>
 #include <string>
 #include <utility>
 #include <vector>

@@ -20,7 +20,7 @@ using namespace std::chrono_literals;
 
 /// Inspect must find one that has ended for a while, as Docker keeps it; then it goes.
 constexpr auto kept_for = 5min;
-/// Of one container, that do not run: a client that makes them and never starts them does not fill the memory.
+/// Of one container, that were never started: clients that make them and leave do not fill the memory.
 constexpr std::size_t most_waiting = 1024;
 
 int exit_code_of(const Error& error) { return runtime::exit_status_for(error) == 126 ? 126 : 127; }
@@ -128,11 +128,10 @@ asio::awaitable<std::string> Lifecycle::exec_create(std::string reference, ExecC
     check_texts(config);
     monitor::check_detach_keys(config.detach_keys);
     expire_execs();
-    const auto waits = [&](const auto& each) { return each.second->container_id == container->id() && !each.second->running; };
-    if (static_cast<std::size_t>(std::ranges::count_if(execs, waits)) >= most_waiting)
-        fail(ErrorKind::conflict, "container {} has {} execs that do not run", container->id(), most_waiting);
+    forget_oldest_waiting(*container);
     auto exec = std::make_shared<ExecRecord>();
     exec->id = random_id();
+    exec->created = ground.clock.steady();
     exec->container_id = container->id();
     exec->config = std::move(config);
     execs.emplace(exec->id, exec);
@@ -140,6 +139,20 @@ asio::awaitable<std::string> Lifecycle::exec_create(std::string reference, ExecC
     publish(*container);
     emit(*container->record, "exec_create: " + command_text(exec->config), {{"execID", exec->id}});
     co_return exec->id;
+}
+
+/// One more is about to come. Whoever starts what they make does so at once, so the oldest is nobody's.
+void Lifecycle::forget_oldest_waiting(Container& container) {
+    std::size_t count = 0;
+    auto oldest = execs.end();
+    for (auto at = execs.begin(); at != execs.end(); ++at) {
+        if (at->second->container_id != container.id() || at->second->started) continue;
+        ++count;
+        if (oldest == execs.end() || at->second->created < oldest->second->created) oldest = at;
+    }
+    if (count < most_waiting) return;
+    container.update([&](ContainerRecord& next) { std::erase(next.exec_ids, oldest->first); });
+    execs.erase(oldest);
 }
 
 ExecPtr Lifecycle::exec_find(std::string_view id) const {

@@ -56,7 +56,7 @@ void Lifecycle::add(const ContainerPtr& container) {
 
 void Lifecycle::publish(Container& container) {
     {
-        const std::lock_guard lock(snapshot_mutex);
+        const MutexLock lock(snapshot_mutex);
         if (container.is_gone())
             snapshot.erase(container.id());
         else

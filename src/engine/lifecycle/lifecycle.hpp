@@ -6,6 +6,7 @@
 
 #include "base/async.hpp"
 #include "base/clock.hpp"
+#include "base/mutex.hpp"
 #include "engine/containers.hpp"
 #include "engine/execs.hpp"
 #include "engine/lifecycle/container.hpp"
@@ -17,7 +18,6 @@
 
 #include <deque>
 #include <map>
-#include <mutex>
 #include <set>
 #include <string>
 #include <unordered_map>
@@ -148,8 +148,8 @@ public:
     bool closing = false;
 
     /// For readers on other threads.
-    mutable std::mutex snapshot_mutex;
-    std::unordered_map<std::string, RecordPtr> snapshot;
+    mutable Mutex snapshot_mutex;
+    std::unordered_map<std::string, RecordPtr> snapshot GRUA_GUARDED_BY(snapshot_mutex);
 
 private:
     asio::awaitable<void> start_failed(ContainerPtr container, std::shared_ptr<StartWork> work, std::exception_ptr thrown);
@@ -157,6 +157,7 @@ private:
     bool recover_container(const ContainerPtr& container, Leftover& found);
     asio::awaitable<void> start_recovered(std::shared_ptr<RecoverWork> work, ContainerPtr container);
     void expire_execs();
+    void forget_oldest_waiting(Container& container);
 };
 
 }  // namespace grua::engine

@@ -122,7 +122,7 @@ asio::awaitable<Collected> Engine::Impl::collect(GcMode mode) {
 }
 
 std::vector<images::ContainerUse> Engine::Impl::uses_of_image(std::string_view image_id) const {
-    const std::lock_guard lock(snapshot_mutex);
+    const MutexLock lock(snapshot_mutex);
     std::vector<images::ContainerUse> out;
     for (const auto& [id, record] : snapshot)
         if (record->image_id == image_id)
