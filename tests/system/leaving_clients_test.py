@@ -390,7 +390,10 @@ class LeavingClients(Case):
                 streams.append(each)
             for each in streams:
                 self.assertTrue(each.recv(100))
+            # Their next samples are a second after the first; each is on the pool for a moment.
+            time.sleep(0.9)
             for each in streams:
+                time.sleep(0.002)
                 each.close()
             wait_until("all are gone", lambda: self.daemon.process.poll() is not None or self.descriptors() < 80, 20)
             self.is_there()
