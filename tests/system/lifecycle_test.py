@@ -12,7 +12,7 @@ import subprocess
 import time
 import unittest
 
-from harness import DOCKER, Case, Daemon, run, wait_until
+from harness import DOCKER, Case, Daemon, cgroup_version, run, wait_until
 
 
 def processes(words):
@@ -241,6 +241,33 @@ class Removals(Case):
                     self.assertEqual(os.listdir(self.daemon.root / "data/layers/containers"), [])
                     self.docker("rm", self.out("create", "--name", "cc", "busybox"))
         finally:
+            self.daemon.stop()
+            self.daemon.start()
+
+
+    # B6
+    def test_an_update_that_fails_changes_nothing(self):
+        """Also a limit that was not there before is not there after."""
+        faults = self.daemon.root / "faults"
+        self.daemon.stop()
+        self.daemon.start(env={"GRUA_FAIL_AT": f"@{faults}"})
+        try:
+            self.docker("run", "-d", "--name", "cc", "busybox", "sleep", "1000")
+            limits = "cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/pids/pids.max /sys/fs/cgroup/cpu/cpu.cfs_quota_us"
+            if cgroup_version() == 2:
+                limits = "cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/pids.max /sys/fs/cgroup/cpu.max"
+            before = self.out("exec", "cc", "sh", "-c", limits)
+            faults.write_text("store:write:ENOSPC:9")
+            failed = self.docker("update", "--memory", "100m", "--pids-limit", "50", "--cpus", "0.5", "cc", check=False)
+            self.assertNotEqual(failed.returncode, 0)
+            self.assertIn("Cannot update container", failed.stderr)
+            faults.write_text("")
+            self.assertEqual(self.out("exec", "cc", "sh", "-c", limits), before)
+            self.assertEqual(self.daemon.inspect("cc")["HostConfig"]["Memory"], 0)
+            self.docker("update", "--pids-limit", "60", "cc")
+            self.assertNotEqual(self.out("exec", "cc", "sh", "-c", limits), before)
+        finally:
+            self.docker("rm", "-f", "cc", check=False)
             self.daemon.stop()
             self.daemon.start()
 

@@ -1,8 +1,27 @@
 // Limits, ports and the restart policy of a container that is there already.
+#include "base/id.hpp"
+#include "base/log.hpp"
 #include "engine/engine_impl.hpp"
 #include "engine/model/request_texts.hpp"
 
 namespace grua::engine {
+namespace {
+
+/// What makes `tried` into `before` again: a limit that was not there has to be lifted, since none means "leave it".
+HostConfig undone(HostConfig before, const HostConfig& tried) {
+    const auto lift = [](std::int64_t& value, std::int64_t given, std::int64_t none) {
+        if (value == 0 && given != 0) value = none;
+    };
+    lift(before.memory, tried.memory, -1);
+    lift(before.memory_swap, tried.memory_swap != 0 ? tried.memory_swap : tried.memory, -1);
+    lift(before.memory_reservation, tried.memory_reservation, -1);
+    lift(before.cpu_shares, tried.cpu_shares, 1024);
+    if (before.nano_cpus == 0) lift(before.cpu_quota, tried.nano_cpus != 0 ? tried.nano_cpus : tried.cpu_quota, -1);
+    if (!before.pids_limit && tried.pids_limit) before.pids_limit = -1;
+    return before;
+}
+
+}  // namespace
 
 asio::awaitable<void> Engine::Impl::update(std::string reference, UpdateConfig asked, StringList& warnings) {
     const auto container = get_container(reference);
@@ -67,24 +86,23 @@ asio::awaitable<void> Engine::Impl::update(std::string reference, UpdateConfig a
         publish(*container);
         save(*container);
     };
-    try {
-        co_await apply(container, before->host_config, merged);
-    } catch (Error& error) {
-        error.add_context(fmt::format("Cannot update container {}", container->id()));
-        throw;
-    }
-    note(merged);
     std::exception_ptr failure;
     try {
+        co_await apply(container, before->host_config, merged);
+        note(merged);
         co_await saver.flushed(container->id());
     } catch (...) {
         failure = std::current_exception();
     }
     if (failure) {
         // Who is told that it failed finds it as it was.
-        note(before->host_config);
-        co_await apply(container, merged, before->host_config);
-        std::rethrow_exception(failure);
+        if (container->record->host_config != before->host_config) note(before->host_config);
+        try {
+            co_await apply(container, merged, undone(before->host_config, merged));
+        } catch (const Error& error) {
+            log::warn("container {}: its limits could not be put back: {}", short_id(container->id()), error.what());
+        }
+        while_doing(fmt::format("Cannot update container {}", container->id()), [&] { std::rethrow_exception(failure); });
     }
     emit(*container->record, "update");
 }
