@@ -48,13 +48,17 @@ Answer send_tar(Exchange& exchange, engine::TarStream& tar, std::string_view con
 
 }  // namespace
 
+// Copies from and to a container that does not run wait for each other: whose client has left meanwhile is not made.
+
 Answer container_archive_head(const Services& services, Exchange& exchange) {
+    exchange.cancel_when_client_leaves();
     const engine::PathStat stat = co_await services.files.stat(exchange.name, path_of(exchange));
     add_stat_header(exchange, stat);
     co_await exchange.send_empty(200);
 }
 
 Answer container_archive_get(const Services& services, Exchange& exchange) {
+    exchange.cancel_when_client_leaves();
     const auto tar = co_await services.files.read(exchange.name, path_of(exchange));
     add_stat_header(exchange, tar->stat());
     co_await send_tar(exchange, *tar, "application/x-tar");
@@ -64,16 +68,19 @@ Answer container_archive_put(const Services& services, Exchange& exchange) {
     const Query& query = exchange.query();
     engine::ExtractRequest request{
         .path = path_of(exchange), .keep_kinds = query.flag("noOverwriteDirNonDir"), .owner_is_user = query.flag("copyUIDGID")};
+    exchange.cancel_when_client_leaves();
     co_await services.files.write(exchange.name, std::move(request), [&exchange] { return exchange.body_pipe(); });
     co_await exchange.send_empty(200);
 }
 
 Answer container_export(const Services& services, Exchange& exchange) {
+    exchange.cancel_when_client_leaves();
     const auto tar = co_await services.files.export_all(exchange.name);
     co_await send_tar(exchange, *tar, "application/octet-stream");
 }
 
 Answer container_changes(const Services& services, Exchange& exchange) {
+    exchange.cancel_when_client_leaves();
     const auto changes = co_await services.files.changes(exchange.name);
     if (changes.empty()) co_return co_await exchange.send(200, "null\n");
     boost::json::array out;

@@ -5,6 +5,7 @@ gruad's descriptors and memory are noted; at the end it must be the same process
 """
 
 import collections
+import io
 import json
 import os
 import pathlib
@@ -14,6 +15,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 
@@ -378,6 +380,35 @@ class LeavingClients(Case):
             follower.wait()
         self.is_there()
         self.assertEqual(self.out("run", "--rm", "busybox", "echo", "still here"), "still here")
+
+    def test_copies_whose_clients_left_while_they_waited_are_not_made(self):
+        """Those of a container that does not run wait for each other, and each keeps what it was sent."""
+        def packed(names):
+            out = io.BytesIO()
+            with tarfile.open(fileobj=out, mode="w") as tar:
+                for name in names:
+                    tar.addfile(tarfile.TarInfo(name), io.BytesIO())
+            return out.getvalue()
+
+        def begin(data):
+            client = socket.socket(socket.AF_UNIX)
+            client.connect(str(self.daemon.socket))
+            client.sendall(upload("/containers/stopped/archive?path=/tmp", data, "PUT"))
+            return client
+
+        before = self.descriptors()
+        first = begin(packed(f"long/{number}" for number in range(40_000)))
+        others = [begin(packed([f"left-{number}"])) for number in range(60)]
+        for each in others:
+            each.close()
+        self.assertTrue(first.recv(1000).startswith(b"HTTP/1.1 200 "))
+        first.close()
+        wait_until("nobody waits any more", lambda: self.descriptors() <= before + MORE_DESCRIPTORS, 20)
+        made = subprocess.run([DOCKER, "cp", "stopped:/tmp/.", "-"], stdout=subprocess.PIPE, check=True, env=self.daemon.environment()).stdout
+        with tarfile.open(fileobj=io.BytesIO(made)) as tar:
+            names = [pathlib.PurePath(name).name for name in tar.getnames()]
+        self.assertIn("39999", names)
+        self.assertLess(len([name for name in names if name.startswith("left-")]), 10)
 
     # A1
     def test_eighty_streams_of_statistics_leave_at_once(self):
