@@ -3,6 +3,7 @@
 #include "base/error.hpp"
 #include "base/fd.hpp"
 #include "base/files.hpp"
+#include "linux/process.hpp"
 
 #include <fcntl.h>
 #include <spawn.h>
@@ -30,9 +31,7 @@ std::string output_of(const std::vector<std::string>& words) {
     if (error != 0) fail(ErrorKind::system, "run {}: {}", words.front(), std::generic_category().message(error));
     theirs = Fd{};
     std::string output = read_all(ours.get(), words.front(), std::size_t{16} << 20U);
-    int status = 0;
-    while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
-    }
+    const int status = linux::reap(pid);
     if (status != 0) fail(ErrorKind::system, "{} failed with status {}", words.front(), WIFEXITED(status) ? WEXITSTATUS(status) : status);
     return output;
 }

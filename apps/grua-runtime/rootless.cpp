@@ -4,6 +4,7 @@
 #include "base/fd.hpp"
 #include "base/files.hpp"
 #include "base/text.hpp"
+#include "linux/process.hpp"
 #include "output_of.hpp"
 
 #include <fcntl.h>
@@ -80,8 +81,7 @@ public:
     Outside& operator=(const Outside&) = delete;
     ~Outside() {
         ::close(ends_[0]);
-        while (::waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
-        }
+        linux::reap(pid_);
     }
 
     void map() const {

@@ -50,8 +50,7 @@ public:
         try {
             ::kill(state_.pid, SIGKILL);  // Ours and not reaped yet.
             cgroup_of(state_).kill();
-            while (::waitpid(state_.pid, nullptr, 0) < 0 && errno == EINTR) {
-            }
+            linux::reap(state_.pid);
             destroy(context_, state_);
         } catch (const Error& error) {
             log::warn("container {} could not be removed again: {}", state_.id, error.what());

@@ -4,7 +4,6 @@
 #include "api/peer.hpp"
 #include "base/log.hpp"
 #include "base/loop_watch.hpp"
-#include "engine/containers.hpp"
 
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -288,13 +287,10 @@ asio::awaitable<bool> Connection::answer(Exchange& exchange) {
     std::optional<int> exit_code;
     try {
         co_await server_->dispatch(exchange);
-    } catch (const engine::StartFailed& error) {
-        status = status_of(error);
-        message = error.what();
-        exit_code = error.exit_code;
     } catch (const Error& error) {
         status = status_of(error);
         message = error.what();
+        exit_code = exit_code_of(error);
     } catch (const ProtocolError& error) {
         status = error.status;
         message = error.message;

@@ -44,6 +44,8 @@ private:
 
 /// The one mapping of failures to statuses.
 int status_of(const Error& error) noexcept;
+/// Of a start that failed; nothing of all else.
+std::optional<int> exit_code_of(const Error& error) noexcept;
 
 /// {"message": …}, as every failed request is answered; a failed start says {"exitCode": 126} and the like too, which Docker's clients must
 /// find in the words.

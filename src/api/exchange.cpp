@@ -1,6 +1,7 @@
 #include "api/exchange.hpp"
 #include "api/connection.hpp"
 #include "base/text.hpp"
+#include "engine/containers.hpp"
 
 namespace grua::api {
 
@@ -61,6 +62,11 @@ int status_of(const Error& error) noexcept {
             return 500;
     }
     return 500;
+}
+
+std::optional<int> exit_code_of(const Error& error) noexcept {
+    const auto* failed = dynamic_cast<const engine::StartFailed*>(&error);
+    return failed ? std::optional(failed->exit_code) : std::nullopt;
 }
 
 std::string error_body(std::string_view message, std::optional<int> exit_code) {

@@ -6,6 +6,7 @@
 #include <linux/close_range.h>
 #include <linux/sched.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <csignal>
 
 namespace grua::linux {
@@ -57,6 +58,13 @@ void close_on_exec_from(unsigned first) {
 
 void set_close_on_exec(int fd, bool close_on_exec) {
     if (::fcntl(fd, F_SETFD, close_on_exec ? FD_CLOEXEC : 0) != 0) fail_errno("descriptor {}", fd);
+}
+
+int reap(pid_t pid) noexcept {
+    int status = 0;
+    while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+    }
+    return status;
 }
 
 }  // namespace grua::linux

@@ -27,6 +27,9 @@ Fd open_pidfd(pid_t pid);
 /// Throws Error(not_found) where the process has ended.
 void send_signal(int pidfd, int signal);
 
+/// Waits for the end of a child and gives its status as waitpid() does; 0 where it is no child, or was waited for already.
+int reap(pid_t pid) noexcept;
+
 /// Every descriptor from `first` on is closed at execve, whoever opened it.
 void close_on_exec_from(unsigned first);
 

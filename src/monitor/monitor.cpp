@@ -95,8 +95,7 @@ public:
         } catch (const Error&) {
             // It has ended by itself.
         }
-        while (::waitpid(program_->pid, nullptr, 0) < 0 && errno == EINTR) {
-        }
+        linux::reap(program_->pid);
     }
     void is_announced() { program_ = nullptr; }
 

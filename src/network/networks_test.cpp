@@ -54,7 +54,7 @@ void inside(int netns, Body body) {
 
 template <typename Condition>
 bool soon(Condition condition) {
-    for (const auto end = Clock::now() + 20s; Clock::now() < end; std::this_thread::sleep_for(5ms)) {
+    for (const auto end = Clock::now() + 5s; Clock::now() < end; std::this_thread::sleep_for(5ms)) {
         if (condition()) return true;
     }
     return condition();

@@ -15,11 +15,6 @@
 namespace grua::runtime {
 namespace {
 
-void reap(pid_t pid) {
-    while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
-    }
-}
-
 bool is_our_child(pid_t pid) {
     siginfo_t about{};
     return pid > 0 && ::waitid(P_PID, static_cast<id_t>(pid), &about, WEXITED | WNOHANG | WNOWAIT) == 0;
@@ -56,9 +51,7 @@ bool is_our_child(pid_t pid) {
     check(static_cast<int>(::syscall(SYS_close_range, 1, ~0U, 0)));
     const linux::Cloned inside = linux::clone_process(0);
     if (inside.pid == 0) open_proc(Fd{0});
-    int status = 0;
-    while (::waitpid(inside.pid, &status, 0) < 0 && errno == EINTR) {
-    }
+    const int status = linux::reap(inside.pid);
     ::_exit(WIFEXITED(status) ? WEXITSTATUS(status) : EINTR);
 }
 
@@ -77,9 +70,7 @@ Fd proc_of(const Plan& plan) {
     }
     theirs.close();
     auto message = ours.receive();
-    int status = 0;
-    while (::waitpid(child.pid, &status, 0) < 0 && errno == EINTR) {
-    }
+    const int status = linux::reap(child.pid);
     if (message && message->fd) return std::move(message->fd);
     errno = WIFEXITED(status) ? WEXITSTATUS(status) : EINTR;
     fail_errno("open the proc of the joined PID namespace");
@@ -123,18 +114,18 @@ void ForChildren::enter(std::uint64_t flag, int fd) {
 Born::~Born() {
     if (!pidfd_) return;
     ::kill(pid_, SIGKILL);  // Ours and not reaped yet, so the pid is it.
-    reap(pid_);
+    linux::reap(pid_);
     const pid_t program = *plan_.outcome.program();
     if (has_hopped_ || program == pid_ || !is_our_child(program)) return;
     ::kill(program, SIGKILL);
-    reap(program);
+    linux::reap(program);
 }
 
 void Born::adopt() {
     if (has_hopped_) return;
     has_hopped_ = true;
     const pid_t program = [&] {
-        reap(pid_);
+        linux::reap(pid_);
         return *plan_.outcome.program();
     }();
     pidfd_ = {};

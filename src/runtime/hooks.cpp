@@ -107,9 +107,7 @@ void run_hook(const oci::Hook& hook, std::string_view state, std::string_view po
     std::string words;
     const bool in_time = attend(child.pidfd.get(), output.get(), hook.timeout, words);
     if (!in_time) ::kill(child.pid, SIGKILL);
-    int status = 0;
-    while (::waitpid(child.pid, &status, 0) < 0 && errno == EINTR) {
-    }
+    const int status = linux::reap(child.pid);
     const std::string_view said = trim(words);
     const std::string wrote = said.empty() ? std::string{} : fmt::format(", it wrote: {}", to_valid_utf8(said));
     if (!in_time) fail(ErrorKind::system, "{} hook {}: took longer than {} s{}", point, hook.path, *hook.timeout, wrote);

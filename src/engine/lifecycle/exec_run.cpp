@@ -131,7 +131,6 @@ asio::awaitable<std::string> Lifecycle::exec_create(std::string reference, ExecC
     forget_oldest_waiting(*container);
     auto exec = std::make_shared<ExecRecord>();
     exec->id = random_id();
-    exec->created = ground.clock.steady();
     exec->container_id = container->id();
     exec->config = std::move(config);
     execs.emplace(exec->id, exec);
@@ -143,15 +142,14 @@ asio::awaitable<std::string> Lifecycle::exec_create(std::string reference, ExecC
 
 /// One more is about to come. Whoever starts what they make does so at once, so the oldest is nobody's.
 void Lifecycle::forget_oldest_waiting(Container& container) {
-    std::size_t count = 0;
-    auto oldest = execs.end();
-    for (auto at = execs.begin(); at != execs.end(); ++at) {
-        if (at->second->container_id != container.id() || at->second->started) continue;
-        ++count;
-        if (oldest == execs.end() || at->second->created < oldest->second->created) oldest = at;
-    }
-    if (count < most_waiting) return;
-    container.update([&](ContainerRecord& next) { std::erase(next.exec_ids, oldest->first); });
+    const StringList& in_order = container.record->exec_ids;
+    const auto waits = [&](const std::string& id) {
+        const auto found = execs.find(id);
+        return found != execs.end() && !found->second->started;
+    };
+    if (static_cast<std::size_t>(std::ranges::count_if(in_order, waits)) < most_waiting) return;
+    const std::string oldest = *std::ranges::find_if(in_order, waits);
+    container.update([&](ContainerRecord& next) { std::erase(next.exec_ids, oldest); });
     execs.erase(oldest);
 }
 
@@ -221,13 +219,12 @@ void Lifecycle::on_exec_exited(const ContainerPtr& container, const std::string&
 }
 
 void Lifecycle::end_exec(const std::string& id, int code) {
-    const auto found = execs.find(id);
-    if (found == execs.end()) return;
-    auto next = std::make_shared<ExecRecord>(*found->second);
-    next->running = false;
-    next->pid = 0;
-    next->exit_code = code;
-    found->second = std::move(next);
+    if (!execs.contains(id)) return;
+    change_exec(id, [&](ExecRecord& next) {
+        next.running = false;
+        next.pid = 0;
+        next.exit_code = code;
+    });
     finished_execs.emplace_back(ground.clock.steady(), id);
     expire_execs();
 }

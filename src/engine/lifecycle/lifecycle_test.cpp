@@ -324,6 +324,21 @@ protected:
     }
 };
 
+TEST_F(RecoverTest, WhatAKilledGruadLeftOfAReplacementGoes) {
+    world.add("a");
+    world.run([&]() -> asio::awaitable<void> { co_await world.life->saver.flushed(); });
+    std::vector<std::string> left;
+    for (const std::string folder : {"/data/containers/a", "/exec/containers/a"}) {
+        std::filesystem::create_directories(world.path + folder);
+        left.push_back(world.path + folder + "/hosts.tmp-0123456789abcdef");
+        std::ofstream(left.back()) << "half";
+        std::ofstream(world.path + folder + "/kept") << "whole";
+    }
+    next_gruad();
+    for (const std::string& each : left) EXPECT_FALSE(std::filesystem::exists(each)) << each;
+    EXPECT_TRUE(std::filesystem::exists(world.path + "/data/containers/a/kept"));
+}
+
 // B2
 TEST_F(RecoverTest, WhatCannotBeReadIsKeptAndShownAsDead) {
     world.add("whole");

@@ -215,9 +215,13 @@ void remove_new_volumes(VolumeFolders& volumes, const std::string& folder) {
     }
 }
 
-/// What belongs to no container. Both roots are this gruad's alone.
+/// What belongs to no container, and what was left of a file's replacement. Both roots are this gruad's alone.
 void sweep(RecoverWork& work) {
     Lifecycle& life = work.life;
+    for (const auto& [id, each] : work.all) {
+        sweep_replacements(life.container_directory(id));
+        if (!each.runs()) sweep_replacements(life.live_directory(id));  // Else its monitor may be writing there.
+    }
     for (const auto& id : life.ground.roots.all())
         if (!work.all.contains(id)) try_for(id, "a layer that is nobody's", [&] { life.ground.roots.remove(id); });
     for (const auto& root : {live_root(life), life.options.data_root + "/containers"})
@@ -455,6 +459,9 @@ asio::awaitable<std::size_t> Lifecycle::shutdown() {
         for (const auto& weak : container->waiters)
             if (const auto waiter = weak.lock()) waiter->resolve({.exit_code = 0, .error = "the daemon is shutting down"});
     }
+    // First, since it still writes records and speaks to monitors.
+    const auto deadline = ground.clock.steady() + last_patience;
+    while (under_way > 0 && ground.clock.steady() < deadline) co_await wait_until(none_under_way, ground.timers, deadline);
     try {
         co_await saver.flushed();
     } catch (const Error& error) {
@@ -462,8 +469,6 @@ asio::awaitable<std::size_t> Lifecycle::shutdown() {
     }
     for (const auto& [id, container] : containers)
         if (container->task) container->task->close();
-    const auto deadline = ground.clock.steady() + last_patience;
-    while (under_way > 0 && ground.clock.steady() < deadline) co_await wait_until(none_under_way, ground.timers, deadline);
     co_return under_way;
 }
 

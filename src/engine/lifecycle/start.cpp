@@ -97,9 +97,6 @@ void check_binds(StartWork& work) {
 
 void make_live_folder(StartWork& work) {
     make_directories(work.live, 0700);
-    // Of a gruad that was killed within a replacement.
-    sweep_replacements(work.live);
-    sweep_replacements(work.life.container_directory(work.next.id));
     remove_start_traces(work.live, work.next.host_config.auto_remove);
     work.owned.add(Held::traces, work.life.traces_owner(work.next));
 }

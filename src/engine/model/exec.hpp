@@ -1,7 +1,6 @@
 // A further program in a running container.
 #pragma once
 
-#include "base/clock.hpp"
 #include "engine/model/documents.hpp"
 
 #include <sys/types.h>
@@ -15,7 +14,6 @@ struct ExecRecord {
     std::string id;
     std::string container_id;
     ExecConfig config;
-    Clock::Point created;
     bool started = false;
     bool running = false;
     pid_t pid = 0;
