@@ -264,8 +264,9 @@ private:
                 wait_for(client->socket.get(), events, [program, raw = client.get(), slot = waits.size(), &waits] {
                     const auto happened = waits[slot].revents;
                     if ((happened & (POLLIN | POLLHUP)) != 0 && raw->reads) program->read_client(*raw);
-                    if ((happened & POLLOUT) != 0) program->write_client(*raw);
+                    // Before anything is made ready for it: that it has left is not known by a socket that takes what is sent.
                     if ((happened & (POLLHUP | POLLERR)) != 0 && !raw->reads) raw->gone = true;
+                    if ((happened & POLLOUT) != 0 && !raw->gone) program->write_client(*raw);
                 });
             }
         }
@@ -314,7 +315,7 @@ private:
                 if (program->drained() || monotonic_ms() >= program->deadline) report(*program);
             }
             for (const auto& client : program->clients)
-                if (!client->gone && (client->leaving || client->replay || !client->out.empty())) program->write_client(*client);
+                if (!client->gone && (client->leaving || !client->out.empty())) program->write_client(*client);
             for (const auto& client : program->clients)
                 if (client->ends_at > 0 && monotonic_ms() >= client->ends_at) client->gone = true;
             for (const std::string& id : program->detached()) say(Detached{.exec_id = id});

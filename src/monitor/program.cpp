@@ -13,6 +13,7 @@ namespace {
 
 constexpr std::size_t block = std::size_t{32} << 10U;
 constexpr int most_blocks = 16;
+constexpr std::size_t most_entries = 1000;  // of a log, at a time
 // For a client to close its end after ours. A socket that is closed with input in it is reset, which takes from the client what it has not
 // read yet, and is an error to it.
 constexpr std::int64_t linger_ms = 10000;
@@ -57,18 +58,18 @@ void Program::deliver(Client& client, Stream stream, std::string_view bytes) con
         client.out += bytes;
 }
 
-/// At the log's end - nothing can be written between that look and the switch - the client joins what is live.
+/// A piece: a log is as long as a disk is large, and meanwhile nobody reads what the program writes. At the log's end - nothing can be
+/// written between that look and the switch - the client joins what is live.
 void Program::fill_from_log(Client& client) {
-    while (client.replay && client.out.size() < client_buffer) {
-        if (auto entry = client.replay->next()) {
-            deliver(client, entry->from_stderr ? Stream::standard_error : Stream::standard_output, entry->text);
-            continue;
-        }
-        client.replay.reset();
-        if (log != nullptr)
-            for (const Stream stream : {Stream::standard_output, Stream::standard_error}) deliver(client, stream, log->unfinished(stream));
-        if (!client.wish.stream || ended) client.leaving = true;
-    }
+    if (!client.replay || client.out.size() >= block) return;
+    const LogSlice slice = client.replay->slice(most_entries, block);
+    for (const LogEntry& each : slice.entries)
+        deliver(client, each.from_stderr ? Stream::standard_error : Stream::standard_output, each.text);
+    if (slice.more) return;
+    client.replay.reset();
+    if (log != nullptr)
+        for (const Stream stream : {Stream::standard_output, Stream::standard_error}) deliver(client, stream, log->unfinished(stream));
+    if (!client.wish.stream || ended) client.leaving = true;
 }
 
 bool Program::stalled() const {
@@ -163,8 +164,8 @@ void Program::write_input() {
 }
 
 void Program::write_client(Client& client) {
+    fill_from_log(client);
     for (;;) {
-        fill_from_log(client);
         if (client.gone || client.out.empty()) break;
         const ssize_t sent = ::send(client.socket.get(), client.out.data(), client.out.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
         if (sent < 0 && errno == EINTR) continue;

@@ -167,6 +167,31 @@ TEST_F(ProgramTest, LogsFirstThenWhatComesWithoutAGap) {
     EXPECT_EQ(read(only_logs), "1\n2\nunfinished\n3\n$");
 }
 
+// C1: a client that had left was read a megabyte of the log first, and the program's output waited.
+TEST_F(ProgramTest, ALogIsReadInPieces) {
+    LogWriter log(folder_ + "/log", {});
+    program_.log = &log;
+    std::string all;
+    for (int i = 0; i < 50'000; ++i) all += fmt::format("{}\n", i);
+    for (std::size_t at = 0; at < all.size(); at += 4096) {
+        write(out_, all.substr(at, 4096));
+        turn();
+    }
+    const Fd client = attach({.use_stdout = true, .multiplexed = false, .logs = true});
+    const Fd errors_only = attach({.use_stderr = true, .multiplexed = false, .logs = true});
+    program_.write_client(*program_.clients[0]);
+    program_.write_client(*program_.clients[1]);
+    EXPECT_TRUE(program_.clients[0]->replay);
+    EXPECT_TRUE(program_.clients[1]->replay) << "a log of which nothing is wanted is one all the same";
+    std::string got = read(client);
+    EXPECT_LT(got.size(), 100'000U);
+    for (int i = 0; i < 1000 && got.size() < all.size(); ++i) {
+        turn();
+        got += read(client);
+    }
+    EXPECT_EQ(got, all);
+}
+
 TEST_F(ProgramTest, ASlowClientMakesTheProgramWait) {
     const Fd client = attach({.use_stdout = true, .multiplexed = false});
     const std::string block(4096, 'x');

@@ -240,10 +240,11 @@ class LeavingClients(Case):
         raise AssertionError("no Anonymous in smaps_rollup")
 
     def at_rest(self):
-        """Descriptors and memory when nothing has changed for half a second."""
+        """Descriptors and memory when nothing has changed for half a second, and for longer where everything takes longer: what waits for its
+        turn changes nothing."""
         def still():
             first = (self.descriptors(), self.threads())
-            time.sleep(0.5)
+            time.sleep(0.5 * PATIENCE)
             return first if first == (self.descriptors(), self.threads()) else None
 
         return wait_until("gruad is at rest", still, 60)[0], self.memory()
