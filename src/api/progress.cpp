@@ -125,7 +125,7 @@ asio::awaitable<void> ProgressStream::write_to(Exchange& exchange) {
             lines.swap(state->lines);
             state->bars.clear();
             closed = state->closed;
-            error = state->error;
+            error = std::exchange(state->error, nullptr);  // one thread's alone: it ends where it is looked at
         }
         if (!lines.empty() && !exchange.begun()) co_await exchange.begin(200, "application/json");
         std::string text;
@@ -151,7 +151,7 @@ asio::awaitable<void> stream(Transfers& transfers, Exchange& exchange, bool leav
         } catch (...) {
             error = std::current_exception();
         }
-        say->close(error);
+        say->close(std::move(error));
     };
     struct StopAtEnd {
         std::stop_source source;
@@ -196,10 +196,12 @@ asio::awaitable<void> send_written(const asio::any_io_executor& loop, Transfers&
         if (!exchange.begun()) co_await exchange.begin(200, content_type);
         co_await exchange.write({piece.data(), size});
     }
+    std::exception_ptr error;
     {
         const MutexLock lock{outcome->mutex};
-        if (outcome->error) std::rethrow_exception(outcome->error);
+        error = std::exchange(outcome->error, nullptr);
     }
+    if (error) std::rethrow_exception(error);
     if (!exchange.begun()) co_await exchange.begin(200, content_type);
     co_await exchange.end();
 }

@@ -75,7 +75,7 @@ auto Transfers::call(asio::any_io_executor loop, Function work)
         ~Guard() { source.request_stop(); }
     } const guard{source};
     co_await outcome->done.async_receive(asio::use_awaitable);
-    if (outcome->error) std::rethrow_exception(outcome->error);
+    if (outcome->error) std::rethrow_exception(std::exchange(outcome->error, nullptr));
     co_return std::move(*outcome->result);
 }
 

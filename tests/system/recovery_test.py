@@ -110,8 +110,10 @@ class Recovery(unittest.TestCase):
                 self.assertFalse(told, f"{name} was reported as started and is only created")
                 continue
             wait_until(f"{name} has ended", lambda: self.daemon.docker("inspect", "--format", "{{.State.Running}}", name).stdout == "false\n")
-            state = self.daemon.inspect(name)["State"]
-            self.assertEqual((state["Status"], state["ExitCode"], state["Error"]), ("exited", code, ""), name)
+            shown = self.daemon.inspect(name)
+            state = shown["State"]
+            said = [line for line in self.daemon.log.read_text(errors="replace").splitlines() if shown["Id"][:12] in line]
+            self.assertEqual((state["Status"], state["ExitCode"], state["Error"]), ("exited", code, ""), "\n".join([name, str(state), *said]))
             self.assertEqual(self.daemon.docker("logs", name).stdout.split(), [str(n + 1) for n in range(lines)], name)
             started += 1
         print(f"    {ROUNDS} kills, {started} containers started")

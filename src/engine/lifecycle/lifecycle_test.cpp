@@ -3,6 +3,7 @@
 
 #include "engine/lifecycle/start_mark.hpp"
 #include "engine/lifecycle/test_ground.hpp"
+#include "monitor/messages.hpp"
 
 #include <gmock/gmock.h>
 #include <cstdlib>
@@ -428,6 +429,37 @@ TEST_F(RecoverTest, WhatFailsForOneDoesNotKeepTheOthersAway) {
     EXPECT_EQ(world.status(world.life->find_container("a")), Status::dead);
     EXPECT_TRUE(world.life->find_container("b"));
     EXPECT_EQ(remove("a"), "");
+}
+
+// B2: the status of one in a thousand was unknown then.
+TEST_F(RecoverTest, AnEndThatIsStoredIsKnownHoweverFarItsTracesWereRemoved) {
+    for (const char* point : {"traces:socket", "traces:status", "traces:mark"}) {
+        const std::string id = std::string("a-") + (point + 7);
+        const auto ended = world.clock.wall();
+        const auto container = world.add(id, [&](ContainerRecord& record) {
+            record.state.status = Status::exited;
+            record.state.exit_code = 54;
+            record.state.started_at = ended - 5s;
+            record.state.finished_at = ended;
+        });
+        world.run([&]() -> asio::awaitable<void> { co_await world.life->saver.flushed(); });
+        const std::string live = world.path + "/exec/containers/" + id;
+        std::filesystem::create_directories(live);
+        write_start_mark(live, *container->record);
+        const monitor::Exited exited{
+            .code = 54, .started_at = (ended - 5s).time_since_epoch().count(), .finished_at = ended.time_since_epoch().count()};
+        std::ofstream(live + "/exit.json") << monitor::encode(exited);
+        std::ofstream(live + "/monitor.sock") << "nobody listens";
+        ASSERT_EQ(::setenv("GRUA_FAIL_AT", fmt::format("{}:EIO", point).c_str(), 1), 0);
+        EXPECT_THROW(remove_start_traces(live, false), Error);
+        ::unsetenv("GRUA_FAIL_AT");
+        next_gruad();
+        const State& state = world.life->find_container(id)->record->state;
+        EXPECT_EQ(state.status, Status::exited) << point;
+        EXPECT_EQ(state.exit_code, 54) << point;
+        EXPECT_EQ(state.error, "") << point;
+        EXPECT_FALSE(has_traces(id)) << point;
+    }
 }
 
 TEST_F(RecoverTest, AStartThatNeverCameToItsMonitorIsNoRun) {

@@ -1,6 +1,7 @@
 #include "engine/lifecycle/start_mark.hpp"
 
 #include "base/codec.hpp"
+#include "base/fault_point.hpp"
 #include "base/files.hpp"
 
 #include <unistd.h>
@@ -58,8 +59,12 @@ void remove_start_traces(const std::string& live, bool keeps_record) {
         const std::string path = live + name;
         if (::unlink(path.c_str()) != 0 && errno != ENOENT) fail_errno("remove {}", path);
     };
-    // The mark last: while it is there the others mean something.
-    for (const char* file : {"/exit.json", "/monitor.sock", mark_name}) take_away(file);
+    // What is left after each of them still says what was: a socket without a status is a monitor that was killed, and without the mark
+    // nothing of this was a run.
+    for (const char* file : {"/monitor.sock", "/exit.json", mark_name}) {
+        begin_step(file == mark_name ? "traces:mark" : file == std::string_view("/exit.json") ? "traces:status" : "traces:socket");
+        take_away(file);
+    }
     // Of a gruad that marked a start with the whole record.
     if (!keeps_record) take_away("/record.json");
 }
