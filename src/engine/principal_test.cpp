@@ -4,6 +4,9 @@
 #include "engine/containers.hpp"
 
 #include <gtest/gtest.h>
+#include <array>
+#include <cstddef>
+#include <memory>
 #include <set>
 #include <string>
 #include <vector>
@@ -15,6 +18,12 @@ PrincipalPtr somebody() {
     Principal who{
         .listener = "unix:///run/grua/grua.sock", .peer = Peer{.pid = 812, .uid = 1000, .gid = 1000}, .address = {}, .certificate = {}};
     return std::make_shared<const Principal>(std::move(who));
+}
+
+/// One that nobody looks into.
+std::shared_ptr<Inside> some_engine() {
+    alignas(std::max_align_t) static std::array<std::byte, 64> place;
+    return {std::shared_ptr<void>{}, reinterpret_cast<Inside*>(place.data())};
 }
 
 /// Remembers what it was asked and refuses images that are not its own.
@@ -55,7 +64,7 @@ TEST(Principal, IsNamedForTheLog) {
 
 TEST(Policy, IsAskedOnceForEachRequestWithWhatItSays) {
     const auto policy = std::make_shared<const OwnImagesOnly>();
-    const auto door = std::make_shared<const Door>(nullptr, policy, somebody());
+    const auto door = std::make_shared<const Door>(some_engine(), policy, somebody());
     const Doing service{door};
     CreateRequest request;
     request.name = "web";
@@ -69,7 +78,7 @@ TEST(Policy, IsAskedOnceForEachRequestWithWhatItSays) {
 }
 
 TEST(Policy, WithoutOneEverythingIsAllowed) {
-    const auto door = std::make_shared<const Door>(nullptr, nullptr, somebody());
+    const auto door = std::make_shared<const Door>(some_engine(), nullptr, somebody());
     EXPECT_EQ(refusal([&] { Doing{door}.start("web"); }), "allowed");
 }
 
