@@ -453,6 +453,8 @@ TEST_F(MonitorTest, AnAttachWhoseSocketIsLostIsRefused) {
     start(spec_of({"sleep", "1000"}));
     const pid_t monitor = peer_of(*connect_to_monitor(live()));
     EXPECT_EQ(reconnect().id, "abc");
+    // A sanitizer needs a descriptor to look at the type of an error for the first time.
+    EXPECT_TRUE(control_->ask(Attach{.exec_id = "nobody"}, {stream_pair().second.get()}).error);
     const auto open = std::distance(fs::directory_iterator(fmt::format("/proc/{}/fd", monitor)), {});
     rlimit before{};
     ASSERT_EQ(::prlimit(monitor, RLIMIT_NOFILE, nullptr, &before), 0);
