@@ -164,7 +164,7 @@ private:
     void fetch_variant(const oci::Descriptor& target) {
         if (!request_.registry || !oci::is_index(target.media_type)) return;
         const oci::Index index = oci::parse_index(store_.content_.read(oci::Digest::from(target.digest), document_limit));
-        const oci::Descriptor* best = oci::choose(index, oci::Platform::host());
+        const oci::Descriptor* best = oci::choose(index, oci::Platform::processor());
         if (best) walk(*best, target.digest, 1, Need::must);
     }
 

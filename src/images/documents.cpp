@@ -90,7 +90,7 @@ private:
 
 /// The variant that is used: for `wanted` where given, else for this machine, else the first that is here.
 const Variant* choose(const std::vector<Variant>& variants, const std::optional<oci::Platform>& wanted) {
-    const oci::Platform platform = wanted.value_or(oci::Platform::host());
+    const oci::Platform platform = wanted.value_or(oci::Platform::processor());
     const Variant* best = nullptr;
     int best_fitness = 0;
     const Variant* first = nullptr;

@@ -165,7 +165,7 @@ private:
     static oci::Descriptor best_of(const std::vector<oci::Descriptor>& targets) {
         oci::Index same;
         same.manifests = targets;
-        const oci::Descriptor* best = oci::choose(same, oci::Platform::host());
+        const oci::Descriptor* best = oci::choose(same, oci::Platform::processor());
         return best ? *best : targets.front();
     }
 
@@ -185,7 +185,7 @@ private:
             }
         }
         if (images.empty()) return false;
-        const auto fitness = [](const Taken& each) { return each.platform.fitness(oci::Platform::host()); };
+        const auto fitness = [](const Taken& each) { return each.platform.fitness(oci::Platform::processor()); };
         const Taken& main = *std::ranges::max_element(images, {}, fitness);
         for (std::size_t at = 0; at < main.files.size(); ++at) want_layer(main.files[at], main.diff_ids[at]);
         return true;

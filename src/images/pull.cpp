@@ -125,14 +125,15 @@ private:
 
     void take_index(const oci::Index& index, const std::string& name, int depth) {
         if (depth > index_depth_limit) fail(ErrorKind::invalid_argument, "image {}: indexes are nested too deeply", name);
-        const oci::Platform wanted = request_.platform.value_or(oci::Platform::host());
+        const oci::Platform wanted = request_.platform.value_or(oci::Platform::processor());
         const oci::Descriptor* best = oci::choose(index, wanted);
         if (!best) {
             for (const oci::Descriptor& each : index.manifests) {
                 if (!oci::is_index(each.media_type)) continue;
                 return take_index(oci::parse_index(document(each, oci::manifest_size_limit)), each.digest, depth + 1);
             }
-            fail(ErrorKind::not_found, "no matching manifest for {} in the manifest list entries", wanted.text());
+            fail(ErrorKind::not_found, "no matching manifest for {} in the manifest list entries",
+                 request_.platform.value_or(oci::Platform::host()).text());
         }
         take_image(*best, oci::parse_manifest(document(*best, oci::manifest_size_limit)), wanted);
         for (const oci::Descriptor& each : index.manifests) take_attestation(each, best->digest);

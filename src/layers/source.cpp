@@ -197,6 +197,7 @@ std::unique_ptr<Source> decompress(Source& inner, std::uint64_t limit, bool* was
     if (was_packed) *was_packed = true;
     if (magic.starts_with("\x1f\x8b")) return std::make_unique<GzipSource>(std::move(input), limit);
     if (magic == "\x28\xb5\x2f\xfd") return std::make_unique<ZstdSource>(std::move(input), limit);
+    if (magic.starts_with("BZh")) fail(ErrorKind::not_implemented, "not implemented: archives compressed with bzip2");
     if (magic == "\xfd\x37zX") fail(ErrorKind::not_implemented, "not implemented: archives compressed with xz");
     if (was_packed) *was_packed = false;
     return std::make_unique<PlainSource>(std::move(input), limit);

@@ -106,7 +106,7 @@ const Descriptor* choose(const Index& index, const Platform& wanted) {
     for (const Descriptor& each : index.manifests) {
         if (!is_manifest(each.media_type) || is_attestation(each)) continue;
         // Without a platform it is the only thing that there is; any match that is named wins.
-        const int fitness = each.platform ? each.platform->fitness(wanted) : 1;
+        const int fitness = each.platform && !each.platform->empty() ? each.platform->fitness(wanted) : 1;
         if (fitness > best_fitness) {
             best = &each;
             best_fitness = fitness;

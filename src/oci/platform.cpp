@@ -72,6 +72,20 @@ Platform Platform::host() {
     return out;
 }
 
+Platform Platform::processor() {
+    Platform out = host();
+#ifdef __x86_64__
+    if (__builtin_cpu_supports("x86-64-v4")) {
+        out.variant = "v4";
+    } else if (__builtin_cpu_supports("x86-64-v3")) {
+        out.variant = "v3";
+    } else if (__builtin_cpu_supports("x86-64-v2")) {
+        out.variant = "v2";
+    }
+#endif
+    return out;
+}
+
 std::string Platform::text() const {
     return variant.empty() ? fmt::format("{}/{}", os, architecture) : fmt::format("{}/{}/{}", os, architecture, variant);
 }
@@ -83,8 +97,9 @@ int Platform::fitness(const Platform& wanted) const {
     if (mine.os != wanted.os || mine.architecture != wanted.architecture) return 0;
     if (mine.variant == wanted.variant) return exact;
     if (mine.variant.empty()) return 1;
-    // Variants are "v5", "v6", "v7": an older one runs on a newer machine, a newer one does not run on an older.
-    if (mine.architecture == "arm" && mine.variant < wanted.variant) return 1 + (mine.variant.back() - '0');
+    // Variants are "v5", "v6", "v7", of amd64 "v2" to "v4": an older one runs on a newer machine, a newer one does not run on an older.
+    const bool has_levels = mine.architecture == "arm" || mine.architecture == "amd64";
+    if (has_levels && mine.variant < wanted.variant) return 1 + (mine.variant.back() - '0');
     return 0;
 }
 

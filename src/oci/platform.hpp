@@ -29,6 +29,12 @@ struct Platform {
     /// This machine's.
     static Platform host();
 
+    /// host() with the level of its processor (x86-64-v2 to v4): what an image may be for where nobody has said for which platform.
+    static Platform processor();
+
+    /// An index may have an entry whose platform says nothing.
+    bool empty() const noexcept { return os.empty() && architecture.empty(); }
+
     std::string text() const;
 
     /// How well an image of this platform runs where `wanted` is: 0 not at all, higher is better.

@@ -100,6 +100,30 @@ TEST(Platform, chooses_the_best_variant) {
     EXPECT_FALSE(choose(index, Platform::parse("linux/amd64")));
 }
 
+// G27
+TEST(Platform, an_image_of_a_lower_level_runs) {
+    const auto index_of = [](std::initializer_list<const char*> variants) {
+        Index index;
+        for (const char* variant : variants) {
+            index.manifests.push_back({.media_type = std::string(media_type::manifest),
+                                       .digest = "sha256:" + hex,
+                                       .platform = Platform{"amd64", "linux", variant, ""}});
+        }
+        return index;
+    };
+    const Platform newer{"amd64", "linux", "v3", ""};
+    const Index with_levels = index_of({"", "v2", "v4"});
+    ASSERT_TRUE(choose(with_levels, newer));
+    EXPECT_EQ(choose(with_levels, newer)->platform->variant, "v2");
+    EXPECT_EQ(choose(with_levels, Platform::parse("linux/amd64"))->platform->variant, "");
+    EXPECT_FALSE(choose(index_of({"v4"}), newer));
+    EXPECT_FALSE(choose(index_of({"v2"}), Platform::parse("linux/amd64"))) << "what was asked for is no level";
+
+    Index says_nothing = index_of({""});
+    says_nothing.manifests[0].platform = Platform{};
+    EXPECT_TRUE(choose(says_nothing, newer));
+}
+
 TEST(Manifest, a_document_has_so_many_values) {
     EXPECT_NO_THROW(check_value_count(R"({"a":[1,"{,[\",{",{"b":2}]})", "x"));
     std::string list = R"({"history":[{})";

@@ -104,7 +104,7 @@ std::string_view reason(int status) {
 
 /// RFC 6750 says in the challenge why a token was not enough; Docker believes that before the body.
 std::optional<Complaint> complaint_of_challenge(const Response& response) {
-    for (const Challenge& each : parse_challenges(response.header("www-authenticate"))) {
+    for (const Challenge& each : parse_challenges(response.all("www-authenticate"))) {
         if (each.scheme != "bearer") continue;
         const std::string_view error = each.parameter("error");
         if (error == "insufficient_scope") return Complaint{"DENIED", complaint_text("DENIED", each.parameter("error_description"))};

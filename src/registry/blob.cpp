@@ -36,6 +36,9 @@ std::optional<ContentRange> parse_content_range(std::string_view text) {
     return ContentRange{*first, *last, parse_uint(text.substr(slash + 1))};
 }
 
+/// Ends a transfer of which nothing is taken: what the host calls a Content-Encoding is the blob's own.
+struct OwnPacking {};
+
 /// One blob of one repository.
 class Download {
 public:
@@ -59,6 +62,7 @@ private:
     /// host knows no ranges.
     void fetch(std::uint64_t& from, std::uint64_t& end, const Sink& sink);
     void attempt(const Endpoint& endpoint, std::uint64_t& from, std::uint64_t& end, const Sink& sink, const Access& access) const;
+    bool ask(const Endpoint& endpoint, std::uint64_t& from, std::uint64_t& end, const Sink& sink, const Access& access, bool as_sent) const;
     void in_parallel(std::uint64_t& from, const Sink& sink, unsigned workers);
 
     [[noreturn]] void wrong(const Endpoint& endpoint, const std::string& why) const {
@@ -78,9 +82,16 @@ private:
 };
 
 void Download::attempt(const Endpoint& endpoint, std::uint64_t& from, std::uint64_t& end, const Sink& sink, const Access& access) const {
+    if (!ask(endpoint, from, end, sink, access, false)) ask(endpoint, from, end, sink, access, true);
+}
+
+/// False, and nothing is taken, where the host calls the blob's own packing a Content-Encoding: it must be taken as it is sent.
+bool Download::ask(const Endpoint& endpoint, std::uint64_t& from, std::uint64_t& end, const Sink& sink, const Access& access,
+                   bool as_sent) const {
     Session session{core_, rules_, endpoint, &repository_, scope_of(endpoint, pull_action), access};
     Request request;
     request.url = endpoint.url("blobs/" + digest_.text());
+    request.as_sent = as_sent;
     const bool ranged = from > 0 || end < size_;
     if (ranged) request.headers.push_back(fmt::format("Range: bytes={}-{}", from, end == size_ ? std::string{} : std::to_string(end - 1)));
 
@@ -95,7 +106,10 @@ void Download::attempt(const Endpoint& endpoint, std::uint64_t& from, std::uint6
         sink(bytes);
         from += bytes.size();
     };
-    const Response response = session.send(request, [&](const Response& head) -> Sink {
+    const Accept accept = [&](const Response& head) -> Sink {
+        // A range is one of what is sent, so it cannot be undone.
+        const bool is_own_packing = head.is_encoded() && (head.status == 206 || head.encoded_length == size_);
+        if (is_own_packing && !as_sent) throw OwnPacking{};
         if (head.status == 200) {
             if (head.content_length && *head.content_length != size_) {
                 wrong(endpoint, fmt::format("{} bytes, {} were announced", *head.content_length, size_));
@@ -114,12 +128,19 @@ void Download::attempt(const Endpoint& endpoint, std::uint64_t& from, std::uint6
             return take;
         }
         return {};
-    });
+    };
+    Response response;
+    try {
+        response = session.send(request, accept);
+    } catch (const OwnPacking&) {
+        return false;
+    }
     if (response.status != 200 && response.status != 206) throw failure_of(request, response);
     if (from < limit) {
         throw Failure(ErrorKind::unavailable, fmt::format("{}: unexpected EOF: {} of {} bytes", request.text(), from, size_), Retry::again,
                       response.status);
     }
+    return true;
 }
 
 void Download::fetch(std::uint64_t& from, std::uint64_t& end, const Sink& sink) {

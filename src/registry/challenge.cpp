@@ -10,6 +10,7 @@ namespace {
 constexpr std::size_t header_limit = 8192;
 constexpr std::size_t challenge_limit = 16;
 constexpr std::size_t parameter_limit = 32;
+constexpr std::string_view token68_characters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~+/";
 
 bool is_token_char(char c) noexcept {
     const bool alnum = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
@@ -61,6 +62,16 @@ public:
         }
         return std::nullopt;
     }
+    /// What a scheme may have instead of parameters: one word, with `=` at its end only ("Negotiate YIIB…=="). Nothing is taken where
+    /// it is not followed by the end or a comma.
+    void token68() {
+        const Scanner before = *this;
+        blanks();
+        rest_.remove_prefix(std::min(rest_.find_first_not_of(token68_characters), rest_.size()));
+        while (take('=')) continue;
+        blanks();
+        if (!at_end() && front() != ',') *this = before;
+    }
     /// `=` and a token or a quoted text.
     std::optional<std::string> value() {
         blanks();
@@ -83,10 +94,12 @@ std::string_view Challenge::parameter(const std::string& name) const {
     return found == parameters.end() ? std::string_view{} : std::string_view(found->second);
 }
 
-std::vector<Challenge> parse_challenges(std::string_view header) {
-    std::vector<Challenge> out;
-    if (header.size() > header_limit) return out;
-    Scanner scan{header};
+namespace {
+
+void parse_field(std::string_view field, std::vector<Challenge>& out) {
+    if (field.size() > header_limit) return;
+    Scanner scan{field};
+    const std::size_t before = out.size();
     while (!scan.at_end() && out.size() < challenge_limit) {
         scan.blanks();
         if (scan.take(',')) continue;
@@ -94,7 +107,7 @@ std::vector<Challenge> parse_challenges(std::string_view header) {
         if (word.empty()) break;
         const Scanner after_word = scan;
         // `name=value` belongs to the challenge before it, any other word begins one.
-        if (const auto value = scan.value(); value && !out.empty()) {
+        if (const auto value = scan.value(); value && out.size() > before) {
             if (out.back().parameters.size() >= parameter_limit) break;
             out.back().parameters.emplace(to_lower(word), *value);
             scan.blanks();
@@ -104,7 +117,15 @@ std::vector<Challenge> parse_challenges(std::string_view header) {
         scan = after_word;
         if (!scan.at_end() && scan.front() != ' ' && scan.front() != '\t' && scan.front() != ',') break;
         out.push_back({to_lower(word), {}});
+        scan.token68();
     }
+}
+
+}  // namespace
+
+std::vector<Challenge> parse_challenges(std::string_view fields) {
+    std::vector<Challenge> out;
+    for (const std::string& field : split(fields, '\n')) parse_field(field, out);
     return out;
 }
 

@@ -17,8 +17,9 @@ struct Challenge {
     std::string_view parameter(const std::string& name) const;
 };
 
-/// All challenges of one header. What is not understood ends the list: what came before it counts. Never throws.
-std::vector<Challenge> parse_challenges(std::string_view header);
+/// All challenges of a header, whose fields are separated by '\n' (Response::all). What is not understood ends a field: what came before it
+/// counts. Never throws.
+std::vector<Challenge> parse_challenges(std::string_view fields);
 
 /// The target of `rel="next"`; nothing where there is none.
 std::optional<std::string> next_link(std::string_view header);

@@ -150,6 +150,102 @@ TEST_F(ClientTest, tokens_are_fetched_kept_and_renewed) {
     EXPECT_EQ(served, 3);
 }
 
+// G25
+TEST_F(ClientTest, a_way_in_that_has_become_wrong_is_not_tried_for_ever) {
+    // Each repository has a token service of its own, and so has the registry after it was moved.
+    std::string url;
+    std::atomic<bool> moved = false;
+    const TestServer server{[&](const TestRequest& request) -> TestAnswer {
+        const std::string place = request.target.starts_with("/v2/a/") ? "a" : "b";
+        if (request.target.starts_with("/a?") && !moved) return {200, {}, R"({"token":"a"})", {}, {}};
+        if (request.target.starts_with("/moved?") && moved) return {200, {}, R"({"token":"moved"})", {}, {}};
+        if (request.target.starts_with("/b?")) return {200, {}, R"({"token":"b"})", {}, {}};
+        if (!request.target.starts_with("/v2/")) return {503, {}, "", {}, {}};
+        const std::string wanted = moved && place == "a" ? "moved" : place;
+        if (request.header("authorization") == "Bearer " + wanted) return {200, {oci_type}, manifest_text, {}, {}};
+        return {401, {fmt::format(R"(WWW-Authenticate: Bearer realm="{}/{}",service="s")", url, wanted)}, "", {}, {}};
+    }};
+    url = server.url();
+    const Client client{options_};
+    const Access access;
+    for (int round = 0; round < 2; ++round) {
+        EXPECT_EQ(client.manifest(name(server, "a:1"), access).bytes, manifest_text);
+        EXPECT_EQ(client.manifest(name(server, "b:1"), access).bytes, manifest_text);
+    }
+    const std::size_t before = server.requests().size();
+    client.manifest(name(server, "a:1"), access);
+    client.manifest(name(server, "b:1"), access);
+    EXPECT_EQ(server.requests().size(), before + 2) << "each repository's way is remembered";
+    moved = true;
+    EXPECT_EQ(client.manifest(name(server, "a:1"), access).bytes, manifest_text);
+}
+
+// G25
+TEST_F(ClientTest, a_host_that_changes_from_basic_to_bearer_is_understood) {
+    std::string url;
+    std::atomic<bool> has_tokens = false;
+    const TestServer server{[&](const TestRequest& request) -> TestAnswer {
+        if (request.target.starts_with("/token")) return {200, {}, R"({"token":"t"})", {}, {}};
+        if (request.header("authorization") == (has_tokens ? "Bearer t" : "Basic dTpw")) return {200, {oci_type}, manifest_text, {}, {}};
+        const std::string bearer = fmt::format(R"(WWW-Authenticate: Bearer realm="{}/token")", url);
+        return {401, {"WWW-Authenticate: Negotiate", has_tokens ? bearer : R"(WWW-Authenticate: Basic realm="r")"}, "", {}, {}};
+    }};
+    url = server.url();
+    const Client client{options_};
+    Access access;
+    access.credentials = {"u", "p", "", "", server.authority()};
+    client.manifest(name(server), access);
+    has_tokens = true;
+    EXPECT_EQ(client.manifest(name(server), access).bytes, manifest_text);
+    has_tokens = false;
+    EXPECT_EQ(client.manifest(name(server), access).bytes, manifest_text);
+}
+
+/// As gzip, in one block that is not compressed.
+std::string gzipped(std::string_view bytes) {
+    std::uint32_t crc = ~0U;
+    for (const char c : bytes) {
+        crc ^= static_cast<unsigned char>(c);
+        for (int bit = 0; bit < 8; ++bit) crc = (crc >> 1U) ^ (0xEDB88320U & (0U - (crc & 1U)));
+    }
+    const auto size = static_cast<std::uint32_t>(bytes.size());
+    std::string out{"\x1f\x8b\x08\0\0\0\0\0\0\x03\x01", 11};
+    const auto put = [&](std::uint32_t number, unsigned count) {
+        for (unsigned at = 0; at < count; ++at) out += static_cast<char>(number >> (8 * at));
+    };
+    put(size, 2);
+    put(~size, 2);
+    out += bytes;
+    put(~crc, 4);
+    put(size, 4);
+    return out;
+}
+
+// G28
+TEST_F(ClientTest, what_a_host_packs_unasked_is_unpacked) {
+    const std::string blob = random_bytes(5000);
+    const TestServer server{[&](const TestRequest& request) -> TestAnswer {
+        EXPECT_EQ(request.header("accept-encoding"), "identity");
+        const bool is_manifest = request.target.contains("/manifests/");
+        return {200, {is_manifest ? oci_type : "X: y", "Content-Encoding: gzip"}, gzipped(is_manifest ? manifest_text : blob), {}, {}};
+    }};
+    EXPECT_EQ(fetch(server, blob), blob);
+    EXPECT_EQ(fetch(server, blob, 100), blob.substr(100));
+    EXPECT_EQ(Client{options_}.manifest(name(server), {}).bytes, manifest_text);
+}
+
+// G28
+TEST_F(ClientTest, a_blob_whose_own_packing_is_called_an_encoding_is_taken_as_it_is) {
+    const std::string blob = gzipped(random_bytes(5000));
+    const TestServer server{[&](const TestRequest& request) {
+        TestAnswer answer = ranged(request, blob);
+        answer.headers.emplace_back("Content-Encoding: gzip");
+        return answer;
+    }};
+    EXPECT_EQ(fetch(server, blob), blob);
+    EXPECT_EQ(fetch(server, blob, 100), blob.substr(100));
+}
+
 TEST_F(ClientTest, credentials_are_for_their_host_only) {
     const TestServer server{[&](const TestRequest& request) -> TestAnswer {
         if (request.header("authorization") == "Basic dTpw") return {200, {oci_type}, manifest_text, {}, {}};

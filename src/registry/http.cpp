@@ -48,6 +48,19 @@ std::string_view Response::header(std::string_view name) const {
     return found == headers.end() ? std::string_view{} : std::string_view(found->second);
 }
 
+bool Response::is_encoded() const {
+    const std::string encoding = to_lower(header("content-encoding"));
+    return !encoding.empty() && encoding != "identity";
+}
+
+std::string Response::all(std::string_view name) const {
+    std::string out;
+    for (const auto& [field, value] : headers) {
+        if (field == name) out += (out.empty() ? "" : "\n") + value;
+    }
+    return out;
+}
+
 /// A connection that is kept, with the handles it lives in. One thread uses it at a time.
 struct Http::Line {
     struct EasyFree {
@@ -172,6 +185,8 @@ std::size_t Http::Transfer::take_header(std::string_view line) {
         if (const std::string_view length = response_.header("content-length"); !length.empty()) {
             response_.content_length = parse_uint(length);
             if (!response_.content_length) refuse(ErrorKind::unavailable, "invalid Content-Length", Retry::elsewhere);
+            if (response_.is_encoded()) response_.encoded_length = response_.content_length;
+            if (response_.is_encoded() && !request_.as_sent) response_.content_length.reset();
         }
         if (accept_) sink_ = accept_(response_);
     }
@@ -274,10 +289,13 @@ void Http::Transfer::configure(CURL* easy) {
     curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);  // what the proxy answers to CONNECT is not the host's answer
     curl_easy_setopt(easy, CURLOPT_NOPROXY, no_proxy_list(options_.no_proxy).c_str());
     configure_tls(easy);
+    // Digests and sizes are of the bytes themselves. Some hosts, and proxies before them, pack them all the same.
+    if (!request_.as_sent) curl_easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, "identity");
 
     // libcurl's own "Expect: 100-continue" costs a round trip, and a second where a server does not know it.
     curl_slist* list = curl_slist_append(nullptr, "Expect:");
     for (const std::string& each : request_.headers) list = curl_slist_append(list, each.c_str());
+    if (request_.as_sent) list = curl_slist_append(list, "Accept-Encoding: identity");
     headers_.reset(list);
     curl_easy_setopt(easy, CURLOPT_HTTPHEADER, list);
 

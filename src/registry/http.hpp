@@ -58,6 +58,7 @@ struct Request {
     std::uint64_t source_offset = 0;
     std::uint64_t source_size = 0;
     std::function<void(std::uint64_t)> sent;         ///< bytes of the source that went out
+    bool as_sent = false;                            ///< a Content-Encoding is not undone
     bool probes = false;                             ///< may be TLS to a host that knows only HTTP: it is given less time to connect
     std::size_t body_limit = std::size_t{1} << 20U;  ///< of an answer without a sink
 
@@ -67,10 +68,13 @@ struct Request {
 struct Response {
     int status = 0;
     Headers headers;
-    std::string body;  ///< where no sink took it
-    std::optional<std::uint64_t> content_length;
+    std::string body;                             ///< where no sink took it
+    std::optional<std::uint64_t> content_length;  ///< of the body as it is handed on; nothing where that is not known
+    std::optional<std::uint64_t> encoded_length;  ///< of a body with a Content-Encoding, as it was sent
 
     std::string_view header(std::string_view name) const;  ///< empty where there is none
+    bool is_encoded() const;                               ///< it has a Content-Encoding, though none was asked for
+    std::string all(std::string_view name) const;          ///< the fields of that name, one in a line
 };
 
 /// Called when all headers of a final answer are there: returns where its body goes, or nothing for Response::body.

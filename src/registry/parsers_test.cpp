@@ -31,6 +31,18 @@ TEST(Challenge, several_in_one_header) {
     EXPECT_EQ(challenges[2].parameter("service"), "y");
 }
 
+// G26
+TEST(Challenge, of_several_fields) {
+    const auto challenges = parse_challenges("Negotiate YIIBhg+/==\nDigest realm=\"unfinished\nBearer realm=\"x\"");
+    ASSERT_EQ(challenges.size(), 3U);
+    EXPECT_EQ(challenges[0].scheme, "negotiate");
+    EXPECT_EQ(challenges[1].scheme, "digest");
+    EXPECT_EQ(challenges[2].parameter("realm"), "x");
+    const auto in_one = parse_challenges("Negotiate YIIBhg==, Bearer realm=\"x\"");
+    ASSERT_EQ(in_one.size(), 2U);
+    EXPECT_EQ(in_one[1].parameter("realm"), "x");
+}
+
 TEST(Challenge, what_is_broken_ends_the_list) {
     EXPECT_TRUE(parse_challenges("").empty());
     EXPECT_TRUE(parse_challenges("=x").empty());

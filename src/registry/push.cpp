@@ -126,7 +126,7 @@ void Upload::finish() {
     request.source_offset = offset_;
     request.source_size = size_ - offset_;
     if (progress_) request.sent = [this](std::uint64_t sent) { progress_(offset_ + sent); };
-    const Response response = session_.expect(request, {201, 204});
+    const Response response = session_.expect(request, {200, 201, 202, 204});
     const std::string_view claimed = response.header("docker-content-digest");
     if (!claimed.empty() && claimed != digest_.text()) {
         throw Failure(ErrorKind::unavailable,
@@ -246,7 +246,7 @@ oci::Digest Client::push_manifest(const oci::Reference& reference, std::string_v
         request.url = session.endpoint().url("manifests/" + (full.digest() ? full.digest()->text() : full.tag()));
         request.headers.push_back(fmt::format("Content-Type: {}", media_type));
         request.body = bytes;
-        const Response response = session.expect(request, {200, 201, 202});
+        const Response response = session.expect(request, {200, 201, 202, 204});
         const std::string_view claimed = response.header("docker-content-digest");
         if (!claimed.empty() && claimed != digest.text()) {
             throw Failure(ErrorKind::unavailable,

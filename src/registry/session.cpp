@@ -70,6 +70,14 @@ std::string identity_of(const Credentials& credentials) {
     return content::digest_of(all).text();
 }
 
+/// By what a challenge would be met. Its scope is left out, which differs from repository to repository.
+std::string way_of(const std::string& header) {
+    for (const Challenge& each : parse_challenges(header)) {
+        if (each.scheme == "bearer") return fmt::format("{}\n{}", each.parameter("realm"), each.parameter("service"));
+    }
+    return {};
+}
+
 bool wants_only_basic(const std::string& header) {
     const std::vector<Challenge> challenges = parse_challenges(header);
     const auto has = [&](std::string_view scheme) { return std::ranges::find(challenges, scheme, &Challenge::scheme) != challenges.end(); };
@@ -251,32 +259,48 @@ Response Session::perform(Request& request, const Accept& accept, bool own_host)
 
 Response Session::send(Request request, const Accept& accept) {
     const Url origin = endpoint_.base();
-    const std::string origin_key = origin.text();
+    // How to be let in is remembered, and what was remembered may have become wrong: then the host is asked anew, once.
+    std::string known = remembered_challenge();
     bool challenged = false;
     for (unsigned hops = 0;;) {
         const bool own_host = request.url.same_origin(origin);
         const std::vector<std::string> plain_headers = request.headers;
         Authorization authorized;
         if (own_host) {
-            authorized = authorization(core_.tokens.challenge(origin_key));
+            try {
+                authorized = authorization(known);
+            } catch (const Failure& failure) {
+                if (challenged || failure.retry() == Retry::never) throw;
+                log::info("registry: {}; {} is asked anew how to be let in", failure.what(), endpoint_.authority());
+                known.clear();
+                continue;
+            }
             if (!authorized.header.empty()) request.headers.push_back("Authorization: " + authorized.header);
         }
         Response response = perform(request, accept, own_host);
         request.headers = plain_headers;
 
         if (response.status == 401 && own_host) {
-            const std::string challenge{response.header("www-authenticate")};
-            core_.tokens.learn(origin_key, challenge);
+            const std::string challenge = response.all("www-authenticate");
+            const bool is_another = way_of(challenge) != way_of(known);
+            remember_challenge(challenge);
+            known = challenge;
             if (authorized.header.empty() && credentials_.username.empty() && wants_only_basic(challenge))
                 fail_without_credentials(request);
             if (!authorized.token_key.empty()) core_.tokens.forget(authorized.token_key);
             // A token may have expired or been revoked; what was just fetched, or a password, is not tried twice.
-            const bool stale = authorized.from_cache || authorized.header.empty();
+            const bool stale = authorized.from_cache || authorized.header.empty() || is_another;
             if (!challenged && stale && !challenge.empty()) {
                 challenged = true;
                 continue;
             }
             return response;
+        }
+        // A token of a service that is not this repository's may also be refused so.
+        if (response.status == 403 && own_host && !challenged && !authorized.token_key.empty() && !known.empty()) {
+            core_.tokens.forget(authorized.token_key);
+            known.clear();
+            continue;
         }
         if (!is_redirect(response.status) || response.header("location").empty()) return response;
 
@@ -295,8 +319,21 @@ Response Session::send(Request request, const Accept& accept) {
 
 Response Session::probe(Request request) {
     Response response = perform(request, {}, true);
-    core_.tokens.learn(endpoint_.base().text(), response.status == 401 ? std::string(response.header("www-authenticate")) : std::string{});
+    remember_challenge(response.status == 401 ? response.all("www-authenticate") : std::string{});
     return response;
+}
+
+/// A repository may have a way of its own; one that is new is tried with the way of the last.
+std::string Session::remembered_challenge() const {
+    const std::string origin = endpoint_.base().text();
+    const std::string own = core_.tokens.challenge(origin + endpoint_.repository);
+    return own.empty() ? core_.tokens.challenge(origin) : own;
+}
+
+void Session::remember_challenge(const std::string& challenge) {
+    const std::string origin = endpoint_.base().text();
+    core_.tokens.learn(origin, challenge);
+    if (!endpoint_.repository.empty()) core_.tokens.learn(origin + endpoint_.repository, challenge);
 }
 
 Response Session::expect(Request request, std::initializer_list<int> wanted, const Accept& accept) {

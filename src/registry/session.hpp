@@ -81,6 +81,8 @@ private:
         bool from_cache = false;
     };
     Authorization authorization(const std::string& challenges);
+    std::string remembered_challenge() const;
+    void remember_challenge(const std::string& challenge);
     Response perform(Request& request, const Accept& accept, bool own_host);
     const Tls& tls_for(const Url& url);
 
