@@ -139,6 +139,7 @@ public:
     asio::awaitable<void> write(Exchange& exchange, std::string_view bytes);
     asio::awaitable<void> end(Exchange& exchange);
     asio::awaitable<Hijacked> hijack(Exchange& exchange, std::string_view content_type);
+    Hijacked release(Exchange& exchange);
     void watch_client();
     const engine::PrincipalPtr& principal() const noexcept { return who_; }
     void name_turns(std::string_view name) { turns_.change(name); }
@@ -532,25 +533,31 @@ asio::awaitable<Hijacked> Connection::hijack(Exchange& exchange, std::string_vie
     // Some clients send what the target says once more as a body; it is the request's, and no input of a program.
     co_await discard_body();
     const RequestHead& head = exchange.head();
-    std::string wanted{head.header("upgrade")};
-    Hijacked out;
-    out.upgraded = !wanted.empty();
+    const std::string wanted{head.header("upgrade")};
+    const bool upgrades = !wanted.empty();
     std::string text;
-    if (out.upgraded) {
+    if (upgrades) {
         text = fmt::format("HTTP/1.1 101 UPGRADED\r\n{}Content-Type: {}\r\nConnection: Upgrade\r\nUpgrade: {}\r\n\r\n",
-                           server_->server_headers, content_type, "tcp");
+                           server_->server_headers, content_type, wanted == "h2c" ? wanted : "tcp");
     } else {
         text = fmt::format("HTTP/1.1 200 OK\r\n{}Content-Type: {}\r\n\r\n", server_->server_headers, content_type);
     }
     co_await put(std::move(text));
+    Hijacked taken = release(exchange);
+    taken.upgraded = upgrades;
+    co_return taken;
+}
+
+Hijacked Connection::release(Exchange& exchange) {
     exchange.begun_ = true;
     exchange.ended_ = true;
     exchange.hijacked_ = true;
     streaming_ = false;
     deadline_.cancel();
+    Hijacked out;
     out.socket = Fd{socket_.release()};
     out.early_input = std::exchange(buffer_, {});
-    co_return out;
+    return out;
 }
 
 void Connection::watch_client() {
@@ -643,6 +650,7 @@ asio::awaitable<void> Exchange::begin(int status, std::string_view content_type)
 asio::awaitable<void> Exchange::write(std::string_view bytes) { return connection_.write(*this, bytes); }
 asio::awaitable<void> Exchange::end() { return connection_.end(*this); }
 asio::awaitable<Hijacked> Exchange::hijack(std::string_view content_type) { return connection_.hijack(*this, content_type); }
+Hijacked Exchange::take_socket() { return connection_.release(*this); }
 const engine::PrincipalPtr& Exchange::principal() const noexcept { return connection_.principal(); }
 void Exchange::name_turns(std::string_view what) { connection_.name_turns(what); }
 void Exchange::cancel_when_client_leaves() { connection_.watch_client(); }

@@ -3,7 +3,6 @@
 #include "base/codec.hpp"
 
 #include <algorithm>
-#include <array>
 
 namespace grua::api {
 
@@ -53,7 +52,7 @@ bool is_listed(const engine::ContainerRecord& record, const Filters& filters) {
                   [&](const std::string& value) {
                       return state.status == engine::Status::exited && parse_int(value) == std::optional<std::int64_t>{state.exit_code};
                   }) &&
-           filters.exact("health", to_string(state.health)) &&
+           filters.exact("health", to_string(state.health.status)) &&
            any_of("volume",
                   [&](const std::string& value) {
                       return std::ranges::any_of(record.mounts, [&](const engine::MountPoint& mount) {
@@ -85,9 +84,7 @@ void check_values(const Filters& filters) {
         if (!parse_int(value)) fail(ErrorKind::invalid_argument, "invalid filter 'exited={}'", value);
     }
     for (const std::string& value : filters.get("health")) {
-        constexpr std::array known{engine::Health::none, engine::Health::starting, engine::Health::healthy, engine::Health::unhealthy};
-        if (std::ranges::find(known, value, [](engine::Health each) { return to_string(each); }) == known.end())
-            fail(ErrorKind::invalid_argument, "invalid filter 'health={}'", value);
+        if (!engine::parse_health(value)) fail(ErrorKind::invalid_argument, "invalid filter 'health={}'", value);
     }
     static_cast<void>(filters.flag("is-task"));
 }

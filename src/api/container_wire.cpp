@@ -42,7 +42,11 @@ wire::ContainerState state_of(const engine::State& state) {
     out.error = state.error;
     out.started_at = format_time(state.started_at);
     out.finished_at = format_time(state.finished_at);
-    if (state.health != engine::Health::none) out.health = wire::HealthState{.status = std::string(to_string(state.health))};
+    if (state.health.status != engine::HealthStatus::none) {
+        out.health =
+            wire::HealthState{.status = std::string(to_string(state.health.status)), .failing_streak = state.health.failing_streak};
+        if (state.health.log) out.health->log = *state.health.log;
+    }
     return out;
 }
 

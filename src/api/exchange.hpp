@@ -97,6 +97,9 @@ public:
     /// Ends HTTP: 101 where the client asked to upgrade, else 200, and the socket is the caller's.
     asio::awaitable<Hijacked> hijack(std::string_view content_type);
 
+    /// The same, where the caller answers.
+    Hijacked take_socket();
+
 private:
     friend class Connection;
     RequestHead head_;

@@ -111,9 +111,19 @@ wire::ImageInspect image_inspect_of(const engine::Image& image) {
     return out;
 }
 
-Prepared::Text image_summary_text(const engine::Image& image, json::Version version) {
-    return image.prepared.get(key_of(Shape::summary, version),
-                              [&] { return PreparedText{.text = json::text_of(image_summary(image), version)}; });
+void append_image_summary(std::string& out, const engine::Image& image, json::Version version, std::int64_t containers) {
+    constexpr std::string_view not_counted = "-1";
+    const auto text = image.prepared.get(key_of(Shape::summary, version), [&] {
+        PreparedText made;
+        json::append_struct(made.text, image_summary(image), version, [&](std::string_view member) {
+            if (member == "Containers") made.gap = made.text.size();
+        });
+        made.text.erase(made.gap, not_counted.size());
+        return made;
+    });
+    out.append(text->text, 0, text->gap);
+    out += std::to_string(containers);
+    out.append(text->text, text->gap);
 }
 
 Prepared::Text image_inspect_text(const engine::Image& image, json::Version version) {
@@ -137,6 +147,12 @@ Answer image_list(const Services& services, Exchange& exchange) {
     const std::vector<engine::ImagePtr> images = services.images.list();
     const bool with_shared = exchange.query().flag("shared-size");
     const auto shared = with_shared ? co_await services.images.shared_sizes(images) : std::map<std::string, std::int64_t>{};
+    const bool counts_containers = exchange.version >= json::Version{1, 51};
+    const auto counts = counts_containers ? services.images.user_counts() : std::map<std::string, std::int64_t>{};
+    const auto containers_of = [&](const engine::Image& image) -> std::int64_t {
+        const auto found = counts.find(image.id);
+        return !counts_containers ? -1 : found == counts.end() ? 0 : found->second;
+    };
     std::string out = "[";
     for (const engine::ImagePtr& image : images) {
         if (dangling && *dangling != image->references.empty()) continue;
@@ -146,10 +162,11 @@ Answer image_list(const Services& services, Exchange& exchange) {
         if (filters.has("reference") && std::ranges::none_of(image->references, matches)) continue;
         if (out.size() > 1) out += ',';
         if (!filters.has("reference") && !with_manifests && !with_shared) {
-            out += image_summary_text(*image, exchange.version)->text;
+            append_image_summary(out, *image, exchange.version, containers_of(*image));
             continue;
         }
         wire::ImageSummary one = image_summary(*image);
+        one.containers = containers_of(*image);
         if (filters.has("reference")) keep_matching_names(one, filters.get("reference"));
         if (with_manifests) one.manifests = manifests_of(services, *image);
         if (with_shared) one.shared_size = shared.at(image->id);

@@ -6,13 +6,18 @@
 #include "api/wire/image.hpp"
 #include "engine/image_service.hpp"
 
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
 namespace grua::api {
 
 wire::ImageSummary image_summary(const engine::Image& image);
 wire::ImageInspect image_inspect_of(const engine::Image& image);
 
 // The same as JSON, made once for each image and version and kept with the image.
-Prepared::Text image_summary_text(const engine::Image& image, json::Version version);
+void append_image_summary(std::string& out, const engine::Image& image, json::Version version, std::int64_t containers);
 Prepared::Text image_inspect_text(const engine::Image& image, json::Version version);
 
 std::vector<wire::ManifestSummary> manifests_of(const Services& services, const engine::Image& image);

@@ -3,6 +3,8 @@
 #include "api/services.hpp"
 #include "base/text.hpp"
 
+#include <algorithm>
+
 namespace grua::api {
 
 namespace {
@@ -52,6 +54,13 @@ Target split_version(std::string_view path) {
     return target;
 }
 
+std::string with_single_slashes(std::string_view path) {
+    std::string out{path};
+    const auto is_second = [](char before, char c) { return before == '/' && c == '/'; };
+    out.erase(std::unique(out.begin(), out.end(), is_second), out.end());
+    return out;
+}
+
 Match find_route(std::span<const Route> table, std::string_view method, std::string_view path) {
     for (const Route& route : table) {
         if (route.method != method) continue;
@@ -61,7 +70,9 @@ Match find_route(std::span<const Route> table, std::string_view method, std::str
 }
 
 asio::awaitable<void> dispatch(const Backend& backend, Exchange& exchange) {
-    const Target target = split_version(exchange.head().path);
+    const std::string path = with_single_slashes(exchange.head().path);
+    const Target target = split_version(path);
+    if (exchange.head().method == "OPTIONS") co_return co_await exchange.send_empty(200);
     Match match = find_route(routes(), exchange.head().method, target.path);
     if (!match.route) fail(ErrorKind::not_found, "page not found");
     if (!match.route->handler) fail(ErrorKind::not_implemented, "not implemented: {} {}", match.route->method, match.route->pattern);

@@ -25,7 +25,7 @@ struct Route {
 };
 
 inline constexpr json::Version oldest_version{1, 24};
-inline constexpr json::Version newest_version{1, 50};
+inline constexpr json::Version newest_version{1, 51};
 
 /// Every operation, in the order in which they are tried.
 std::span<const Route> routes();
@@ -37,6 +37,9 @@ struct Target {
     std::string_view path;
 };
 Target split_version(std::string_view path);
+
+/// The path with one slash where several follow each other.
+std::string with_single_slashes(std::string_view path);
 
 struct Match {
     const Route* route = nullptr;

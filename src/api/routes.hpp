@@ -14,6 +14,15 @@ Answer info(const Services&, Exchange&);
 Answer events(const Services&, Exchange&);
 Answer disk_usage(const Services&, Exchange&);
 
+/// Builds are not built; buildx is told so in its own words.
+Answer refuse_build_client(const Services&, Exchange&);
+
+// This host is in no swarm and has no plugins; what would make it so is not built.
+Answer not_a_swarm_manager(const Services&, Exchange&);
+Answer not_in_a_swarm(const Services&, Exchange&);
+Answer plugin_list(const Services&, Exchange&);
+Answer no_such_plugin(const Services&, Exchange&);
+
 Answer container_list(const Services&, Exchange&);
 Answer container_create(const Services&, Exchange&);
 Answer container_inspect(const Services&, Exchange&);
@@ -30,6 +39,7 @@ Answer container_rename(const Services&, Exchange&);
 Answer container_pause(const Services&, Exchange&);
 Answer container_unpause(const Services&, Exchange&);
 Answer container_attach(const Services&, Exchange&);
+Answer container_attach_websocket(const Services&, Exchange&);
 Answer container_wait(const Services&, Exchange&);
 Answer container_remove(const Services&, Exchange&);
 Answer container_prune(const Services&, Exchange&);

@@ -1,6 +1,6 @@
 // The HTTP server of gruad: listening sockets, connections, routes.
 //
-// This room turns the Docker Engine API (1.24 to 1.50) into calls of the engine and back. What it keeps true: a request is
+// This room turns the Docker Engine API (1.24 to 1.51) into calls of the engine and back. What it keeps true: a request is
 // parsed completely and checked before anything is done; a handler is one engine call; no answer is made up - what is not
 // built is 501; a client that is slow or gone stops its own stream and nothing else.
 #pragma once

@@ -7,6 +7,7 @@
 #include "engine/model/documents.hpp"
 
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace grua::api {
@@ -16,7 +17,10 @@ struct Settings {
     bool debug = false;
     std::vector<std::string> labels;              ///< "key=value", shown by info.
     std::vector<engine::Ulimit> default_ulimits;  ///< For containers that do not set the same.
-    std::string id;                               ///< Of this data root, for info.
+    std::vector<std::string> insecure_registries;
+    std::vector<std::string> registry_mirrors;
+    std::vector<std::pair<std::string, unsigned>> address_pools;  ///< Base and size, of networks that ask for no subnet.
+    std::string id;                                               ///< Of this data root, for info.
 };
 
 /// What the server works on; built by gruad's main and handed down.

@@ -124,16 +124,19 @@ Answer container_stats(const Services& services, Exchange& exchange) {
     co_await exchange.end();
 }
 
+engine::AttachOptions attach_options(const Query& query) {
+    engine::AttachOptions out;
+    out.use_stdin = query.flag("stdin");
+    out.use_stdout = query.flag("stdout");
+    out.use_stderr = query.flag("stderr");
+    out.logs = query.flag("logs");
+    out.stream = query.flag("stream");
+    out.detach_keys = query.get("detachKeys");
+    return out;
+}
+
 Answer container_attach(const Services& services, Exchange& exchange) {
-    const Query& query = exchange.query();
-    engine::AttachOptions options;
-    options.use_stdin = query.flag("stdin");
-    options.use_stdout = query.flag("stdout");
-    options.use_stderr = query.flag("stderr");
-    options.logs = query.flag("logs");
-    options.stream = query.flag("stream");
-    options.detach_keys = query.get("detachKeys");
-    co_await become(exchange, services.watch.attach(exchange.name, options));
+    co_await become(exchange, services.watch.attach(exchange.name, attach_options(exchange.query())));
 }
 
 Answer container_wait(const Services& services, Exchange& exchange) {
@@ -166,7 +169,7 @@ Answer exec_create(const Services& services, Exchange& exchange) {
 
 Answer exec_start(const Services& services, Exchange& exchange) {
     const auto body = co_await read_json<wire::ExecStartBody>(exchange);
-    engine::ExecStart start{.detach = body.detach};
+    engine::ExecStart start{.detach = body.detach, .tty = body.tty};
     if (body.console_size) {
         if (body.console_size->size() != 2) fail(ErrorKind::invalid_argument, "ConsoleSize: expected two numbers");
         start.console_size = {(*body.console_size)[0], (*body.console_size)[1]};

@@ -31,6 +31,26 @@ wire::Event event_of(const engine::Event& event) {
     return out;
 }
 
+json::Value registry_config_of(const Settings& settings) {
+    boost::json::object indexes;
+    const auto index = [&](std::string_view name, const std::vector<std::string>& mirrors, bool official) {
+        boost::json::array all(mirrors.begin(), mirrors.end());
+        indexes[name] = boost::json::object{{"Name", name}, {"Mirrors", std::move(all)}, {"Secure", official}, {"Official", official}};
+    };
+    boost::json::array networks{"::1/128", "127.0.0.0/8"};
+    for (const std::string& each : settings.insecure_registries) {
+        if (each.contains('/')) {
+            networks.emplace_back(each);
+        } else {
+            index(each, {}, false);
+        }
+    }
+    index("docker.io", settings.registry_mirrors, true);
+    return boost::json::object{{"InsecureRegistryCIDRs", std::move(networks)},
+                               {"IndexConfigs", std::move(indexes)},
+                               {"Mirrors", boost::json::array(settings.registry_mirrors.begin(), settings.registry_mirrors.end())}};
+}
+
 std::optional<Time> bound_of(const Exchange& exchange, std::string_view name) {
     const std::string_view text = exchange.query().get(name);
     if (text.empty()) return std::nullopt;
@@ -85,7 +105,11 @@ Answer info(const Services& services, Exchange& exchange) {
     out.containers_stopped = static_cast<std::int64_t>(summary.stopped);
     out.images = static_cast<std::int64_t>(summary.images);
     out.driver_status = {{"Supports d_type", "true"}, {"Native Overlay Diff", "true"}};
-    out.plugins = {.volume = {"local"}, .network = {"bridge", "host", "null"}, .log = {"json-file"}};
+    out.plugins = {.volume = {"local"}, .network = {"bridge", "host", "ipvlan", "macvlan", "null"}, .log = {"json-file"}};
+    out.registry_config = registry_config_of(services.settings);
+    for (const auto& [base, size] : services.settings.address_pools) out.default_address_pools.push_back({.base = base, .size = size});
+    out.logging_driver = summary.log_driver;
+    out.live_restore_enabled = summary.live_restore;
     out.debug = services.settings.debug;
     out.docker_root_dir = summary.data_root;
     out.labels = services.settings.labels;
@@ -97,6 +121,21 @@ Answer info(const Services& services, Exchange& exchange) {
     out.init_commit.id = GRUA_VERSION;
     co_await send_json(exchange, 200, out);
 }
+
+Answer not_a_swarm_manager(const Services&, Exchange&) {
+    fail(ErrorKind::unavailable,
+         "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to swarm and try "
+         "again.");
+}
+
+Answer not_in_a_swarm(const Services&, Exchange&) { fail(ErrorKind::unavailable, "This node is not part of a swarm"); }
+
+Answer plugin_list(const Services&, Exchange& exchange) {
+    Filters::parse(exchange.query().get("filters"), {"capability", "enabled"});
+    co_await exchange.send(200, "[]\n");
+}
+
+Answer no_such_plugin(const Services&, Exchange& exchange) { fail(ErrorKind::not_found, "plugin \"{}\" not found", exchange.name); }
 
 Answer events(const Services& services, Exchange& exchange) {
     const Filters filters =

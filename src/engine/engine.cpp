@@ -110,6 +110,7 @@ Engine::Engine(asio::any_io_executor loop, asio::thread_pool& pool, Options opti
 Engine::~Engine() = default;
 
 asio::awaitable<void> Engine::recover() { return impl_->recover(); }
+asio::awaitable<void> Engine::stop_containers(std::chrono::seconds patience) { return impl_->stop_all(patience); }
 asio::awaitable<std::size_t> Engine::shutdown() { return impl_->shutdown(); }
 void Engine::set_gc_policy(const images::GcPolicy& policy) { impl_->gc_policy = policy; }
 

@@ -92,6 +92,10 @@ public:
     /// Once, before all else: reads the records, finds the monitors, sweeps, starts what its restart policy says.
     asio::awaitable<void> recover();
 
+    /// All that run, as their stop signals and times say, and not for longer than that; their restart policies start them again with the
+    /// next engine.
+    asio::awaitable<void> stop_containers(std::chrono::seconds patience);
+
     /// Ends subscriptions, waiters and background work. Containers go on running. Gives how much of that work has not ended: nothing that
     /// it uses may be destroyed.
     asio::awaitable<std::size_t> shutdown();

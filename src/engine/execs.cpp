@@ -17,10 +17,11 @@ asio::awaitable<void> Execs::start(std::string id, ExecStart start) const {
 Stream Execs::start_attached(std::string id, ExecStart start) const {
     Inside& engine = ask(Operation::exec_start, id);
     const ExecPtr exec = engine.check_exec(id);
+    const bool terminal = start.tty;
     auto hand_over = [self = engine.shared_impl(), id = exec->id, start = std::move(start)](Fd client, std::string early_input) {
         return self->exec_start(id, start, std::move(client), std::move(early_input));
     };
-    return {.terminal = exec->config.tty, .hand_over = std::move(hand_over)};
+    return {.terminal = terminal, .hand_over = std::move(hand_over)};
 }
 
 asio::awaitable<void> Execs::resize(std::string id, std::uint32_t height, std::uint32_t width) const {

@@ -15,6 +15,7 @@ namespace grua::engine {
 
 struct ExecStart {
     bool detach = false;
+    bool tty = false;  ///< How what it says is framed: not at all. Whether it has a terminal is its config's.
     std::optional<std::pair<std::uint32_t, std::uint32_t>> console_size;  ///< {height, width}
     std::string detach_keys;
 };

@@ -129,13 +129,20 @@ std::vector<RecordPtr> ImageService::users(const Image& image) const {
     return ask(Operation::image_inspect, image.id).using_image(image.id);
 }
 
+std::map<std::string, std::int64_t> ImageService::user_counts() const {
+    std::map<std::string, std::int64_t> out;
+    for (const RecordPtr& record : ask(Operation::image_list).list()) ++out[record->image_id];
+    return out;
+}
+
 // --- names and removal -----------------------------------------------------------------------------------------------
 
 asio::awaitable<void> ImageService::tag(std::string reference, std::string target) const {
     Inside& engine = ask(Operation::image_tag, reference);
     auto work = [&store = engine.rooms.images, reference, target] { store.tag(reference, target); };
     co_await offload(engine.pool, std::move(work));
-    if (const ImagePtr image = engine.rooms.images.find(target)) publish(engine, "tag", image->id, target);
+    if (const ImagePtr image = engine.rooms.images.find(target))
+        publish(engine, "tag", image->id, oci::Reference::parse(target).with_default_tag().familiar());
 }
 
 asio::awaitable<std::vector<RemovedImage>> ImageService::remove(std::string reference, RemoveImageOptions options) const {

@@ -121,6 +121,8 @@ public:
     asio::awaitable<std::map<std::string, std::int64_t>> shared_sizes(std::vector<ImagePtr> images) const;
     /// Containers that were made from it.
     std::vector<RecordPtr> users(const Image& image) const;
+    /// How many containers there are of each image that has any, by its ID.
+    std::map<std::string, std::int64_t> user_counts() const;
 
     asio::awaitable<void> tag(std::string reference, std::string target) const;
     asio::awaitable<std::vector<RemovedImage>> remove(std::string reference, RemoveImageOptions options) const;

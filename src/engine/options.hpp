@@ -4,6 +4,7 @@
 #include "images/gc.hpp"
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -20,8 +21,12 @@ struct Options {
     std::vector<std::string> dns;
     std::vector<std::string> dns_search;
     std::vector<std::string> dns_options;
-    std::string log_max_size = "10m";  ///< Defaults of --log-opt max-size and max-file.
-    std::string log_max_file = "5";
+    std::string log_driver = "json-file";  ///< Of containers that ask for none.
+    std::map<std::string, std::string> log_options{{"max-size", "10m"},
+                                                   {"max-file", "5"}};  ///< Of the same driver, where they do not say it.
+    std::string cgroupns_mode;               ///< Of containers that ask for none; empty: private with cgroup v2, else host.
+    std::int64_t default_stop_timeout = 10;  ///< Seconds.
+    bool live_restore = true;                ///< Containers go on when the engine shuts down.
     std::int64_t default_shm_size = 64 * 1024 * 1024;
     int shutdown_timeout = 15;
     images::GcPolicy gc;

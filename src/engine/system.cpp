@@ -21,7 +21,11 @@ asio::awaitable<std::vector<DiskUsage::OfContainer>> measure(Inside& engine, std
 
 Summary System::summary() const {
     const Inside& engine = ask(Operation::info);
-    Summary out{.containers = engine.containers.size(), .images = engine.rooms.images.list().size(), .data_root = engine.options.data_root};
+    Summary out{.containers = engine.containers.size(),
+                .images = engine.rooms.images.list().size(),
+                .data_root = engine.options.data_root,
+                .log_driver = engine.options.log_driver,
+                .live_restore = engine.options.live_restore};
     for (const auto& [id, container] : engine.containers) {
         const Status status = container->record->state.status;
         ++(status == Status::paused ? out.paused : status == Status::running ? out.running : out.stopped);

@@ -25,6 +25,8 @@ struct Summary {
     std::size_t stopped = 0;
     std::size_t images = 0;
     std::string data_root;
+    std::string log_driver;
+    bool live_restore = true;
 };
 
 struct Sizes {

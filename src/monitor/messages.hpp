@@ -103,11 +103,12 @@ struct Attach {
     bool use_stdin = false;
     bool use_stdout = false;
     bool use_stderr = false;
-    bool multiplexed = true;      ///< Docker's 8-byte headers; false with a terminal.
-    bool logs = false;            ///< First what the log has; what follows joins without a gap or a repetition.
-    bool stream = true;           ///< false: only the logs, then the end.
-    std::string detach_keys;      ///< Empty: ctrl-p,ctrl-q. Looked for with a terminal only.
-    std::string early_input_hex;  ///< What gruad has read past the request, see to_hex().
+    bool multiplexed = true;        ///< Docker's 8-byte headers; false with a terminal.
+    bool logs = false;              ///< First what the log has; what follows joins without a gap or a repetition.
+    bool stream = true;             ///< false: only the logs, then the end.
+    std::string detach_keys;        ///< Empty: ctrl-p,ctrl-q. Looked for with a terminal only.
+    std::string early_input_hex;    ///< What gruad has read past the request, see to_hex().
+    bool ends_with_client = false;  ///< Of an exec that begins with it: when the client is gone, its program is killed.
     friend bool operator==(const Attach&, const Attach&) = default;
     template <typename Self = Attach>
     static json::Fields fields() {
@@ -121,7 +122,8 @@ struct Attach {
                             json::field("logs", &Self::logs),
                             json::field("stream", &Self::stream),
                             json::field("detach_keys", &Self::detach_keys),
-                            json::field("early_input", &Self::early_input_hex)};
+                            json::field("early_input", &Self::early_input_hex),
+                            json::field("ends_with_client", &Self::ends_with_client).omitted_when_empty()};
     }
 };
 

@@ -82,6 +82,14 @@ void use_terminal(Program& program, Fd master, bool with_input) {
     program.outputs.push_back({.fd = std::move(master), .stream = Stream::standard_output});
 }
 
+void end(const Program& program) {
+    try {
+        linux::send_signal(program.pidfd.get(), SIGKILL);
+    } catch (const Error&) {
+        return;  // It has ended by itself.
+    }
+}
+
 /// Of a program that has just been started: where nobody comes to know of it, it is ended.
 class Unannounced {
 public:
@@ -90,11 +98,7 @@ public:
     Unannounced& operator=(const Unannounced&) = delete;
     ~Unannounced() {
         if (!program_) return;
-        try {
-            linux::send_signal(program_->pidfd.get(), SIGKILL);
-        } catch (const Error&) {
-            // It has ended by itself.
-        }
+        end(*program_);
         linux::reap(program_->pid);
     }
     void is_announced() { program_ = nullptr; }
@@ -320,6 +324,7 @@ private:
                 if (client->ends_at > 0 && monotonic_ms() >= client->ends_at) client->gone = true;
             for (const std::string& id : program->detached()) say(Detached{.exec_id = id});
             program->sweep();
+            if (program->ends_with_client && program->clients.empty() && !program->ended) end(*program);
         }
         std::erase_if(programs_, [&](const auto& each) { return each != init_ && each->reported && each->clients.empty(); });
     }
@@ -487,6 +492,7 @@ private:
         programs_.push_back(program);
         unannounced.is_announced();
         if (wish.attach) program->attach(*wish.attach, std::move(packet.fds.front()), {});
+        program->ends_with_client = wish.attach && wish.attach->ends_with_client;
     }
 
     struct Unsent {

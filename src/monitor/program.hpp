@@ -50,6 +50,7 @@ public:
     Fd pidfd;
     bool terminal = false;
     bool close_stdin_with_client = false;
+    bool ends_with_client = false;
     Fd input;  ///< The terminal's master too, as a duplicate.
     std::vector<Output> outputs;
     std::vector<std::unique_ptr<Client>> clients;

@@ -52,8 +52,10 @@ asio::awaitable<Captured> capture(TaskPtr task, std::string exec_id, oci::Proces
     attach.exec_id = exec_id;
     attach.multiplexed = false;
     attach.options.use_stdout = attach.options.use_stderr = attach.options.stream = true;
+    attach.options.ends_with_client = true;
     const ExecHandle exec = co_await task->exec(exec_id, std::move(process), std::move(attach), std::move(theirs));
 
+    if (limits.started) limits.started(exec);
     Captured out;
     bool timed_out = false;
     const auto alarm = timers.at(clock.steady() + limits.time, [exec, &timed_out] {

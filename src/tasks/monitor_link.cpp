@@ -37,6 +37,7 @@ monitor::Attach message_of(const AttachRequest& request) {
     out.logs = request.options.logs;
     out.stream = request.options.stream;
     out.detach_keys = request.options.detach_keys;
+    out.ends_with_client = request.options.ends_with_client;
     out.early_input_hex = monitor::to_hex(request.early_input);
     return out;
 }

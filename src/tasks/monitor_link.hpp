@@ -53,9 +53,11 @@ struct AttachOptions {
     bool use_stdin = false;
     bool use_stdout = false;
     bool use_stderr = false;
-    bool logs = false;        ///< First what the log has.
-    bool stream = false;      ///< Then what comes.
-    std::string detach_keys;  ///< "ctrl-p,ctrl-q" where empty.
+    bool logs = false;              ///< First what the log has.
+    bool stream = false;            ///< Then what comes.
+    std::string detach_keys;        ///< "ctrl-p,ctrl-q" where empty.
+    bool raw = false;               ///< Without frames, though there is no terminal.
+    bool ends_with_client = false;  ///< Of an exec: whoever asked is gone, so it is killed.
 };
 
 struct AttachRequest {

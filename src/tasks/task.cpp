@@ -77,6 +77,12 @@ asio::awaitable<void> read_frames(asio::posix::stream_descriptor socket, OutputC
 
 void Exec::kill(int signal) const { send_signal(pidfd_, signal); }
 
+void Exec::end(int code) {
+    code_ = code;
+    pidfd_ = Fd();
+    changed_.notify_all();
+}
+
 asio::awaitable<int> Exec::exited() {
     while (!code_) co_await changed_.wait();
     co_return *code_;
@@ -282,9 +288,7 @@ private:
         if (found == execs_.end()) return;
         const ExecHandle handle = found->second;
         execs_.erase(found);
-        handle->code_ = code;
-        handle->pidfd_ = Fd();
-        handle->changed_.notify_all();
+        handle->end(code);
         if (events_.exec_exited) std::function(events_.exec_exited)(id, code);
     }
 

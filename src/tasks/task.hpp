@@ -90,6 +90,9 @@ public:
     asio::awaitable<int> exited();
     std::optional<int> exit_code() const noexcept { return code_; }
 
+    /// Whose task it is says so: it has ended.
+    void end(int code);
+
 private:
     friend class LinkedTask;
     Condition changed_;
@@ -199,8 +202,9 @@ std::unique_ptr<Tasks> make_tasks(asio::any_io_executor loop, asio::thread_pool&
 
 /// What a program says that is run to be asked something.
 struct CaptureLimits {
-    std::size_t bytes = std::size_t{64} << 10U;  ///< Of its output; what comes after is read and dropped.
-    std::chrono::milliseconds time{30000};       ///< Then it is killed.
+    std::size_t bytes = std::size_t{64} << 10U;                ///< Of its output; what comes after is read and dropped.
+    std::chrono::milliseconds time{30000};                     ///< Then it is killed.
+    std::function<void(const ExecHandle&)> started = nullptr;  ///< For who may want to end it sooner.
 };
 struct Captured {
     int exit_code = 0;
@@ -208,7 +212,7 @@ struct Captured {
     bool cut = false;
     bool timed_out = false;
 };
-/// Runs a program in the task and waits for its end. Throws NotStarted.
+/// Runs a program in the task and waits for its end; where this process ends first, so does the program. Throws NotStarted.
 asio::awaitable<Captured> capture(TaskPtr task, std::string exec_id, oci::Process process, CaptureLimits limits, const Clock& clock,
                                   Timers& timers, asio::any_io_executor loop);
 

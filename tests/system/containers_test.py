@@ -197,7 +197,7 @@ class Lifecycle(Case):
             self.assertIn(action, names)
 
     def test_info_version_df(self):
-        self.assertRegex(self.out("version", "--format", "{{.Server.Version}} {{.Server.APIVersion}}"), r"^\d+\.\d+\.\d+ 1\.50$")
+        self.assertRegex(self.out("version", "--format", "{{.Server.Version}} {{.Server.APIVersion}}"), r"^\d+\.\d+\.\d+ 1\.51$")
         info = json.loads(self.out("info", "--format", "{{json .}}"))
         self.assertEqual((info["Driver"], str(info["CgroupVersion"]), info["OSType"]), ("overlay2", str(cgroup_version()), "linux"))
         self.assertIn("Images", self.out("system", "df"))

@@ -1,7 +1,7 @@
 // Containers as list and inspect show them.
 #pragma once
 
-#include "engine/model/documents.hpp"
+#include "engine/model/record.hpp"
 
 #include <cstdint>
 #include <map>
@@ -86,7 +86,7 @@ struct ContainerSummary {
 struct HealthState {
     std::string status;
     std::int64_t failing_streak = 0;
-    std::vector<json::Value> log;
+    std::vector<engine::HealthResult> log;
     template <typename Self = HealthState>
     static json::Fields fields() {
         return json::Fields{field("Status", &Self::status), field("FailingStreak", &Self::failing_streak), field("Log", &Self::log)};

@@ -114,6 +114,25 @@ struct SwarmInfo {
     bool operator==(const SwarmInfo&) const = default;
 };
 
+struct AddressPool {
+    std::string base;
+    std::int64_t size = 0;
+    template <typename Self = AddressPool>
+    static json::Fields fields() {
+        return json::Fields{field("Base", &Self::base), field("Size", &Self::size)};
+    }
+    bool operator==(const AddressPool&) const = default;
+};
+
+struct FirewallBackend {
+    std::string driver = "nftables";
+    template <typename Self = FirewallBackend>
+    static json::Fields fields() {
+        return json::Fields{field("Driver", &Self::driver)};
+    }
+    bool operator==(const FirewallBackend&) const = default;
+};
+
 struct Info {
     std::string id;
     std::int64_t containers = 0;
@@ -147,7 +166,7 @@ struct Info {
     std::string os_type = "linux";
     std::string architecture;
     std::string index_server_address = "https://index.docker.io/v1/";
-    std::optional<StringMap> registry_config;
+    json::Value registry_config;
     std::int64_t ncpu = 0;
     std::int64_t mem_total = 0;
     std::optional<StringList> generic_resources;
@@ -170,6 +189,8 @@ struct Info {
     Commit init_commit;
     StringList security_options;
     StringList cdi_spec_dirs;
+    std::vector<AddressPool> default_address_pools;
+    FirewallBackend firewall_backend;
     std::optional<StringList> warnings;
 
     template <typename Self = Info>
@@ -229,6 +250,8 @@ struct Info {
                             field("InitCommit", &Self::init_commit),
                             field("SecurityOptions", &Self::security_options),
                             field("CDISpecDirs", &Self::cdi_spec_dirs).added_in(46),
+                            field("DefaultAddressPools", &Self::default_address_pools).omitted_when_empty(),
+                            field("FirewallBackend", &Self::firewall_backend).added_in(49),
                             field("Warnings", &Self::warnings)};
     }
     bool operator==(const Info&) const = default;

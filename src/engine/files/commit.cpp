@@ -148,7 +148,10 @@ asio::awaitable<std::string> Engine::Impl::commit(std::string reference, CommitO
 
     const std::string id = co_await to_its_end(loop, commit_paused(record, std::move(request), asked.pause));
     events.publish({.type = "image", .action = "create", .id = id, .attributes = {{"name", id}}});
-    if (!asked.reference.empty()) events.publish({.type = "image", .action = "tag", .id = id, .attributes = {{"name", asked.reference}}});
+    if (!asked.reference.empty()) {
+        const std::string name = oci::Reference::parse(asked.reference).with_default_tag().familiar();
+        events.publish({.type = "image", .action = "tag", .id = id, .attributes = {{"name", name}}});
+    }
     emit(*container->record, "commit", {{"comment", asked.comment}, {"imageID", id}, {"imageRef", asked.reference}});
     co_return id;
 }

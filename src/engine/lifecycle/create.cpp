@@ -138,9 +138,14 @@ asio::awaitable<void> check(Work work) {
     if (request.host_config.shm_size == 0) request.host_config.shm_size = life.options.default_shm_size;
     if (request.config.network_disabled) request.host_config.network_mode = "none";
     check_texts(request.config, request.host_config, request.networking);
+    if (request.host_config.log_config.type.empty()) request.host_config.log_config.type = life.options.log_driver;
+    if (request.host_config.cgroupns_mode.empty()) request.host_config.cgroupns_mode = life.options.cgroupns_mode;
     work->warnings = check_request(request.config, request.host_config, life.host);
 
-    if (request.host_config.log_config.type == "json-file") monitor::parse_log_options(request.host_config.log_config.config, {});
+    LogConfig& log = request.host_config.log_config;
+    if (log.type == "json-file") monitor::parse_log_options(log.config, {});
+    // Shown as they hold for it: what rotates, and when, is no secret.
+    if (log.type == life.options.log_driver) log.config.insert(life.options.log_options.begin(), life.options.log_options.end());
 
     // Docker's clients name the network in both places; the mode decides.
     for (const auto& [name, endpoint] : request.networking.endpoints_config)
@@ -181,8 +186,6 @@ asio::awaitable<void> find_image(Work work) {
         work->image = co_await offload(work->life.pool, std::move(choose));
     }
     merge_image(request.config, work->image->config.config);
-    if (checks_health(request.config))
-        work->warnings.emplace_back("not implemented: HEALTHCHECK of the image: it is kept and shown, but nothing is checked");
 }
 
 /// Nobody removes the volumes that it will have from here on.

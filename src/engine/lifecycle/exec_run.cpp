@@ -71,7 +71,7 @@ asio::awaitable<void> take_client(std::shared_ptr<ExecWork> work) {
     const ExecConfig& config = work->config;
     tasks::AttachRequest& attach = work->attach.emplace();
     attach.exec_id = work->id;
-    attach.multiplexed = !config.tty;
+    attach.multiplexed = !work->start.tty;
     attach.options.use_stdin = config.attach_stdin;
     attach.options.use_stdout = config.attach_stdout || config.tty;
     attach.options.use_stderr = config.attach_stderr;
@@ -87,7 +87,8 @@ asio::awaitable<void> write_process(std::shared_ptr<ExecWork> work) {
                           .cgroup_path = {},
                           .init_path = {},
                           .hostname = record->config.hostname,
-                          .no_new_privileges = work->life.options.no_new_privileges};
+                          .no_new_privileges = work->life.options.no_new_privileges,
+                          .linked_environment = work->life.linked_environment(*record)};
     work->process = exec_process(input, work->config);
     co_return;
 }
@@ -197,7 +198,7 @@ asio::awaitable<void> Lifecycle::exec_start(std::string id, ExecStart start, Fd 
     const std::string text = fmt::format("OCI runtime exec failed: exec failed: unable to start container process: {}", failure->what());
     Fd told = work->spare ? std::move(work->spare) : std::move(work->client);
     if (!told) throw Error(ErrorKind::invalid_argument, text);
-    tell_client(told.get(), text + "\r\n", !work->config.tty);
+    tell_client(told.get(), text + "\r\n", !work->start.tty);
     end_client(loop, std::move(told));
 }
 

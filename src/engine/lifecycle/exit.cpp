@@ -5,6 +5,7 @@
 #include "engine/lifecycle/lifecycle.hpp"
 #include "engine/lifecycle/steps.hpp"
 #include "engine/lifecycle/waiter.hpp"
+#include "engine/model/health.hpp"
 #include "engine/networking/networking.hpp"
 
 #include <array>
@@ -72,6 +73,7 @@ constexpr std::array<Step<ExitWork>, 6> exit_steps{{
 void Lifecycle::on_exited(const ContainerPtr& container, const tasks::ExitReport& report) {
     if (!is_running(container->record->state.status)) return;
     const bool resumes = container->is_restarting();
+    const RecordPtr of_its_run = container->record;
     container->update([&](ContainerRecord& next) {
         next.state.status = Status::exited;
         next.state.pid = 0;
@@ -80,12 +82,14 @@ void Lifecycle::on_exited(const ContainerPtr& container, const tasks::ExitReport
         next.state.error = report.error;
         next.state.finished_at = report.finished_at;
         next.exec_ids.clear();
+        stop_health(next.state.health);
         clear_networking(next);
     });
     forget_execs(*container);
     if (report.oom_killed) emit(*container->record, "oom");
     const auto ran = std::chrono::duration_cast<std::chrono::seconds>(report.finished_at - container->record->state.started_at);
     emit(*container->record, "die", {{"exitCode", std::to_string(report.code)}, {"execDuration", std::to_string(ran.count())}});
+    emit_left(*of_its_run);
 
     const auto delay = resumes ? std::nullopt
                                : container->delay.next(container->record->host_config.restart_policy,

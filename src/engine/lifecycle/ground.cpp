@@ -29,6 +29,13 @@ public:
     void release(const std::string& id) override { networks_.release(id); }
     void recover(std::vector<network::Attachment> live) override { networks_.recover(std::move(live)); }
     std::string id_of(const std::string& network) override { return networks_.find_config(network).id; }
+    std::string driver_of(const std::string& network) override {
+        try {
+            return networks_.find_config(network).driver;
+        } catch (const Error&) {
+            return {};
+        }
+    }
     void write_files(const ContainerRecord& record, const std::string& hostname, const LinkedHosts& linked) override {
         write_network_files(options_, networks_, record, hostname, linked);
     }

@@ -39,6 +39,7 @@ public:
     virtual void release(const std::string& id) = 0;
     virtual void recover(std::vector<network::Attachment> live) = 0;
     virtual std::string id_of(const std::string& network) = 0;
+    virtual std::string driver_of(const std::string& network) = 0;  ///< Empty where it is not there. Does not block.
     /// hosts, hostname and resolv.conf of one that is being started.
     virtual void write_files(const ContainerRecord& record, const std::string& hostname, const LinkedHosts& linked) = 0;
 };

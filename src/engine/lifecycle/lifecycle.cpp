@@ -89,6 +89,40 @@ void Lifecycle::emit(const ContainerRecord& record, std::string action, StringMa
     events.publish(std::move(event));
 }
 
+void Lifecycle::emit_joined(const ContainerRecord& record) {
+    for (const auto& [name, endpoint] : record.networks) {
+        events.publish({.type = "network",
+                        .action = "connect",
+                        .id = endpoint.network_id,
+                        .attributes = {{"container", record.id}, {"name", name}, {"type", ground.sandboxes.driver_of(name)}}});
+    }
+    for (const MountPoint& mount : record.mounts) {
+        if (mount.type != "volume") continue;
+        events.publish({.type = "volume",
+                        .action = "mount",
+                        .id = mount.name,
+                        .attributes = {{"container", record.id},
+                                       {"destination", mount.destination},
+                                       {"driver", mount.driver},
+                                       {"propagation", mount.propagation},
+                                       {"read/write", mount.rw ? "true" : "false"}}});
+    }
+}
+
+void Lifecycle::emit_left(const ContainerRecord& record) {
+    for (const auto& [name, endpoint] : record.networks) {
+        events.publish({.type = "network",
+                        .action = "disconnect",
+                        .id = endpoint.network_id,
+                        .attributes = {{"container", record.id}, {"name", name}, {"type", ground.sandboxes.driver_of(name)}}});
+    }
+    for (const MountPoint& mount : record.mounts) {
+        if (mount.type != "volume") continue;
+        events.publish(
+            {.type = "volume", .action = "unmount", .id = mount.name, .attributes = {{"container", record.id}, {"driver", mount.driver}}});
+    }
+}
+
 void Lifecycle::save(const Container& container) {
     // What a newer gruad has written is not written over by what this one understood of it.
     if (container.phase != Phase::foreign) saver.save(container.record);

@@ -67,10 +67,13 @@ public:
     asio::awaitable<void> stop(std::string reference, StopOptions options);
     asio::awaitable<void> stop_held(ContainerPtr container, StopOptions options);
     asio::awaitable<void> restart(std::string reference, StopOptions options);
+    asio::awaitable<void> stop_all(std::chrono::seconds patience);
+    asio::awaitable<void> stop_for_the_end(ContainerPtr container);
     asio::awaitable<void> kill(std::string reference, std::string signal);
     asio::awaitable<void> pause(std::string reference);
     asio::awaitable<void> unpause(std::string reference);
     asio::awaitable<bool> end_without_monitor(ContainerPtr container);
+    asio::awaitable<void> wait_for_removal(ContainerPtr container);
     asio::awaitable<bool> wait_for_exit(ContainerPtr container, Clock::Point deadline);
 
     // exit.cpp
@@ -109,6 +112,13 @@ public:
     void end_exec(const std::string& id, int code);
     void forget_execs(Container& container);
 
+    // health_watch.cpp
+    /// Of a container whose program has just started, or was found running: checks begin, where it has any.
+    void begin_health(const ContainerPtr& container);
+    asio::awaitable<void> watch_health(ContainerPtr container);
+    asio::awaitable<void> act_on_failure(ContainerPtr container);
+    asio::awaitable<HealthResult> check_health(ContainerPtr container, StringList command, std::chrono::nanoseconds timeout);
+
     // recover.cpp
     asio::awaitable<void> recover();
     /// How much of what was begun by itself has not ended: its frames still use what this engine stands on.
@@ -118,12 +128,16 @@ public:
     StringList volume_users(const std::string& name) const;
     std::map<std::string, std::string> linked_containers(const HostConfig& host_config) const;
     LinkedHosts linked_hosts(const ContainerRecord& record) const;
+    StringList linked_environment(const ContainerRecord& record) const;
 
     // paths and small things (lifecycle.cpp)
     std::string container_directory(const std::string& id) const { return options.data_root + "/containers/" + id; }
     std::string live_directory(const std::string& id) const { return options.exec_root + "/containers/" + id; }
     std::string cgroup_path(const ContainerRecord& record) const;
     void emit(const ContainerRecord& record, std::string action, StringMap more = {});
+    /// Of the networks and volumes that a run has, at its start.
+    void emit_joined(const ContainerRecord& record);
+    void emit_left(const ContainerRecord& record);
     void save(const Container& container);
     void spawn(asio::awaitable<void> task, std::string doing);
 

@@ -17,6 +17,7 @@
 #include "engine/lifecycle/recover_work.hpp"
 #include "engine/lifecycle/start_mark.hpp"
 #include "engine/lifecycle/waiter.hpp"
+#include "engine/model/health.hpp"
 #include "engine/networking/networking.hpp"
 #include "store/database.hpp"
 
@@ -24,6 +25,7 @@
 #include <sys/syscall.h>
 #include <algorithm>
 #include <array>
+#include <csignal>
 #include <filesystem>
 
 namespace grua::engine {
@@ -322,6 +324,15 @@ constexpr std::array<Step<RecoverWork>, 10> recover_steps{{
     {.name = "recover:ended", .on_loop = begin_removals},
 }};
 
+/// Its answer is nobody's any more.
+void end_check(const tasks::Exec& check) {
+    try {
+        check.kill(SIGKILL);
+    } catch (const Error& error) {
+        log::warn("a health check: {}", error.what());
+    }
+}
+
 /// What has to run before it.
 std::vector<std::string> needed_by(const Lifecycle& life, const ContainerRecord& record) {
     std::vector<std::string> out;
@@ -343,6 +354,9 @@ bool Lifecycle::recover_container(const ContainerPtr& container, Leftover& found
     if (found.runs()) {
         container->found([&](ContainerRecord& next) {
             next.state = State{};
+            next.state.health = stored.health;
+            if (stored.health.status == HealthStatus::none && !health_command(next.config).empty())
+                next.state.health.status = HealthStatus::starting;
             next.state.status = found.is_paused ? Status::paused : Status::running;
             next.state.pid = found.task->monitor.pid;
             next.state.started_at = found.task->monitor.started_at;
@@ -357,6 +371,7 @@ bool Lifecycle::recover_container(const ContainerPtr& container, Leftover& found
         container->task = ground.tasks.adopt(std::move(*found.task), task_events(container, nullptr));
         publish(*container);
         save(*container);
+        begin_health(container);
         return false;
     }
     if (!found.exited && (is_running(stored.status) || (found.start_asked && found.had_monitor)))
@@ -456,6 +471,7 @@ asio::awaitable<std::size_t> Lifecycle::shutdown() {
     events.close();
     for (const auto& [id, container] : containers) {
         container->changed.notify_all();
+        if (const auto check = container->health_check.lock()) end_check(*check);
         for (const auto& weak : container->waiters)
             if (const auto waiter = weak.lock()) waiter->resolve({.exit_code = 0, .error = "the daemon is shutting down"});
     }

@@ -6,6 +6,8 @@
 #include "engine/lifecycle/start_mark.hpp"
 #include "engine/lifecycle/start_work.hpp"
 #include "engine/lifecycle/steps.hpp"
+#include "engine/lifecycle/waiter.hpp"
+#include "engine/model/health.hpp"
 #include "engine/networking/networking.hpp"
 #include "engine/spec/devices.hpp"
 #include "monitor/log_options.hpp"
@@ -29,8 +31,9 @@ std::string host_name() {
     return ::gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "localhost";
 }
 
-monitor::LogLimits log_limits(const ContainerRecord& record, const Options& options) {
-    const auto defaults = monitor::parse_log_options({{"max-size", options.log_max_size}, {"max-file", options.log_max_file}}, {});
+monitor::LogLimits log_limits(const ContainerRecord& record) {
+    // One of before they were kept with the container.
+    const auto defaults = monitor::parse_log_options(Options{}.log_options, {});
     if (record.log_path.empty()) return defaults;
     return monitor::parse_log_options(record.host_config.log_config.config, defaults);
 }
@@ -84,6 +87,7 @@ asio::awaitable<void> plan(std::shared_ptr<StartWork> work) {
             fail(ErrorKind::invalid_argument, "Cannot link to a non running container: /{} AS /{}/{}", other->name, next.name, alias);
     }
     work->linked = life.linked_hosts(next);
+    work->linked_environment = life.linked_environment(next);
     co_return;
 }
 
@@ -151,14 +155,15 @@ void write_spec(StartWork& work) {
                     .joined_namespaces = {},
                     .devices = granted_devices(next.host_config),
                     .block_devices = block_device_numbers(next.host_config),
-                    .no_new_privileges = life.options.no_new_privileges};
+                    .no_new_privileges = life.options.no_new_privileges,
+                    .linked_environment = work.linked_environment};
     // By descriptors, which its monitor gets: the paths stand for them.
     for (const std::string& kind : work.joined) input.joined_namespaces.emplace(kind, "/proc/self/fd/given");
     tasks::TaskSpec& spec = work.spec;
     spec.id = next.id;
     spec.directory = work.live;
     spec.document = build_spec(input);
-    const monitor::LogLimits limits = log_limits(next, life.options);
+    const monitor::LogLimits limits = log_limits(next);
     spec.log = {.path = next.log_path, .max_size = limits.max_size, .max_files = limits.max_files};
     spec.open_stdin = next.config.open_stdin;
     spec.stdin_once = next.config.stdin_once;
@@ -296,6 +301,8 @@ asio::awaitable<void> Lifecycle::start_failed(ContainerPtr container, std::share
     }();
     log::info("container {}: its start failed at {}: {}", short_id(container->id()), work->at, failure.error.what());
     container->attaches.clear();  // Their clients see the end of the stream.
+    for (const auto& weak : container->waiters)
+        if (const auto waiter = weak.lock()) waiter->tells_error = false;
     container->update([&](ContainerRecord& next) {
         apply(work->reason, next);
         next.state.error = failure.error.what();
@@ -349,12 +356,15 @@ void Lifecycle::on_started(const ContainerPtr& container, StartWork& work, pid_t
     work.next.state.status = Status::running;
     work.next.state.pid = pid;
     work.next.state.started_at = started_at;
+    if (!health_command(work.next.config).empty()) work.next.state.health.status = HealthStatus::starting;
     container->become(std::move(work.next));
     container->owned.take(std::move(work.owned));
     container->phase = Phase::running;
     publish(*container);
     save(*container);
+    emit_joined(*container->record);
     emit(*container->record, "start");
+    begin_health(container);
 }
 
 }  // namespace grua::engine

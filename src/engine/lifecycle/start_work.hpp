@@ -25,6 +25,7 @@ struct StartWork : AtStep {
     std::string hostname;
     bool with_init = false;
     LinkedHosts linked;
+    StringList linked_environment;
     std::set<std::string> joined;  ///< Kinds of namespaces of other containers.
     Fd sysfs;
     tasks::TaskSpec spec;

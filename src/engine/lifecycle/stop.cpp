@@ -2,6 +2,7 @@
 #include "base/id.hpp"
 #include "base/log.hpp"
 #include "engine/lifecycle/lifecycle.hpp"
+#include "engine/model/health.hpp"
 #include "engine/model/signals.hpp"
 
 #include <poll.h>
@@ -12,7 +13,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr std::int64_t default_stop_timeout = 10;
+constexpr auto removal_patience = 5s;
 constexpr auto kill_timeout = 10s;  // SIGKILL is not refused; a process in uninterruptible sleep may keep it waiting.
 
 void require_running(const Container& container) {
@@ -53,13 +54,25 @@ asio::awaitable<bool> Lifecycle::end_without_monitor(ContainerPtr container) {
 
 asio::awaitable<void> Lifecycle::stop(std::string reference, StopOptions stop_options) {
     const auto container = get_container(reference);
-    const Lane::Turn turn = co_await container->lane.take();
-    const Status status = container->record->state.status;
-    if (!is_running(status) && status != Status::restarting) fail(ErrorKind::not_modified, "container {} is not running", container->id());
-    container->update([](ContainerRecord& next) { next.stopped_by_user = true; });
-    co_await stop_held(container, std::move(stop_options));
-    emit(*container->record, "stop");
-    save(*container);
+    {
+        const Lane::Turn turn = co_await container->lane.take();
+        const Status status = container->record->state.status;
+        if (!is_running(status) && status != Status::restarting)
+            fail(ErrorKind::not_modified, "container {} is not running", container->id());
+        container->update([](ContainerRecord& next) { next.stopped_by_user = true; });
+        co_await stop_held(container, std::move(stop_options));
+        emit(*container->record, "stop");
+        save(*container);
+    }
+    co_await wait_for_removal(container);
+}
+
+/// Whoever ends one that goes with its exit may want its name next. What keeps it is no error of theirs.
+asio::awaitable<void> Lifecycle::wait_for_removal(ContainerPtr container) {
+    if (!container->record->host_config.auto_remove) co_return;
+    const auto deadline = ground.clock.steady() + removal_patience;
+    while (!container->is_gone() && !closing && ground.clock.steady() < deadline)
+        co_await wait_until(container->changed, ground.timers, deadline);
 }
 
 asio::awaitable<void> Lifecycle::stop_held(ContainerPtr container, StopOptions stop_options) {
@@ -71,7 +84,7 @@ asio::awaitable<void> Lifecycle::stop_held(ContainerPtr container, StopOptions s
     const ContainerConfig& config = container->record->config;
     const std::string name = !stop_options.signal.empty() ? stop_options.signal : config.stop_signal;
     const int signal = name.empty() ? SIGTERM : parse_signal(name);
-    const std::int64_t seconds = stop_options.timeout.value_or(config.stop_timeout.value_or(default_stop_timeout));
+    const std::int64_t seconds = stop_options.timeout.value_or(config.stop_timeout.value_or(options.default_stop_timeout));
     const bool paused = container->record->state.status == Status::paused;
     signal_to(*container, signal);
     emit(*container->record, "kill", {{"signal", std::to_string(signal)}});
@@ -104,6 +117,29 @@ asio::awaitable<void> Lifecycle::restart(std::string reference, StopOptions stop
     emit(*container->record, "restart");
 }
 
+asio::awaitable<void> Lifecycle::stop_all(std::chrono::seconds patience) {
+    std::vector<ContainerPtr> all;
+    for (const auto& [id, container] : containers) {
+        if (!is_running(container->record->state.status)) continue;
+        all.push_back(container);
+        spawn(stop_for_the_end(container), fmt::format("container {}: stopped with gruad", short_id(id)));
+    }
+    const auto deadline = ground.clock.steady() + patience;
+    for (const ContainerPtr& each : all) {
+        if (!co_await wait_for_exit(each, deadline))
+            log::warn("container {} has not ended in time; it goes on running", short_id(each->id()));
+    }
+}
+
+/// Nobody has asked for it, so the restart policy has a say again when the next gruad starts.
+asio::awaitable<void> Lifecycle::stop_for_the_end(ContainerPtr container) {
+    const Lane::Turn turn = co_await container->lane.take();
+    if (!is_running(container->record->state.status)) co_return;
+    const auto no_say_now = std::make_shared<const bool>(true);
+    container->restarts = no_say_now;
+    co_await stop_held(container, {});
+}
+
 asio::awaitable<void> Lifecycle::kill(std::string reference, std::string signal_name) {
     const int signal = signal_name.empty() ? SIGKILL : parse_signal(signal_name);
     const auto container = get_container(reference);
@@ -119,7 +155,8 @@ asio::awaitable<void> Lifecycle::kill(std::string reference, std::string signal_
         if (const auto task = container->task) co_await task->resume();
     }
     // Docker answers once a killed container has ended.
-    if (signal == SIGKILL) co_await wait_for_exit(container, ground.clock.steady() + kill_timeout);
+    if (signal != SIGKILL) co_return;
+    if (co_await wait_for_exit(container, ground.clock.steady() + kill_timeout)) co_await wait_for_removal(container);
 }
 
 asio::awaitable<void> Lifecycle::pause(std::string reference) {
@@ -131,7 +168,10 @@ asio::awaitable<void> Lifecycle::pause(std::string reference) {
     if (!task) fail(ErrorKind::conflict, "container {} is not running", container->id());
     co_await task->pause();
     if (container->record->state.status != Status::running) fail(ErrorKind::conflict, "container {} is not running", container->id());
-    container->update([](ContainerRecord& next) { next.state.status = Status::paused; });
+    container->update([](ContainerRecord& next) {
+        next.state.status = Status::paused;
+        stop_health(next.state.health);
+    });
     publish(*container);
     save(*container);
     emit(*container->record, "pause");

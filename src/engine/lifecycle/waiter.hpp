@@ -17,11 +17,13 @@ public:
 
     void resolve(const WaitResult& with) {
         if (!value) value = with;
+        if (!tells_error) value->error.clear();
         done.notify_all();
     }
 
     const WaitCondition condition;
     Condition done;
+    bool tells_error = true;  ///< False where who waits was there when a start failed: whoever asked for it was told.
     std::optional<WaitResult> value;
 };
 

@@ -2,6 +2,7 @@
 
 #include "base/text.hpp"
 #include "engine/model/capability_set.hpp"
+#include "engine/model/health.hpp"
 #include "engine/model/restart_policy.hpp"
 #include "engine/model/signals.hpp"
 #include "engine/networking/networking.hpp"
@@ -67,6 +68,24 @@ void check_cpuset(const std::string& text, unsigned cpus) {
         fail(ErrorKind::invalid_argument, "Requested CPUs are not available - requested {}, available: 0-{}", text, cpus - 1);
 }
 
+/// "8000-8010/tcp" of an image or of a client becomes its ports. What is no range is left for who reads ports.
+void expand_ranges(std::map<std::string, json::Value>& ports) {
+    std::map<std::string, json::Value> out;
+    for (const auto& [text, value] : ports) {
+        const std::size_t slash = std::min(text.find('/'), text.size());
+        const std::string numbers = text.substr(0, slash);
+        const std::size_t dash = numbers.find('-');
+        const auto first = parse_uint(std::string_view(numbers).substr(0, dash));
+        const auto last = dash == std::string::npos ? std::nullopt : parse_uint(std::string_view(numbers).substr(dash + 1));
+        if (!first || !last || *first > *last || *last > 65535) {
+            out.try_emplace(text, value);
+            continue;
+        }
+        for (std::uint64_t port = *first; port <= *last; ++port) out.try_emplace(fmt::format("{}{}", port, text.substr(slash)), value);
+    }
+    ports = std::move(out);
+}
+
 void check_config(ContainerConfig& config) {
     if (!config.working_dir.empty()) {
         if (!config.working_dir.starts_with('/'))
@@ -83,10 +102,12 @@ void check_config(ContainerConfig& config) {
         fail(ErrorKind::invalid_argument, "domainname \"{}\" is too long (maximum {} bytes)", config.domainname, domainname_limit);
     if (!config.mac_address.empty() && !linux::Mac::parse(config.mac_address))
         fail(ErrorKind::invalid_argument, "invalid MAC address: {}", config.mac_address);
+    expand_ranges(config.exposed_ports);
     // What the values of these are, nobody looks at; Docker has {}.
     for (auto* set : {&config.exposed_ports, &config.volumes})
         for (auto& [key, value] : *set) value = boost::json::object{};
     if (!config.healthcheck) return;
+    check_health(*config.healthcheck);
     const auto check_time = [](std::int64_t value, const char* name) {
         if (value != 0 && value < shortest_health_time)
             fail(ErrorKind::invalid_argument, "{} in Healthcheck cannot be less than 1ms", name);
@@ -180,7 +201,7 @@ void check_profile(const HostConfig& config, const HostFacts& host) {
     while_doing("HostConfig.SecurityOpt: seccomp", [&] { custom_seccomp(options.seccomp_profile, subject); });
 }
 
-void check_not_built(const ContainerConfig& config, const HostConfig& host) {
+void check_not_built(const HostConfig& host) {
     const auto refuse = [](bool asked, const char* what) {
         if (asked) fail(ErrorKind::not_implemented, "not implemented: {}", what);
     };
@@ -190,7 +211,6 @@ void check_not_built(const ContainerConfig& config, const HostConfig& host) {
            "other runtimes");
     refuse(!host.log_config.type.empty() && host.log_config.type != "json-file" && host.log_config.type != "none",
            "log drivers other than json-file and none");
-    refuse(checks_health(config), "health checks");
 }
 
 }  // namespace
@@ -198,6 +218,7 @@ void check_not_built(const ContainerConfig& config, const HostConfig& host) {
 void merge_image(ContainerConfig& config, const oci::ImageRunConfig& image) {
     if (config.user.empty()) config.user = image.user;
     for (const auto& [port, value] : image.exposed_ports) config.exposed_ports.try_emplace(port, value);
+    expand_ranges(config.exposed_ports);
     config.env = inherit_env(std::move(config.env), image.env);
     for (const auto& [key, value] : image.labels) config.labels.try_emplace(key, value);
     const bool has_command = config.cmd && !config.cmd->empty();
@@ -219,10 +240,6 @@ void check_volume_driver(const std::string& driver) {
     // Not `not_found`: of that clients think that the image is what is missing, and pull it.
     if (!driver.empty() && driver != "local")
         fail(ErrorKind::invalid_argument, "error looking up volume plugin {0}: plugin \"{0}\" not found", driver);
-}
-
-bool checks_health(const ContainerConfig& config) {
-    return config.healthcheck && !config.healthcheck->test.empty() && config.healthcheck->test.front() != "NONE";
 }
 
 StringList command_of(const ContainerConfig& config) {
@@ -303,7 +320,7 @@ StringList check_request(ContainerConfig& config, HostConfig& host_config, const
     if (host_config.annotations.contains(""))
         fail(ErrorKind::invalid_argument, "invalid Annotations: the empty string is not permitted as an annotation key");
     check_profile(host_config, host);
-    check_not_built(config, host_config);
+    check_not_built(host_config);
     check_ulimits(host_config.ulimits);
     check_block_devices(host_config);
     check_volume_driver(host_config.volume_driver);
@@ -313,7 +330,7 @@ StringList check_request(ContainerConfig& config, HostConfig& host_config, const
     if (host_config.network_mode == "host" && !host_config.port_bindings.empty())
         warnings.emplace_back("Published ports are discarded when using host network mode");
 
-    if (host_config.network_mode.empty()) host_config.network_mode = "default";
+    if (host_config.network_mode.empty() || host_config.network_mode == "default") host_config.network_mode = "bridge";
     if (host_config.memory > 0 && host_config.memory_swap == 0) {
         // Twice a limit that is next to none is none.
         const bool fits = host_config.memory <= std::numeric_limits<std::int64_t>::max() / 2;

@@ -13,9 +13,6 @@ namespace grua::engine {
 /// Fills in what the request leaves to the image, and Docker's defaults. Throws Error(invalid_argument, "no command specified").
 void merge_image(ContainerConfig& config, const oci::ImageRunConfig& image);
 
-/// A health check that something would have to run.
-bool checks_health(const ContainerConfig& config);
-
 /// Entrypoint and command as one argv.
 StringList command_of(const ContainerConfig& config);
 

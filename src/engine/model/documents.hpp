@@ -25,6 +25,7 @@ struct HealthConfig {
     std::int64_t start_period = 0;
     std::int64_t start_interval = 0;
     std::int64_t retries = 0;
+    std::string on_failure;  ///< grua's own: what is done with one that becomes unhealthy: "none", "kill", "restart" or "stop".
 
     template <typename Self = HealthConfig>
     static json::Fields fields() {
@@ -33,7 +34,8 @@ struct HealthConfig {
                             field("Timeout", &Self::timeout).omitted_when_empty(),
                             field("StartPeriod", &Self::start_period).omitted_when_empty(),
                             field("StartInterval", &Self::start_interval).added_in(44).omitted_when_empty(),
-                            field("Retries", &Self::retries).omitted_when_empty()};
+                            field("Retries", &Self::retries).omitted_when_empty(),
+                            field("OnFailure", &Self::on_failure).omitted_when_empty()};
     }
     bool operator==(const HealthConfig&) const = default;
 };

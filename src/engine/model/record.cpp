@@ -14,6 +14,25 @@ constexpr std::array<std::pair<Status, std::string_view>, 7> names{{{Status::cre
                                                                     {Status::removing, "removing"},
                                                                     {Status::dead, "dead"}}};
 
+constexpr std::array<std::pair<HealthStatus, std::string_view>, 4> health_names{{{HealthStatus::none, "none"},
+                                                                                 {HealthStatus::starting, "starting"},
+                                                                                 {HealthStatus::healthy, "healthy"},
+                                                                                 {HealthStatus::unhealthy, "unhealthy"}}};
+
+std::string_view health_suffix(HealthStatus status) noexcept {
+    switch (status) {
+        case HealthStatus::starting:
+            return " (health: starting)";
+        case HealthStatus::healthy:
+            return " (healthy)";
+        case HealthStatus::unhealthy:
+            return " (unhealthy)";
+        case HealthStatus::none:
+            break;
+    }
+    return "";
+}
+
 std::string span_text(std::chrono::nanoseconds span) {
     using namespace std::chrono;
     const auto seconds = duration_cast<std::chrono::seconds>(span).count();
@@ -46,24 +65,22 @@ std::optional<Status> parse_status(std::string_view text) noexcept {
     return std::nullopt;
 }
 
-std::string_view to_string(Health health) noexcept {
-    switch (health) {
-        case Health::none:
-            return "none";
-        case Health::starting:
-            return "starting";
-        case Health::healthy:
-            return "healthy";
-        case Health::unhealthy:
-            return "unhealthy";
-    }
+std::string_view to_string(HealthStatus status) noexcept {
+    for (const auto& [value, name] : health_names)
+        if (value == status) return name;
     return "none";
+}
+
+std::optional<HealthStatus> parse_health(std::string_view text) noexcept {
+    for (const auto& [value, name] : health_names)
+        if (name == text) return value;
+    return std::nullopt;
 }
 
 std::string status_text(const State& state, Time now) {
     switch (state.status) {
         case Status::running:
-            return "Up " + span_text(now - state.started_at);
+            return fmt::format("Up {}{}", span_text(now - state.started_at), health_suffix(state.health.status));
         case Status::paused:
             return fmt::format("Up {} (Paused)", span_text(now - state.started_at));
         case Status::restarting:

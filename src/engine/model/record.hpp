@@ -21,10 +21,18 @@ std::optional<Status> parse_status(std::string_view text) noexcept;
 
 inline bool is_running(Status status) noexcept { return status == Status::running || status == Status::paused; }
 
-enum class Health { none, starting, healthy, unhealthy };
-std::string_view to_string(Health health) noexcept;
+enum class HealthStatus { none, starting, healthy, unhealthy };
+std::string_view to_string(HealthStatus status) noexcept;
+std::optional<HealthStatus> parse_health(std::string_view text) noexcept;
 
 }  // namespace grua::engine
+
+template <>
+struct grua::json::Text<grua::engine::HealthStatus> {
+    static constexpr const char* expected = "a health status";
+    static std::string write(grua::engine::HealthStatus status) { return std::string(grua::engine::to_string(status)); }
+    static std::optional<grua::engine::HealthStatus> read(std::string_view text) { return grua::engine::parse_health(text); }
+};
 
 template <>
 struct grua::json::Text<grua::engine::Status> {
@@ -35,6 +43,32 @@ struct grua::json::Text<grua::engine::Status> {
 
 namespace grua::engine {
 
+struct HealthResult {
+    Time start{};
+    Time end{};
+    int exit_code = 0;   ///< -1: it took too long, or could not be started.
+    std::string output;  ///< UTF-8.
+
+    template <typename Self = HealthResult>
+    static json::Fields fields() {
+        return json::Fields{field("Start", &Self::start), field("End", &Self::end), field("ExitCode", &Self::exit_code),
+                            field("Output", &Self::output)};
+    }
+    bool operator==(const HealthResult&) const = default;
+};
+
+struct Health {
+    HealthStatus status = HealthStatus::none;  ///< None: nothing is checked.
+    std::int64_t failing_streak = 0;
+    std::shared_ptr<const std::vector<HealthResult>> log;  ///< The last five; not stored.
+
+    template <typename Self = Health>
+    static json::Fields fields() {
+        return json::Fields{field("status", &Self::status), field("failing_streak", &Self::failing_streak)};
+    }
+    bool operator==(const Health&) const = default;
+};
+
 struct State {
     Status status = Status::created;
     pid_t pid = 0;  ///< On the host; 0 where nothing runs.
@@ -43,13 +77,18 @@ struct State {
     std::string error;  ///< Why the last start failed, or why an exit status is unknown.
     Time started_at{};
     Time finished_at{};
-    Health health = Health::none;  ///< Not stored.
+    Health health;
 
     template <typename Self = State>
     static json::Fields fields() {
-        return json::Fields{field("status", &Self::status),           field("error", &Self::error), field("started_at", &Self::started_at),
-                            field("finished_at", &Self::finished_at), field("pid", &Self::pid),     field("exit_code", &Self::exit_code),
-                            field("oom_killed", &Self::oom_killed)};
+        return json::Fields{field("status", &Self::status),
+                            field("error", &Self::error),
+                            field("started_at", &Self::started_at),
+                            field("finished_at", &Self::finished_at),
+                            field("pid", &Self::pid),
+                            field("exit_code", &Self::exit_code),
+                            field("oom_killed", &Self::oom_killed),
+                            field("health", &Self::health).omitted_when_empty()};
     }
     bool operator==(const State&) const = default;
 };

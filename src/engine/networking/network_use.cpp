@@ -96,6 +96,19 @@ LinkedHosts Lifecycle::linked_hosts(const ContainerRecord& record) const {
     return out;
 }
 
+StringList Lifecycle::linked_environment(const ContainerRecord& record) const {
+    StringList out;
+    for (const auto& [alias, id] : record.links) {
+        const auto found = containers.find(id);
+        if (found == containers.end()) continue;
+        const ContainerRecord& other = *found->second->record;
+        const auto bridge = other.networks.find("bridge");
+        if (bridge == other.networks.end() || bridge->second.ip_address.empty()) continue;
+        for (std::string& each : link_environment(record.name, alias, other, bridge->second.ip_address)) out.push_back(std::move(each));
+    }
+    return out;
+}
+
 /// One that others have a link to has another address now.
 asio::awaitable<void> Engine::Impl::tell_linked(std::string id) {
     const auto others = linked_from.find(id);

@@ -33,6 +33,9 @@ ContainerLink parse_link(const std::string& text);
 /// Addresses and names, for a container's hosts file.
 using LinkedHosts = std::vector<std::pair<std::string, std::string>>;
 
+/// Of container `of`, which has a link to `other` under the name `alias`.
+StringList link_environment(const std::string& of, const std::string& alias, const ContainerRecord& other, const std::string& address);
+
 /// Rates and policy that labels give, where nothing else does: Docker's clients have no flags for them. When a container is created only.
 void take_labels(const StringMap& labels, Resources& out);
 /// Published and exposed ports, rates and policy. Throws Error(invalid_argument).

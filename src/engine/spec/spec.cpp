@@ -16,6 +16,7 @@ StringList process_env(const SpecInput& input) {
     StringList base{std::string(default_path)};
     if (!input.hostname.empty()) base.push_back("HOSTNAME=" + input.hostname);
     if (input.record.config.tty) base.emplace_back("TERM=xterm");
+    base.insert(base.end(), input.linked_environment.begin(), input.linked_environment.end());
     return merge_env(std::move(base), input.record.config.env);
 }
 

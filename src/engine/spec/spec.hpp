@@ -44,6 +44,7 @@ struct SpecInput {
     std::vector<GrantedDevice> devices;
     DeviceNumbers block_devices;  ///< Of the paths that the blkio limits name.
     bool no_new_privileges = false;
+    StringList linked_environment;  ///< What links to other containers say.
 };
 
 /// Throws Error(invalid_argument) for what cannot be, not_implemented for what grua does not do yet.

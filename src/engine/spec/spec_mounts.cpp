@@ -106,7 +106,10 @@ std::vector<oci::Mount> spec_mounts(const SpecInput& input) {
         return std::ranges::find(own, destination, &oci::Mount::destination) != own.end();
     };
     const auto add_file = [&](const std::string& source, const char* destination) {
-        if (!source.empty() && !mounted(destination)) own.push_back(mount(destination, "bind", source, {"rbind", "rprivate"}));
+        if (source.empty() || mounted(destination)) return;
+        std::vector<std::string> options{"rbind", "rprivate"};
+        if (record.host_config.readonly_rootfs) options.emplace_back("ro");
+        own.push_back(mount(destination, "bind", source, std::move(options)));
     };
     add_file(record.resolv_conf_path, "/etc/resolv.conf");
     add_file(record.hostname_path, "/etc/hostname");

@@ -81,6 +81,7 @@ asio::awaitable<Processes> Engine::Impl::top(std::string reference, std::string 
     std::ranges::sort(pids);
     auto read = [pids = std::move(pids), ps_args] { return tasks::process_table(pids, ps_args); };
     tasks::ProcessTable table = co_await offload(pool, std::move(read));
+    emit(*container->record, "top");
     co_return Processes{.titles = std::move(table.titles), .processes = std::move(table.processes)};
 }
 

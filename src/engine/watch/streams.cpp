@@ -61,8 +61,10 @@ asio::awaitable<void> Engine::Impl::attach(std::string reference, AttachOptions 
     const auto container = get_container(reference);
     require_attachable(*container->record);
     emit(*container->record, "attach");
-    tasks::AttachRequest request{
-        .exec_id = {}, .options = attach_options, .multiplexed = !container->record->config.tty, .early_input = std::move(early_input)};
+    tasks::AttachRequest request{.exec_id = {},
+                                 .options = attach_options,
+                                 .multiplexed = !container->record->config.tty && !attach_options.raw,
+                                 .early_input = std::move(early_input)};
     // stdin of a container that was made without one goes nowhere.
     if (!container->record->config.open_stdin) request.options.use_stdin = false;
     if (container->record->state.status == Status::running && container->task) {

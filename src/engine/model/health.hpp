@@ -1,0 +1,39 @@
+// When a container's health is looked at, and what the results make of it. Pure: no clock, no process.
+#pragma once
+
+#include "engine/model/record.hpp"
+
+#include <chrono>
+
+namespace grua::engine {
+
+/// So much of what a check says is kept; of more the beginning, and "..." behind it.
+inline constexpr std::size_t health_output_limit = 4096;
+
+/// A HealthConfig with Docker's defaults where it says nothing.
+struct HealthPlan {
+    explicit HealthPlan(const HealthConfig& config);
+
+    std::chrono::nanoseconds interval;
+    std::chrono::nanoseconds timeout;
+    std::chrono::nanoseconds start_period;
+    std::chrono::nanoseconds start_interval;
+    std::int64_t retries;
+
+    /// From the end of one check, or the start of the program, to the next check.
+    std::chrono::nanoseconds pause(const Health& health, std::chrono::nanoseconds since_start) const;
+};
+
+/// The check's program and its arguments; empty where nothing is checked, as where an image has a kind of check that there is not.
+StringList health_command(const ContainerConfig& config);
+
+/// Throws Error(invalid_argument).
+void check_health(const HealthConfig& config);
+
+/// Nothing is checked for now, as while it is paused or has ended: Docker calls that unhealthy, and tells nobody.
+void stop_health(Health& health);
+
+/// What `result` makes of `health`: a failure within the start period does not count until the first success.
+void take_result(Health& health, HealthResult result, const HealthPlan& plan, Time started_at);
+
+}  // namespace grua::engine

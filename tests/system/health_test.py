@@ -1,0 +1,151 @@
+"""Health checks, with the docker CLI."""
+
+import json
+import time
+
+from harness import Case, wait_until
+
+# As quick as a test may be, and still slow enough for a busy machine.
+QUICK = ("--health-interval", "300ms", "--health-timeout", "5s", "--health-retries", "2")
+
+
+class Health(Case):
+    def status(self, name="well"):
+        return self.out("inspect", "--format", "{{.State.Health.Status}}", name)
+
+    def health(self, name="well"):
+        return self.daemon.inspect(name)["State"]["Health"]
+
+    def becomes(self, status, name="well"):
+        wait_until(f"{name} is {status}", lambda: self.status(name) == status, 20)
+
+    def run_checked(self, command, *more, name="well"):
+        self.docker("run", "-d", "--name", name, "--health-cmd", command, *QUICK, *more, "busybox", "sleep", "1000")
+
+    def names(self, *filters):
+        return sorted(self.out("ps", "-a", "--format", "{{.Names}}", *[word for each in filters for word in ("--filter", each)]).split())
+
+    def test_it_is_shown_told_and_found_by(self):
+        begun = time.time()
+        self.run_checked("test -e /well || { echo no such luck; exit 3; }")
+        self.docker("run", "-d", "--name", "unchecked", "busybox", "sleep", "1000")
+        self.assertIn("(health: starting)", self.out("ps", "--format", "{{.Status}}", "--filter", "name=well"))
+        self.assertEqual(self.names("health=starting"), ["well"])
+        self.becomes("unhealthy")
+        shown = self.health()
+        self.assertGreaterEqual(shown["FailingStreak"], 2)
+        self.assertEqual((shown["Log"][0]["ExitCode"], shown["Log"][0]["Output"]), (3, "no such luck\n"))
+        self.assertLess(shown["Log"][0]["Start"], shown["Log"][0]["End"])
+        self.docker("exec", "well", "touch", "/well")
+        self.becomes("healthy")
+        self.assertIn("(healthy)", self.out("ps", "--format", "{{.Status}}", "--filter", "name=well"))
+        self.assertEqual(self.health()["FailingStreak"], 0)
+        self.assertEqual(self.names("health=healthy"), ["well"])
+        self.assertEqual(self.names("health=none"), ["unchecked"])
+        wait_until("five results are kept", lambda: len(self.health()["Log"]) == 5)
+        time.sleep(1)
+        self.assertEqual(len(self.health()["Log"]), 5)
+        events = [json.loads(line) for line in self.out("events", "--since", str(begun), "--until", str(time.time()), "--format", "json",
+                                                        "--filter", "container=well").split("\n")]
+        actions = [each["Action"] for each in events]
+        self.assertEqual([each for each in actions if each.startswith("health_status")], ["health_status: unhealthy", "health_status: healthy"])
+        self.assertEqual(self.out("events", "--since", str(begun), "--until", str(time.time()), "--filter", "event=health_status",
+                                  "--format", "{{.Action}}").split("\n"), ["health_status: unhealthy", "health_status: healthy"])
+        # Nobody sees the checks themselves but in what they say.
+        self.assertEqual([each for each in actions if "no such luck" in each], [])
+        self.docker("stop", "-t", "0", "well")
+        self.assertEqual(self.status(), "unhealthy")
+
+    def test_one_that_takes_too_long_is_ended(self):
+        self.run_checked("echo waits; sleep 777", "--health-timeout", "400ms", "--health-interval", "200ms")
+        self.becomes("unhealthy")
+        last = self.health()["Log"][-1]
+        self.assertEqual((last["ExitCode"], last["Output"]), (-1, "Health check exceeded timeout (400ms): waits\n"))
+        self.docker("pause", "well")
+        self.docker("unpause", "well")
+        wait_until("it has ended", lambda: self.out("top", "well").count("sleep 777") <= 1)
+
+    def test_what_it_says_is_bounded_and_text(self):
+        self.run_checked("head -c 10000 /dev/zero | tr '\\0' x; printf '\\377'", name="long")
+        self.run_checked("printf 'a\\377b'", name="odd")
+        self.becomes("healthy", "long")
+        self.becomes("healthy", "odd")
+        self.assertEqual(self.health("long")["Log"][0]["Output"], "x" * 4096 + "...")
+        self.assertEqual(self.health("odd")["Log"][0]["Output"], "a\ufffdb")
+
+    def test_what_cannot_be_started_has_failed(self):
+        status, text = self.daemon.api("POST", "/containers/create?name=well", {"Image": "busybox", "Cmd": ["sleep", "1000"], "Healthcheck": {
+            "Test": ["CMD", "/no/such/program"], "Interval": 200_000_000, "Retries": 1}})
+        self.assertEqual(status, 201, text)
+        self.docker("start", "well")
+        self.becomes("unhealthy")
+        self.assertEqual(self.health()["Log"][-1]["ExitCode"], -1)
+        self.assertIn("/no/such/program", self.health()["Log"][-1]["Output"])
+        for test, said in ((["CMDS", "x"], "unknown kind"), (["cmd", "x"], "unknown kind")):
+            status, text = self.daemon.api("POST", "/containers/create", {"Image": "busybox", "Healthcheck": {"Test": test}})
+            self.assertEqual(status, 400)
+            self.assertIn(said, text)
+
+    def test_of_an_image_and_switched_off(self):
+        self.docker("create", "--name", "base", "busybox", "sleep", "1000")
+        self.docker("commit", "--change", "HEALTHCHECK --interval=300ms --retries=1 CMD test -e /well", "base", "checked")
+        self.addCleanup(self.docker, "rmi", "-f", "checked")
+        self.docker("run", "-d", "--name", "well", "checked")
+        self.becomes("unhealthy")
+        self.docker("run", "-d", "--name", "changed", "--health-cmd", "true", "checked")
+        self.becomes("healthy", "changed")
+        self.docker("run", "-d", "--name", "off", "--no-healthcheck", "checked")
+        self.assertNotIn("Health", self.daemon.inspect("off")["State"])
+        self.assertEqual(self.daemon.inspect("off")["Config"]["Healthcheck"]["Test"], ["NONE"])
+
+    def test_nothing_is_checked_while_it_is_paused(self):
+        self.run_checked("true")
+        self.becomes("healthy")
+        self.docker("pause", "well")
+        self.assertEqual(self.status(), "unhealthy")
+        last = self.health()["Log"][-1]
+        time.sleep(1)
+        self.assertEqual(self.health()["Log"][-1], last)
+        self.docker("unpause", "well")
+        self.becomes("healthy")
+
+    def test_they_go_on_after_a_killed_gruad(self):
+        self.run_checked("test -e /well")
+        self.run_checked("sleep 777", "--health-interval", "100ms", "--health-timeout", "1000s", name="waits")
+        self.docker("exec", "well", "touch", "/well")
+        self.becomes("healthy")
+        wait_until("its check runs", lambda: "sleep 777" in self.out("top", "waits"))
+        for _ in range(3):
+            self.daemon.kill()
+            self.daemon.start()
+            self.assertEqual(self.status(), "healthy")
+            wait_until("it is checked", lambda: self.health()["Log"])
+        wait_until("the checks of those before have ended", lambda: self.out("top", "waits").count("sleep 777") <= 1)
+        self.docker("exec", "well", "rm", "/well")
+        self.becomes("unhealthy")
+        self.daemon.kill()
+        self.daemon.start()
+        self.assertEqual(self.status(), "unhealthy")
+        self.docker("exec", "well", "touch", "/well")
+        self.becomes("healthy")
+        # An end in order waits for none of them.
+        begun = time.monotonic()
+        self.daemon.stop()
+        self.assertLess(time.monotonic() - begun, 4)
+        self.daemon.start()
+
+    def test_what_is_done_with_one_that_is_unhealthy(self):
+        for action, policy in (("kill", "always"), ("restart", "no"), ("stop", "always")):
+            self.grua("run", "-d", "--name", action, "--restart", policy, "--health-cmd", "test ! -e /ill", "--health-interval", "200ms", "--health-retries", "1",
+                      "--health-on-failure", action, "busybox", "sh", "-c", "rm -f /ill; trap 'exit 3' TERM; while :; do sleep 0.1; done")
+        for action in ("kill", "restart", "stop"):
+            self.becomes("healthy", action)
+            begun = self.daemon.inspect(action)["State"]["StartedAt"]
+            self.docker("exec", action, "touch", "/ill")
+            if action == "stop":
+                wait_until("it has stopped", lambda: self.daemon.inspect("stop")["State"]["Status"] == "exited")
+                self.assertEqual(self.daemon.inspect("stop")["State"]["ExitCode"], 3)
+            else:
+                wait_until(f"{action}: it runs anew", lambda action=action, begun=begun: self.daemon.inspect(action)["State"]["StartedAt"] > begun)
+                self.becomes("healthy", action)
+        self.assertIn("is none of none, kill, restart and stop", self.grua("create", "--health-cmd", "true", "--health-on-failure", "x", "busybox", check=False).stderr)
