@@ -66,6 +66,12 @@ engine::Options engine_options(const gruad::Options& options) {
     out.dns_options = options.dns_options;
     out.default_shm_size = gruad::parse_size(options.default_shm_size);
     out.shutdown_timeout = static_cast<int>(options.shutdown_timeout);
+    out.cgroupns_mode = options.default_cgroupns_mode;
+    out.default_stop_timeout = options.default_stop_timeout;
+    out.live_restore = options.live_restore;
+    out.log_driver = options.log_driver;
+    if (out.log_driver == "none") out.log_options.clear();
+    for (const auto& [name, value] : gruad::log_options_of(options)) out.log_options.insert_or_assign(name, value);
     out.gc = options.gc;
     return out;
 }
@@ -120,6 +126,13 @@ registry::Options registry_options(const gruad::Options& options) {
 void apply(const gruad::Options& options, api::Settings& settings) {
     settings.debug = options.debug || options.log_level == "debug";
     settings.labels = options.labels;
+    settings.insecure_registries = options.insecure_registries;
+    settings.registry_mirrors = options.registry_mirrors;
+    settings.address_pools.clear();
+    for (const std::string& each : options.default_address_pools) {
+        const auto pool = network::parse_default_pool(each);
+        settings.address_pools.emplace_back(pool.base.text(), pool.size);
+    }
 }
 
 /// SIGHUP: debug, labels, the rules for registries, signatures and collection, as the files have them now.
@@ -147,7 +160,7 @@ struct Listener {
 /// How much is still under way at the end: clients' calls, and what the engine does by itself.
 asio::awaitable<std::size_t> serve(LoopWatch& watch, api::Server& server, engine::Engine& engine, std::vector<Listener> listeners,
                                    api::Settings& settings, registry::Client& registry, registry::SignaturePolicy& signatures,
-                                   std::vector<std::string> arguments, std::chrono::seconds patience) {
+                                   std::vector<std::string> arguments, std::chrono::seconds patience, bool live_restore) {
     co_await engine.recover();
     watch.begin();
     for (Listener& each : listeners) server.accept_from(std::move(each.socket), std::move(each.name));
@@ -155,7 +168,8 @@ asio::awaitable<std::size_t> serve(LoopWatch& watch, api::Server& server, engine
     asio::signal_set signals{co_await asio::this_coro::executor, SIGTERM, SIGINT, SIGHUP};
     // In this thread, though it reads a few files: settings and policies are the loop's.
     while (co_await signals.async_wait(asio::use_awaitable) == SIGHUP) reload(arguments, settings, registry, signatures, engine);
-    log::info("ending; containers go on running");
+    log::info("ending; containers {}", live_restore ? "go on running" : "are stopped");
+    if (!live_restore) co_await engine.stop_containers(patience);
     const std::size_t left = co_await server.stop(patience);
     co_return left + co_await engine.shutdown();
 }
@@ -183,6 +197,7 @@ int run(const std::vector<std::string>& arguments) {
     apply(options, settings);
     log::configure(settings.debug ? log::Level::debug : gruad::parse_level(options.log_level),
                    options.log_format == "json" ? log::Format::json : log::Format::text);
+    for (const std::string& note : options.notes) log::info("{}", note);
     if (::geteuid() != 0) fail(ErrorKind::forbidden, "gruad needs to be started with root privileges");
     std::signal(SIGPIPE, SIG_IGN);
     ::umask(0022);
@@ -245,7 +260,7 @@ int run(const std::vector<std::string>& arguments) {
         api::Server server{loop, backend};
         asio::co_spawn(loop,
                        serve(watch, server, engine, std::move(listeners), settings, registry, signatures, arguments,
-                             std::chrono::seconds{options.shutdown_timeout}),
+                             std::chrono::seconds{options.shutdown_timeout}, options.live_restore),
                        [&](std::exception_ptr error, std::size_t calls) {
                            failure = error;
                            left = calls;

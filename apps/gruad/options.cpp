@@ -5,6 +5,8 @@
 #include "base/options.hpp"
 #include "base/text.hpp"
 #include "base/units.hpp"
+#include "monitor/log_options.hpp"
+#include "without_meaning.hpp"
 
 #include <algorithm>
 #include <array>
@@ -43,7 +45,11 @@ const std::array table = {
     Option{"default-gateway-v6", 0, "default-gateway-v6", &Options::default_gateway6, "The same for IPv6"},
     Option{"default-network-opt", 0, "default-network-opts", &Options::default_network_options,
            "Option of networks that do not say it: bridge=com.docker.network.driver.mtu=1400"},
+    Option{"default-cgroupns-mode", 0, "default-cgroupns-mode", &Options::default_cgroupns_mode,
+           "Cgroup namespace of containers that ask for none: host or private (default: private with cgroup v2)"},
     Option{"default-shm-size", 0, "default-shm-size", &Options::default_shm_size, "Size of /dev/shm"},
+    Option{"default-stop-timeout", 0, "default-stop-timeout", &Options::default_stop_timeout,
+           "Seconds from the stop signal to the kill of containers that say none"},
     Option{"default-ulimit", 0, "default-ulimits", &Options::default_ulimits, "Resource limits of containers that set none"},
     Option{"dns", 0, "dns", &Options::dns, "Name server of containers"},
     Option{"dns-opt", 0, "dns-opts", &Options::dns_options, "Resolver option of containers"},
@@ -70,8 +76,11 @@ const std::array table = {
     Option{"label", 0, "labels", &Options::labels, "Label of this daemon, key=value"},
     Option{"layer-format", 0, "layer-format", &Options::layer_format,
            "How layers are stored that come: tree (folders) or erofs (a file each, which the kernel mounts)"},
+    Option{"live-restore", 0, "live-restore", &Options::live_restore, "Containers go on when gruad ends"},
+    Option{"log-driver", 0, "log-driver", &Options::log_driver, "Log driver of containers that ask for none: json-file or none"},
     Option{"log-format", 0, "log-format", &Options::log_format, "text or json"},
     Option{"log-level", 'l', "log-level", &Options::log_level, "debug, info, warn or error"},
+    Option{"log-opt", 0, "log-opts", &Options::log_options, "Option of the log driver, as max-size=10m, of containers that do not say it"},
     Option{"mtu", 0, "mtu", &Options::mtu, "MTU of the default bridge"},
     Option{"no-new-privileges", 0, "no-new-privileges", &Options::no_new_privileges, "no-new-privileges for all containers"},
     Option{"no-proxy", 0, "no-proxy", &Options::no_proxy, "Hosts that are reached without a proxy"},
@@ -86,61 +95,13 @@ const std::array table = {
 };
 
 /// dockerd's other flags.
-constexpr auto unbuilt = std::to_array<std::string_view>({"add-runtime",
-                                                          "allow-direct-routing",
-                                                          "authorization-plugin",
-                                                          "bridge-accept-fwmark",
-                                                          "cdi-spec-dir",
-                                                          "containerd",
-                                                          "containerd-namespace",
-                                                          "containerd-plugins-namespace",
-                                                          "cpu-rt-period",
-                                                          "cpu-rt-runtime",
-                                                          "cri-containerd",
-                                                          "default-cgroupns-mode",
-                                                          "default-ipc-mode",
-                                                          "default-runtime",
-                                                          "default-stop-timeout",
-                                                          "exec-opt",
-                                                          "experimental",
-                                                          "feature",
-                                                          "firewall-backend",
-                                                          "host-gateway-ip",
-                                                          "ip-forward-no-drop",
-                                                          "ip6tables",
-                                                          "iptables",
-                                                          "live-restore",
-                                                          "log-driver",
-                                                          "log-opt",
-                                                          "max-concurrent-downloads",
-                                                          "max-concurrent-uploads",
-                                                          "max-download-attempts",
-                                                          "metrics-addr",
-                                                          "network-control-plane-mtu",
-                                                          "network-diagnostic-port",
-                                                          "node-generic-resource",
-                                                          "nri-opts",
-                                                          "raw-logs",
-                                                          "restart",
-                                                          "rootless",
-                                                          "seccomp-profile",
-                                                          "selinux-enabled",
-                                                          "storage-driver",
-                                                          "storage-opt",
-                                                          "swarm-default-advertise-addr",
-                                                          "tls",
-                                                          "tlscacert",
-                                                          "tlscert",
-                                                          "tlskey",
-                                                          "tlsverify",
-                                                          "userland-proxy",
-                                                          "userland-proxy-path",
-                                                          "userns-remap"});
+constexpr auto unbuilt =
+    std::to_array<std::string_view>({"add-runtime", "authorization-plugin", "bridge-accept-fwmark", "cdi-spec-dir", "host-gateway-ip",
+                                     "metrics-addr", "nri-opts", "storage-opt", "tlscacert", "tlscert", "tlskey", "userns-remap"});
 
 /// dockerd's other keys where they are not the flag's name.
-constexpr auto unbuilt_keys =
-    std::to_array<std::string_view>({"authorization-plugins", "builder", "cdi-spec-dirs", "exec-opts", "features", "host-gateway-ips",
-                                     "log-opts", "node-generic-resources", "runtimes", "storage-opts"});
+constexpr auto unbuilt_keys = std::to_array<std::string_view>(
+    {"authorization-plugins", "cdi-spec-dirs", "host-gateway-ips", "min-api-version", "resolv-conf", "runtimes", "storage-opts"});
 
 [[noreturn]] void refuse(std::string text) { throw Error(ErrorKind::invalid_argument, std::move(text)); }
 
@@ -154,6 +115,8 @@ std::vector<OptionRule> rules() {
                                                                                 : OptionKind::text;
         all.push_back({option.name, option.letter, kind});
     }
+    for (const WithoutMeaning& option : without_meaning())
+        if (!option.name.empty()) all.push_back({.name = option.name, .kind = option.kind});
     for (const std::string_view name : unbuilt) all.push_back({.name = name, .kind = OptionKind::not_implemented});
     return all;
 }
@@ -195,6 +158,15 @@ void set_from_file(Options& options, const Option& option, const json::Value& va
             }
             return;
         }
+        if (option.name == "log-opt") {
+            // As dockerd keeps them: {"max-size": "10m"}.
+            if (!value.is_object()) wrong("an object");
+            for (const auto& [name, one] : value.get_object()) {
+                if (!one.is_string()) wrong("options that are strings");
+                (options.**list).push_back(fmt::format("{}={}", std::string_view(name), std::string_view(one.get_string())));
+            }
+            return;
+        }
         if (option.name == "default-network-opt" && value.is_object()) {
             // As dockerd keeps them: {"bridge": {"com.docker.network.driver.mtu": "1400"}}.
             for (const auto& [driver, settings] : value.get_object()) {
@@ -230,13 +202,6 @@ void set_from_file(Options& options, const Option& option, const json::Value& va
         if (!value.is_int64()) wrong("a number");
         options.*std::get<Number>(option.member) = value.get_int64();
     }
-}
-
-/// What gruad does whether it is asked for or not.
-bool is_always_so(std::string_view key, const json::Value& value) {
-    if (!value.is_bool()) return false;
-    if (key == "userland-proxy") return !value.get_bool();
-    return (key == "live-restore" || key == "iptables" || key == "ip6tables") && value.get_bool();
 }
 
 /// daemon.json's "gc".
@@ -291,6 +256,7 @@ void read_config_file(Options& options, const Given& given) {
         if (error.kind() == ErrorKind::not_found && !given.contains("config-file")) return;
         throw;
     }
+    if (trim(text).empty()) return;
     boost::system::error_code error;
     const json::Value value = boost::json::parse(text, error);
     if (error || !value.is_object()) refuse("not a JSON object");
@@ -311,7 +277,10 @@ void read_config_file(Options& options, const Given& given) {
         const std::string_view key{key_text};
         const auto found = std::ranges::find(table, key, &Option::key);
         if (found == table.end() || key.empty()) {
-            if (is_always_so(key, each)) continue;
+            if (const WithoutMeaning* taken = find_key_without_meaning(key)) {
+                options.notes.push_back(note_on(*taken, each));
+                continue;
+            }
             const bool known =
                 std::ranges::find(unbuilt, key) != unbuilt.end() || std::ranges::find(unbuilt_keys, key) != unbuilt_keys.end();
             if (known) throw Error(ErrorKind::not_implemented, fmt::format("not implemented: {}", key));
@@ -339,6 +308,14 @@ void check(const Options& options) {
     for (const std::string& label : options.labels) {
         if (!label.contains('=')) refuse(fmt::format("bad attribute format: {}", label));
     }
+    if (!options.default_cgroupns_mode.empty() && options.default_cgroupns_mode != "host" && options.default_cgroupns_mode != "private")
+        refuse(fmt::format("invalid default cgroup namespace mode: {}", options.default_cgroupns_mode));
+    if (options.default_stop_timeout < -1) refuse(fmt::format("invalid default stop timeout: {}", options.default_stop_timeout));
+    if (options.log_driver != "json-file" && options.log_driver != "none")
+        throw Error(ErrorKind::not_implemented, fmt::format("not implemented: log-driver={}", options.log_driver));
+    const auto log_options = log_options_of(options);
+    if (options.log_driver == "json-file") monitor::parse_log_options(log_options, {});
+    if (options.log_driver == "none" && !log_options.empty()) refuse("invalid logging opts for driver none");
     if (options.mtu < 0 || options.mtu > 65535) refuse(fmt::format("invalid MTU {}", options.mtu));
 }
 
@@ -350,7 +327,12 @@ Options parse_options(const std::vector<std::string>& arguments) {
     const CommandLine line = parse_command_line(rules(), arguments);
     if (!line.arguments.empty()) refuse(fmt::format("gruad takes no arguments: {}", line.arguments.front()));
     options.help = line.help;
+    const std::vector<OptionRule> all = rules();
     for (const auto& [rule, value] : line.options) {
+        if (const WithoutMeaning* taken = find_flag_without_meaning(all.at(rule).name)) {
+            options.notes.push_back(note_on(*taken, value));
+            continue;
+        }
         const Option& option = table.at(rule);
         set(options, option, value);
         given.insert(option.name);
@@ -388,6 +370,16 @@ std::chrono::seconds parse_duration(const std::string& text) {
         refuse(fmt::format("invalid duration \"{}\": a number with s, m, h or d is expected", text));
     }
     return std::chrono::seconds{*number * seconds.at(unit)};
+}
+
+std::map<std::string, std::string> log_options_of(const Options& options) {
+    std::map<std::string, std::string> out;
+    for (const std::string& each : options.log_options) {
+        const std::size_t equals = each.find('=');
+        if (equals == std::string::npos || equals == 0) refuse(fmt::format("invalid log option: {}", each));
+        out.insert_or_assign(each.substr(0, equals), each.substr(equals + 1));
+    }
+    return out;
 }
 
 engine::Ulimit parse_ulimit(const std::string& text) {

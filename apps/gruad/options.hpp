@@ -6,6 +6,7 @@
 #include "base/log.hpp"
 #include "images/gc.hpp"
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -28,9 +29,14 @@ struct Options {
     std::string config_file = "/etc/grua/daemon.json";
     std::string log_level = "info";
     std::string log_format = "text";
+    std::string log_driver = "json-file";
+    std::vector<std::string> log_options;  ///< "max-size=10m"
+    bool live_restore = true;
     std::string group = "docker";
     std::string init_path;
     std::string cgroup_parent = "/grua";
+    std::string default_cgroupns_mode;
+    std::int64_t default_stop_timeout = 10;
     std::string default_shm_size = "64m";
     std::vector<std::string> default_ulimits;  ///< "nofile=1024:2048"
     std::vector<std::string> dns;
@@ -59,7 +65,8 @@ struct Options {
     bool rebuild = false;
     bool version = false;
     bool help = false;
-    images::GcPolicy gc;  ///< In daemon.json only: "gc".
+    images::GcPolicy gc;             ///< In daemon.json only: "gc".
+    std::vector<std::string> notes;  ///< On what was taken and has no effect.
 };
 
 /// `arguments` without the program's name. Reads the configuration file too. Throws Error(invalid_argument) or not_implemented
@@ -73,6 +80,9 @@ std::int64_t parse_size(const std::string& text);
 
 /// "90s", "30m", "24h", "7d".
 std::chrono::seconds parse_duration(const std::string& text);
+
+/// Throws Error(invalid_argument) for what is no key=value.
+std::map<std::string, std::string> log_options_of(const Options& options);
 
 /// "nofile=1024:2048".
 engine::Ulimit parse_ulimit(const std::string& text);
