@@ -3,6 +3,7 @@
 #include "cli/command.hpp"
 #include "cli/context.hpp"
 #include "cli/help.hpp"
+#include "cli/plugins.hpp"
 
 #include "base/text.hpp"
 
@@ -41,14 +42,20 @@ const Group* find_group(std::string_view name) {
 }
 
 /// What docker has and grua does not yet: said as such, so that nobody looks for a typing error.
-constexpr std::array not_built{"build",    "builder",    "buildx",      "compose",       "plugin",           "service",
-                               "stack",    "swarm",      "node",        "secret",        "config",           "context",
+constexpr std::array not_built{"build",    "builder",    "plugin",      "service",       "stack",
+                               "swarm",    "node",       "secret",      "config",        "context",
                                "manifest", "checkpoint", "image build", "volume update", "system dial-stdio"};
+
+constexpr std::array docker_plugins{"compose", "buildx"};
 
 int unknown_command(std::span<const std::string> words, std::size_t known) {
     const std::string given = join({words.begin(), words.begin() + static_cast<std::ptrdiff_t>(known + 1)}, " ");
     if (std::ranges::find(not_built, given) != not_built.end()) {
         fmt::print(stderr, "grua: not implemented: grua {}\n", given);
+        return 1;
+    }
+    if (std::ranges::find(docker_plugins, given) != docker_plugins.end()) {
+        fmt::print(stderr, "grua: grua {0} runs Docker's plugin, and docker-{0} is in none of {1}\n", given, plugin_folders_text());
         return 1;
     }
     std::vector<std::string> names;
@@ -149,7 +156,10 @@ int run(std::span<const std::string> words) {
         const auto found = find_command(rest);
         if (found) return run_command(context, *found, rest.subspan(found->words));
         const Group* group = find_group(rest[0]);
-        if (!group) return unknown_command(rest, 0);
+        if (!group) {
+            if (const auto plugin = find_plugin(rest[0])) run_plugin(*plugin, rest, context.host());
+            return unknown_command(rest, 0);
+        }
         if (rest.size() == 1 || rest[1] == "--help" || rest[1] == "-h") return show_help(rest.first(1));
         return unknown_command(rest, 1);
     } catch (const ExitStatus& exit) {

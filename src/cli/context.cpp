@@ -31,10 +31,12 @@ const char* environment_host() {
 
 }  // namespace
 
-client::Endpoint Context::endpoint() const {
-    if (!host_.empty()) return client::parse_endpoint(host_);
-    if (const char* host = environment_host()) return client::parse_endpoint(host);
-    return client::parse_endpoint(default_host);
+client::Endpoint Context::endpoint() const { return client::parse_endpoint(host()); }
+
+std::string Context::host() const {
+    if (!host_.empty()) return host_;
+    const char* host = environment_host();
+    return host ? host : default_host;
 }
 
 bool Context::may_start_daemon() const { return host_.empty() && !environment_host() && ::geteuid() == 0; }

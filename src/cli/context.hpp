@@ -26,6 +26,7 @@ public:
     /// Nothing where nobody answers; starts no daemon.
     client::Client* running_daemon();
     bool debug() const noexcept { return debug_; }
+    std::string host() const;  ///< The daemon's address.
 
 private:
     client::Endpoint endpoint() const;

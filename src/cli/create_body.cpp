@@ -109,7 +109,7 @@ std::vector<std::string> security_options(const Flags& flags) {
 
 value health(const Flags& flags) {
     constexpr std::array durations{"health-interval", "health-timeout", "health-start-period", "health-start-interval"};
-    bool any = !flags.text("health-cmd").empty() || flags.integer("health-retries") != 0;
+    bool any = !flags.text("health-cmd").empty() || flags.integer("health-retries") != 0 || !flags.text("health-on-failure").empty();
     for (const char* each : durations) any = any || flags.nanoseconds(each) != 0;
     if (flags.on("no-healthcheck")) {
         if (any) bad("--no-healthcheck conflicts with --health-* options");
@@ -127,6 +127,7 @@ value health(const Flags& flags) {
     positive("health-start-period", "StartPeriod", flags.nanoseconds("health-start-period"));
     positive("health-start-interval", "StartInterval", flags.nanoseconds("health-start-interval"));
     positive("health-retries", "Retries", flags.integer("health-retries"));
+    if (!flags.text("health-on-failure").empty()) out["OnFailure"] = flags.text("health-on-failure");
     return out;
 }
 

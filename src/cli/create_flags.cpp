@@ -239,6 +239,12 @@ constexpr std::array create_table{
     Flag{.name = "health-retries", .kind = integer, .help = "Failures in a row until it is unhealthy", .group = health},
     Flag{.name = "health-start-period", .kind = duration, .help = "Time to start in which failures do not count", .group = health},
     Flag{.name = "health-start-interval", .kind = duration, .help = "Time between two checks while it starts", .group = health},
+    Flag{.name = "health-on-failure",
+         .value = "action",
+         .help = "What to do when it becomes unhealthy: none, kill, restart or stop",
+         .group = health,
+         .completes = Completes::words,
+         .words = "none kill restart stop"},
     Flag{.name = "no-healthcheck", .kind = boolean, .help = "No health check, whatever the image says", .group = health},
     // Logging
     Flag{.name = "log-driver", .help = "Logging driver", .group = logging},

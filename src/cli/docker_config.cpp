@@ -20,14 +20,6 @@ namespace {
 constexpr const char* auth_variable = "DOCKER_AUTH_CONFIG";
 constexpr const char* token_user = "<token>";
 
-std::string config_folder() {
-    if (const char* folder = std::getenv("DOCKER_CONFIG"); folder && *folder) return folder;
-    const char* home = std::getenv("HOME");
-    if (home && *home) return std::string(home) + "/.docker";
-    // Not from the user database: a static program would have to load NSS for it.
-    return ::geteuid() == 0 ? "/root/.docker" : "/.docker";
-}
-
 /// "user:password" in base64.
 std::pair<std::string, std::string> decode_auth(const std::string& text) {
     const auto decoded = base64_decode(text);
@@ -102,6 +94,14 @@ std::string resolved(std::string path) {
 }
 
 }  // namespace
+
+std::string config_folder() {
+    if (const char* folder = std::getenv("DOCKER_CONFIG"); folder && *folder) return folder;
+    const char* home = std::getenv("HOME");
+    if (home && *home) return std::string(home) + "/.docker";
+    // Not from the user database: a static program would have to load NSS for it.
+    return ::geteuid() == 0 ? "/root/.docker" : "/.docker";
+}
 
 boost::json::object Credentials::to_json() const {
     boost::json::object out;

@@ -58,6 +58,9 @@ private:
     std::string broken_;               ///< Why the file could not be read.
 };
 
+/// $DOCKER_CONFIG, or ~/.docker.
+std::string config_folder();
+
 /// "https://host:5000/v2/" is "host:5000".
 std::string registry_host(std::string_view server);
 
