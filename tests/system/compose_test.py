@@ -36,7 +36,7 @@ volumes:
 
 
 def has_compose():
-    return run(DOCKER, "compose", "version", check=False).returncode == 0
+    return pathlib.Path(DOCKER).exists() and run(DOCKER, "compose", "version", check=False).returncode == 0
 
 
 @unittest.skipUnless(has_compose(), "the compose plugin is not installed")
