@@ -29,8 +29,9 @@ class Health(Case):
         begun = time.time()
         self.run_checked("test -e /well || { echo no such luck; exit 3; }")
         self.docker("run", "-d", "--name", "unchecked", "busybox", "sleep", "1000")
-        self.assertIn("(health: starting)", self.out("ps", "--format", "{{.Status}}", "--filter", "name=well"))
-        self.assertEqual(self.names("health=starting"), ["well"])
+        self.docker("run", "-d", "--name", "fresh", "--health-cmd", "true", "--health-interval", "10m", "busybox", "sleep", "1000")
+        self.assertIn("(health: starting)", self.out("ps", "--format", "{{.Status}}", "--filter", "name=fresh"))
+        self.assertIn("fresh", self.names("health=starting"))
         self.becomes("unhealthy")
         shown = self.health()
         self.assertGreaterEqual(shown["FailingStreak"], 2)
@@ -57,10 +58,10 @@ class Health(Case):
         self.assertEqual(self.status(), "unhealthy")
 
     def test_one_that_takes_too_long_is_ended(self):
-        self.run_checked("echo waits; sleep 777", "--health-timeout", "400ms", "--health-interval", "200ms")
+        self.run_checked("echo waits; sleep 777", "--health-timeout", "2s", "--health-interval", "200ms")
         self.becomes("unhealthy")
         last = self.health()["Log"][-1]
-        self.assertEqual((last["ExitCode"], last["Output"]), (-1, "Health check exceeded timeout (400ms): waits\n"))
+        self.assertEqual((last["ExitCode"], last["Output"]), (-1, "Health check exceeded timeout (2s): waits\n"))
         self.docker("pause", "well")
         self.docker("unpause", "well")
         wait_until("it has ended", lambda: self.out("top", "well").count("sleep 777") <= 1)
