@@ -2,9 +2,8 @@
 
 import json
 import pathlib
-import unittest
 
-from harness import DOCKER, Case, run, wait_until
+from harness import Case, wait_until
 
 PROJECT = """
 services:
@@ -35,11 +34,6 @@ volumes:
 """
 
 
-def has_compose():
-    return pathlib.Path(DOCKER).exists() and run(DOCKER, "compose", "version", check=False).returncode == 0
-
-
-@unittest.skipUnless(has_compose(), "the compose plugin is not installed")
 class Compose(Case):
     def setUp(self):
         self.file = pathlib.Path(self.daemon.root) / "compose.yaml"

@@ -81,15 +81,7 @@ asio::awaitable<void> take_client(std::shared_ptr<ExecWork> work) {
 }
 
 asio::awaitable<void> write_process(std::shared_ptr<ExecWork> work) {
-    const RecordPtr record = work->container->record;
-    const SpecInput input{.record = *record,
-                          .host = work->life.host,
-                          .cgroup_path = {},
-                          .init_path = {},
-                          .hostname = record->config.hostname,
-                          .no_new_privileges = work->life.options.no_new_privileges,
-                          .linked_environment = work->life.linked_environment(*record)};
-    work->process = exec_process(input, work->config);
+    work->process = work->life.further_process(*work->container->record, work->config);
     co_return;
 }
 
@@ -108,6 +100,17 @@ constexpr std::array<Step<ExecWork>, 3> exec_steps{{
 }};
 
 }  // namespace
+
+oci::Process Lifecycle::further_process(const ContainerRecord& record, const ExecConfig& config) const {
+    const SpecInput input{.record = record,
+                          .host = host,
+                          .cgroup_path = {},
+                          .init_path = {},
+                          .hostname = record.config.hostname,
+                          .no_new_privileges = options.no_new_privileges,
+                          .linked_environment = linked_environment(record)};
+    return exec_process(input, config);
+}
 
 void Lifecycle::change_exec(const std::string& id, const std::function<void(ExecRecord&)>& how) {
     auto next = std::make_shared<ExecRecord>(*exec_find(id));

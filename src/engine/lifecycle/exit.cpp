@@ -89,7 +89,7 @@ void Lifecycle::on_exited(const ContainerPtr& container, const tasks::ExitReport
     if (report.oom_killed) emit(*container->record, "oom");
     const auto ran = std::chrono::duration_cast<std::chrono::seconds>(report.finished_at - container->record->state.started_at);
     emit(*container->record, "die", {{"exitCode", std::to_string(report.code)}, {"execDuration", std::to_string(ran.count())}});
-    emit_left(*of_its_run);
+    emit_joined(*of_its_run, false);
 
     const auto delay = resumes ? std::nullopt
                                : container->delay.next(container->record->host_config.restart_policy,

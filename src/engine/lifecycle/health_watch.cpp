@@ -87,31 +87,26 @@ asio::awaitable<void> Lifecycle::act_on_failure(ContainerPtr container) {
 
 asio::awaitable<HealthResult> Lifecycle::check_health(ContainerPtr container, StringList command, std::chrono::nanoseconds timeout) {
     HealthResult out{.start = ground.clock.wall(), .exit_code = -1};
-    const RecordPtr record = container->record;
     const auto task = container->task;
     try {
         if (!task) fail(ErrorKind::conflict, "container {} is not running", container->id());
-        const SpecInput input{.record = *record,
-                              .host = host,
-                              .cgroup_path = {},
-                              .init_path = {},
-                              .hostname = record->config.hostname,
-                              .no_new_privileges = options.no_new_privileges,
-                              .linked_environment = linked_environment(*record)};
         ExecConfig config;
         config.cmd = std::move(command);
         const tasks::CaptureLimits limits{.bytes = health_output_limit,
                                           .time = std::chrono::ceil<std::chrono::milliseconds>(timeout),
-                                          .started = [&](const tasks::ExecHandle& check) { container->health_check = check; }};
-        tasks::Captured got =
-            co_await tasks::capture(task, random_id(), exec_process(input, config), limits, ground.clock, ground.timers, loop);
+                                          .started = [&](const tasks::ExecHandle& check) {
+                                              container->health_check = check;
+                                              if (closing) check->kill(SIGKILL);
+                                          }};
+        tasks::Captured got = co_await tasks::capture(task, random_id(), further_process(*container->record, config), limits, ground.clock,
+                                                      ground.timers, loop);
         out.exit_code = got.timed_out ? -1 : got.exit_code;
         out.output = to_valid_utf8(got.output) + (got.cut ? "..." : "");
         if (got.timed_out) {
             const std::string said = out.output.empty() ? std::string{} : ": " + out.output;
             out.output = fmt::format("Health check exceeded timeout ({}){}", duration_text(timeout), said);
         }
-    } catch (const Error& error) {
+    } catch (const std::exception& error) {
         out.output = error.what();
     }
     out.end = ground.clock.wall();

@@ -89,37 +89,23 @@ void Lifecycle::emit(const ContainerRecord& record, std::string action, StringMa
     events.publish(std::move(event));
 }
 
-void Lifecycle::emit_joined(const ContainerRecord& record) {
+void Lifecycle::emit_joined(const ContainerRecord& record, bool begins) {
     for (const auto& [name, endpoint] : record.networks) {
         events.publish({.type = "network",
-                        .action = "connect",
+                        .action = begins ? "connect" : "disconnect",
                         .id = endpoint.network_id,
                         .attributes = {{"container", record.id}, {"name", name}, {"type", ground.sandboxes.driver_of(name)}}});
     }
     for (const MountPoint& mount : record.mounts) {
         if (mount.type != "volume") continue;
-        events.publish({.type = "volume",
-                        .action = "mount",
-                        .id = mount.name,
-                        .attributes = {{"container", record.id},
-                                       {"destination", mount.destination},
-                                       {"driver", mount.driver},
-                                       {"propagation", mount.propagation},
-                                       {"read/write", mount.rw ? "true" : "false"}}});
-    }
-}
-
-void Lifecycle::emit_left(const ContainerRecord& record) {
-    for (const auto& [name, endpoint] : record.networks) {
-        events.publish({.type = "network",
-                        .action = "disconnect",
-                        .id = endpoint.network_id,
-                        .attributes = {{"container", record.id}, {"name", name}, {"type", ground.sandboxes.driver_of(name)}}});
-    }
-    for (const MountPoint& mount : record.mounts) {
-        if (mount.type != "volume") continue;
-        events.publish(
-            {.type = "volume", .action = "unmount", .id = mount.name, .attributes = {{"container", record.id}, {"driver", mount.driver}}});
+        Event event{.type = "volume", .action = begins ? "mount" : "unmount", .id = mount.name};
+        event.attributes = {{"container", record.id}, {"driver", mount.driver}};
+        if (begins) {
+            event.attributes.emplace("destination", mount.destination);
+            event.attributes.emplace("propagation", mount.propagation);
+            event.attributes.emplace("read/write", mount.rw ? "true" : "false");
+        }
+        events.publish(std::move(event));
     }
 }
 

@@ -102,6 +102,8 @@ public:
     asio::awaitable<void> remove_held(ContainerPtr container, bool volumes);
 
     // exec_run.cpp
+    /// What a further program in it gets of the container.
+    oci::Process further_process(const ContainerRecord& record, const ExecConfig& config) const;
     asio::awaitable<std::string> exec_create(std::string reference, ExecConfig config);
     ExecPtr exec_find(std::string_view id) const;
     ExecPtr check_exec(std::string_view id) const;
@@ -127,6 +129,12 @@ public:
     // who uses what
     StringList volume_users(const std::string& name) const;
     std::map<std::string, std::string> linked_containers(const HostConfig& host_config) const;
+    struct Linked {
+        std::string alias;
+        std::string address;
+        RecordPtr other;
+    };
+    std::vector<Linked> linked(const ContainerRecord& record) const;
     LinkedHosts linked_hosts(const ContainerRecord& record) const;
     StringList linked_environment(const ContainerRecord& record) const;
 
@@ -135,9 +143,8 @@ public:
     std::string live_directory(const std::string& id) const { return options.exec_root + "/containers/" + id; }
     std::string cgroup_path(const ContainerRecord& record) const;
     void emit(const ContainerRecord& record, std::string action, StringMap more = {});
-    /// Of the networks and volumes that a run has, at its start.
-    void emit_joined(const ContainerRecord& record);
-    void emit_left(const ContainerRecord& record);
+    /// Of the networks and volumes that a run has: it begins, or it has ended.
+    void emit_joined(const ContainerRecord& record, bool begins);
     void save(const Container& container);
     void spawn(asio::awaitable<void> task, std::string doing);
 

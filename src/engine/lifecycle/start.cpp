@@ -362,7 +362,7 @@ void Lifecycle::on_started(const ContainerPtr& container, StartWork& work, pid_t
     container->phase = Phase::running;
     publish(*container);
     save(*container);
-    emit_joined(*container->record);
+    emit_joined(*container->record, true);
     emit(*container->record, "start");
     begin_health(container);
 }

@@ -79,33 +79,35 @@ std::map<std::string, std::string> Lifecycle::linked_containers(const HostConfig
     return out;
 }
 
-/// What a container's hosts file says of those. One that does not run is not in it.
-LinkedHosts Lifecycle::linked_hosts(const ContainerRecord& record) const {
-    LinkedHosts out;
+/// Those that run, with their addresses. One that does not is in no hosts file and in no environment.
+std::vector<Lifecycle::Linked> Lifecycle::linked(const ContainerRecord& record) const {
+    std::vector<Linked> out;
     for (const auto& [alias, id] : record.links) {
         const auto found = containers.find(id);
         if (found == containers.end()) continue;
-        const ContainerRecord& other = *found->second->record;
-        const auto bridge = other.networks.find("bridge");
-        if (bridge == other.networks.end() || bridge->second.ip_address.empty()) continue;
+        const RecordPtr other = found->second->record;
+        const auto bridge = other->networks.find("bridge");
+        if (bridge == other->networks.end() || bridge->second.ip_address.empty()) continue;
+        out.push_back({.alias = alias, .address = bridge->second.ip_address, .other = other});
+    }
+    return out;
+}
+
+LinkedHosts Lifecycle::linked_hosts(const ContainerRecord& record) const {
+    LinkedHosts out;
+    for (const auto& [alias, address, other] : linked(record)) {
         std::string named = alias;
-        if (!other.config.hostname.empty()) named += " " + other.config.hostname;
-        if (other.name != alias) named += " " + other.name;
-        out.emplace_back(bridge->second.ip_address, std::move(named));
+        if (!other->config.hostname.empty()) named += " " + other->config.hostname;
+        if (other->name != alias) named += " " + other->name;
+        out.emplace_back(address, std::move(named));
     }
     return out;
 }
 
 StringList Lifecycle::linked_environment(const ContainerRecord& record) const {
     StringList out;
-    for (const auto& [alias, id] : record.links) {
-        const auto found = containers.find(id);
-        if (found == containers.end()) continue;
-        const ContainerRecord& other = *found->second->record;
-        const auto bridge = other.networks.find("bridge");
-        if (bridge == other.networks.end() || bridge->second.ip_address.empty()) continue;
-        for (std::string& each : link_environment(record.name, alias, other, bridge->second.ip_address)) out.push_back(std::move(each));
-    }
+    for (const auto& [alias, address, other] : linked(record))
+        for (std::string& each : link_environment(record.name, alias, *other, address)) out.push_back(std::move(each));
     return out;
 }
 
