@@ -5,6 +5,8 @@
 #include "base/files.hpp"
 
 #include <unistd.h>
+#include <array>
+#include <utility>
 
 namespace grua::engine {
 namespace {
@@ -61,8 +63,10 @@ void remove_start_traces(const std::string& live, bool keeps_record) {
     };
     // What is left after each of them still says what was: a socket without a status is a monitor that was killed, and without the mark
     // nothing of this was a run.
-    for (const char* file : {"/monitor.sock", "/exit.json", mark_name}) {
-        begin_step(file == mark_name ? "traces:mark" : file == std::string_view("/exit.json") ? "traces:status" : "traces:socket");
+    constexpr std::array<std::pair<const char*, const char*>, 3> in_order{
+        {{"traces:socket", "/monitor.sock"}, {"traces:status", "/exit.json"}, {"traces:mark", mark_name}}};
+    for (const auto& [step, file] : in_order) {
+        begin_step(step);
         take_away(file);
     }
     // Of a gruad that marked a start with the whole record.
