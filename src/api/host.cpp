@@ -5,11 +5,16 @@
 #include "base/text.hpp"
 #include "linux/cgroup.hpp"
 
+#include <malloc.h>
 #include <sched.h>
 #include <sys/sysinfo.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 #include <filesystem>
+
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#include <sanitizer/allocator_interface.h>
+#endif
 
 namespace grua::api {
 
@@ -98,6 +103,15 @@ void describe_host(wire::Info& info) {
     info.n_goroutines = entries_of("/proc/self/task");
     info.system_time = format_time(now());
     describe_cgroups(info);
+}
+
+std::uint64_t heap_in_use() {
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+    return __sanitizer_get_current_allocated_bytes();
+#else
+    const struct mallinfo2 all = ::mallinfo2();
+    return all.uordblks + all.hblkhd;
+#endif
 }
 
 }  // namespace grua::api

@@ -3,6 +3,7 @@
 
 #include "api/wire/system.hpp"
 
+#include <cstdint>
 #include <string>
 
 namespace grua::api {
@@ -13,5 +14,8 @@ std::string go_architecture();
 
 /// Fills in what the machine is and can; blocks, so it is called on the pool.
 void describe_host(wire::Info& info);
+
+/// Bytes that this process holds on its heap, as its allocator counts them. Walks the free lists, so it is called on the pool.
+std::uint64_t heap_in_use();
 
 }  // namespace grua::api

@@ -120,6 +120,7 @@ constexpr auto table = std::to_array<Route>({
     {"DELETE", "/configs/{id}", not_a_swarm_manager},
     {"POST", "/configs/{id}/update", not_a_swarm_manager},
     {"GET", "/distribution/{name*}/json", distribution_inspect, 30},
+    {"GET", "/debug/vars", debug_vars},
     // grua's own
     {"POST", "/grua/gc", collect_garbage},
     {"POST", "/grua/check", check_store},

@@ -11,6 +11,7 @@ using Answer = asio::awaitable<void>;
 Answer ping(const Services&, Exchange&);
 Answer version(const Services&, Exchange&);
 Answer info(const Services&, Exchange&);
+Answer debug_vars(const Services&, Exchange&);
 Answer events(const Services&, Exchange&);
 Answer disk_usage(const Services&, Exchange&);
 

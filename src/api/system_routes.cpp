@@ -122,6 +122,13 @@ Answer info(const Services& services, Exchange& exchange) {
     co_await send_json(exchange, 200, out);
 }
 
+Answer debug_vars(const Services& services, Exchange& exchange) {
+    if (!services.settings.debug) fail(ErrorKind::not_found, "page not found");
+    const std::uint64_t in_use = co_await offload(services.pool, heap_in_use);
+    const boost::json::object out{{"memstats", boost::json::object{{"Alloc", in_use}}}};
+    co_await exchange.send(200, boost::json::serialize(out) + "\n");
+}
+
 Answer not_a_swarm_manager(const Services&, Exchange&) {
     fail(ErrorKind::unavailable,
          "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to swarm and try "

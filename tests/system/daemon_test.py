@@ -65,6 +65,12 @@ class Defaults(unittest.TestCase):
         self.assertEqual((shown["LogConfig"]["Config"], shown["CgroupnsMode"]), ({"max-file": "2", "max-size": "1m"}, "host"))
         self.assertIn("userland-proxy has no meaning here: the kernel forwards published ports", daemon.log.read_text())
 
+    def test_what_is_allocated_is_told_with_debug_alone(self):
+        for words, expected in (((), 404), (("--debug",), 200)):
+            status, text = self.daemon(*words).api("GET", "/debug/vars")
+            self.assertEqual(status, expected, text)
+        self.assertGreater(json.loads(text)["memstats"]["Alloc"], 100_000)
+
     def test_without_logs(self):
         daemon = self.daemon("--log-driver", "none")
         daemon.docker("run", "--name", "one", "busybox", "echo", "hi")

@@ -29,6 +29,8 @@ CACHE = pathlib.Path(os.environ.get("GRUA_TESTENV_CACHE", "/var/tmp/grua-testenv
 DOCKER = os.environ.get("GRUA_DOCKER", str(CACHE / "clients/bin/docker"))
 # Emulated machines are ten times slower; the waits follow.
 PATIENCE = float(os.environ.get("GRUA_PATIENCE", "1"))
+# A sanitizer keeps books of its own and what was freed: such a build's memory says nothing of gruad's.
+SANITIZED = any(name in (BIN / "gruad").read_bytes() for name in (b"__asan_init", b"__tsan_init"))
 
 
 # (milliseconds, handler) of each gruad that has ended: the longest that its loop was kept by one handler, as it said at its end.

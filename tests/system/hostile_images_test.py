@@ -18,15 +18,13 @@ import threading
 import time
 
 import registry_double as double
-from harness import BIN, DOCKER, PATIENCE, Case, Daemon, busybox_image, run, wait_until
+from harness import DOCKER, PATIENCE, SANITIZED, Case, Daemon, busybox_image, run, wait_until
 
 MIB = 1 << 20
 SECONDS = 10
 GROWTH = 64 * MIB
 # What the heap keeps hides what the next attack takes of it: there is a bound on all of them together, too.
 GROWTH_OF_ALL = 96 * MIB
-# The address sanitizer keeps what was freed: it has no memory to be bounded.
-SANITIZED = b"__asan_init" in (BIN / "gruad").read_bytes()
 END = bytes(1024)
 
 
