@@ -107,9 +107,22 @@ std::vector<std::string> security_options(const Flags& flags) {
     return out;
 }
 
+/// The check that is asked for: one, or none.
+value health_test(const Flags& flags) {
+    value out;
+    for (const auto& [flag, kind] :
+         {std::pair{"health-cmd", "CMD-SHELL"}, {"health-http", "HTTP"}, {"health-tcp", "TCP"}, {"health-file", "FILE"}}) {
+        if (flags.text(flag).empty()) continue;
+        if (!out.is_null()) bad("--{} conflicts with another check of the container's health", flag);
+        out = array{kind, value(flags.text(flag))};
+    }
+    return out;
+}
+
 value health(const Flags& flags) {
     constexpr std::array durations{"health-interval", "health-timeout", "health-start-period", "health-start-interval"};
-    bool any = !flags.text("health-cmd").empty() || flags.integer("health-retries") != 0 || !flags.text("health-on-failure").empty();
+    value test = health_test(flags);
+    bool any = !test.is_null() || flags.integer("health-retries") != 0 || !flags.text("health-on-failure").empty();
     for (const char* each : durations) any = any || flags.nanoseconds(each) != 0;
     if (flags.on("no-healthcheck")) {
         if (any) bad("--no-healthcheck conflicts with --health-* options");
@@ -121,7 +134,7 @@ value health(const Flags& flags) {
         if (number < 0) bad("--{} cannot be negative", flag);
         if (number != 0) out[name] = number;
     };
-    if (!flags.text("health-cmd").empty()) out["Test"] = array{"CMD-SHELL", value(flags.text("health-cmd"))};
+    if (!test.is_null()) out["Test"] = std::move(test);
     positive("health-interval", "Interval", flags.nanoseconds("health-interval"));
     positive("health-timeout", "Timeout", flags.nanoseconds("health-timeout"));
     positive("health-start-period", "StartPeriod", flags.nanoseconds("health-start-period"));

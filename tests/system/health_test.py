@@ -57,6 +57,66 @@ class Health(Case):
         self.docker("stop", "-t", "0", "well")
         self.assertEqual(self.status(), "unhealthy")
 
+    def probed(self, flag, target, *command):
+        words = command or ("sh", "-c", "mkdir -p /www; echo hi > /www/index.html; touch /ready; httpd -p 8080 -h /www; exec sleep 1000")
+        self.daemon.grua("run", "-d", "--name", "well", flag, target, *QUICK, "--health-timeout", "1s", "busybox", *words)
+
+    def said(self):
+        return self.health()["Log"][-1]["Output"]
+
+    def test_a_probe_by_http(self):
+        self.probed("--health-http", "http://localhost:8080/index.html")
+        self.becomes("healthy")
+        self.assertEqual(self.said(), "GET http://localhost:8080/index.html: 200 OK")
+        self.docker("exec", "well", "rm", "/www/index.html")
+        self.becomes("unhealthy")
+        self.assertIn("404", self.said())
+        self.docker("exec", "well", "killall", "httpd")
+        wait_until("nobody listens", lambda: "Connection refused" in self.said(), 20)
+        # What answers is the container's: nothing, rubbish, an answer without an end.
+        for program, said in (("sleep 1000", "Health check exceeded timeout (1s)"), ("echo rubbish", "bad version"),
+                              ("echo HTTP/1.1 200; cat /dev/zero", "8080")):
+            self.docker("exec", "-d", "well", "sh", "-c", f"nc -ll -p 8080 -e sh -c '{program}'")
+            wait_until(f"it says {said!r} of {program}", lambda said=said: said in self.said() and "refused" not in self.said(), 20)
+            self.assertEqual(self.status(), "unhealthy")
+            self.docker("exec", "well", "killall", "nc")
+
+    def test_a_probe_of_a_port(self):
+        self.probed("--health-tcp", ":8080")
+        self.becomes("healthy")
+        self.docker("exec", "well", "killall", "httpd")
+        self.becomes("unhealthy")
+        self.assertIn("Connection refused", self.said())
+        # It is the container's port, and not one of the host's.
+        self.docker("stop", "-t", "0", "well")
+        self.docker("start", "well")
+        self.becomes("healthy")
+        self.daemon.kill()
+        self.daemon.start()
+        self.assertEqual(self.status(), "healthy")
+        self.docker("exec", "well", "killall", "httpd")
+        self.becomes("unhealthy")
+
+    def test_a_probe_of_a_file(self):
+        self.probed("--health-file", "/ready")
+        self.becomes("healthy")
+        # A link leads to what is in the container.
+        self.docker("exec", "well", "sh", "-c", "rm /ready; ln -s /root/../../www /ready")
+        wait_until("it is looked at again", lambda: self.health()["Log"][-1]["ExitCode"] == 0, 10)
+        self.docker("exec", "well", "ln", "-sfn", "/var/lib/dpkg/status", "/ready")
+        self.becomes("unhealthy")
+        self.assertEqual(self.said(), "/ready: no such file or directory")
+
+    def test_a_probe_that_cannot_be_made_is_refused(self):
+        for flag, target, said in (("--health-http", "http://example.com/", "neither an IP address nor localhost"),
+                                   ("--health-http", "https://localhost/", "not implemented"), ("--health-tcp", "localhost", "HOST:PORT"),
+                                   ("--health-file", "ready", "absolute path")):
+            failed = self.daemon.grua("create", flag, target, "busybox", check=False)
+            self.assertEqual(failed.returncode, 1, failed)
+            self.assertIn(said, failed.stderr)
+        failed = self.daemon.grua("create", "--health-file", "/a", "--health-cmd", "true", "busybox", check=False)
+        self.assertIn("conflicts", failed.stderr)
+
     def test_one_that_takes_too_long_is_ended(self):
         self.run_checked("echo waits; sleep 777", "--health-timeout", "2s", "--health-interval", "200ms")
         self.becomes("unhealthy")

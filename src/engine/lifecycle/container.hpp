@@ -11,6 +11,7 @@
 
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <cstdint>
+#include <functional>
 #include <list>
 #include <memory>
 #include <optional>
@@ -84,11 +85,11 @@ struct Container {
     std::vector<std::shared_ptr<PendingAttach>> attaches;
     std::list<std::weak_ptr<WaiterState>> waiters;
     RestartDelay delay;
-    std::weak_ptr<StartWork> starting;        ///< The start that is under way.
-    std::weak_ptr<const void> restarts;       ///< Held by whoever restarts it.
-    std::weak_ptr<tasks::Exec> health_check;  ///< That runs now.
-    std::chrono::seconds health_pause{};      ///< Before it is restarted again because it is unhealthy.
-    std::chrono::seconds retry{};             ///< After which what could not be let go of was tried again last.
+    std::weak_ptr<StartWork> starting;    ///< The start that is under way.
+    std::weak_ptr<const void> restarts;   ///< Held by whoever restarts it.
+    std::function<void()> end_check;      ///< Of its health that is under way.
+    std::chrono::seconds health_pause{};  ///< Before it is restarted again because it is unhealthy.
+    std::chrono::seconds retry{};         ///< After which what could not be let go of was tried again last.
 };
 
 using ContainerPtr = std::shared_ptr<Container>;

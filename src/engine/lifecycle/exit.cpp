@@ -86,6 +86,7 @@ void Lifecycle::on_exited(const ContainerPtr& container, const tasks::ExitReport
         clear_networking(next);
     });
     forget_execs(*container);
+    if (container->end_check) std::exchange(container->end_check, {})();
     if (report.oom_killed) emit(*container->record, "oom");
     const auto ran = std::chrono::duration_cast<std::chrono::seconds>(report.finished_at - container->record->state.started_at);
     emit(*container->record, "die", {{"exitCode", std::to_string(report.code)}, {"execDuration", std::to_string(ran.count())}});

@@ -85,7 +85,8 @@ struct RoomGround::State {
           sandboxes(options, rooms.networks),
           volumes(rooms.volumes),
           images(rooms.images),
-          ground{*tasks, roots, sandboxes, volumes, images, clock, timers} {}
+          probes(loop, pool, timers, rooms.transfers),
+          ground{*tasks, roots, sandboxes, volumes, images, probes, clock, timers} {}
 
     SystemClock clock;
     LoopTimers timers;
@@ -94,6 +95,7 @@ struct RoomGround::State {
     NetworkSandboxes sandboxes;
     StoredVolumes volumes;
     StoredImages images;
+    NamespaceProbes probes;
     Ground ground;
 };
 

@@ -4,6 +4,7 @@
 
 #include "base/clock.hpp"
 #include "base/fd.hpp"
+#include "engine/lifecycle/probes.hpp"
 #include "engine/model/record.hpp"
 #include "engine/networking/networking.hpp"
 #include "engine/options.hpp"
@@ -64,6 +65,7 @@ struct Ground {
     Sandboxes& sandboxes;
     VolumeFolders& volumes;
     ImageShelf& images;
+    Probes& probes;  ///< Waits on the loop, blocks nobody.
     Clock& clock;
     Timers& timers;
 };

@@ -112,6 +112,33 @@ TEST_F(HealthTest, OneThatCannotBeStartedHasFailed) {
     end();
 }
 
+TEST_F(HealthTest, AProbeTakesNoProgram) {
+    started([](HealthConfig& health) { health.test = {"TCP", "localhost:80"}; });
+    const auto say = [&](ProbeAnswer answer) {
+        world.probes.answer(std::move(answer));
+        world.settle();
+    };
+    world.turn(10s);
+    ASSERT_EQ(world.probes.asked.size(), 1U);
+    EXPECT_EQ(world.probes.asked[0].port, 80);
+    say({.is_well = true, .said = "connected"});
+    EXPECT_EQ(health().status, HealthStatus::healthy);
+    EXPECT_EQ(health().log->back().exit_code, 0);
+    world.turn(10s);
+    say({.said = "refused\xff"});
+    EXPECT_EQ(health().log->back().exit_code, 1);
+    EXPECT_EQ(health().log->back().output, "refused\uFFFD");
+    world.turn(10s);
+    say({.timed_out = true});
+    EXPECT_EQ(health().log->back().exit_code, -1);
+    EXPECT_EQ(health().log->back().output, "Health check exceeded timeout (3s)");
+    EXPECT_EQ(health().status, HealthStatus::unhealthy);
+    EXPECT_EQ(checks(), 0U);
+    world.turn(10s);
+    end();
+    EXPECT_FALSE(container->end_check) << "an end ends the probe that is under way";
+}
+
 TEST_F(HealthTest, NothingIsCheckedWhileItIsPaused) {
     started();
     check_and_answer(0);

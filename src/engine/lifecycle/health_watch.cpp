@@ -1,6 +1,7 @@
 // Whether a running container is well: its check is run again and again, as long as it runs.
 //
 // A check is a further program of the task that nobody sees: it is in no list of execs and no event but `health_status` tells of it.
+// Or it is a probe, which takes no program in the container.
 #include "base/id.hpp"
 #include "base/log.hpp"
 #include "base/utf8.hpp"
@@ -24,17 +25,21 @@ std::string duration_text(std::chrono::nanoseconds time) {
                        : fmt::format("{:g}s", seconds);
 }
 
+tasks::TaskPtr running_task(const Container& container) {
+    if (!container.task) fail(ErrorKind::conflict, "container {} is not running", container.id());
+    return container.task;
+}
+
 }  // namespace
 
 void Lifecycle::begin_health(const ContainerPtr& container) {
-    if (health_command(container->record->config).empty()) return;
+    if (!is_checked(container->record->config)) return;
     spawn(watch_health(container), fmt::format("container {}: its health check", short_id(container->id())));
 }
 
 asio::awaitable<void> Lifecycle::watch_health(ContainerPtr container) {
     const std::uint64_t round = container->round;
     const HealthPlan plan{*container->record->config.healthcheck};
-    const StringList command = health_command(container->record->config);
     const auto goes_on = [&] { return !closing && container->round == round && is_running(container->record->state.status); };
     const auto is_paused = [&] { return container->record->state.status == Status::paused; };
     while (goes_on()) {
@@ -46,7 +51,7 @@ asio::awaitable<void> Lifecycle::watch_health(ContainerPtr container) {
             continue;
         }
         if (!goes_on()) co_return;
-        HealthResult result = co_await check_health(container, command, plan.timeout);
+        HealthResult result = co_await check_health(container, plan.timeout);
         if (!goes_on() || is_paused()) continue;
         const HealthStatus before = container->record->state.health.status;
         container->update([&](ContainerRecord& next) { take_result(next.state.health, std::move(result), plan, next.state.started_at); });
@@ -85,32 +90,63 @@ asio::awaitable<void> Lifecycle::act_on_failure(ContainerPtr container) {
     emit(*container->record, "kill", {{"signal", "9"}});
 }
 
-asio::awaitable<HealthResult> Lifecycle::check_health(ContainerPtr container, StringList command, std::chrono::nanoseconds timeout) {
+asio::awaitable<HealthResult> Lifecycle::check_health(ContainerPtr container, std::chrono::nanoseconds timeout) {
     HealthResult out{.start = ground.clock.wall(), .exit_code = -1};
-    const auto task = container->task;
+    const std::uint64_t round = container->round;
+    bool timed_out = false;
     try {
-        if (!task) fail(ErrorKind::conflict, "container {} is not running", container->id());
-        ExecConfig config;
-        config.cmd = std::move(command);
-        const tasks::CaptureLimits limits{.bytes = health_output_limit,
-                                          .time = std::chrono::ceil<std::chrono::milliseconds>(timeout),
-                                          .started = [&](const tasks::ExecHandle& check) {
-                                              container->health_check = check;
-                                              if (closing) check->kill(SIGKILL);
-                                          }};
-        tasks::Captured got = co_await tasks::capture(task, random_id(), further_process(*container->record, config), limits, ground.clock,
-                                                      ground.timers, loop);
-        out.exit_code = got.timed_out ? -1 : got.exit_code;
-        out.output = to_valid_utf8(got.output) + (got.cut ? "..." : "");
-        if (got.timed_out) {
+        if (std::optional<Probe> probe = health_probe(container->record->config)) {
+            const ProbeAnswer answer = co_await ask_probe(container, std::move(*probe), timeout);
+            timed_out = answer.timed_out;
+            if (!timed_out) out.exit_code = answer.is_well ? 0 : 1;
+            out.output = to_valid_utf8(answer.said.substr(0, health_output_limit));
+        } else {
+            const tasks::Captured got = co_await run_check(container, timeout);
+            timed_out = got.timed_out;
+            if (!timed_out) out.exit_code = got.exit_code;
+            out.output = to_valid_utf8(got.output) + (got.cut ? "..." : "");
+        }
+        if (timed_out) {
             const std::string said = out.output.empty() ? std::string{} : ": " + out.output;
             out.output = fmt::format("Health check exceeded timeout ({}){}", duration_text(timeout), said);
         }
     } catch (const std::exception& error) {
         out.output = error.what();
     }
+    if (container->round == round) container->end_check = {};
     out.end = ground.clock.wall();
     co_return out;
+}
+
+asio::awaitable<tasks::Captured> Lifecycle::run_check(ContainerPtr container, std::chrono::nanoseconds timeout) {
+    ExecConfig config;
+    config.cmd = health_command(container->record->config);
+    const auto end = [](const std::weak_ptr<tasks::Exec>& weak) {
+        try {
+            if (const auto check = weak.lock()) check->kill(SIGKILL);
+        } catch (const Error& error) {
+            log::warn("a health check: {}", error.what());
+        }
+    };
+    const auto started = [&](const tasks::ExecHandle& check) {
+        container->end_check = [end, weak = std::weak_ptr(check)] { end(weak); };
+        if (closing) container->end_check();
+    };
+    const tasks::CaptureLimits limits{
+        .bytes = health_output_limit, .time = std::chrono::ceil<std::chrono::milliseconds>(timeout), .started = started};
+    co_return co_await tasks::capture(running_task(*container), random_id(), further_process(*container->record, config), limits,
+                                      ground.clock, ground.timers, loop);
+}
+
+asio::awaitable<ProbeAnswer> Lifecycle::ask_probe(ContainerPtr container, Probe probe, std::chrono::nanoseconds timeout) {
+    std::stop_source stop;
+    container->end_check = [stop]() mutable { stop.request_stop(); };
+    const char* kind = probe.kind == Probe::Kind::file ? "mnt" : "net";
+    co_return co_await ground.probes.ask({.container = container->id(),
+                                          .probe = std::move(probe),
+                                          .name_space = running_task(*container)->open_namespace(kind),
+                                          .timeout = timeout,
+                                          .stop = stop.get_token()});
 }
 
 }  // namespace grua::engine

@@ -119,7 +119,9 @@ public:
     void begin_health(const ContainerPtr& container);
     asio::awaitable<void> watch_health(ContainerPtr container);
     asio::awaitable<void> act_on_failure(ContainerPtr container);
-    asio::awaitable<HealthResult> check_health(ContainerPtr container, StringList command, std::chrono::nanoseconds timeout);
+    asio::awaitable<HealthResult> check_health(ContainerPtr container, std::chrono::nanoseconds timeout);
+    asio::awaitable<tasks::Captured> run_check(ContainerPtr container, std::chrono::nanoseconds timeout);
+    asio::awaitable<ProbeAnswer> ask_probe(ContainerPtr container, Probe probe, std::chrono::nanoseconds timeout);
 
     // recover.cpp
     asio::awaitable<void> recover();

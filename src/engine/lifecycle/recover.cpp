@@ -324,15 +324,6 @@ constexpr std::array<Step<RecoverWork>, 10> recover_steps{{
     {.name = "recover:ended", .on_loop = begin_removals},
 }};
 
-/// Its answer is nobody's any more.
-void end_check(const tasks::Exec& check) {
-    try {
-        check.kill(SIGKILL);
-    } catch (const Error& error) {
-        log::warn("a health check: {}", error.what());
-    }
-}
-
 /// What has to run before it.
 std::vector<std::string> needed_by(const Lifecycle& life, const ContainerRecord& record) {
     std::vector<std::string> out;
@@ -355,8 +346,7 @@ bool Lifecycle::recover_container(const ContainerPtr& container, Leftover& found
         container->found([&](ContainerRecord& next) {
             next.state = State{};
             next.state.health = stored.health;
-            if (stored.health.status == HealthStatus::none && !health_command(next.config).empty())
-                next.state.health.status = HealthStatus::starting;
+            if (stored.health.status == HealthStatus::none && is_checked(next.config)) next.state.health.status = HealthStatus::starting;
             next.state.status = found.is_paused ? Status::paused : Status::running;
             next.state.pid = found.task->monitor.pid;
             next.state.started_at = found.task->monitor.started_at;
@@ -471,7 +461,7 @@ asio::awaitable<std::size_t> Lifecycle::shutdown() {
     events.close();
     for (const auto& [id, container] : containers) {
         container->changed.notify_all();
-        if (const auto check = container->health_check.lock()) end_check(*check);
+        if (container->end_check) container->end_check();
         for (const auto& weak : container->waiters)
             if (const auto waiter = weak.lock()) waiter->resolve({.exit_code = 0, .error = "the daemon is shutting down"});
     }

@@ -356,7 +356,7 @@ void Lifecycle::on_started(const ContainerPtr& container, StartWork& work, pid_t
     work.next.state.status = Status::running;
     work.next.state.pid = pid;
     work.next.state.started_at = started_at;
-    if (!health_command(work.next.config).empty()) work.next.state.health.status = HealthStatus::starting;
+    if (is_checked(work.next.config)) work.next.state.health.status = HealthStatus::starting;
     container->become(std::move(work.next));
     container->owned.take(std::move(work.owned));
     container->phase = Phase::running;

@@ -231,6 +231,28 @@ public:
     void collect() override {}
 };
 
+/// Answers when the test says so.
+class FakeProbes final : public Probes {
+public:
+    explicit FakeProbes(asio::any_io_executor loop) : changed_(std::move(loop)) {}
+    asio::awaitable<ProbeAnswer> ask(ProbeRequest request) override {
+        asked.push_back(request.probe);
+        const std::stop_callback stop{request.stop, [this] { answer({}); }};
+        while (!answer_) co_await changed_.wait();
+        co_return *std::exchange(answer_, std::nullopt);
+    }
+    void answer(ProbeAnswer answer) {
+        answer_ = std::move(answer);
+        changed_.notify_all();
+    }
+
+    std::vector<Probe> asked;
+
+private:
+    Condition changed_;
+    std::optional<ProbeAnswer> answer_;
+};
+
 /// An engine's lifecycle on all of that, in folders of its own.
 class World {
 public:
@@ -240,7 +262,8 @@ public:
           roots(notes),
           sandboxes(notes),
           volumes(notes),
-          ground{tasks, roots, sandboxes, volumes, images, clock, clock} {
+          probes(loop.get_executor()),
+          ground{tasks, roots, sandboxes, volumes, images, probes, clock, clock} {
         for (const char* folder : {"/data/containers", "/exec/containers"}) std::filesystem::create_directories(path + folder);
         database = std::make_unique<store::Database>(path + "/grua.db");
         begin();
@@ -352,6 +375,7 @@ public:
     FakeSandboxes sandboxes;
     FakeVolumes volumes;
     FakeImages images;
+    FakeProbes probes;
     Ground ground;
     std::unique_ptr<store::Database> database;
     std::shared_ptr<Lifecycle> life;

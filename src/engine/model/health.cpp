@@ -37,12 +37,22 @@ StringList health_command(const ContainerConfig& config) {
     return out;
 }
 
+std::optional<Probe> health_probe(const ContainerConfig& config) {
+    if (!config.healthcheck) return std::nullopt;
+    try {
+        return parse_probe(config.healthcheck->test);
+    } catch (const Error&) {
+        return std::nullopt;  // Of an image: a request's was checked.
+    }
+}
+
 void check_health(const HealthConfig& config) {
     const auto is_one_of = [](std::string_view word, std::initializer_list<std::string_view> known) {
         return std::ranges::find(known, word) != known.end();
     };
-    if (!config.test.empty() && !is_one_of(config.test.front(), {"NONE", "CMD", "CMD-SHELL"}))
-        fail(ErrorKind::invalid_argument, "Healthcheck.Test: unknown kind \"{}\" (CMD, CMD-SHELL and NONE are known)", config.test.front());
+    if (!parse_probe(config.test) && !config.test.empty() && !is_one_of(config.test.front(), {"NONE", "CMD", "CMD-SHELL"}))
+        fail(ErrorKind::invalid_argument, "Healthcheck.Test: unknown kind \"{}\" (CMD, CMD-SHELL, HTTP, TCP, FILE and NONE are known)",
+             config.test.front());
     if (!is_one_of(config.on_failure, {"", "none", "kill", "restart", "stop"}))
         fail(ErrorKind::invalid_argument, "Healthcheck.OnFailure: \"{}\" is none of none, kill, restart and stop", config.on_failure);
 }

@@ -1,6 +1,7 @@
 // When a container's health is looked at, and what the results make of it. Pure: no clock, no process.
 #pragma once
 
+#include "engine/model/probe.hpp"
 #include "engine/model/record.hpp"
 
 #include <chrono>
@@ -24,8 +25,13 @@ struct HealthPlan {
     std::chrono::nanoseconds pause(const Health& health, std::chrono::nanoseconds since_start) const;
 };
 
-/// The check's program and its arguments; empty where nothing is checked, as where an image has a kind of check that there is not.
+/// The check's program and its arguments; empty where it is none, as where an image has a kind of check that there is not.
 StringList health_command(const ContainerConfig& config);
+
+/// Nothing where it is a program, or where nothing is checked.
+std::optional<Probe> health_probe(const ContainerConfig& config);
+
+inline bool is_checked(const ContainerConfig& config) { return !health_command(config).empty() || health_probe(config).has_value(); }
 
 /// Throws Error(invalid_argument).
 void check_health(const HealthConfig& config);
