@@ -122,7 +122,8 @@ class Daemon:
         self.process = subprocess.Popen(
             ["nsenter", f"--net=/proc/{self.holder.pid}/ns/net", *self.before, str(BIN / "gruad"), "-H", f"unix://{self.socket}",
              "--data-root", str(self.root / "data"), "--exec-root", str(self.exec_root / "exec"), "--pidfile", str(self.exec_root / "pid"),
-             "--bridge", self.name, "--bip", "10.99.7.1/24", "--cgroup-parent", f"/{self.name}", *self.options],
+             "--bridge", self.name, "--bip", "10.99.7.1/24", "--cgroup-parent", f"/{self.name}", *self.options,
+             *(["--debug"] if SANITIZED and "--debug" not in self.options else [])],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, **self.env, **(env or {})})
         log.close()
 
@@ -198,6 +199,23 @@ class Daemon:
             return run(BIN / "grua", *words, env=self.environment(), **more)
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.tail()}") from None
+
+    def anonymous(self):
+        """Bytes of memory that are no file's: what gruad has allocated, and what its allocator keeps of what was freed."""
+        for line in pathlib.Path(f"/proc/{self.process.pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Anonymous:"):
+                return int(line.split()[1]) << 10
+        raise AssertionError("no Anonymous in smaps_rollup")
+
+    def heap(self):
+        """Bytes that gruad has allocated; it says so with --debug."""
+        status, text = self.api("GET", "/debug/vars")
+        if status != 200:
+            raise AssertionError(f"/debug/vars: {status} {text}")
+        return json.loads(text)["memstats"]["Alloc"]
+
+    def memory(self):
+        return self.heap() if SANITIZED else self.anonymous()
 
     def inspect(self, container):
         return json.loads(self.docker("inspect", container).stdout)[0]

@@ -87,13 +87,6 @@ def share_of_a_processor(pid, seconds=2.0):
     return (processor_time(pid) - before) / (time.monotonic() - began)
 
 
-def memory_of(pid):
-    for line in pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Anonymous:"):
-            return int(line.split()[1]) << 10
-    raise AssertionError("no Anonymous in smaps_rollup")
-
-
 class HttpCase(Case):
     def wire(self, data=b"", **more):
         made = Wire(self.daemon, data, **more)
@@ -232,17 +225,17 @@ class Attaches(HttpCase):
 
         come_and_go(1000)
         wait_until("all are gone", lambda: self.descriptors() < 100)
-        before = memory_of(self.pid)
+        before = self.daemon.memory()
         come_and_go(10_000)  # Each has 200 bytes and more.
         wait_until("all are gone", lambda: self.descriptors() < 100)
-        self.assertLess(memory_of(self.pid), before + (1 << 20))
+        self.assertLess(self.daemon.memory(), before + (1 << 20))
 
 
 class Subscribers(HttpCase):
     # A15
     def test_subscribers_that_do_not_read_cost_nothing_and_are_told_that_they_missed_some(self):
         self.docker("create", "--name", "cc", "--label", "x=" + 2000 * "y", "busybox")
-        first = memory_of(self.pid)
+        first = self.daemon.memory()
         unread = [self.wire(get("/events")) for _ in range(200)]
         for each in unread:
             self.assertTrue(each.head().startswith(b"HTTP/1.1 200 OK"))
@@ -252,7 +245,7 @@ class Subscribers(HttpCase):
             for turn in range(1500):
                 client.send(post(f"/containers/{('cc', 'dd')[turn % 2]}/rename?name={('dd', 'cc')[turn % 2]}"))
                 self.assertTrue(client.head().startswith(b"HTTP/1.1 204 "))
-        self.assertLess(memory_of(self.pid), first + (40 << 20))
+        self.assertLess(self.daemon.memory(), first + (40 << 20))
         # Who reads again sees that the stream is not whole: it breaks off.
         text = unread[0].rest()
         self.assertIn(b'"Action":"rename"', text)
@@ -288,7 +281,7 @@ class Crowds(HttpCase):
             "export": get("/containers/runs/export"),
             "wait": post("/containers/runs/wait"),
         }
-        first = memory_of(self.pid)
+        first = self.daemon.memory()
         descriptors = self.descriptors()
         for name, request in routes.items():
             with self.subTest(name):
@@ -299,7 +292,7 @@ class Crowds(HttpCase):
                 began = time.monotonic()
                 self.assertEqual(self.daemon.api("GET", "/_ping")[1], "OK")
                 self.assertLess(time.monotonic() - began, 2 * PATIENCE)
-                self.assertLess(memory_of(self.pid) - first, self.CROWD * self.EACH)
+                self.assertLess(self.daemon.memory() - first, self.CROWD * self.EACH)
                 # The half of them reads on for a moment.
                 for each in crowd[::2]:
                     if name != "wait":
@@ -307,22 +300,22 @@ class Crowds(HttpCase):
                 for each in crowd:
                     each.socket.close()
                 wait_until("their descriptors are back", lambda: self.descriptors() <= descriptors + 8, 60)
-        wait_until("their memory is back", lambda: memory_of(self.pid) < first + (64 << 20), 30)
+        wait_until("their memory is back", lambda: self.daemon.memory() < first + (64 << 20), 30)
         self.assertEqual(self.out("run", "--rm", "busybox", "echo", "still here"), "still here")
 
     def test_requests_that_are_never_finished_cost_little(self):
-        first = memory_of(self.pid)
+        first = self.daemon.memory()
         half = [Wire(self.daemon, "GET /version HTTP/1.1\r\nX: " + "y" * 100_000) for _ in range(300)]
         bodies = [Wire(self.daemon, "POST /containers/create HTTP/1.1\r\nHost: d\r\nContent-Type: application/json\r\n"
                                     "Content-Length: 8000000\r\n\r\n" + "[" * 100_000) for _ in range(100)]
         self.assertEqual(self.daemon.api("GET", "/_ping")[1], "OK")
-        self.assertLess(memory_of(self.pid) - first, 150 << 20)
+        self.assertLess(self.daemon.memory() - first, 150 << 20)
         for each in half + bodies:
             each.socket.close()
         wait_until("all are gone", lambda: self.descriptors() < 100)
 
     def test_idle_connections_cost_little_and_many_may_come_at_once(self):
-        first = memory_of(self.pid)
+        first = self.daemon.memory()
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(8192, hard), hard))
         self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
@@ -332,7 +325,7 @@ class Crowds(HttpCase):
         for each in idle:
             self.assertTrue(each.until(b"\r\n\r\nOK").startswith(b"HTTP/1.1 200 OK"))
         # It was 19 KiB for each: a buffer for a request that nobody sends.
-        self.assertLess(memory_of(self.pid) - first, 2000 * (12 << 10))
+        self.assertLess(self.daemon.memory() - first, 2000 * (12 << 10))
         for each in idle:
             each.socket.close()
         wait_until("all are gone", lambda: self.descriptors() < 100)

@@ -235,18 +235,6 @@ class LeavingClients(Case):
     def descriptors(self):
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
-    def memory(self):
-        for line in pathlib.Path(f"/proc/{self.pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Anonymous:"):
-                return int(line.split()[1]) << 10
-        raise AssertionError("no Anonymous in smaps_rollup")
-
-    def heap(self):
-        """What gruad has allocated; it says so with --debug."""
-        status, text = self.daemon.api("GET", "/debug/vars")
-        self.assertEqual(status, 200, text)
-        return json.loads(text)["memstats"]["Alloc"]
-
     def at_rest(self):
         """Descriptors, memory and heap when nothing has changed for half a second, and for longer where everything takes longer: what waits for its
         turn changes nothing."""
@@ -255,7 +243,7 @@ class LeavingClients(Case):
             time.sleep(0.5 * PATIENCE)
             return first if first == (self.descriptors(), self.threads()) else None
 
-        return wait_until("gruad is at rest", still, 60)[0], self.memory(), self.heap()
+        return wait_until("gruad is at rest", still, 60)[0], self.daemon.anonymous(), self.daemon.heap()
 
     def threads(self):
         return len(os.listdir(f"/proc/{self.pid}/task"))
