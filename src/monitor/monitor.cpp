@@ -239,8 +239,8 @@ private:
         if (control_)
             wait_for(control_.get(), static_cast<short>(POLLIN | (unsent_.empty() ? 0 : POLLOUT)), [this] {
                 send_unsent();
-                while (read_control()) {
-                }
+                // One for each turn: an exec takes its time to begin, and what runs is served in between.
+                read_control();
             });
         std::int64_t deadline = -1;
         const auto sooner = [&](std::int64_t time) { deadline = deadline < 0 ? time : std::min(deadline, time); };

@@ -128,6 +128,13 @@ public:
         return reply;
     }
 
+    /// The next message's.
+    std::string next_type() {
+        Packet packet;
+        if (!readable(socket_) || receive(socket_.get(), packet) != Received::packet) fail(ErrorKind::unavailable, "no message");
+        return decode<Header>(packet.text).type;
+    }
+
     void send_text(std::string_view text) const { EXPECT_EQ(monitor::send(socket_.get(), text), Sent::yes); }
 
     /// What comes before the end is dropped.
@@ -384,6 +391,28 @@ TEST_F(MonitorTest, Exec) {
     ASSERT_TRUE(refused.error);
     EXPECT_EQ(refused.error->kind, "not_found");
     EXPECT_THAT(refused.error->message, HasSubstr("executable file not found"));
+}
+
+TEST_F(MonitorTest, ManyExecsThatBeginDoNotKeepThoseThatRunFromEnding) {
+    start(spec_of({"sleep", "1000"}));
+    constexpr int many = 50;
+    Exec exec;
+    exec.process = boost::json::parse(oci::to_json(*shell(":").process));
+    for (int i = 1; i <= many; ++i) {
+        exec.exec_id = fmt::format("e{}", i);
+        exec.seq = static_cast<std::uint64_t>(i);
+        control_->send(exec);
+    }
+    int begun = 0;
+    int ended = 0;
+    int begun_at_the_first_end = 0;
+    while (ended < many) {
+        const std::string type = control_->next_type();
+        if (type == Reply::name) ++begun;
+        if (type == ExecExited::name && ++ended == 1) begun_at_the_first_end = begun;
+    }
+    EXPECT_EQ(begun, many);
+    EXPECT_LT(begun_at_the_first_end, many);
 }
 
 TEST_F(MonitorTest, ATerminalAndItsSize) {
