@@ -274,7 +274,7 @@ Answer container_prune(const Services& services, Exchange& exchange) {
     };
     const engine::Pruned pruned = co_await services.containers.prune(keep);
     co_await exchange.send(
-        200, boost::json::serialize(boost::json::object{{"ContainersDeleted", json::detail::write(pruned.deleted, exchange.version)},
+        200, boost::json::serialize(boost::json::object{{"ContainersDeleted", null_if_empty(pruned.deleted, exchange.version)},
                                                         {"SpaceReclaimed", pruned.reclaimed}}) +
                  "\n");
 }

@@ -139,4 +139,10 @@ asio::awaitable<void> send_json(Exchange& exchange, int status, const std::vecto
     return exchange.send(status, json::text_of(values, exchange.version) + "\n");
 }
 
+/// What dockerd writes of a list that nothing was put in: null.
+template <typename T>
+json::Value null_if_empty(const std::vector<T>& values, json::Version version) {
+    return values.empty() ? json::Value(nullptr) : json::detail::write(values, version);
+}
+
 }  // namespace grua::api

@@ -245,7 +245,7 @@ Answer image_prune(const Services& services, Exchange& exchange) {
     const engine::PrunedImages pruned = co_await services.images.prune(all, keep);
     const auto removed = removed_of(pruned.removed);
     boost::json::object out;
-    out["ImagesDeleted"] = removed.empty() ? json::Value(nullptr) : json::detail::write(removed, exchange.version);
+    out["ImagesDeleted"] = null_if_empty(removed, exchange.version);
     out["SpaceReclaimed"] = pruned.reclaimed;
     co_await exchange.send(200, boost::json::serialize(out) + "\n");
 }

@@ -147,8 +147,7 @@ Answer network_prune(const Services& services, Exchange& exchange) {
     };
     const engine::Pruned pruned = co_await services.networks.prune(keep);
     co_await exchange.send(
-        200,
-        boost::json::serialize(boost::json::object{{"NetworksDeleted", json::detail::write(pruned.deleted, exchange.version)}}) + "\n");
+        200, boost::json::serialize(boost::json::object{{"NetworksDeleted", null_if_empty(pruned.deleted, exchange.version)}}) + "\n");
 }
 
 Answer network_connect(const Services& services, Exchange& exchange) {

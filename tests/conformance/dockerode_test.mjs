@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { Readable, PassThrough } from 'node:stream';
 import { text } from 'node:stream/consumers';
+import { pipeline } from 'node:stream/promises';
 import { after, afterEach, test } from 'node:test';
 
 import Docker from 'dockerode';
@@ -80,6 +81,7 @@ test('docker.run', async () => {
   assert.equal(result.StatusCode, 7);
   out.end(); err.end();
   assert.deepEqual([await text(out), await text(err)], ['to out\n', 'to err\n']);
+  await container.wait({ condition: 'removed' }).catch(() => {}); // the removal comes after the end
   await assert.rejects(container.inspect(), { statusCode: 404 });
 });
 
@@ -160,9 +162,12 @@ test('archives', async () => {
   await container.putArchive(pack, { path: '/tmp' });
   assert.equal((await run(container, ['cat', '/tmp/folder/file'])).out, 'content');
   const names = [];
-  for await (const entry of (await container.getArchive({ path: '/tmp/folder' })).pipe(tar.extract())) { names.push(entry.header.name); entry.resume(); }
+  const extract = tar.extract().on('entry', (header, entry, next) => { names.push(header.name); entry.on('end', next).resume(); });
+  await pipeline(await container.getArchive({ path: '/tmp/folder' }), extract);
   assert.deepEqual(names, ['folder/', 'folder/file']);
-  const info = JSON.parse(Buffer.from((await container.infoArchive({ path: '/tmp/folder/file' })).headers['x-docker-container-path-stat'], 'base64'));
+  const head = await container.infoArchive({ path: '/tmp/folder/file' });
+  head.resume(); // an answer that nobody reads keeps its connection, and node
+  const info = JSON.parse(Buffer.from(head.headers['x-docker-container-path-stat'], 'base64'));
   assert.deepEqual([info.name, info.size], ['file', 7]);
   await assert.rejects(container.getArchive({ path: '/nowhere' }), { statusCode: 404 });
 });
@@ -216,9 +221,9 @@ test('push to and pull from a registry', async () => {
   await image.remove();
   const pulled = await followed(await docker.pull(`${name}:1`));
   assert.ok(pulled.some((each) => each.status?.includes(Digest)));
-  assert.deepEqual((await image.inspect()).RepoDigests, [`${name}@${Digest}`]);
+  assert.ok((await image.inspect()).RepoDigests.includes(`${name}@${Digest}`));
   assert.match((await image.distribution()).Descriptor.digest, /^sha256:/);
-  await assert.rejects(docker.pull(`${name}:none`).then(followed));
+  await assert.rejects(docker.pull(`${name}:none`), { statusCode: 404 });
   await image.remove();
 });
 
