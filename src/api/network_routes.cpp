@@ -153,7 +153,6 @@ Answer network_prune(const Services& services, Exchange& exchange) {
 Answer network_connect(const Services& services, Exchange& exchange) {
     auto body = co_await read_json<ConnectBody>(exchange);
     engine::EndpointSettings settings = body.endpoint_config.value_or(engine::EndpointSettings{});
-    if (exchange.version < json::Version{1, 54}) settings.mac_address.clear();
     co_await services.networks.connect(body.container, exchange.name, std::move(settings));
     co_await exchange.send_empty(200);
 }

@@ -37,8 +37,6 @@ std::string bar_line(const engine::Progress& progress) {
     return line_of(out);
 }
 
-std::string error_line(std::string_view text) { return line_of({{"errorDetail", object{{"message", text}}}, {"error", text}}); }
-
 std::string text_of(const std::exception_ptr& error) {
     try {
         std::rethrow_exception(error);
@@ -48,6 +46,8 @@ std::string text_of(const std::exception_ptr& error) {
 }
 
 }  // namespace
+
+std::string error_line(std::string_view text) { return line_of({{"errorDetail", object{{"message", text}}}, {"error", text}}); }
 
 struct ProgressStream::State {
     explicit State(const asio::any_io_executor& loop) : wake(loop, 1) {}

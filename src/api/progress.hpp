@@ -37,6 +37,9 @@ private:
 
 using Say = std::shared_ptr<ProgressStream>;
 
+/// A line of a progress stream that says what failed.
+std::string error_line(std::string_view text);
+
 /// Runs `work` on a thread of its own and streams what it says. A client that leaves stops it where `leaving_stops`.
 asio::awaitable<void> stream(Transfers& transfers, Exchange& exchange, bool leaving_stops,
                              std::function<void(const Say&, const std::stop_token&)> work);

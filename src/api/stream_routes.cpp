@@ -4,6 +4,9 @@
 #include "api/routes.hpp"
 #include "api/stats_wire.hpp"
 
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
+#include <algorithm>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -58,16 +61,33 @@ void append_line(std::string& out, const engine::LogLine& line, bool timestamps,
     }
 }
 
-/// Ends HTTP and gives the client's socket to the container.
-Answer become(Exchange& exchange, engine::Stream stream) {
-    Hijacked client =
-        co_await exchange.hijack(exchange.head().header("upgrade").empty() ? raw_stream : stream_type(stream.terminal, exchange.version));
-    co_await stream.hand_over(std::move(client.socket), std::move(client.early_input));
+asio::awaitable<void> pause(std::chrono::nanoseconds time) {
+    asio::steady_timer timer{co_await asio::this_coro::executor, std::chrono::duration_cast<asio::steady_timer::duration>(time)};
+    co_await timer.async_wait(asio::use_awaitable);
 }
 
-asio::awaitable<void> pause(std::chrono::milliseconds time) {
-    asio::steady_timer timer{co_await asio::this_coro::executor, time};
-    co_await timer.async_wait(asio::use_awaitable);
+/// Returns when the client has read the answer's head, or after a quarter of a second. Some clients (docker-py) read the head through a
+/// buffer and what follows past that buffer, so that what comes together with the head is lost to them. How much the peer of a Unix socket
+/// has not read the kernel tells (SIOCOUTQ).
+asio::awaitable<void> head_is_read(int socket) {
+    constexpr auto most = 250ms;
+    std::chrono::nanoseconds step = 50us;
+    for (std::chrono::nanoseconds waited{}; waited < most; waited += step, step = std::min<std::chrono::nanoseconds>(step * 2, 5ms)) {
+        int unread = 0;
+        if (::ioctl(socket, SIOCOUTQ, &unread) != 0 || unread == 0) co_return;
+        co_await pause(step);
+    }
+}
+
+enum class FirstOutput { at_once, after_a_start };
+
+/// Ends HTTP and gives the client's socket to the container.
+Answer become(Exchange& exchange, engine::Stream stream, FirstOutput first) {
+    Hijacked client =
+        co_await exchange.hijack(exchange.head().header("upgrade").empty() ? raw_stream : stream_type(stream.terminal, exchange.version));
+    // A client that starts the container when it has seen the head must find itself attached.
+    if (first == FirstOutput::at_once) co_await head_is_read(client.socket.get());
+    co_await stream.hand_over(std::move(client.socket), std::move(client.early_input));
 }
 
 }  // namespace
@@ -136,7 +156,9 @@ engine::AttachOptions attach_options(const Query& query) {
 }
 
 Answer container_attach(const Services& services, Exchange& exchange) {
-    co_await become(exchange, services.watch.attach(exchange.name, attach_options(exchange.query())));
+    engine::AttachOptions options = attach_options(exchange.query());
+    const auto first = options.logs ? FirstOutput::at_once : FirstOutput::after_a_start;
+    co_await become(exchange, services.watch.attach(exchange.name, std::move(options)), first);
 }
 
 Answer container_wait(const Services& services, Exchange& exchange) {
@@ -174,7 +196,7 @@ Answer exec_start(const Services& services, Exchange& exchange) {
         if (body.console_size->size() != 2) fail(ErrorKind::invalid_argument, "ConsoleSize: expected two numbers");
         start.console_size = {(*body.console_size)[0], (*body.console_size)[1]};
     }
-    if (!start.detach) co_return co_await become(exchange, services.execs.start_attached(exchange.name, start));
+    if (!start.detach) co_return co_await become(exchange, services.execs.start_attached(exchange.name, start), FirstOutput::at_once);
     co_await services.execs.start(exchange.name, start);
     co_await exchange.send_empty(200);
 }

@@ -62,7 +62,19 @@ Answer image_push(const Services& services, Exchange& exchange) {
 Answer image_load(const Services& services, Exchange& exchange) {
     engine::LoadRequest request{.platforms = platforms_of(exchange), .quiet = exchange.query().flag("quiet", true)};
     auto transfer = services.images.load(std::move(request), [&exchange] { return exchange.body_pipe(); });
-    co_await stream(services.transfers, exchange, false, std::move(transfer));
+    std::string failed;
+    try {
+        co_await stream(services.transfers, exchange, false, std::move(transfer));
+        co_return;
+    } catch (const Error& error) {
+        if (exchange.begun()) throw;
+        failed = error.what();
+    }
+    // As dockerd answers an archive that it cannot load: 200, and the error is a line of the stream; docker-py's ImageLoadError comes of
+    // it.
+    co_await exchange.begin(200, "application/json");
+    co_await exchange.write(error_line(failed));
+    co_await exchange.end();
 }
 
 Answer image_save(const Services& services, Exchange& exchange) { return save(services, exchange, {exchange.name}); }

@@ -37,6 +37,30 @@ class EngineApi(Case):
         for path in ("/containers/json", "/v1.44/nothing/like/it"):
             self.assertTrue(self.raw(f"OPTIONS {path} HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n").startswith(b"HTTP/1.1 200 "), path)
 
+    # docker-py's ImageLoadError comes of the line.
+    def test_an_archive_that_cannot_be_loaded_is_a_line_of_the_answer(self):
+        status, answer = self.daemon.api("POST", "/images/load", {"no": "archive"})
+        self.assertEqual(status, 200)
+        line = json.loads(answer)
+        self.assertIn("not a valid tar", line["errorDetail"]["message"])
+        self.assertEqual(line["error"], line["errorDetail"]["message"])
+        self.assertEqual(self.ask("POST", "/images/load?platform=nonsense/x/y/z", {})[0], 400)
+
+    def test_a_prune_that_removed_nothing_says_null(self):
+        for kind, member in (("containers", "ContainersDeleted"), ("networks", "NetworksDeleted"), ("images", "ImagesDeleted")):
+            status, answer = self.ask("POST", f"/{kind}/prune")
+            self.assertEqual((status, answer[member]), (200, None), kind)
+
+    def test_a_network_is_connected_with_the_address_that_was_asked_for(self):
+        self.ask("POST", "/networks/create", {"Name": "own"})
+        self.addCleanup(self.docker, "network", "rm", "own")
+        asked = {"Container": "cc", "EndpointConfig": {"MacAddress": "02:42:ac:11:00:02"}}
+        self.docker("create", "--name", "cc", "busybox", "cat", "/sys/class/net/eth1/address")
+        self.assertEqual(self.ask("POST", "/v1.44/networks/own/connect", asked)[0], 200)
+        self.assertEqual(self.daemon.inspect("cc")["NetworkSettings"]["Networks"]["own"]["MacAddress"], "02:42:ac:11:00:02")
+        self.assertEqual(self.out("start", "-a", "cc"), "02:42:ac:11:00:02")
+        self.docker("rm", "cc")
+
     # G12
     def test_images_count_their_containers(self):
         self.docker("create", "--name", "one", "busybox")
