@@ -2,6 +2,7 @@
 
 #include "cli/command.hpp"
 #include "cli/context.hpp"
+#include "cli/docker_context.hpp"
 #include "cli/help.hpp"
 #include "cli/plugins.hpp"
 
@@ -9,6 +10,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdlib>
 #include <new>
 #include <optional>
 
@@ -42,16 +44,71 @@ const Group* find_group(std::string_view name) {
 }
 
 /// What docker has and grua does not yet: said as such, so that nobody looks for a typing error.
-constexpr std::array not_built{"build",    "builder",    "plugin",      "service",       "stack",
-                               "swarm",    "node",       "secret",      "config",        "context",
-                               "manifest", "checkpoint", "image build", "volume update", "system dial-stdio"};
+struct NotBuilt {
+    std::string_view name;     ///< Of a command, or of a flag behind its command's.
+    std::string_view instead;  ///< What to use.
+};
+constexpr std::string_view no_swarm = "the containers, networks and volumes of one host";
+constexpr std::string_view no_build = "grua import or grua commit to make images, or docker buildx with a builder elsewhere";
+constexpr std::array not_built{
+    NotBuilt{"build", no_build},
+    NotBuilt{"builder", no_build},
+    NotBuilt{"image build", no_build},
+    NotBuilt{"plugin", "what is built in; plugins of volumes, networks and logs are not fetched"},
+    NotBuilt{"service", no_swarm},
+    NotBuilt{"stack", no_swarm},
+    NotBuilt{"swarm", no_swarm},
+    NotBuilt{"node", no_swarm},
+    NotBuilt{"secret", "secrets of a compose file, or a mount of a file"},
+    NotBuilt{"config", "configs of a compose file, or a mount of a file"},
+    NotBuilt{"context", "docker context; grua --context takes the contexts that it makes"},
+    NotBuilt{"manifest", "docker manifest, which asks the registry itself"},
+    NotBuilt{"trust", "the policy of signatures (docs/registries.md)"},
+    NotBuilt{"checkpoint", "grua pause, or grua commit for the files"},
+    NotBuilt{"volume update", "grua volume create; only volumes of a swarm are updated"},
+    NotBuilt{"system dial-stdio", "ssh -L to the daemon's socket"},
+};
+constexpr std::string_view no_cluster_volume = "-o, the options of the local driver; only volumes of a swarm have it";
+constexpr std::array not_built_flags{
+    NotBuilt{"network create --ingress", "-p, which publishes ports on this host; only networks of a swarm have it"},
+    NotBuilt{"volume ls --cluster", "grua volume ls; only volumes of a swarm are of a cluster"},
+    NotBuilt{"volume create --availability", no_cluster_volume},
+    NotBuilt{"volume create --group", no_cluster_volume},
+    NotBuilt{"volume create --limit-bytes", "-o o=size=…"},
+    NotBuilt{"volume create --required-bytes", no_cluster_volume},
+    NotBuilt{"volume create --scope", no_cluster_volume},
+    NotBuilt{"volume create --secret", no_cluster_volume},
+    NotBuilt{"volume create --sharing", no_cluster_volume},
+    NotBuilt{"volume create --topology-preferred", no_cluster_volume},
+    NotBuilt{"volume create --topology-required", no_cluster_volume},
+    NotBuilt{"volume create --type", "-o type=…"},
+    NotBuilt{" --log-level", "--debug"},
+    NotBuilt{" --tls", "a Unix socket, or ssh -L to one"},
+    NotBuilt{" --tlscacert", "a Unix socket, or ssh -L to one"},
+    NotBuilt{" --tlscert", "a Unix socket, or ssh -L to one"},
+    NotBuilt{" --tlskey", "a Unix socket, or ssh -L to one"},
+    NotBuilt{" --tlsverify", "a Unix socket, or ssh -L to one"},
+};
+
+/// Throws Error(not_implemented) where one of `words` is a flag that docker's `command` has and grua's has not.
+void refuse_not_built_flags(std::string_view command, std::span<const std::string> words) {
+    for (const std::string& word : words) {
+        if (word == "--") return;
+        const std::string flag = word.substr(0, word.find('='));
+        for (const NotBuilt& each : not_built_flags) {
+            if (each.name == fmt::format("{} {}", command, flag))
+                fail(ErrorKind::not_implemented, "not implemented: {}; use {}", flag, each.instead);
+        }
+    }
+}
 
 constexpr std::array docker_plugins{"compose", "buildx"};
 
 int unknown_command(std::span<const std::string> words, std::size_t known) {
     const std::string given = join({words.begin(), words.begin() + static_cast<std::ptrdiff_t>(known + 1)}, " ");
-    if (std::ranges::find(not_built, given) != not_built.end()) {
-        fmt::print(stderr, "grua: not implemented: grua {}\n", given);
+    for (const NotBuilt& each : not_built) {
+        if (each.name != given) continue;
+        fmt::print(stderr, "grua: not implemented: grua {}; use {}\n", given, each.instead);
         return 1;
     }
     if (std::ranges::find(docker_plugins, given) != docker_plugins.end()) {
@@ -72,6 +129,13 @@ int unknown_command(std::span<const std::string> words, std::size_t known) {
     const std::string help = known == 0 ? "grua" : "grua " + words[0];
     fmt::print(stderr, "{}\nRun '{} --help' for more information\n", text, help);
     return 1;
+}
+
+/// -H, or the address in the context that was named; empty where neither is given.
+std::string daemon_address(const Flags& global) {
+    if (!global.given("context")) return global.text("host");
+    if (global.given("host")) fail(ErrorKind::invalid_argument, "conflicting options: --host and --context both name a daemon");
+    return docker_context_host(global.text("context"));
 }
 
 int show_help(std::span<const std::string> words) {
@@ -109,6 +173,7 @@ int wrong_count(const Found& found) {
 
 int run_command(Context& context, const Found& found, std::span<const std::string> words) {
     const Command& command = *found.command;
+    refuse_not_built_flags(command.names[0], words);
     Parsed parsed;
     try {
         parsed = parse_flags(command.flags, words, command.interspersed);
@@ -139,6 +204,7 @@ int run(std::span<const std::string> words) {
         try {
             global = parse_flags(tables, words, Interspersed::no);
         } catch (const UsageError& error) {
+            refuse_not_built_flags("", words);
             fmt::print(stderr, "{}\n\nUsage:  grua [OPTIONS] COMMAND\n\nRun 'grua --help' for more information\n", error.what());
             return 125;
         }
@@ -152,7 +218,8 @@ int run(std::span<const std::string> words) {
             return 0;
         }
         if (rest[0] == "help") return show_help(rest.subspan(1));
-        Context context(global.flags.text("host"), global.flags.on("debug"));
+        if (global.flags.given("config")) ::setenv("DOCKER_CONFIG", global.flags.text("config").c_str(), 1);
+        Context context(daemon_address(global.flags), global.flags.on("debug"));
         const auto found = find_command(rest);
         if (found) return run_command(context, *found, rest.subspan(found->words));
         const Group* group = find_group(rest[0]);

@@ -315,6 +315,11 @@ constexpr std::array network_list_flags{filter_flag, format_flag, no_trunc_flag,
 
 constexpr std::array globals{
     Flag{.name = "host", .letter = 'H', .value = "address", .help = "Daemon to speak to, as unix:///run/grua/grua.sock or tcp://host:port"},
+    Flag{.name = "context", .letter = 'c', .help = "Daemon to speak to, by the name of a context of docker's"},
+    Flag{.name = "config",
+         .value = "dir",
+         .help = "Folder of config.json and of contexts, as $DOCKER_CONFIG",
+         .completes = Completes::files},
     Flag{.name = "debug", .letter = 'D', .kind = boolean, .help = "Say more about errors"},
     Flag{.name = "version", .letter = 'v', .kind = boolean, .help = "Print the version and end"},
 };

@@ -71,7 +71,7 @@ public:
 
     std::vector<Offer> offers() {
         std::size_t at = 0;
-        while (at < before_.size() && before_[at].starts_with('-')) at += before_[at] == "-H" || before_[at] == "--host" ? 2 : 1;
+        while (at < before_.size() && before_[at].starts_with('-')) at += takes_next_word(before_[at]) ? 2 : 1;
         const auto rest = before_.subspan(std::min(at, before_.size()));
         const Command* command = find(rest);
         if (command)
@@ -82,6 +82,14 @@ public:
     }
 
 private:
+    /// Of a global flag: its value is the word behind it.
+    static bool takes_next_word(const std::string& word) {
+        return std::ranges::any_of(global_flags(), [&](const Flag& flag) {
+            return flag.kind != FlagKind::boolean &&
+                   (word == std::string("--") + flag.name || (flag.letter != 0 && word == std::string("-") + flag.letter));
+        });
+    }
+
     static const Command* find(std::span<const std::string> words) {
         for (std::size_t count = std::min<std::size_t>(2, words.size()); count > 0; --count) {
             const std::string name = join({words.begin(), words.begin() + static_cast<std::ptrdiff_t>(count)}, " ");
@@ -126,8 +134,16 @@ private:
             }
             return offer("--help", "Help about this command");
         }
-        if (std::string_view(command.names[0]) == "completion") return value(Completes::words, "bash zsh fish");
-        value(command.completes, "");
+        const std::string_view name = command.names[0];
+        if (name == "completion") return value(Completes::words, "bash zsh fish");
+        if (name == "inspect") {
+            for (const auto what : {Completes::containers, Completes::images, Completes::networks, Completes::volumes}) objects(what);
+            return;
+        }
+        // The network is the first of two names.
+        const bool names_container =
+            (name == "network connect" || name == "network disconnect") && before.size() > 2 && !before.back().starts_with('-');
+        value(names_container ? Completes::containers : command.completes, "");
     }
 
     /// The flag whose value is being written, if the word before is one.
