@@ -1,3 +1,4 @@
+#include "api/filters.hpp"
 #include "api/grpc_refusal.hpp"
 #include "api/routes.hpp"
 #include "base/log.hpp"
@@ -58,6 +59,12 @@ Answer refuse_build_client(const Services&, Exchange& exchange) {
         self->socket.close(ignored);
     });
     asio::co_spawn(loop, talk_with(talk, std::move(client.early_input)), asio::detached);
+}
+
+Answer build_prune(const Services&, Exchange& exchange) {
+    static_cast<void>(Filters::parse(exchange.query().get("filters"), {"description", "id", "inuse", "label", "label!", "parent", "private",
+                                                                       "shared", "type", "until", "unused-for"}));
+    co_await exchange.send(200, "{\"CachesDeleted\":null,\"SpaceReclaimed\":0}\n");
 }
 
 }  // namespace grua::api

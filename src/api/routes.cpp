@@ -15,7 +15,7 @@ constexpr auto table = std::to_array<Route>({
     {"POST", "/containers/prune", container_prune, 25},
     {"GET", "/images/json", image_list},
     {"POST", "/build"},
-    {"POST", "/build/prune", nullptr, 31},
+    {"POST", "/build/prune", build_prune, 31},
     {"POST", "/images/create", image_create},
     {"GET", "/images/search", image_search},
     {"POST", "/images/prune", image_prune, 25},

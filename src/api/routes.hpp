@@ -17,6 +17,8 @@ Answer disk_usage(const Services&, Exchange&);
 
 /// Builds are not built; buildx is told so in its own words.
 Answer refuse_build_client(const Services&, Exchange&);
+/// No build has left anything: nothing is removed. `docker system prune` asks for it, too.
+Answer build_prune(const Services&, Exchange&);
 
 // This host is in no swarm and has no plugins; what would make it so is not built.
 Answer not_a_swarm_manager(const Services&, Exchange&);

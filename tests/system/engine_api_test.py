@@ -47,9 +47,10 @@ class EngineApi(Case):
         self.assertEqual(self.ask("POST", "/images/load?platform=nonsense/x/y/z", {})[0], 400)
 
     def test_a_prune_that_removed_nothing_says_null(self):
-        for kind, member in (("containers", "ContainersDeleted"), ("networks", "NetworksDeleted"), ("images", "ImagesDeleted")):
+        for kind, member in (("containers", "ContainersDeleted"), ("networks", "NetworksDeleted"), ("images", "ImagesDeleted"), ("build", "CachesDeleted")):
             status, answer = self.ask("POST", f"/{kind}/prune")
             self.assertEqual((status, answer[member]), (200, None), kind)
+        self.docker("system", "prune", "-f")
 
     def test_a_network_is_connected_with_the_address_that_was_asked_for(self):
         self.ask("POST", "/networks/create", {"Name": "own"})
