@@ -1,5 +1,4 @@
 // gruad: parse the command line, build the objects, run the loop.
-#include "api/listen.hpp"
 #include "api/server.hpp"
 #include "base/async.hpp"
 #include "base/log.hpp"
@@ -10,12 +9,14 @@
 #include "engine/engine.hpp"
 #include "images/image_store.hpp"
 #include "layers/layers.hpp"
+#include "listeners.hpp"
 #include "network/networks.hpp"
 #include "options.hpp"
 #include "rebuild.hpp"
 #include "registry/client.hpp"
 #include "roots.hpp"
 #include "store/database.hpp"
+#include "systemd.hpp"
 #include "volumes/volumes.hpp"
 
 #include <fcntl.h>
@@ -41,10 +42,6 @@ constexpr unsigned pool_threads = 8;
 
 /// For transfers to end after they are told to; their clients are gone by then.
 constexpr auto transfers_patience = 5s;
-
-void remove_socket(const api::Address& address) {
-    if (address.family == api::Address::Family::unix_socket) ::unlink(address.path.c_str());
-}
 
 void raise_descriptor_limit() {
     rlimit limit{};
@@ -135,46 +132,67 @@ void apply(const gruad::Options& options, api::Settings& settings) {
     }
 }
 
-/// SIGHUP: debug, labels, the rules for registries, signatures and collection, as the files have them now.
-void reload(const std::vector<std::string>& arguments, api::Settings& settings, registry::Client& registry,
-            registry::SignaturePolicy& signatures, engine::Engine& engine) {
+/// What SIGHUP changes.
+struct Reloadable {
+    std::vector<std::string> arguments;
+    api::Settings& settings;
+    registry::Client& registry;
+    registry::SignaturePolicy& signatures;
+    engine::Engine& engine;
+    api::Server& server;
+};
+
+/// Debug, labels, certificates, the rules for registries, signatures and collection, as the files have them now.
+void reload(const Reloadable& what) {
     try {
-        const gruad::Options options = gruad::parse_options(arguments);
-        registry.reload(registry_options(options));
-        signatures.reload();
-        apply(options, settings);
-        engine.set_gc_policy(options.gc);
-        log::configure(settings.debug ? log::Level::debug : gruad::parse_level(options.log_level),
+        const gruad::Options options = gruad::parse_options(what.arguments);
+        const std::optional<tls::Context> tls = gruad::tls_context(options);
+        what.registry.reload(registry_options(options));
+        what.signatures.reload();
+        apply(options, what.settings);
+        what.engine.set_gc_policy(options.gc);
+        log::configure(what.settings.debug ? log::Level::debug : gruad::parse_level(options.log_level),
                        options.log_format == "json" ? log::Format::json : log::Format::text);
+        if (tls) {
+            what.server.use(*tls);
+            gruad::warn_of_dates(options);
+        }
         log::info("configuration is read again");
     } catch (const Error& error) {
         log::error("configuration is not read again: {}", error.what());
     }
 }
 
-struct Listener {
-    Fd socket;
-    std::string name;
+/// How the end goes.
+struct Ending {
+    std::chrono::seconds patience;
+    bool live_restore;
 };
 
 /// How much is still under way at the end: clients' calls, and what the engine does by itself.
-asio::awaitable<std::size_t> serve(LoopWatch& watch, api::Server& server, engine::Engine& engine, std::vector<Listener> listeners,
-                                   api::Settings& settings, registry::Client& registry, registry::SignaturePolicy& signatures,
-                                   std::vector<std::string> arguments, std::chrono::seconds patience, bool live_restore) {
-    co_await engine.recover();
+asio::awaitable<std::size_t> serve(LoopWatch& watch, std::vector<api::Listening>& listeners, std::optional<tls::Context> tls,
+                                   Reloadable what, const gruad::Systemd& systemd, Ending ending) {
+    co_await what.engine.recover();
     watch.begin();
-    for (Listener& each : listeners) server.accept_from(std::move(each.socket), std::move(each.name));
+    for (api::Listening& each : listeners) what.server.accept_from(std::move(each.socket), each.name, each.tcp ? tls : std::nullopt);
     log::info("gruad {} serves the Engine API", GRUA_VERSION);
+    systemd.notify("READY=1");
     asio::signal_set signals{co_await asio::this_coro::executor, SIGTERM, SIGINT, SIGHUP};
-    // In this thread, though it reads a few files: settings and policies are the loop's.
-    while (co_await signals.async_wait(asio::use_awaitable) == SIGHUP) reload(arguments, settings, registry, signatures, engine);
-    log::info("ending; containers {}", live_restore ? "go on running" : "are stopped");
-    if (!live_restore) co_await engine.stop_containers(patience);
-    const std::size_t left = co_await server.stop(patience);
-    co_return left + co_await engine.shutdown();
+    while (co_await signals.async_wait(asio::use_awaitable) == SIGHUP) {
+        systemd.notify_reloading();
+        // In this thread, though it reads a few files: settings and policies are the loop's.
+        reload(what);
+        systemd.notify("READY=1");
+    }
+    systemd.notify("STOPPING=1");
+    log::info("ending; containers {}", ending.live_restore ? "go on running" : "are stopped");
+    if (!ending.live_restore) co_await what.engine.stop_containers(ending.patience);
+    const std::size_t left = co_await what.server.stop(ending.patience);
+    co_return left + co_await what.engine.shutdown();
 }
 
 int run(const std::vector<std::string>& arguments) {
+    gruad::Systemd systemd = gruad::Systemd::from_environment();
     const gruad::Options options = gruad::parse_options(arguments);
     if (options.help) {
         std::fputs(gruad::help_text().c_str(), stdout);
@@ -184,10 +202,8 @@ int run(const std::vector<std::string>& arguments) {
         std::puts("gruad version " GRUA_VERSION);
         return 0;
     }
-    std::vector<api::Address> addresses;
-    addresses.reserve(options.hosts.size() + 1);
-    for (const std::string& host : options.hosts) addresses.push_back(api::parse_address(host));
-    if (addresses.empty()) addresses.push_back(api::parse_address("unix:///run/grua/grua.sock"));
+    const std::vector<api::Address> addresses = gruad::addresses_of(options);
+    const std::optional<tls::Context> tls = gruad::tls_context(options);
     const network::Options of_networks = network_options(options);
     if (options.validate) {
         std::puts("configuration OK");
@@ -215,12 +231,8 @@ int run(const std::vector<std::string>& arguments) {
     gruad::check_database(options.data_root, options.exec_root);
     settings.id = gruad::engine_id(options.data_root);
     gruad::claim_exec_root(options.exec_root, settings.id);
-    std::vector<Listener> listeners;
-    for (const api::Address& address : addresses) {
-        if (address.family == api::Address::Family::tcp)
-            log::warn("{}: every user of this machine who can reach it is root here", address.text());
-        listeners.push_back({api::listen_on(address, options.group), address.text()});
-    }
+    std::vector<api::Listening> listeners = gruad::open_listeners(addresses, options, systemd.take_sockets());
+    if (tls) gruad::warn_of_dates(options);
     for (const std::string& limit : options.default_ulimits) settings.default_ulimits.push_back(gruad::parse_ulimit(limit));
 
     store::Database database{options.data_root + "/grua.db"};
@@ -259,8 +271,14 @@ int run(const std::vector<std::string>& arguments) {
         const api::Backend backend{.engine = engine, .pool = pool, .settings = settings, .transfers = transfers};
         api::Server server{loop, backend};
         asio::co_spawn(loop,
-                       serve(watch, server, engine, std::move(listeners), settings, registry, signatures, arguments,
-                             std::chrono::seconds{options.shutdown_timeout}, options.live_restore),
+                       serve(watch, listeners, tls,
+                             {.arguments = arguments,
+                              .settings = settings,
+                              .registry = registry,
+                              .signatures = signatures,
+                              .engine = engine,
+                              .server = server},
+                             systemd, {.patience = std::chrono::seconds{options.shutdown_timeout}, .live_restore = options.live_restore}),
                        [&](std::exception_ptr error, std::size_t calls) {
                            failure = error;
                            left = calls;
@@ -273,13 +291,12 @@ int run(const std::vector<std::string>& arguments) {
             // A disk that does not answer, or one that is slow. What is in the store needs no goodbye, and nothing may be destroyed under
             // those who still use it.
             log::warn("ending while {} are still under way", ended ? "calls" : "transfers");
-            for (const api::Address& address : addresses) remove_socket(address);
+            for (api::Listening& each : listeners) each.file.remove();
             pid_file.remove();
             ::_exit(0);
         }
         pool.join();
     }
-    for (const api::Address& address : addresses) remove_socket(address);
     if (failure) std::rethrow_exception(failure);
     return 0;
 }

@@ -20,13 +20,14 @@ namespace {
 using Text = std::string Options::*;
 using List = std::vector<std::string> Options::*;
 using Flag = bool Options::*;
+using Choice = std::optional<bool> Options::*;  ///< Not said is a third.
 using Number = std::int64_t Options::*;
 
 struct Option {
     std::string_view name;
     char letter;           ///< 0: none.
     std::string_view key;  ///< In daemon.json; empty: not there.
-    std::variant<Text, List, Flag, Number> member;
+    std::variant<Text, List, Flag, Choice, Number> member;
     std::string_view help;
 };
 
@@ -59,7 +60,8 @@ const std::array table = {
     Option{"fixed-cidr-v6", 0, "fixed-cidr-v6", &Options::fixed_cidr6, "IPv6 addresses for containers of the default bridge"},
     Option{"group", 'G', "group", &Options::group, "Group of the unix socket"},
     Option{"help", 0, "", &Options::help, "Print this"},
-    Option{"host", 'H', "hosts", &Options::hosts, "Address to listen on: unix:///path or tcp://127.0.0.1:port"},
+    Option{"host", 'H', "hosts", &Options::hosts,
+           "Address to listen on: unix:///path, tcp://address:port or fd:// (systemd's sockets); may be repeated"},
     Option{"host-dns", 0, "host-dns", &Options::host_dns,
            "Address, as 127.0.0.153:53, where programs of the host are told the names of containers"},
     Option{"http-proxy", 0, "http-proxy", &Options::http_proxy, "Proxy for registries over HTTP"},
@@ -90,14 +92,19 @@ const std::array table = {
     Option{"rebuild", 0, "", &Options::rebuild, "Make a new grua.db from what the data root holds, for one that was lost, and end"},
     Option{"registry-mirror", 0, "registry-mirrors", &Options::registry_mirrors, "Mirror of Docker Hub; registries.toml has more"},
     Option{"shutdown-timeout", 0, "shutdown-timeout", &Options::shutdown_timeout, "Seconds that a shutdown may take"},
+    Option{"tls", 0, "tls", &Options::tls, "TLS at tcp addresses, whose clients show a certificate; with --tlsverify=false they need none"},
+    Option{"tlscacert", 0, "tlscacert", &Options::tlscacert,
+           "Who signs the certificates of clients (default ca.pem in $DOCKER_CERT_PATH or ~/.docker)"},
+    Option{"tlscert", 0, "tlscert", &Options::tlscert, "gruad's certificate (default cert.pem there)"},
+    Option{"tlskey", 0, "tlskey", &Options::tlskey, "Its key (default key.pem there)"},
+    Option{"tlsverify", 0, "tlsverify", &Options::tlsverify, "TLS, and clients show a certificate that --tlscacert signs"},
     Option{"validate", 0, "", &Options::validate, "Check the configuration and end"},
     Option{"version", 'v', "", &Options::version, "Print the version and end"},
 };
 
 /// dockerd's other flags.
-constexpr auto unbuilt =
-    std::to_array<std::string_view>({"add-runtime", "authorization-plugin", "bridge-accept-fwmark", "cdi-spec-dir", "host-gateway-ip",
-                                     "metrics-addr", "nri-opts", "storage-opt", "tlscacert", "tlscert", "tlskey", "userns-remap"});
+constexpr auto unbuilt = std::to_array<std::string_view>({"add-runtime", "authorization-plugin", "bridge-accept-fwmark", "cdi-spec-dir",
+                                                          "host-gateway-ip", "metrics-addr", "nri-opts", "storage-opt", "userns-remap"});
 
 /// dockerd's other keys where they are not the flag's name.
 constexpr auto unbuilt_keys = std::to_array<std::string_view>(
@@ -111,6 +118,7 @@ std::vector<OptionRule> rules() {
     for (const Option& option : table) {
         const OptionKind kind = std::holds_alternative<List>(option.member)     ? OptionKind::list
                                 : std::holds_alternative<Flag>(option.member)   ? OptionKind::boolean
+                                : std::holds_alternative<Choice>(option.member) ? OptionKind::boolean
                                 : std::holds_alternative<Number>(option.member) ? OptionKind::integer
                                                                                 : OptionKind::text;
         all.push_back({option.name, option.letter, kind});
@@ -129,6 +137,8 @@ void set(Options& options, const Option& option, const std::string& value) {
         (options.**list).push_back(value);
     } else if (const auto* flag = std::get_if<Flag>(&option.member)) {
         options.** flag = parse_bool(value).value_or(false);
+    } else if (const auto* choice = std::get_if<Choice>(&option.member)) {
+        options.** choice = parse_bool(value).value_or(false);
     } else {
         options.*std::get<Number>(option.member) = parse_int(value.starts_with('+') ? value.substr(1) : value).value_or(0);
     }
@@ -138,6 +148,7 @@ std::string shown(const Options& options, const Option& option) {
     if (const auto* text = std::get_if<Text>(&option.member)) return options.**text;
     if (const auto* list = std::get_if<List>(&option.member)) return "[" + join(options.**list, " ") + "]";
     if (const auto* flag = std::get_if<Flag>(&option.member)) return options.**flag ? "true" : "false";
+    if (const auto* choice = std::get_if<Choice>(&option.member)) return (options.**choice).value_or(false) ? "true" : "false";
     return std::to_string(options.*std::get<Number>(option.member));
 }
 
@@ -198,6 +209,9 @@ void set_from_file(Options& options, const Option& option, const json::Value& va
     } else if (const auto* flag = std::get_if<Flag>(&option.member)) {
         if (!value.is_bool()) wrong("a boolean");
         options.** flag = value.get_bool();
+    } else if (const auto* choice = std::get_if<Choice>(&option.member)) {
+        if (!value.is_bool()) wrong("a boolean");
+        options.** choice = value.get_bool();
     } else {
         if (!value.is_int64()) wrong("a number");
         options.*std::get<Number>(option.member) = value.get_int64();

@@ -7,6 +7,7 @@
 #include "images/gc.hpp"
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -33,6 +34,11 @@ struct Options {
     std::vector<std::string> log_options;  ///< "max-size=10m"
     bool live_restore = true;
     std::string group = "docker";
+    std::optional<bool> tls;  ///< Not said: what tlsverify says.
+    std::optional<bool> tlsverify;
+    std::string tlscacert;  ///< Empty: ca.pem in $DOCKER_CERT_PATH or ~/.docker; the others alike.
+    std::string tlscert;
+    std::string tlskey;
     std::string init_path;
     std::string cgroup_parent = "/grua";
     std::string default_cgroupns_mode;

@@ -48,8 +48,6 @@ constexpr auto table = std::to_array<WithoutMeaning>({
     {"selinux-enabled", "selinux-enabled", boolean, "false", always},
     {"storage-driver", "storage-driver", text, "overlay2 overlayfs", always},
     {"swarm-default-advertise-addr", "swarm-default-advertise-addr", text, "", no_swarm},
-    {"tls", "tls", boolean, "false", always},
-    {"tlsverify", "tlsverify", boolean, "false", always},
     {"userland-proxy", "userland-proxy", boolean, "", no_proxy},
     {"userland-proxy-path", "userland-proxy-path", text, "", no_proxy},
 });

@@ -6,8 +6,6 @@
 #include "base/loop_watch.hpp"
 
 #include <fcntl.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include <array>
@@ -71,18 +69,6 @@ std::string http_date() {
     return {text.data(), size};
 }
 
-/// A client by TCP whose machine is gone says nothing, and one that has closed looks like one that only stops to send: the kernel asks.
-void keep_alive(int socket) {
-    const int on = 1;
-    const int idle = 30;
-    const int interval = 10;
-    const int tries = 3;
-    ::setsockopt(socket, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
-    ::setsockopt(socket, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
-    ::setsockopt(socket, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof interval);
-    ::setsockopt(socket, IPPROTO_TCP, TCP_KEEPCNT, &tries, sizeof tries);
-}
-
 /// The peer has gone or does not keep to HTTP; there is nobody to tell.
 struct Gone {};
 
@@ -107,9 +93,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
 public:
     using Socket = asio::generic::stream_protocol::socket;
 
-    Connection(std::shared_ptr<Connections::State> server, int family, Fd socket, std::string listener)
+    Connection(std::shared_ptr<Connections::State> server, int family, Fd socket, engine::Principal who)
         : server_(std::move(server)),
-          who_(principal_of(socket.get(), family, std::move(listener))),
+          who_(std::make_shared<const engine::Principal>(std::move(who))),
           socket_(server_->loop),
           deadline_(server_->loop) {
         socket_.assign(asio::generic::stream_protocol(family, 0), socket.get());
@@ -597,13 +583,13 @@ Connections::Connections(asio::any_io_executor loop, Dispatch dispatch, std::str
 
 Connections::~Connections() = default;
 
-void Connections::serve(Fd socket, std::string listener) {
+void Connections::serve(Fd socket, engine::Principal who) {
     std::erase_if(state_->all, [](const auto& weak) { return weak.expired(); });
     sockaddr_storage address{};
     socklen_t size = sizeof address;
     if (state_->stopping || ::getsockname(socket.get(), reinterpret_cast<sockaddr*>(&address), &size) < 0) return;
     if (address.ss_family != AF_UNIX) keep_alive(socket.get());
-    const auto connection = std::make_shared<Connection>(state_, address.ss_family, std::move(socket), std::move(listener));
+    const auto connection = std::make_shared<Connection>(state_, address.ss_family, std::move(socket), std::move(who));
     state_->all.push_back(connection);
     Connection::start(connection);
 }

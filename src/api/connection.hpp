@@ -25,8 +25,8 @@ public:
     Connections(const Connections&) = delete;
     Connections& operator=(const Connections&) = delete;
 
-    /// Serves a connected stream socket that came by this listener.
-    void serve(Fd socket, std::string listener);
+    /// Serves a connected stream socket, nonblocking or not.
+    void serve(Fd socket, engine::Principal who);
     std::size_t count() const noexcept;
 
     /// Ends those that have waited for a request for a while and have sent nothing of it.

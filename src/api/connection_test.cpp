@@ -27,7 +27,7 @@ public:
         std::array<int, 2> ends{};
         if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0) fail_errno("socketpair");
         client_ = Fd{ends[0]};
-        connections_.serve(Fd{ends[1]}, "unix:///test");
+        connections_.serve(Fd{ends[1]}, {.listener = "unix:///test", .peer = {}, .address = {}, .certificate = {}});
         thread_ = std::thread([this] { loop_.run(); });
     }
     ~Served() {

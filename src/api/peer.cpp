@@ -4,6 +4,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <array>
 #include <cstring>
@@ -32,17 +33,31 @@ std::string address_of(int socket) {
 
 }  // namespace
 
-engine::PrincipalPtr principal_of(int socket, int family, std::string listener) {
+engine::Principal principal_of(int socket, std::string listener) {
     engine::Principal who{.listener = std::move(listener), .peer = {}, .address = {}, .certificate = {}};
+    int family = AF_UNSPEC;
+    socklen_t size = sizeof family;
+    ::getsockopt(socket, SOL_SOCKET, SO_DOMAIN, &family, &size);
     if (family != AF_UNIX) {
         who.address = address_of(socket);
     } else {
         ucred credentials{};
-        socklen_t size = sizeof credentials;
+        size = sizeof credentials;
         if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &credentials, &size) == 0)
             who.peer = engine::Peer{.pid = credentials.pid, .uid = credentials.uid, .gid = credentials.gid};
     }
-    return std::make_shared<const engine::Principal>(std::move(who));
+    return who;
+}
+
+void keep_alive(int socket) {
+    const int on = 1;
+    const int idle = 30;
+    const int interval = 10;
+    const int tries = 3;
+    ::setsockopt(socket, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+    ::setsockopt(socket, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
+    ::setsockopt(socket, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof interval);
+    ::setsockopt(socket, IPPROTO_TCP, TCP_KEEPCNT, &tries, sizeof tries);
 }
 
 }  // namespace grua::api

@@ -8,6 +8,9 @@
 namespace grua::api {
 
 /// Of a connected socket. What the kernel does not say is left out.
-engine::PrincipalPtr principal_of(int socket, int family, std::string listener);
+engine::Principal principal_of(int socket, std::string listener);
+
+/// A client by TCP whose machine is gone says nothing, and one that has closed looks like one that only stops to send: the kernel asks.
+void keep_alive(int socket);
 
 }  // namespace grua::api

@@ -1,6 +1,7 @@
 #include "api/server.hpp"
 
 #include "api/http_parser.hpp"
+#include "api/peer.hpp"
 #include "api/router.hpp"
 #include "base/log.hpp"
 
@@ -12,6 +13,7 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <climits>
@@ -28,6 +30,7 @@ constexpr auto quiet = asio::as_tuple(asio::use_awaitable);
 constexpr int accepts_at_once = 32;
 constexpr auto shortage_pause = 100ms;
 constexpr auto shortage_log_interval = 10s;
+constexpr auto refusal_log_interval = 1s;
 
 /// So many of this process's descriptors no client gets: a container that is stopped or removed needs some.
 constexpr int least_headroom = 8;
@@ -57,11 +60,12 @@ void refuse(const Fd& client) {
 }  // namespace
 
 struct Server::Listener {
-    Listener(const asio::any_io_executor& loop, Fd socket, std::string address)
-        : descriptor(loop, socket.release()), pause(loop), name(std::move(address)) {}
+    Listener(const asio::any_io_executor& loop, Fd socket, std::string address, std::optional<tls::Context> protection)
+        : descriptor(loop, socket.release()), pause(loop), name(std::move(address)), tls(std::move(protection)) {}
     asio::posix::stream_descriptor descriptor;
     asio::steady_timer pause;
     const std::string name;
+    std::optional<tls::Context> tls;
 };
 
 Server::Server(asio::any_io_executor loop, const Backend& backend)
@@ -69,29 +73,66 @@ Server::Server(asio::any_io_executor loop, const Backend& backend)
       connections_(
           std::move(loop), [&backend](Exchange& exchange) { return dispatch(backend, exchange); },
           fmt::format("Api-Version: {}.{}\r\nDocker-Experimental: false\r\nOstype: linux\r\nServer: Grua/{} (linux)\r\n",
-                      newest_version.major_number, newest_version.minor_number, GRUA_VERSION)) {}
+                      newest_version.major_number, newest_version.minor_number, GRUA_VERSION)),
+      last_for_clients_(last_for_clients()) {}
 
 Server::~Server() = default;
 
-void Server::accept_from(Fd listener, std::string name) {
-    auto shared = std::make_shared<Listener>(loop_, std::move(listener), std::move(name));
+void Server::accept_from(Fd listener, std::string name, std::optional<tls::Context> tls) {
+    if (tls && !relays_) relays_ = std::make_unique<tls::Relays>();
+    auto shared = std::make_shared<Listener>(loop_, std::move(listener), std::move(name), std::move(tls));
     listeners_.push_back(shared);
     asio::co_spawn(loop_, accept_clients(std::move(shared)), asio::detached);
 }
 
+void Server::use(const tls::Context& tls) {
+    for (const auto& listener : listeners_) {
+        if (listener->tls) listener->tls = tls;
+    }
+}
+
+/// The handshake is the relays' business; here there is a client when it is done.
+void Server::secure(Fd client, const tls::Context& tls, engine::Principal who) {
+    keep_alive(client.get());
+    relays_->accept(std::move(client), tls, [this, loop = loop_, who = std::move(who)](tls::Shaken how) {
+        asio::post(loop, [this, how = std::move(how), who]() mutable { admit(std::move(how), std::move(who)); });
+    });
+}
+
+void Server::admit(tls::Shaken how, engine::Principal who) {
+    if (!how.plain) {
+        const bool tell = Clock::now() >= refusal_logged_ + refusal_log_interval;
+        if (tell) refusal_logged_ = Clock::now();
+        // Anybody can have as many of these as he likes.
+        if (const log::Level level = tell ? log::Level::info : log::Level::debug; log::enabled(level))
+            log::write(level, fmt::format("TLS handshake with {} at {} failed: {}", who.address, who.listener, how.failure));
+        return;
+    }
+    if (how.plain.get() > last_for_clients_) return;
+    who.certificate = std::move(how.peer);
+    try {
+        connections_.serve(std::move(how.plain), std::move(who));
+    } catch (const std::exception& failure) {
+        log::error("a client's connection: {}", failure.what());
+    }
+}
+
 asio::awaitable<void> Server::accept_clients(std::shared_ptr<Listener> from) {
-    const int last = last_for_clients();
+    const int last = last_for_clients_;
     Clock::time_point logged{};
     // Who holds a connection for later must give way to who needs one now.
     const auto make_room = [&] {
         connections_.close_idle();
+        if (relays_) relays_->drop_slow();
         if (Clock::now() < logged + shortage_log_interval) return;
         logged = Clock::now();
         log::error("descriptors are used up ({} connections): clients are refused until there are some again", connections_.count());
     };
     const auto serve = [&](Fd client) {
         try {
-            connections_.serve(std::move(client), from->name);
+            engine::Principal who = principal_of(client.get(), from->name);
+            if (from->tls) return secure(std::move(client), *from->tls, std::move(who));
+            connections_.serve(std::move(client), std::move(who));
         } catch (const std::exception& failure) {
             log::error("a client's connection: {}", failure.what());
         }
@@ -110,7 +151,7 @@ asio::awaitable<void> Server::accept_clients(std::shared_ptr<Listener> from) {
         if (shortage || client.get() > last) {
             make_room();
             if (shortage) client = spare_.accept(listener);
-            if (client) refuse(client);
+            if (client && !from->tls) refuse(client);
             client = Fd{};
             // Trying again at once would only spin: whatever there is, others are quicker.
             if (!spare_.keep() || shortage) {
