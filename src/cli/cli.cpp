@@ -2,7 +2,6 @@
 
 #include "cli/command.hpp"
 #include "cli/context.hpp"
-#include "cli/docker_context.hpp"
 #include "cli/help.hpp"
 #include "cli/plugins.hpp"
 
@@ -61,12 +60,10 @@ constexpr std::array not_built{
     NotBuilt{"node", no_swarm},
     NotBuilt{"secret", "secrets of a compose file, or a mount of a file"},
     NotBuilt{"config", "configs of a compose file, or a mount of a file"},
-    NotBuilt{"context", "docker context; grua --context takes the contexts that it makes"},
     NotBuilt{"manifest", "docker manifest, which asks the registry itself"},
     NotBuilt{"trust", "the policy of signatures (docs/registries.md)"},
     NotBuilt{"checkpoint", "grua pause, or grua commit for the files"},
     NotBuilt{"volume update", "grua volume create; only volumes of a swarm are updated"},
-    NotBuilt{"system dial-stdio", "ssh -L to the daemon's socket"},
 };
 constexpr std::string_view no_cluster_volume = "-o, the options of the local driver; only volumes of a swarm have it";
 constexpr std::array not_built_flags{
@@ -83,11 +80,6 @@ constexpr std::array not_built_flags{
     NotBuilt{"volume create --topology-required", no_cluster_volume},
     NotBuilt{"volume create --type", "-o type=…"},
     NotBuilt{" --log-level", "--debug"},
-    NotBuilt{" --tls", "a Unix socket, or ssh -L to one"},
-    NotBuilt{" --tlscacert", "a Unix socket, or ssh -L to one"},
-    NotBuilt{" --tlscert", "a Unix socket, or ssh -L to one"},
-    NotBuilt{" --tlskey", "a Unix socket, or ssh -L to one"},
-    NotBuilt{" --tlsverify", "a Unix socket, or ssh -L to one"},
 };
 
 /// Throws Error(not_implemented) where one of `words` is a flag that docker's `command` has and grua's has not.
@@ -129,13 +121,6 @@ int unknown_command(std::span<const std::string> words, std::size_t known) {
     const std::string help = known == 0 ? "grua" : "grua " + words[0];
     fmt::print(stderr, "{}\nRun '{} --help' for more information\n", text, help);
     return 1;
-}
-
-/// -H, or the address in the context that was named; empty where neither is given.
-std::string daemon_address(const Flags& global) {
-    if (!global.given("context")) return global.text("host");
-    if (global.given("host")) fail(ErrorKind::invalid_argument, "conflicting options: --host and --context both name a daemon");
-    return docker_context_host(global.text("context"));
 }
 
 int show_help(std::span<const std::string> words) {
@@ -195,6 +180,16 @@ int run_command(Context& context, const Found& found, std::span<const std::strin
     }
 }
 
+DaemonFlags daemon_flags(const Flags& given) {
+    return {.host = given.text("host"),
+            .context = given.text("context"),
+            .tls = given.on("tls"),
+            .tlsverify = given.given("tlsverify") ? std::optional(given.on("tlsverify")) : std::nullopt,
+            .tlscacert = given.text("tlscacert"),
+            .tlscert = given.text("tlscert"),
+            .tlskey = given.text("tlskey")};
+}
+
 }  // namespace
 
 int run(std::span<const std::string> words) {
@@ -219,12 +214,12 @@ int run(std::span<const std::string> words) {
         }
         if (rest[0] == "help") return show_help(rest.subspan(1));
         if (global.flags.given("config")) ::setenv("DOCKER_CONFIG", global.flags.text("config").c_str(), 1);
-        Context context(daemon_address(global.flags), global.flags.on("debug"));
+        Context context(DaemonChoice(daemon_flags(global.flags)), global.flags.on("debug"));
         const auto found = find_command(rest);
         if (found) return run_command(context, *found, rest.subspan(found->words));
         const Group* group = find_group(rest[0]);
         if (!group) {
-            if (const auto plugin = find_plugin(rest[0])) run_plugin(*plugin, rest, context.host());
+            if (const auto plugin = find_plugin(rest[0])) run_plugin(*plugin, rest, context.choice());
             return unknown_command(rest, 0);
         }
         if (rest.size() == 1 || rest[1] == "--help" || rest[1] == "-h") return show_help(rest.first(1));

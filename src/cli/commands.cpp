@@ -313,13 +313,36 @@ constexpr std::array network_disconnect_flags{
     Flag{.name = "force", .letter = 'f', .kind = boolean, .help = "Also where the network is not there any more"}};
 constexpr std::array network_list_flags{filter_flag, format_flag, no_trunc_flag, quiet_flag};
 
+constexpr Flag context_docker_flag{
+    .name = "docker", .kind = list, .value = "key=value,…", .help = "How its daemon is reached, as host=tcp://far:2376,ca=ca.pem"};
+constexpr std::array context_create_flags{
+    Flag{.name = "description", .help = "What it is for"},
+    context_docker_flag,
+    Flag{.name = "from", .value = "context", .help = "Copy this one"},
+};
+constexpr std::array context_update_flags{Flag{.name = "description", .help = "What it is for"}, context_docker_flag};
+constexpr std::array context_list_flags{format_flag, Flag{.name = "quiet", .letter = 'q', .kind = boolean, .help = "Only the names"}};
+constexpr std::array context_inspect_flags{short_format_flag};
+constexpr std::array context_rm_flags{Flag{.name = "force", .letter = 'f', .kind = boolean, .help = "Also the one that is in use"}};
+
 constexpr std::array globals{
-    Flag{.name = "host", .letter = 'H', .value = "address", .help = "Daemon to speak to, as unix:///run/grua/grua.sock or tcp://host:port"},
-    Flag{.name = "context", .letter = 'c', .help = "Daemon to speak to, by the name of a context of docker's"},
+    Flag{.name = "host",
+         .letter = 'H',
+         .value = "address",
+         .help = "Daemon to speak to, as unix:///run/grua/grua.sock, tcp://host:port or ssh://user@host"},
+    Flag{.name = "context", .letter = 'c', .help = "Context to speak to, of grua context ls"},
     Flag{.name = "config",
          .value = "dir",
          .help = "Folder of config.json and of contexts, as $DOCKER_CONFIG",
          .completes = Completes::files},
+    Flag{.name = "tls", .kind = boolean, .help = "TLS with the daemon"},
+    Flag{.name = "tlscacert",
+         .value = "file",
+         .help = "Who signs the daemon's certificate (ca.pem in $DOCKER_CERT_PATH or ~/.docker)",
+         .completes = Completes::files},
+    Flag{.name = "tlscert", .value = "file", .help = "Certificate to show (cert.pem there)", .completes = Completes::files},
+    Flag{.name = "tlskey", .value = "file", .help = "Its key (key.pem there)", .completes = Completes::files},
+    Flag{.name = "tlsverify", .kind = boolean, .help = "TLS, and the daemon has a certificate that --tlscacert signs"},
     Flag{.name = "debug", .letter = 'D', .kind = boolean, .help = "Say more about errors"},
     Flag{.name = "version", .letter = 'v', .kind = boolean, .help = "Print the version and end"},
 };
@@ -797,6 +820,68 @@ const std::array table{
             .examples = "grua system check\ngrua system check --repair",
             .flags = {check_flags},
             .run = check_store},
+    Command{.names = {"system dial-stdio"},
+            .brief = "Connect standard input and output with the daemon, for ssh://",
+            .run = dial_stdio,
+            .hidden = true},
+    Command{.names = {"context create"},
+            .usage = "[OPTIONS] CONTEXT",
+            .brief = "Create a context: a daemon, and how it is reached",
+            .details = "--docker takes host, ca, cert, key, skip-tls-verify=true and from=CONTEXT, with commas between them. Without it "
+                       "and --from\nthe context "
+                       "is a copy of the present one. Contexts are Docker's: docker and grua have the same.",
+            .examples = "grua context create far --docker host=ssh://me@far\ngrua context create safe --docker "
+                        "host=tcp://far:2376,ca=ca.pem,cert=cert.pem,key=key.pem",
+            .flags = {context_create_flags},
+            .least = 1,
+            .most = 1,
+            .run = create_context},
+    Command{.names = {"context ls", "context list"},
+            .usage = "[OPTIONS]",
+            .brief = "List contexts",
+            .flags = {context_list_flags},
+            .run = list_contexts},
+    Command{.names = {"context inspect"},
+            .usage = "[OPTIONS] [CONTEXT...]",
+            .brief = "Show contexts in detail",
+            .flags = {context_inspect_flags},
+            .most = any_number,
+            .run = inspect_contexts},
+    Command{.names = {"context use"},
+            .usage = "CONTEXT",
+            .brief = "Choose the context of the commands that follow",
+            .least = 1,
+            .most = 1,
+            .run = use_context},
+    Command{.names = {"context show"}, .brief = "Show the name of the present context", .run = show_context},
+    Command{.names = {"context rm", "context remove"},
+            .usage = "[OPTIONS] CONTEXT [CONTEXT...]",
+            .brief = "Remove contexts",
+            .flags = {context_rm_flags},
+            .least = 1,
+            .most = any_number,
+            .run = remove_contexts},
+    Command{.names = {"context update"},
+            .usage = "[OPTIONS] CONTEXT",
+            .brief = "Change a context",
+            .flags = {context_update_flags},
+            .least = 1,
+            .most = 1,
+            .run = update_context},
+    Command{.names = {"context export"},
+            .usage = "CONTEXT [FILE|-]",
+            .brief = "Write a context, with its keys, to a tar",
+            .least = 1,
+            .most = 2,
+            .completes = Completes::files,
+            .run = export_context},
+    Command{.names = {"context import"},
+            .usage = "CONTEXT FILE|-",
+            .brief = "Make a context from such a tar",
+            .least = 2,
+            .most = 2,
+            .completes = Completes::files,
+            .run = import_context},
     Command{.names = {"completion"},
             .usage = "bash|zsh|fish",
             .brief = "Print the shell's completion script",
@@ -822,8 +907,13 @@ const std::array table{
 };
 
 constexpr std::array group_table{
-    Group{"container", "Manage containers"}, Group{"image", "Manage images"},      Group{"volume", "Manage volumes"},
-    Group{"network", "Manage networks"},     Group{"system", "Manage the daemon"}, Group{"generate", ""},
+    Group{"container", "Manage containers"},
+    Group{"image", "Manage images"},
+    Group{"volume", "Manage volumes"},
+    Group{"network", "Manage networks"},
+    Group{"system", "Manage the daemon"},
+    Group{"context", "Manage contexts"},
+    Group{"generate", ""},
 };
 
 }  // namespace

@@ -13,37 +13,24 @@ namespace grua::cli {
 
 namespace {
 
-const char* environment_host() {
-    for (const char* name : {"GRUA_HOST", "DOCKER_HOST"}) {
-        if (const char* value = std::getenv(name); value && *value) return value;
-    }
-    return nullptr;
-}
-
 [[noreturn]] void cannot_connect(const client::Endpoint& endpoint, const Error& error) {
     if (error.os_error() == EACCES) {
         throw Error(ErrorKind::unavailable,
                     fmt::format("permission denied while trying to connect to the grua daemon at {}", endpoint.text()), EACCES);
     }
+    // TLS, ssh and who looks names up have said why.
+    if (error.os_error() == 0) fail(ErrorKind::unavailable, "error during connect: {}", error.what());
     throw Error(ErrorKind::unavailable, fmt::format("Cannot connect to the grua daemon at {}. Is gruad running?", endpoint.text()),
                 error.os_error());
 }
 
 }  // namespace
 
-client::Endpoint Context::endpoint() const { return client::parse_endpoint(host()); }
-
-std::string Context::host() const {
-    if (!host_.empty()) return host_;
-    const char* host = environment_host();
-    return host ? host : default_host;
-}
-
-bool Context::may_start_daemon() const { return host_.empty() && !environment_host() && ::geteuid() == 0; }
+bool Context::may_start_daemon() const { return choice_.unsaid() && ::geteuid() == 0; }
 
 client::Client* Context::running_daemon() {
     if (client_) return &*client_;
-    client_.emplace(endpoint());
+    client_.emplace(choice_.endpoint());
     try {
         client_->negotiate();
     } catch (const Error& error) {
@@ -56,23 +43,37 @@ client::Client* Context::running_daemon() {
 
 client::Client& Context::daemon() {
     if (client_) return *client_;
-    const client::Endpoint where = endpoint();
-    client_.emplace(where);
-    try {
+    const client::Endpoint where = choice_.endpoint();
+    const auto reach = [&] {
+        client_.emplace(where);
         client_->negotiate();
-        return *client_;
+    };
+    try {
+        reach_or_start(where, reach);
+    } catch (const Error&) {
+        client_.reset();
+        throw;
+    }
+    return *client_;
+}
+
+client::Link Context::connect() {
+    const client::Endpoint where = choice_.endpoint();
+    client::Link link;
+    reach_or_start(where, [&] { link = client::connect(where); });
+    return link;
+}
+
+void Context::reach_or_start(const client::Endpoint& where, const std::function<void()>& reach) const {
+    try {
+        return reach();
     } catch (const Error& error) {
-        const bool nobody = error.kind() == ErrorKind::unavailable && (error.os_error() == ENOENT || error.os_error() == ECONNREFUSED);
         if (error.kind() != ErrorKind::unavailable) throw;
-        if (!nobody || !may_start_daemon()) {
-            client_.reset();
-            cannot_connect(where, error);
-        }
+        const bool nobody = error.os_error() == ENOENT || error.os_error() == ECONNREFUSED;
+        if (!nobody || !may_start_daemon()) cannot_connect(where, error);
     }
     start_daemon(where);
-    client_.emplace(where);
-    client_->negotiate();
-    return *client_;
+    reach();
 }
 
 std::string error_text(const std::exception& error) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cli/command.hpp"
+#include "cli/daemon_choice.hpp"
 #include "cli/template.hpp"
 #include "client/client.hpp"
 
@@ -18,27 +19,27 @@ struct ExitStatus {
 
 class Context {
 public:
-    /// `host` is -H; empty where it was not given.
-    explicit Context(std::string host, bool debug) : host_(std::move(host)), debug_(debug) {}
+    explicit Context(DaemonChoice choice, bool debug) : choice_(std::move(choice)), debug_(debug) {}
 
     /// Connected. Throws Error(unavailable) with "Cannot connect to the grua daemon at …".
     client::Client& daemon();
     /// Nothing where nobody answers; starts no daemon.
     client::Client* running_daemon();
     bool debug() const noexcept { return debug_; }
-    std::string host() const;  ///< The daemon's address.
+    const DaemonChoice& choice() const noexcept { return choice_; }
+
+    /// Connects without speaking to the daemon, which is started where that is allowed. Throws as daemon() does.
+    client::Link connect();
 
 private:
-    client::Endpoint endpoint() const;
     bool may_start_daemon() const;
+    /// `reach`, and once more where nobody was there and a daemon was started.
+    void reach_or_start(const client::Endpoint& where, const std::function<void()>& reach) const;
 
-    std::string host_;
+    DaemonChoice choice_;
     bool debug_;
     std::optional<client::Client> client_;
 };
-
-/// Where a daemon listens when nothing else is said.
-inline constexpr const char* default_host = "unix:///run/grua/grua.sock";
 
 /// The text that docker shows for an error: a daemon's is "Error response from daemon: …".
 std::string error_text(const std::exception& error);

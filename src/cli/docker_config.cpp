@@ -148,6 +148,24 @@ DockerConfig DockerConfig::load() {
     return out;
 }
 
+std::string DockerConfig::current_context() {
+    try {
+        return text_at(Value(parse_object(read_file(config_folder() + "/config.json"))), "currentContext");
+    } catch (const Error&) {
+        // Who needs what else is in it says so.
+        return {};
+    }
+}
+
+void DockerConfig::use_context(const std::string& name) {
+    if (name.empty()) {
+        document_.erase("currentContext");
+    } else {
+        document_["currentContext"] = name;
+    }
+    save();
+}
+
 std::string DockerConfig::helper_for(const std::string& server) const {
     const Value document = document_;
     if (const std::string helper = text_at(at(document, "credHelpers"), server); !helper.empty()) return helper;

@@ -33,6 +33,11 @@ public:
     /// Warns on standard error where there is one that cannot be read.
     static DockerConfig load();
 
+    /// The context that `context use` has chosen; empty for none, and where the file cannot be read.
+    static std::string current_context();
+    /// Empty: none.
+    void use_context(const std::string& name);
+
     const std::string& path() const noexcept { return path_; }
 
     /// `server` is a registry's host ("docker.io", "localhost:5000"). Empty ones where there are none. Throws Error where the

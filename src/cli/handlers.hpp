@@ -52,6 +52,17 @@ int log_in(Context& context, const Parsed& given);
 int log_out(Context& context, const Parsed& given);
 int prune_images(Context& context, const Parsed& given);
 
+int create_context(Context& context, const Parsed& given);
+int list_contexts(Context& context, const Parsed& given);
+int inspect_contexts(Context& context, const Parsed& given);
+int use_context(Context& context, const Parsed& given);
+int show_context(Context& context, const Parsed& given);
+int remove_contexts(Context& context, const Parsed& given);
+int update_context(Context& context, const Parsed& given);
+int export_context(Context& context, const Parsed& given);
+int import_context(Context& context, const Parsed& given);
+int dial_stdio(Context& context, const Parsed& given);
+
 int show_info(Context& context, const Parsed& given);
 int show_version(Context& context, const Parsed& given);
 int show_events(Context& context, const Parsed& given);

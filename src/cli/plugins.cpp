@@ -3,6 +3,7 @@
 #include "base/error.hpp"
 #include "base/text.hpp"
 #include "cli/docker_config.hpp"
+#include "cli/docker_contexts.hpp"
 
 #include <unistd.h>
 #include <algorithm>
@@ -29,6 +30,17 @@ bool is_plugin_name(std::string_view name) {
            std::ranges::all_of(name, [&](char c) { return is_letter(c) || (c >= '0' && c <= '9'); });
 }
 
+/// docker's global options are a plugin's, too.
+std::vector<std::string> tls_options(const DaemonFlags& flags) {
+    std::vector<std::string> out;
+    if (flags.tls) out.emplace_back("--tls");
+    if (flags.tlsverify) out.push_back(fmt::format("--tlsverify={}", *flags.tlsverify));
+    for (const auto& [name, value] :
+         {std::pair{"tlscacert", &flags.tlscacert}, std::pair{"tlscert", &flags.tlscert}, std::pair{"tlskey", &flags.tlskey}})
+        if (!value->empty()) out.push_back(fmt::format("--{}={}", name, *value));
+    return out;
+}
+
 }  // namespace
 
 std::optional<std::string> find_plugin(std::string_view name) {
@@ -43,12 +55,19 @@ std::optional<std::string> find_plugin(std::string_view name) {
 
 std::string plugin_folders_text() { return join(folders(), ", "); }
 
-void run_plugin(const std::string& path, std::span<const std::string> words, const std::string& host) {
-    ::setenv("DOCKER_HOST", host.c_str(), 1);
-    // Of a context of Docker's, which would lead elsewhere.
-    ::unsetenv("DOCKER_CONTEXT");
+void run_plugin(const std::string& path, std::span<const std::string> words, const DaemonChoice& choice) {
+    if (choice.context() == default_context) {
+        // A context that was chosen before would lead elsewhere.
+        ::setenv("DOCKER_HOST", choice.host().c_str(), 1);
+        ::unsetenv("DOCKER_CONTEXT");
+    } else {
+        ::unsetenv("DOCKER_HOST");
+        ::setenv("DOCKER_CONTEXT", choice.context().c_str(), 1);
+    }
     ::setenv("DOCKER_CLI_PLUGIN_ORIGINAL_CLI_COMMAND", "grua", 1);
+    const std::vector<std::string> tls = tls_options(choice.flags());
     std::vector<char*> arguments{const_cast<char*>(path.c_str())};
+    for (const std::string& option : tls) arguments.push_back(const_cast<char*>(option.c_str()));
     for (const std::string& word : words) arguments.push_back(const_cast<char*>(word.c_str()));
     arguments.push_back(nullptr);
     ::execv(path.c_str(), arguments.data());

@@ -74,7 +74,7 @@ private:
     int socket() const { return session_.stream.socket.get(); }
 
     void show(std::string_view bytes) {
-        if (session_.tty)
+        if (session_.tty || session_.raw)
             write_stream(STDOUT_FILENO, bytes);
         else
             demultiplexer_.write(bytes);

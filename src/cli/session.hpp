@@ -16,6 +16,7 @@ struct Session {
     client::RawStream stream;
     bool tty = false;
     bool stdin_open = false;
+    bool raw = false;  ///< Bytes as they are, no container's: without frames, detach keys and a terminal.
     std::string detach_keys = "ctrl-p,ctrl-q";
     /// Called at the start and when the size of the terminal changed; only with tty.
     std::function<void(ConsoleSize)> resize;

@@ -34,11 +34,11 @@ std::string ansi_time(const std::string& text) {
     return {out.data(), std::strftime(out.data(), out.size(), "%a %b %e %H:%M:%S %Y", &parts)};
 }
 
-boost::json::object client_version(client::Client* daemon) {
+boost::json::object client_version(client::Client* daemon, const std::string& context) {
     const std::string newest = fmt::format("1.{}", client::newest_minor);
     return {{"Version", GRUA_VERSION},     {"ApiVersion", daemon ? daemon->api_version() : newest},
             {"DefaultAPIVersion", newest}, {"Os", "linux"},
-            {"Arch", architecture},        {"Context", "default"}};
+            {"Arch", architecture},        {"Context", context}};
 }
 
 std::string client_text(const Value& version) {
@@ -195,7 +195,7 @@ int show_version(Context& context, const Parsed& given) {
         if (error.kind() != ErrorKind::unavailable) throw;
         unreachable = error.what();
     }
-    boost::json::object version{{"Client", client_version(daemon)}, {"Server", nullptr}};
+    boost::json::object version{{"Client", client_version(daemon, context.choice().context())}, {"Server", nullptr}};
     if (daemon) version["Server"] = daemon->get("/version");
     const std::string format = given.flags.text("format");
     if (!format.empty()) {
@@ -231,15 +231,15 @@ int show_info(Context& context, const Parsed& given) {
     }
     const boost::json::object client{{"Debug", context.debug()},
                                      {"Version", GRUA_VERSION},
-                                     {"Context", "default"},
+                                     {"Context", context.choice().context()},
                                      {"Plugins", boost::json::array()},
                                      {"Warnings", nullptr}};
     if (!format.empty()) {
         if (info.is_object()) info.get_object()["ClientInfo"] = client;
         print(render_document(format, info) + "\n");
     } else {
-        std::string text =
-            fmt::format("Client: grua\n Version:    {}\n Context:    default\n Debug Mode: {}\n\n", GRUA_VERSION, context.debug());
+        std::string text = fmt::format("Client: grua\n Version:    {}\n Context:    {}\n Debug Mode: {}\n\n", GRUA_VERSION,
+                                       context.choice().context(), context.debug());
         text += info.is_null() ? "Server:\n" : server_info(info);
         print(text);
         if (const auto* warnings = at(info, "Warnings").if_array()) {

@@ -12,6 +12,9 @@ namespace grua::client {
 
 std::string Endpoint::text() const {
     if (kind == Kind::unix_socket) return "unix://" + address;
+    if (kind == Kind::ssh) {
+        return fmt::format("ssh://{}{}{}{}{}{}", user, user.empty() ? "" : "@", address, port.empty() ? "" : ":", port, path);
+    }
     const bool v6 = address.find(':') != std::string::npos;
     return fmt::format("tcp://{}{}{}:{}", v6 ? "[" : "", address, v6 ? "]" : "", port);
 }
@@ -21,11 +24,12 @@ Endpoint parse_endpoint(std::string_view text) {
     if (text.starts_with("unix://")) {
         const std::string_view path = after("unix://");
         if (path.empty()) fail(ErrorKind::invalid_argument, "Invalid bind address format: {}", text);
-        return {Endpoint::Kind::unix_socket, std::string(path), {}};
+        return {.kind = Endpoint::Kind::unix_socket, .address = std::string(path)};
     }
-    if (text.starts_with('/')) return {Endpoint::Kind::unix_socket, std::string(text), {}};
-    if (text.starts_with("ssh://")) fail(ErrorKind::not_implemented, "not implemented: connecting through ssh ({})", text);
-    if (text.starts_with("https://")) fail(ErrorKind::not_implemented, "not implemented: TLS ({})", text);
+    if (text.starts_with('/')) return {.kind = Endpoint::Kind::unix_socket, .address = std::string(text)};
+    if (text.starts_with("ssh://")) return while_doing(text, [&] { return detail::parse_ssh(after("ssh://")); });
+    if (text.starts_with("https://"))
+        fail(ErrorKind::invalid_argument, "Invalid bind address protocol: {}: TLS is asked for with tcp:// and --tlsverify", text);
 
     std::string_view rest = text;
     if (rest.starts_with("tcp://"))
@@ -49,7 +53,7 @@ Endpoint parse_endpoint(std::string_view text) {
     }
     if (host.empty()) host = "127.0.0.1";
     if (port.empty()) fail(ErrorKind::invalid_argument, "Invalid bind address format: {}", text);
-    return {Endpoint::Kind::tcp, std::string(host), std::string(port)};
+    return {.kind = Endpoint::Kind::tcp, .address = std::string(host), .port = std::string(port)};
 }
 
 namespace {
@@ -89,8 +93,12 @@ Fd connect_tcp(const Endpoint& endpoint) {
 
 }  // namespace
 
-Fd connect(const Endpoint& endpoint) {
-    return endpoint.kind == Endpoint::Kind::unix_socket ? connect_unix(endpoint) : connect_tcp(endpoint);
+Link connect(const Endpoint& endpoint) {
+    if (endpoint.kind == Endpoint::Kind::ssh) return detail::connect_ssh(endpoint);
+    if (endpoint.kind == Endpoint::Kind::unix_socket) return {.socket = connect_unix(endpoint)};
+    Fd tcp = connect_tcp(endpoint);
+    if (endpoint.security) return detail::connect_tls(std::move(tcp), endpoint);
+    return {.socket = std::move(tcp)};
 }
 
 }  // namespace grua::client

@@ -71,6 +71,11 @@ std::size_t Connection::read_raw(std::span<char> into) {
     }
 }
 
+void Connection::fail_ended(std::string_view otherwise) const {
+    const std::string why = link_.why_ended();
+    fail(ErrorKind::unavailable, "{}", why.empty() ? otherwise : std::string_view(why));
+}
+
 std::string Connection::read_head_line() {
     std::size_t searched = used_;
     while (true) {
@@ -93,7 +98,7 @@ std::string Connection::read_head_line() {
         if (count < 0 && errno != ECONNRESET) fail_errno("read from the daemon");
         if (count <= 0) {
             reusable_ = false;
-            fail(ErrorKind::unavailable, "the daemon closed the connection");
+            fail_ended("the daemon closed the connection");
         }
         buffer_.append(more.data(), static_cast<std::size_t>(count));
     }
@@ -147,7 +152,7 @@ std::pair<Fd, std::string> Connection::take_stream() {
     buffer_.clear();
     used_ = 0;
     reusable_ = false;
-    return {std::move(socket_), std::move(rest)};
+    return {std::move(link_.socket), std::move(rest)};
 }
 
 std::string_view Response::header(std::string_view lower_case_name) const {
@@ -178,7 +183,7 @@ std::size_t Response::read_some(std::span<char> buffer) {
     if (count == 0) {
         connection_->reusable_ = false;
         ended_ = true;
-        fail(ErrorKind::unavailable, "unexpected EOF");
+        connection_->fail_ended("unexpected EOF");
     }
     left_ -= count;
     if (left_ == 0) {

@@ -78,7 +78,7 @@ private:
 class Connection {
 public:
     explicit Connection(const Endpoint& endpoint)
-        : host_(endpoint.kind == Endpoint::Kind::tcp ? endpoint.address : "grua"), socket_(connect(endpoint)) {}
+        : host_(endpoint.kind == Endpoint::Kind::tcp ? endpoint.address : "grua"), link_(connect(endpoint)) {}
 
     Connection(const Connection&) = delete;
     Connection& operator=(const Connection&) = delete;
@@ -89,7 +89,7 @@ public:
     /// Reads the head. Throws Error(unavailable) where the daemon closed the connection.
     Response receive();
 
-    int fd() const noexcept { return socket_.get(); }
+    int fd() const noexcept { return link_.socket.get(); }
     /// True where bytes were read from the socket and not used yet: poll() would not tell.
     bool has_buffered() const noexcept { return used_ < buffer_.size(); }
     /// True where the connection can take another request.
@@ -102,9 +102,10 @@ private:
     friend class Response;
     std::size_t read_raw(std::span<char> buffer);
     std::string read_head_line();
+    [[noreturn]] void fail_ended(std::string_view otherwise) const;
 
     std::string host_;
-    Fd socket_;
+    Link link_;
     std::string buffer_;
     std::size_t used_ = 0;
     bool reusable_ = true;

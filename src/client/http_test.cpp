@@ -139,7 +139,6 @@ TEST(Endpoint, IsReadAsDockerHostIsWritten) {
     EXPECT_EQ(parse_endpoint("tcp://[::1]:99").text(), "tcp://[::1]:99");
     EXPECT_EQ(parse_endpoint("tcp://localhost").port, "2375");
     EXPECT_EQ(parse_endpoint("http://h:1/").text(), "tcp://h:1");
-    EXPECT_THROW(parse_endpoint("ssh://x"), Error);
     EXPECT_THROW(parse_endpoint("ftp://x"), Error);
     EXPECT_THROW(connect(parse_endpoint("unix:///no/such/socket")), Error);
 }

@@ -33,7 +33,7 @@ class Options(unittest.TestCase):
         for words, said in ((["--iptables=false"], "not implemented: iptables=false"),
                             (["--storage-driver=btrfs"], "not implemented: storage-driver=btrfs"),
                             (["--exec-opt", "native.cgroupdriver=systemd"], "not implemented: exec-opt=native.cgroupdriver=systemd"),
-                            (["--log-driver=syslog"], "not implemented: log-driver=syslog"), (["--tlsverify"], "not implemented: tlsverify=true"),
+                            (["--log-driver=syslog"], "not implemented: log-driver=syslog"),
                             (["--add-runtime", "x=y"], "not implemented: --add-runtime"),
                             (["--log-opt", "max-size"], "invalid log option: max-size"), (["--log-opt", "bogus=1"], "unknown log opt 'bogus'"),
                             (["--default-cgroupns-mode=x"], "invalid default cgroup namespace mode: x"),
