@@ -229,6 +229,46 @@ class Mutual(Certificates):
         with self.assertRaises((ssl.SSLError, ConnectionError)):
             old.wrap_socket(self.daemon.connect())
 
+    def test_a_websocket(self):
+        self.daemon.docker("run", "-d", "-i", "--name", "box", "busybox", "sh", "-c", "read line; echo got $line; sleep 1000")
+        context = ssl.create_default_context(cafile=f"{self.folder}/ca.pem")
+        context.load_cert_chain(f"{self.folder}/client.pem", f"{self.folder}/client-key.pem")
+        with context.wrap_socket(self.daemon.connect(), server_hostname="127.0.0.1") as client, client.makefile("rb") as stream:
+            client.sendall(b"GET /containers/box/attach/ws?stream=1&stdin=1&stdout=1 HTTP/1.1\r\nHost: d\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+                           b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+            self.assertIn(b" 101 ", stream.readline())
+            while stream.readline() != b"\r\n":
+                pass
+            client.sendall(bytes([0x82, 0x84, 0, 0, 0, 0]) + b"you\n")
+            first, size = stream.read(2)
+            self.assertEqual((first, stream.read(size)), (0x82, b"got you\n"))
+
+    def test_a_client_that_leaves_harms_nobody(self):
+        """At each moment of a handshake and of a request."""
+        context = ssl.create_default_context(cafile=f"{self.folder}/ca.pem")
+        context.load_cert_chain(f"{self.folder}/client.pem", f"{self.folder}/client-key.pem")
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        begun = context.wrap_bio(incoming, outgoing, server_hostname="127.0.0.1")
+        with contextlib.suppress(ssl.SSLWantReadError):
+            begun.do_handshake()
+        hello = outgoing.read()
+
+        def descriptors():
+            return len(os.listdir(f"/proc/{self.daemon.process.pid}/fd"))
+        before = descriptors()
+        for size in [*range(0, len(hello), 37), len(hello)]:
+            plain = self.daemon.connect()
+            plain.sendall(hello[:size])
+            if size % 2:
+                plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # A reset, no end.
+            plain.close()
+        for request in (b"", b"GET /ev", b"GET /events HTTP/1.1\r\nHost: d\r\n\r\n", b"POST /containers/create HTTP/1.1\r\nHost: d\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{"):
+            client = context.wrap_socket(self.daemon.connect(), server_hostname="127.0.0.1")
+            client.sendall(request)
+            client.close()
+        self.daemon.secure("version")
+        wait_until("nothing of them is left", lambda: descriptors() <= before + 2)
+
     def test_certificates_are_read_again(self):
         def shown():
             der = None
