@@ -66,6 +66,8 @@ engine::Options engine_options(const gruad::Options& options) {
     out.cgroupns_mode = options.default_cgroupns_mode;
     out.default_stop_timeout = options.default_stop_timeout;
     out.live_restore = options.live_restore;
+    out.default_bridge = options.bridge != "none";
+    out.host_gateways = options.host_gateways;
     out.log_driver = options.log_driver;
     if (out.log_driver == "none") out.log_options.clear();
     for (const auto& [name, value] : gruad::log_options_of(options)) out.log_options.insert_or_assign(name, value);
@@ -75,7 +77,8 @@ engine::Options engine_options(const gruad::Options& options) {
 
 network::Options network_options(const gruad::Options& options) {
     network::Options out;
-    out.bridge = options.bridge;
+    out.default_bridge = options.bridge != "none";
+    out.bridge = gruad::bridge_name(options);
     out.bip = options.bip;
     out.fixed_cidr = options.fixed_cidr;
     out.default_gateway = options.default_gateway;
@@ -123,6 +126,7 @@ registry::Options registry_options(const gruad::Options& options) {
 void apply(const gruad::Options& options, api::Settings& settings) {
     settings.debug = options.debug || options.log_level == "debug";
     settings.labels = options.labels;
+    settings.oldest_version = gruad::parse_oldest_version(options.min_api_version);
     settings.insecure_registries = options.insecure_registries;
     settings.registry_mirrors = options.registry_mirrors;
     settings.address_pools.clear();
@@ -227,6 +231,7 @@ int run(const std::vector<std::string>& arguments) {
         gruad::rebuild_database(options.data_root, options.exec_root);
         return 0;
     }
+    const gruad::BridgeLock bridge_lock{gruad::bridge_name(options), options.data_root};
     gruad::PidFile pid_file{options.pidfile};
     gruad::check_database(options.data_root, options.exec_root);
     settings.id = gruad::engine_id(options.data_root);

@@ -5,6 +5,7 @@
 #include "base/options.hpp"
 #include "base/text.hpp"
 #include "base/units.hpp"
+#include "linux/ip_address.hpp"
 #include "monitor/log_options.hpp"
 #include "without_meaning.hpp"
 
@@ -34,7 +35,7 @@ struct Option {
 const std::array table = {
     Option{"bip", 0, "bip", &Options::bip, "IPv4 address and prefix of the default bridge"},
     Option{"bip6", 0, "bip6", &Options::bip6, "IPv6 address and prefix of the default bridge"},
-    Option{"bridge", 'b', "bridge", &Options::bridge, "Kernel name of the default bridge"},
+    Option{"bridge", 'b', "bridge", &Options::bridge, "Kernel name of the default bridge, or none"},
     Option{"cgroup-parent", 0, "cgroup-parent", &Options::cgroup_parent, "Parent cgroup of all containers"},
     Option{"config-file", 0, "", &Options::config_file, "Configuration file"},
     Option{"data-root", 0, "data-root", &Options::data_root, "Root folder of what lasts"},
@@ -62,6 +63,8 @@ const std::array table = {
     Option{"help", 0, "", &Options::help, "Print this"},
     Option{"host", 'H', "hosts", &Options::hosts,
            "Address to listen on: unix:///path, tcp://address:port or fd:// (systemd's sockets); may be repeated"},
+    Option{"host-gateway-ip", 0, "host-gateway-ips", &Options::host_gateways,
+           "What host-gateway means in --add-host, one for IPv4 and one for IPv6 (default: the default bridge's address)"},
     Option{"host-dns", 0, "host-dns", &Options::host_dns,
            "Address, as 127.0.0.153:53, where programs of the host are told the names of containers"},
     Option{"http-proxy", 0, "http-proxy", &Options::http_proxy, "Proxy for registries over HTTP"},
@@ -104,11 +107,11 @@ const std::array table = {
 
 /// dockerd's other flags.
 constexpr auto unbuilt = std::to_array<std::string_view>({"add-runtime", "authorization-plugin", "bridge-accept-fwmark", "cdi-spec-dir",
-                                                          "host-gateway-ip", "metrics-addr", "nri-opts", "storage-opt", "userns-remap"});
+                                                          "metrics-addr", "nri-opts", "storage-opt", "userns-remap"});
 
 /// dockerd's other keys where they are not the flag's name.
-constexpr auto unbuilt_keys = std::to_array<std::string_view>(
-    {"authorization-plugins", "cdi-spec-dirs", "host-gateway-ips", "min-api-version", "resolv-conf", "runtimes", "storage-opts"});
+constexpr auto unbuilt_keys =
+    std::to_array<std::string_view>({"authorization-plugins", "cdi-spec-dirs", "resolv-conf", "runtimes", "storage-opts"});
 
 [[noreturn]] void refuse(std::string text) { throw Error(ErrorKind::invalid_argument, std::move(text)); }
 
@@ -262,6 +265,20 @@ images::GcPolicy gc_policy_of(const json::Value& value) {
     return policy;
 }
 
+/// Keys that dockerd knows by an older name, too.
+void take_other_names(boost::json::object& members) {
+    const auto rename = [&](std::string_view old_name, std::string_view name, const auto& changed) {
+        const json::Value* old_value = members.if_contains(old_name);
+        if (!old_value) return;
+        if (members.contains(name)) refuse(fmt::format("{} and {} are the same: give one of them", old_name, name));
+        json::Value value = changed(*old_value);
+        members.erase(old_name);
+        members.emplace(name, std::move(value));
+    };
+    rename("host-gateway-ip", "host-gateway-ips", [](const json::Value& one) { return boost::json::array{one}; });
+    rename("default-init", "init-path", [](const json::Value& path) { return path; });
+}
+
 void read_config_file(Options& options, const Given& given) {
     std::string text;
     try {
@@ -282,6 +299,12 @@ void read_config_file(Options& options, const Given& given) {
         if (!proxies->is_object()) refuse("proxies: expected an object");
         for (const auto& [name, proxy] : boost::json::object(proxies->get_object())) members.emplace(name, proxy);
         members.erase("proxies");
+    }
+    take_other_names(members);
+    if (const json::Value* oldest = members.if_contains("min-api-version")) {
+        if (!oldest->is_string()) refuse("min-api-version: expected a string");
+        options.min_api_version = oldest->get_string();
+        members.erase("min-api-version");
     }
     if (const json::Value* gc = members.if_contains("gc")) {
         options.gc = gc_policy_of(*gc);
@@ -314,6 +337,16 @@ void read_config_file(Options& options, const Given& given) {
         refuse("the following directives are specified both as a flag and in the configuration file: " + join(conflicts, ", "));
 }
 
+void check_host_gateways(const std::vector<std::string>& addresses) {
+    std::array<int, 2> count{};
+    for (const std::string& each : addresses) {
+        const auto address = linux::Ip::parse(each);
+        if (!address) refuse(fmt::format("invalid host-gateway-ip: {}: no address", each));
+        if (++count.at(address->is_v6() ? 1 : 0) > 1)
+            refuse(fmt::format("only one {} host gateway IP address can be specified", address->is_v6() ? "IPv6" : "IPv4"));
+    }
+}
+
 void check(const Options& options) {
     parse_level(options.log_level);
     if (options.log_format != "text" && options.log_format != "json") refuse(fmt::format("invalid log format: {}", options.log_format));
@@ -330,6 +363,8 @@ void check(const Options& options) {
     const auto log_options = log_options_of(options);
     if (options.log_driver == "json-file") monitor::parse_log_options(log_options, {});
     if (options.log_driver == "none" && !log_options.empty()) refuse("invalid logging opts for driver none");
+    check_host_gateways(options.host_gateways);
+    parse_oldest_version(options.min_api_version);
     if (options.mtu < 0 || options.mtu > 65535) refuse(fmt::format("invalid MTU {}", options.mtu));
 }
 
@@ -356,6 +391,8 @@ Options parse_options(const std::vector<std::string>& arguments) {
     check(options);
     return options;
 }
+
+std::string bridge_name(const Options& options) { return options.bridge == "none" ? default_bridge_name : options.bridge; }
 
 std::string help_text() {
     std::string out = "Usage: gruad [OPTIONS]\n\nA container engine that serves the Docker Engine API.\n\nOptions:\n";
@@ -407,6 +444,17 @@ engine::Ulimit parse_ulimit(const std::string& text) {
         refuse(fmt::format("ulimit soft limit must be less than or equal to hard limit: {} > {}", *soft, *hard));
     }
     return {.name = text.substr(0, equals), .hard = *hard, .soft = *soft};
+}
+
+json::Version parse_oldest_version(const std::string& text) {
+    if (text.empty()) return api::oldest_version;
+    const std::vector<std::string> parts = split(text, '.');
+    const auto minor = parts.size() == 2 && parts[0] == "1" ? parse_uint(parts[1]) : std::nullopt;
+    const auto oldest = static_cast<std::uint64_t>(api::oldest_version.minor_number);
+    const auto newest = static_cast<std::uint64_t>(api::newest_version.minor_number);
+    if (!minor || *minor < oldest || *minor > newest)
+        refuse(fmt::format("invalid min-api-version \"{}\": from 1.{} to 1.{}", text, oldest, newest));
+    return {1, static_cast<int>(*minor)};
 }
 
 log::Level parse_level(const std::string& text) {

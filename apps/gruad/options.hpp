@@ -13,11 +13,13 @@
 
 namespace grua::gruad {
 
+inline constexpr const char* default_bridge_name = "grua0";
+
 struct Options {
     std::vector<std::string> hosts;
     std::string data_root = "/var/lib/grua";
     std::string exec_root = "/run/grua";
-    std::string bridge = "grua0";
+    std::string bridge = default_bridge_name;  ///< "none": there is no default bridge.
     std::string bip;
     std::string bip6;
     std::string fixed_cidr;
@@ -45,6 +47,8 @@ struct Options {
     std::int64_t default_stop_timeout = 10;
     std::string default_shm_size = "64m";
     std::vector<std::string> default_ulimits;  ///< "nofile=1024:2048"
+    std::vector<std::string> host_gateways;
+    std::string min_api_version;  ///< In daemon.json only. Empty: the oldest that there is.
     std::vector<std::string> dns;
     std::vector<std::string> dns_options;
     std::vector<std::string> dns_search;
@@ -81,6 +85,9 @@ Options parse_options(const std::vector<std::string>& arguments);
 
 std::string help_text();
 
+/// The name that our links and tables have, whether there is a default bridge or not.
+std::string bridge_name(const Options& options);
+
 /// "64m", "1g", "4096": bytes.
 std::int64_t parse_size(const std::string& text);
 
@@ -92,6 +99,9 @@ std::map<std::string, std::string> log_options_of(const Options& options);
 
 /// "nofile=1024:2048".
 engine::Ulimit parse_ulimit(const std::string& text);
+
+/// "1.30"; empty: the oldest that there is. Throws Error(invalid_argument) for what is not spoken.
+json::Version parse_oldest_version(const std::string& text);
 
 log::Level parse_level(const std::string& text);
 

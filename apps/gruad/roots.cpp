@@ -1,5 +1,6 @@
 #include "roots.hpp"
 
+#include "base/encoding.hpp"
 #include "base/error.hpp"
 #include "base/files.hpp"
 #include "base/id.hpp"
@@ -20,6 +21,9 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::size_t pid_limit = 64;
+
+/// In a place that does not depend on options, and goes with the host as bridges do.
+constexpr const char* bridge_locks = "/run/grua-bridges";
 constexpr std::size_t record_limit = std::size_t{16} << 20U;
 
 /// Nothing where the file is not there or has no number.
@@ -67,6 +71,20 @@ std::size_t live_containers(const std::string& exec_root) {
     return count;
 }
 
+/// Locked, or none and what its holder has written. What is written is for people only, and on a full disk too: the lock is what counts.
+std::pair<Fd, std::string> lock_file(const std::string& path, std::string_view more) {
+    Fd lock{::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600)};
+    if (!lock) fail_errno("open {}", path);
+    if (::flock(lock.get(), LOCK_EX | LOCK_NB) < 0) {
+        if (errno != EWOULDBLOCK) fail_errno("lock {}", path);
+        return {Fd{}, std::string(trim(read_all(lock.get(), path)))};
+    }
+    const std::string text = fmt::format("{}{}\n", ::getpid(), more);
+    if (::ftruncate(lock.get(), 0) != 0 || ::pwrite(lock.get(), text.data(), text.size(), 0) < 0)
+        log::debug("{}: {}", path, std::generic_category().message(errno));
+    return {std::move(lock), std::string()};
+}
+
 /// Whoever begins with a new database ends and deletes all that it does not know.
 void refuse_contents(const std::string& data_root, const std::string& exec_root, std::string_view what) {
     const std::string contents = contents_without_database(data_root, exec_root);
@@ -89,20 +107,36 @@ void prepare_root(const std::string& path, mode_t mode) {
 }
 
 Fd lock_root(const std::string& root, std::string_view what) {
-    const std::string path = root + "/lock";
-    Fd lock{::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600)};
-    if (!lock) fail_errno("open {}", path);
-    if (::flock(lock.get(), LOCK_EX | LOCK_NB) < 0) {
-        if (errno != EWOULDBLOCK) fail_errno("lock {}", path);
-        const auto other = pid_in(path);
-        fail(ErrorKind::conflict, "{} {}: another gruad works on it{}; end that one, or give this one a --{} of its own", what, root,
-             other ? fmt::format(", process {}", *other) : std::string(), what);
+    auto [lock, other] = lock_file(root + "/lock", "");
+    if (lock) return std::move(lock);
+    fail(ErrorKind::conflict, "{} {}: another gruad works on it{}; end that one, or give this one a --{} of its own", what, root,
+         other.empty() ? std::string() : fmt::format(", process {}", other), what);
+}
+
+BridgeLock::BridgeLock(const std::string& bridge, const std::string& data_root) {
+    struct stat space{};
+    if (::stat("/proc/self/ns/net", &space) != 0) fail_errno("look at the network namespace");
+    make_directories(bridge_locks, 0700);
+    // That the name is one of a bridge is checked when it is made.
+    path_ = fmt::format("{}/{}-{}", bridge_locks, space.st_ino, percent_encode(bridge));
+    for (;;) {
+        auto [lock, other] = lock_file(path_, " with --data-root " + data_root);
+        if (!lock) {
+            path_.clear();
+            fail(ErrorKind::conflict, "bridge {}: another gruad has it, process {}; end that one, or give this one a --bridge of its own",
+                 bridge, other);
+        }
+        struct stat locked{};
+        struct stat there{};
+        // Whoever had it may have taken it away since it was opened here.
+        const bool same = ::fstat(lock.get(), &locked) == 0 && ::stat(path_.c_str(), &there) == 0 && locked.st_ino == there.st_ino;
+        lock_ = std::move(lock);
+        if (same) return;
     }
-    // For people only, and on a full disk too: the lock is what counts.
-    const std::string text = std::to_string(::getpid()) + "\n";
-    if (::ftruncate(lock.get(), 0) != 0 || ::pwrite(lock.get(), text.data(), text.size(), 0) < 0)
-        log::debug("{}: {}", path, std::generic_category().message(errno));
-    return lock;
+}
+
+BridgeLock::~BridgeLock() {
+    if (!path_.empty()) ::unlink(path_.c_str());
 }
 
 PidFile::PidFile(std::string path) : path_(std::move(path)) {

@@ -29,6 +29,20 @@ private:
     std::string path_;
 };
 
+/// A bridge of this network namespace belongs to one gruad, for as long as it runs.
+class BridgeLock {
+public:
+    /// Throws Error(conflict) that names the other.
+    BridgeLock(const std::string& bridge, const std::string& data_root);
+    BridgeLock(const BridgeLock&) = delete;
+    BridgeLock& operator=(const BridgeLock&) = delete;
+    ~BridgeLock();
+
+private:
+    std::string path_;
+    Fd lock_;
+};
+
 /// An ID of the data root, made once; `docker info` shows it.
 std::string engine_id(const std::string& data_root);
 

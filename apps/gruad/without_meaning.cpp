@@ -48,6 +48,8 @@ constexpr auto table = std::to_array<WithoutMeaning>({
     {"selinux-enabled", "selinux-enabled", boolean, "false", always},
     {"storage-driver", "storage-driver", text, "overlay2 overlayfs", always},
     {"swarm-default-advertise-addr", "swarm-default-advertise-addr", text, "", no_swarm},
+    {"", "swarm-raft-election-tick", integer, "", no_swarm},
+    {"", "swarm-raft-heartbeat-tick", integer, "", no_swarm},
     {"userland-proxy", "userland-proxy", boolean, "", no_proxy},
     {"userland-proxy-path", "userland-proxy-path", text, "", no_proxy},
 });

@@ -32,7 +32,7 @@ std::optional<json::Version> parse_version(std::string_view text) {
 
 }  // namespace
 
-Target split_version(std::string_view path) {
+Target split_version(std::string_view path, json::Version oldest) {
     Target target{.path = path};
     if (!path.starts_with("/v")) return target;
     const std::size_t end = path.find('/', 2);
@@ -44,10 +44,10 @@ Target split_version(std::string_view path) {
         fail(ErrorKind::invalid_argument, "client version {} is too new. Maximum supported API version is {}.{}", text,
              newest_version.major_number, newest_version.minor_number);
     }
-    if (*version < oldest_version) {
+    if (*version < oldest) {
         fail(ErrorKind::invalid_argument,
              "client version {} is too old. Minimum supported API version is {}.{}, please upgrade your client to a newer version", text,
-             oldest_version.major_number, oldest_version.minor_number);
+             oldest.major_number, oldest.minor_number);
     }
     target.version = *version;
     target.path = end == std::string_view::npos ? "/" : path.substr(end);
@@ -71,7 +71,7 @@ Match find_route(std::span<const Route> table, std::string_view method, std::str
 
 asio::awaitable<void> dispatch(const Backend& backend, Exchange& exchange) {
     const std::string path = with_single_slashes(exchange.head().path);
-    const Target target = split_version(path);
+    const Target target = split_version(path, backend.settings.oldest_version);
     if (exchange.head().method == "OPTIONS") co_return co_await exchange.send_empty(200);
     Match match = find_route(routes(), exchange.head().method, target.path);
     if (!match.route) fail(ErrorKind::not_found, "page not found");

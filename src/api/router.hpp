@@ -3,6 +3,7 @@
 #pragma once
 
 #include "api/exchange.hpp"
+#include "api/services.hpp"
 
 #include <span>
 #include <string>
@@ -24,9 +25,6 @@ struct Route {
     std::string title() const { return std::string(method) + " " + std::string(pattern); }
 };
 
-inline constexpr json::Version oldest_version{1, 24};
-inline constexpr json::Version newest_version{1, 51};
-
 /// Every operation, in the order in which they are tried.
 std::span<const Route> routes();
 
@@ -36,7 +34,7 @@ struct Target {
     json::Version version = newest_version;
     std::string_view path;
 };
-Target split_version(std::string_view path);
+Target split_version(std::string_view path, json::Version oldest = oldest_version);
 
 /// The path with one slash where several follow each other.
 std::string with_single_slashes(std::string_view path);

@@ -30,6 +30,8 @@ TEST(Version, IsTakenFromThePath) {
     EXPECT_EQ(refusal([] { split_version("/v1.99/info"); }), "client version 1.99 is too new. Maximum supported API version is 1.51");
     EXPECT_EQ(refusal([] { split_version("/v1.23/info"); }),
               "client version 1.23 is too old. Minimum supported API version is 1.24, please upgrade your client to a newer version");
+    EXPECT_EQ(refusal([] { split_version("/v1.43/info", {1, 44}); }),
+              "client version 1.43 is too old. Minimum supported API version is 1.44, please upgrade your client to a newer version");
     EXPECT_EQ(refusal([] { split_version("/v1.2.3/info"); }), "invalid API version 1.2.3");
     EXPECT_EQ(refusal([] { split_version("/v99999999999999999999.1/info"); }), "invalid API version 99999999999999999999.1");
 }

@@ -12,6 +12,10 @@
 
 namespace grua::api {
 
+/// The oldest and the newest version of the API that this code speaks.
+inline constexpr json::Version oldest_version{1, 24};
+inline constexpr json::Version newest_version{1, 51};
+
 /// What gruad was told that the engine does not need to know. SIGHUP changes debug and labels.
 struct Settings {
     bool debug = false;
@@ -21,6 +25,7 @@ struct Settings {
     std::vector<std::string> registry_mirrors;
     std::vector<std::pair<std::string, unsigned>> address_pools;  ///< Base and size, of networks that ask for no subnet.
     std::string id;                                               ///< Of this data root, for info.
+    json::Version oldest_version = api::oldest_version;           ///< That is spoken.
 };
 
 /// What the server works on; built by gruad's main and handed down.

@@ -68,12 +68,12 @@ Answer ping(const Services&, Exchange& exchange) {
     co_await exchange.send(200, "OK", "text/plain; charset=utf-8");
 }
 
-Answer version(const Services&, Exchange& exchange) {
+Answer version(const Services& services, Exchange& exchange) {
     wire::Version out;
     out.platform.name = "Grua";
     out.version = GRUA_VERSION;
     out.api_version = api_version(newest_version);
-    out.min_api_version = api_version(oldest_version);
+    out.min_api_version = api_version(services.settings.oldest_version);
     out.os = "linux";
     out.arch = go_architecture();
     out.kernel_version = kernel_version();

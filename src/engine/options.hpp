@@ -26,6 +26,8 @@ struct Options {
                                                    {"max-file", "5"}};  ///< Of the same driver, where they do not say it.
     std::string cgroupns_mode;               ///< Of containers that ask for none; empty: private with cgroup v2, else host.
     std::int64_t default_stop_timeout = 10;  ///< Seconds.
+    bool default_bridge = true;              ///< There is a network "bridge"; else containers that ask for none have none.
+    std::vector<std::string> host_gateways;  ///< What `host-gateway` means in extra hosts; empty: the default bridge.
     bool live_restore = true;                ///< Containers go on when the engine shuts down.
     std::int64_t default_shm_size = 64 * 1024 * 1024;
     int shutdown_timeout = 15;

@@ -67,8 +67,8 @@ Resolver parse_resolver(std::string_view text) {
     return out;
 }
 
-/// "name:address" or "name=address".
-std::pair<std::string, std::string> extra_host(const std::string& text, const std::string& host_gateway) {
+/// "name:address" or "name=address": the name and its addresses.
+std::pair<std::string, std::vector<std::string>> extra_host(const std::string& text, const std::vector<std::string>& host_gateways) {
     auto cut = text.find('=');
     if (cut == std::string::npos) cut = text.find(':');
     const std::string name = text.substr(0, cut);
@@ -77,12 +77,12 @@ std::pair<std::string, std::string> extra_host(const std::string& text, const st
     }
     std::string address = text.substr(cut + 1);
     if (address == "host-gateway") {
-        if (host_gateway.empty()) fail(ErrorKind::invalid_argument, "unable to derive the IP value for host-gateway");
-        return {name, host_gateway};
+        if (host_gateways.empty()) fail(ErrorKind::invalid_argument, "unable to derive the IP value for host-gateway");
+        return {name, host_gateways};
     }
     if (address.size() > 2 && address.front() == '[' && address.back() == ']') address = address.substr(1, address.size() - 2);
     if (family(address) == Family::none) fail(ErrorKind::invalid_argument, "invalid IP address in add-host: \"{}\"", address);
-    return {name, address};
+    return {name, {address}};
 }
 
 void put_line(std::string& text, std::string_view keyword, const std::vector<std::string>& values) {
@@ -91,7 +91,7 @@ void put_line(std::string& text, std::string_view keyword, const std::vector<std
 
 }  // namespace
 
-void check_extra_host(const std::string& text) { extra_host(text, "0.0.0.0"); }
+void check_extra_host(const std::string& text) { extra_host(text, {"0.0.0.0"}); }
 
 std::string hosts_text(const HostsOptions& options) {
     if (!options.host_text.empty() && options.extra_hosts.empty()) return options.host_text;
@@ -103,8 +103,8 @@ std::string hosts_text(const HostsOptions& options) {
         "ff02::1\tip6-allnodes\n"
         "ff02::2\tip6-allrouters\n";
     for (const std::string& each : options.extra_hosts) {
-        const auto [name, address] = extra_host(each, options.host_gateway);
-        text += fmt::format("{}\t{}\n", address, name);
+        const auto [name, addresses] = extra_host(each, options.host_gateways);
+        for (const std::string& address : addresses) text += fmt::format("{}\t{}\n", address, name);
     }
     for (const auto& [address, names] : options.linked) text += fmt::format("{}\t{}\n", address, names);
     for (const std::string& address : options.addresses) {

@@ -14,9 +14,9 @@ struct HostsOptions {
     std::vector<std::string> addresses;    ///< The container's own, none for network none; each is given the hostname.
     std::vector<std::string> extra_hosts;  ///< "name:address", "name=address"; address may be host-gateway.
     std::vector<std::pair<std::string, std::string>>
-        linked;                ///< Address and names of the containers that a link of the default bridge leads to.
-    std::string host_gateway;  ///< What host-gateway stands for, Networks::gateway().
-    std::string host_text;     ///< Host network: the host's own file, taken as it is where there are no extra hosts.
+        linked;                              ///< Address and names of the containers that a link of the default bridge leads to.
+    std::vector<std::string> host_gateways;  ///< What host-gateway stands for.
+    std::string host_text;                   ///< Host network: the host's own file, taken as it is where there are no extra hosts.
 };
 
 /// Throws Error(invalid_argument) for a bad one.

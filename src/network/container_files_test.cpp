@@ -15,8 +15,10 @@ TEST(HostsTextTest, NamesTheContainerAfterTheExtraHosts) {
     const std::string text = hosts_text({.hostname = "web",
                                          .addresses = {"172.17.0.2"},
                                          .extra_hosts = {"db:10.0.0.7", "six=[2001:db8::1]", "host.docker.internal:host-gateway"},
-                                         .host_gateway = "172.17.0.1"});
-    EXPECT_EQ(text, std::string(localhost_lines) + "10.0.0.7\tdb\n2001:db8::1\tsix\n172.17.0.1\thost.docker.internal\n172.17.0.2\tweb\n");
+                                         .host_gateways = {"172.17.0.1", "fd00::1"}});
+    EXPECT_EQ(text,
+              std::string(localhost_lines) +
+                  "10.0.0.7\tdb\n2001:db8::1\tsix\n172.17.0.1\thost.docker.internal\nfd00::1\thost.docker.internal\n172.17.0.2\tweb\n");
     EXPECT_EQ(hosts_text({.hostname = "web", .domainname = "example.org", .addresses = {"172.17.0.2"}}),
               std::string(localhost_lines) + "172.17.0.2\tweb.example.org web\n");
     EXPECT_EQ(hosts_text({.hostname = "web", .host_text = "1.2.3.4 x\n"}), "1.2.3.4 x\n");

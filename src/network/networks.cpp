@@ -186,7 +186,7 @@ void Networks::State::load() {
                 nets.emplace(id, Net(NetworkPlan{.config = json::parse<NetworkConfig>(row.text(0))}));
         }
     }
-    while_doing("default bridge", [&]() GRUA_NOT_ANALYSED {
+    const auto make_default_bridge = [&]() GRUA_NOT_ANALYSED {
         check_bridge_name(options.bridge);
         if (const linux::Link* link = present.find(options.bridge); link && link->kind != "bridge")
             fail(ErrorKind::conflict, "link {} exists and is not a bridge", options.bridge);
@@ -198,7 +198,16 @@ void Networks::State::load() {
         make_link(net, present);
         save(net.config);
         nets.emplace(net.config.id, std::move(net));
-    });
+    };
+    if (options.default_bridge) {
+        while_doing("default bridge", make_default_bridge);
+    } else if (const linux::Link* link = present.find(options.bridge); link && link->alias == "grua:" + options.bridge) {
+        // That of before. One that was adopted is somebody else's.
+        const MutexLock lock(netlink_mutex);
+        linux::NetlinkBatch remove;
+        remove.delete_link(options.bridge);
+        netlink.run(remove);
+    }
     for (const auto& [name, driver] : {std::pair{"host", "host"}, std::pair{"none", "null"}}) {
         const auto known = std::ranges::find(stored, name, &NetworkConfig::name);
         NetworkConfig config{.name = name, .scope = "local", .driver = driver};
@@ -223,8 +232,9 @@ Networks::State::State(Options given, store::Database& store)
     database.migrate("network", migrations);
     load();
     if (options.host_dns) while_doing("host-dns", [&] { resolver.serve_host(options.host_dns->ip, options.host_dns->port); });
-    sandboxes = std::make_unique<SandboxPool>(
-        SandboxPoolOptions{.ready = options.ready_sandboxes, .most = options.most_ready_sandboxes, .mtu = find_net("bridge").mtu});
+    sandboxes = std::make_unique<SandboxPool>(SandboxPoolOptions{.ready = options.ready_sandboxes,
+                                                                 .most = options.most_ready_sandboxes,
+                                                                 .mtu = options.default_bridge ? find_net("bridge").mtu : default_mtu()});
     watcher = std::jthread([this](const std::stop_token& stop) { watch(stop); });
 }
 
@@ -416,7 +426,7 @@ NetworkConfig Networks::find_config(std::string_view reference) const {
 
 std::string Networks::gateway() const {
     const MutexLock lock(state_->mutex);
-    return state_->find_net("bridge").gateways.front().address.text();
+    return state_->options.default_bridge ? state_->find_net("bridge").gateways.front().address.text() : std::string();
 }
 
 void Networks::recover(std::vector<Attachment> live) { state_->recover(std::move(live)); }

@@ -55,6 +55,7 @@ HostDns parse_host_dns(std::string_view text);
 
 struct Options {
     std::string bridge = "grua0";  ///< Kernel name of the default bridge; an existing bridge is adopted.
+    bool default_bridge = true;    ///< There is one. Its name stands in our links' aliases and tables in any case.
     std::string bip;               ///< Gateway address and prefix, "172.26.0.1/16". Empty: the first default pool that is free here.
     std::string fixed_cidr;        ///< Addresses of its containers; its subnet, too, where nothing else says one.
     std::string default_gateway;   ///< Of its containers; empty: the bridge.
@@ -235,7 +236,7 @@ public:
     /// Every way that the rules leave open to containers, and out of them; between two containers without one that too, with `by` empty.
     std::vector<Reach> reach() const;
 
-    /// The default bridge's own address: what `host-gateway` means in extra hosts.
+    /// The default bridge's own address: what `host-gateway` means in extra hosts. Empty where there is none.
     std::string gateway() const;
 
     /// Takes bridges and rules away. For tests and for uninstalling; refused where containers are attached.

@@ -229,6 +229,7 @@ bool Relay::step() {
             if (some) continue;
             // Who waits for the plain end reads nothing, and would not see that there is nobody any more.
             if (!in_.held.empty() && (happened(secure()) & POLLERR) != 0) break_off("the connection was reset", State::over);
+            deserted_ = !out_.held.empty() && state_ == State::carrying && (happened(plain()) & POLLHUP) != 0;
             return false;
         }
         return state_ == State::carrying;

@@ -47,6 +47,9 @@ public:
     /// After the handshake: where the plain bytes go and come from. It stays open until it is taken away again, or this ends.
     void carry(Fd plain);
 
+    /// Whoever had the plain end has closed it, and the other side does not take what it said last.
+    bool is_deserted() const noexcept { return deserted_; }
+
     /// The subject of the other side's certificate.
     std::string peer() const;
     /// Why there is no handshake, or no connection any more; empty where it is for no fault.
@@ -88,6 +91,7 @@ private:
     bool first_ = true;  ///< Nothing has come yet.
     State state_ = State::shaking;
     Clock::time_point since_ = Clock::now();
+    bool deserted_ = false;
     Way in_;               ///< From TLS to the plain end.
     Way out_;              ///< The other one.
     std::string refused_;  ///< The subject of a certificate that was.

@@ -166,7 +166,11 @@ private:
 
     void after(Entry& entry, Relay::State before) {
         const Relay::State now = entry.relay->state();
-        if (now == before) return;
+        if (now == before) {
+            if (now == Relay::State::carrying && entry.relay->is_deserted() && !entry.deadline)
+                time(entry, Clock::now() + deserted_patience);
+            return;
+        }
         if (before == Relay::State::shaking) --shaking_;
         entry.ending->note(entry.relay->failure());
         if (now == Relay::State::leaving || now == Relay::State::over)

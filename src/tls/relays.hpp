@@ -18,6 +18,9 @@ namespace grua::tls {
 /// From accepting a client to the end of the handshake.
 inline constexpr std::chrono::seconds handshake_patience{10};
 
+/// For a client to take what is left for it, after whoever said it has gone.
+inline constexpr std::chrono::seconds deserted_patience{60};
+
 /// So many at once; the oldest gives way to another.
 inline constexpr std::size_t most_handshakes = 512;
 

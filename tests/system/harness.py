@@ -84,7 +84,7 @@ def debian_tar():
 class Daemon:
     """A gruad and the docker CLI that speaks to it."""
 
-    def __init__(self, *options, image=True, before=(), env=None):
+    def __init__(self, *options, image=True, before=(), env=None, bridge=True):
         self.name = "gt" + uuid.uuid4().hex[:8]
         self.root = pathlib.Path(tempfile.mkdtemp(prefix="grua-test-", dir=os.environ.get("GRUA_TEST_DIR", "/var/tmp")))
         self.exec_root = pathlib.Path(tempfile.mkdtemp(prefix="grua-", dir="/run"))
@@ -93,6 +93,7 @@ class Daemon:
         self.options = list(options)
         self.before = list(before)  # a command that executes its arguments, between the namespace and gruad
         self.env = dict(env or {})  # of gruad, at each of its starts
+        self.bridge = bridge  # one of its own; else what the options say
         self.process = None
         # Holds the network namespace, so that it outlives a killed daemon.
         self.holder = subprocess.Popen(["unshare", "-n", "sleep", "infinity"], stdin=subprocess.DEVNULL)
@@ -122,7 +123,7 @@ class Daemon:
         self.process = subprocess.Popen(
             ["nsenter", f"--net=/proc/{self.holder.pid}/ns/net", *self.before, str(BIN / "gruad"), "-H", f"unix://{self.socket}",
              "--data-root", str(self.root / "data"), "--exec-root", str(self.exec_root / "exec"), "--pidfile", str(self.exec_root / "pid"),
-             "--bridge", self.name, "--bip", "10.99.7.1/24", "--cgroup-parent", f"/{self.name}", *self.options,
+             *(["--bridge", self.name, "--bip", "10.99.7.1/24"] if self.bridge else []), "--cgroup-parent", f"/{self.name}", *self.options,
              *(["--debug"] if SANITIZED and "--debug" not in self.options else [])],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, **self.env, **(env or {})})
         log.close()

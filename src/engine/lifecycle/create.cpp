@@ -131,12 +131,21 @@ struct CreateWork : AtStep {
 };
 using Work = std::shared_ptr<CreateWork>;
 
+/// --bridge none: who asks for no network, or for the one that is not there, has none, as with dockerd.
+void leave_default_bridge_out(CreateRequest& request) {
+    std::string& mode = request.host_config.network_mode;
+    if (!mode.empty() && mode != "default" && mode != "bridge") return;
+    mode = "none";
+    for (const char* name : {"default", "bridge"}) request.networking.endpoints_config.erase(name);
+}
+
 /// What can be refused before anything is made.
 asio::awaitable<void> check(Work work) {
     Lifecycle& life = work->life;
     CreateRequest& request = work->request;
     if (request.host_config.shm_size == 0) request.host_config.shm_size = life.options.default_shm_size;
     if (request.config.network_disabled) request.host_config.network_mode = "none";
+    if (!life.options.default_bridge) leave_default_bridge_out(request);
     check_texts(request.config, request.host_config, request.networking);
     if (request.host_config.log_config.type.empty()) request.host_config.log_config.type = life.options.log_driver;
     if (request.host_config.cgroupns_mode.empty()) request.host_config.cgroupns_mode = life.options.cgroupns_mode;

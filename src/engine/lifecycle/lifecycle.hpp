@@ -69,6 +69,7 @@ public:
     asio::awaitable<void> restart(std::string reference, StopOptions options);
     asio::awaitable<void> stop_all(std::chrono::seconds patience);
     asio::awaitable<void> stop_for_the_end(ContainerPtr container);
+    asio::awaitable<void> kill_for_the_end(ContainerPtr container);
     asio::awaitable<void> kill(std::string reference, std::string signal);
     asio::awaitable<void> pause(std::string reference);
     asio::awaitable<void> unpause(std::string reference);

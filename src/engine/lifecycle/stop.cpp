@@ -125,9 +125,27 @@ asio::awaitable<void> Lifecycle::stop_all(std::chrono::seconds patience) {
         spawn(stop_for_the_end(container), fmt::format("container {}: stopped with gruad", short_id(id)));
     }
     const auto deadline = ground.clock.steady() + patience;
+    std::vector<ContainerPtr> late;
     for (const ContainerPtr& each : all) {
-        if (!co_await wait_for_exit(each, deadline))
-            log::warn("container {} has not ended in time; it goes on running", short_id(each->id()));
+        if (co_await wait_for_exit(each, deadline)) continue;
+        log::warn("container {} has not ended within {} s and is killed", short_id(each->id()), patience.count());
+        co_await kill_for_the_end(each);
+        late.push_back(each);
+    }
+    const auto after_kill = ground.clock.steady() + kill_timeout;
+    for (const ContainerPtr& each : late) {
+        if (!co_await wait_for_exit(each, after_kill))
+            log::error("container {} was killed and has not ended; it is left", short_id(each->id()));
+    }
+}
+
+/// Its stop signal is still being waited for, so its lane is not free.
+asio::awaitable<void> Lifecycle::kill_for_the_end(ContainerPtr container) {
+    try {
+        if (is_running(container->record->state.status)) signal_to(*container, SIGKILL);
+        if (const auto task = container->task; task && container->record->state.status == Status::paused) co_await task->resume();
+    } catch (const Error& error) {
+        log::warn("container {}: {}", short_id(container->id()), error.what());
     }
 }
 

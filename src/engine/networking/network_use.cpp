@@ -15,7 +15,8 @@
 namespace grua::engine {
 namespace {
 
-std::string hosts_of(const network::Networks& networks, const ContainerRecord& record, const std::string& hostname, LinkedHosts linked) {
+std::string hosts_of(const Options& options, const network::Networks& networks, const ContainerRecord& record, const std::string& hostname,
+                     LinkedHosts linked) {
     network::HostsOptions hosts;
     hosts.hostname = hostname;
     hosts.domainname = record.config.domainname;
@@ -24,7 +25,8 @@ std::string hosts_of(const network::Networks& networks, const ContainerRecord& r
             if (!address->empty()) hosts.addresses.push_back(*address);
     hosts.extra_hosts = record.host_config.extra_hosts;
     hosts.linked = std::move(linked);
-    hosts.host_gateway = networks.gateway();
+    hosts.host_gateways = options.host_gateways;
+    if (const std::string gateway = networks.gateway(); hosts.host_gateways.empty() && !gateway.empty()) hosts.host_gateways = {gateway};
     return network::hosts_text(hosts);
 }
 
@@ -53,7 +55,7 @@ void write_network_files(const Options& options, const network::Networks& networ
     if (host_network && record.host_config.extra_hosts.empty() && std::filesystem::exists("/etc/hosts"))
         replace_file(record.hosts_path, read_file("/etc/hosts"));
     else
-        replace_file(record.hosts_path, hosts_of(networks, record, hostname, linked));
+        replace_file(record.hosts_path, hosts_of(options, networks, record, hostname, linked));
     replace_file(record.hostname_path, network::hostname_text(hostname));
     replace_file(record.resolv_conf_path, resolv_conf_of(options, record));
 }
@@ -131,7 +133,7 @@ asio::awaitable<void> Engine::Impl::rewrite_network_files(ContainerPtr container
             if (!file) fail_errno("open {}", path);
             write_all(file.get(), text, path);
         };
-        put(record->hosts_path, hosts_of(rooms.networks, *record, record->config.hostname, linked));
+        put(record->hosts_path, hosts_of(options, rooms.networks, *record, record->config.hostname, linked));
         if (with_resolver) put(record->resolv_conf_path, resolv_conf_of(options, *record));
         return true;
     };
