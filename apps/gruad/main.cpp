@@ -231,8 +231,8 @@ int run(const std::vector<std::string>& arguments) {
         gruad::rebuild_database(options.data_root, options.exec_root);
         return 0;
     }
-    const gruad::BridgeLock bridge_lock{gruad::bridge_name(options), options.data_root};
     gruad::PidFile pid_file{options.pidfile};
+    const gruad::BridgeLock bridge_lock{gruad::bridge_name(options), options.data_root};
     gruad::check_database(options.data_root, options.exec_root);
     settings.id = gruad::engine_id(options.data_root);
     gruad::claim_exec_root(options.exec_root, settings.id);
