@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import socket
 import ssl
@@ -14,7 +15,7 @@ import tempfile
 import time
 import unittest
 
-from harness import BIN, DOCKER, PATIENCE, Daemon, run, wait_until
+from harness import BIN, DOCKER, PATIENCE, REPOSITORY, Daemon, run, wait_until
 
 
 def make_certificates(folder):
@@ -393,6 +394,26 @@ class Systemd(unittest.TestCase):
         self.assertEqual(waiting.communicate(timeout=60)[0], b"OK")
         daemon.stop()
         self.assertTrue((self.folder / "one").exists())
+
+    def test_with_systemds_own_program(self):
+        if not shutil.which("systemd-socket-activate"):
+            self.skipTest("there is no systemd-socket-activate")
+        path = self.folder / "real"
+        client = subprocess.Popen(["sh", "-c", f"until curl -sf --max-time 60 --unix-socket {path} http://d/_ping; do sleep 0.05; done"], stdout=subprocess.PIPE)
+        self.addCleanup(client.stdout.close)
+        daemon = Daemon("-H", "fd://", image=False, before=["systemd-socket-activate", "-l", str(path)])
+        self.addCleanup(daemon.close)
+        self.assertEqual(client.communicate(timeout=60 * PATIENCE)[0], b"OK")
+
+    def test_the_units_are_ones(self):
+        if not shutil.which("systemd-analyze"):
+            self.skipTest("there is no systemd-analyze")
+        for name in ("gruad.service", "gruad.socket"):
+            text = (REPOSITORY / "packaging/systemd" / name).read_text()
+            self.assertIn("ExecStart=/usr/bin/gruad -H fd://" if name == "gruad.service" else "ListenStream=/run/grua/grua.sock", text)
+            (self.folder / name).write_text(re.sub("Documentation=.*", "", text.replace("/usr/bin/gruad", str(BIN / "gruad"))))
+        done = run("systemd-analyze", "verify", self.folder / "gruad.service", self.folder / "gruad.socket", check=False)
+        self.assertEqual((done.returncode, done.stdout + done.stderr), (0, ""))
 
     def test_one_of_them_by_its_number(self):
         one, two = self.listen("one"), self.listen("two")
