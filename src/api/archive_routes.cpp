@@ -92,6 +92,7 @@ Answer container_changes(const Services& services, Exchange& exchange) {
 Answer container_commit(const Services& services, Exchange& exchange) {
     const Query& query = exchange.query();
     engine::CommitOptions options;
+    check_body(exchange, json::fields_of<engine::ContainerConfig>());
     check_json_content_type(exchange.head());
     if (const std::string body = co_await exchange.read_body(); !body.empty()) {
         const json::Value given = parse_json(body);

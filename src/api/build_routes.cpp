@@ -62,8 +62,7 @@ Answer refuse_build_client(const Services&, Exchange& exchange) {
 }
 
 Answer build_prune(const Services&, Exchange& exchange) {
-    static_cast<void>(Filters::parse(exchange.query().get("filters"), {"description", "id", "inuse", "label", "label!", "parent", "private",
-                                                                       "shared", "type", "until", "unused-for"}));
+    filters_of(exchange);
     co_await exchange.send(200, "{\"CachesDeleted\":null,\"SpaceReclaimed\":0}\n");
 }
 

@@ -1,4 +1,5 @@
 #include "api/container_wire.hpp"
+#include "api/older_requests.hpp"
 #include "api/routes.hpp"
 #include "base/codec.hpp"
 
@@ -78,37 +79,40 @@ bool has_ports(const wire::ContainerSummary& summary, const PortFilter& publishe
 
 void check_values(const Filters& filters) {
     for (const std::string& value : filters.get("status")) {
-        if (!engine::parse_status(value)) fail(ErrorKind::invalid_argument, "invalid filter 'status={}'", value);
+        if (!engine::parse_status(value))
+            fail(ErrorKind::invalid_argument,
+                 "invalid filter 'status={0}': invalid value for state ({0}): must be one of created, running, paused, restarting, "
+                 "removing, exited, dead",
+                 value);
     }
     for (const std::string& value : filters.get("exited")) {
         if (!parse_int(value)) fail(ErrorKind::invalid_argument, "invalid filter 'exited={}'", value);
     }
     for (const std::string& value : filters.get("health")) {
-        if (!engine::parse_health(value)) fail(ErrorKind::invalid_argument, "invalid filter 'health={}'", value);
+        if (!engine::parse_health(value))
+            fail(ErrorKind::invalid_argument,
+                 "invalid filter 'health={0}': invalid value for health ({0}): must be one of none, starting, healthy, unhealthy", value);
     }
     static_cast<void>(filters.flag("is-task"));
 }
 
 engine::StopOptions stop_options(const Exchange& exchange) {
-    engine::StopOptions options{.timeout = exchange.query().number("t")};
-    if (exchange.version >= json::Version{1, 42}) options.signal = exchange.query().get("signal");
-    return options;
+    return {.timeout = exchange.query().number("t"), .signal = std::string(exchange.query().get("signal"))};
 }
 
 std::uint32_t dimension(const Exchange& exchange, std::string_view name) {
-    const auto value = exchange.query().number(name);
-    if (!value || *value < 0 || *value > 65535) {
-        fail(ErrorKind::invalid_argument, "invalid resize {} \"{}\"", name == "h" ? "height" : "width", exchange.query().get(name));
-    }
+    const std::string_view text = exchange.query().get(name);
+    const auto value = parse_uint(text);
+    if (!value || *value > 65535)
+        fail(ErrorKind::invalid_argument, "invalid resize {} \"{}\": {}", name == "h" ? "height" : "width", text,
+             value ? "value out of range" : "invalid syntax");
     return static_cast<std::uint32_t>(*value);
 }
 
 }  // namespace
 
 Answer container_list(const Services& services, Exchange& exchange) {
-    const Filters filters =
-        Filters::parse(exchange.query().get("filters"), {"ancestor", "before", "exited", "expose", "health", "id", "is-task", "isolation",
-                                                         "label", "name", "network", "publish", "since", "status", "volume"});
+    const Filters filters = filters_of(exchange);
     check_values(filters);
     const PortFilter published = PortFilter::parse(filters, "publish");
     const PortFilter exposed = PortFilter::parse(filters, "expose");
@@ -157,8 +161,9 @@ Answer container_list(const Services& services, Exchange& exchange) {
 }
 
 Answer container_create(const Services& services, Exchange& exchange) {
-    if (!exchange.head().has_body()) fail(ErrorKind::invalid_argument, "config cannot be empty in order to create a container");
+    if (!exchange.head().has_body()) fail(ErrorKind::invalid_argument, "invalid JSON: got EOF while reading request body");
     auto body = co_await read_json<wire::CreateBody>(exchange);
+    const engine::StringList warnings = take_as_in(exchange.version, body);
     for (const engine::Ulimit& limit : services.settings.default_ulimits) {
         auto& given = body.host_config.ulimits;
         if (std::ranges::none_of(given, [&](const engine::Ulimit& one) { return one.name == limit.name; })) given.push_back(limit);
@@ -170,6 +175,7 @@ Answer container_create(const Services& services, Exchange& exchange) {
     request.networking = std::move(body.networking_config);
     request.config = std::move(static_cast<engine::ContainerConfig&>(body));
     engine::Created created = co_await services.containers.create(std::move(request));
+    created.warnings.insert(created.warnings.end(), warnings.begin(), warnings.end());
     co_await send_json(exchange, 201, wire::Created{.id = std::move(created.id), .warnings = std::move(created.warnings)});
 }
 
@@ -262,12 +268,8 @@ Answer container_remove(const Services& services, Exchange& exchange) {
 }
 
 Answer container_prune(const Services& services, Exchange& exchange) {
-    const Filters filters = Filters::parse(exchange.query().get("filters"), {"label", "label!", "until"});
-    std::optional<Time> until;
-    for (const std::string& value : filters.get("until")) {
-        until = parse_timestamp(value, now());
-        if (!until) fail(ErrorKind::invalid_argument, "invalid filter 'until={}'", value);
-    }
+    const Filters filters = filters_of(exchange);
+    const auto until = filters.until();
     const auto keep = [filters, until](const engine::ContainerRecord& record) {
         return (until && record.created >= *until) || !filters.labels("label", record.config.labels) ||
                !filters.no_labels("label!", record.config.labels);

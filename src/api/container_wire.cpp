@@ -50,6 +50,19 @@ wire::ContainerState state_of(const engine::State& state) {
     return out;
 }
 
+/// What older clients look for, and what has a value in Docker also where nobody gave one.
+void show_as_docker(wire::ContainerInspect& out, json::Version version) {
+    if (out.host_config.console_size.empty()) out.host_config.console_size = {0, 0};
+    if (version >= json::Version{1, 45}) return;
+    // Then they began to be among the DNS names only.
+    for (auto& [name, endpoint] : out.network_settings.networks) {
+        if (!engine::is_user_defined(name)) continue;
+        engine::StringList& aliases = endpoint.aliases.emplace(endpoint.aliases.value_or(engine::StringList{}));
+        for (const std::string& each : {std::string(short_id(out.id)), out.config.hostname})
+            if (std::ranges::find(aliases, each) == aliases.end()) aliases.push_back(each);
+    }
+}
+
 }  // namespace
 
 wire::ContainerInspect inspect_of(const engine::ContainerRecord& record, json::Version version) {
@@ -73,7 +86,7 @@ wire::ContainerInspect inspect_of(const engine::ContainerRecord& record, json::V
     out.config = record.config;
     wire::NetworkSettings& network = out.network_settings;
     network.sandbox_id = record.sandbox_id;
-    if (record.state.pid > 0) network.sandbox_key = fmt::format("/proc/{}/ns/net", record.state.pid);
+    if (record.state.pid > 0 && !record.sandbox_id.empty()) network.sandbox_key = fmt::format("/proc/{}/ns/net", record.state.pid);
     network.ports = ports_of(record);
     network.networks = record.networks;
     if (const auto bridge = record.networks.find("bridge"); bridge != record.networks.end()) {
@@ -83,10 +96,7 @@ wire::ContainerInspect inspect_of(const engine::ContainerRecord& record, json::V
         network.ip_prefix_len = bridge->second.ip_prefix_len;
         network.mac_address = bridge->second.mac_address;
     }
-    // API before 1.44 shows the address here.
-    if (const auto mode = record.networks.find(engine::network_of_mode(record.host_config.network_mode));
-        mode != record.networks.end() && version < json::Version{1, 44})
-        out.config.mac_address = mode->second.mac_address;
+    show_as_docker(out, version);
     return out;
 }
 
@@ -115,6 +125,8 @@ wire::ContainerSummary summary_of(const engine::ContainerRecord& record, Time no
     out.status = engine::status_text(record.state, now);
     out.host_config = {.network_mode = record.host_config.network_mode, .annotations = record.host_config.annotations};
     out.network_settings.networks = record.networks;
+    // The list does not tell by what names it is found.
+    for (auto& [name, endpoint] : out.network_settings.networks) endpoint.aliases = endpoint.dns_names = std::nullopt;
     out.mounts = record.mounts;
     return out;
 }

@@ -1,5 +1,6 @@
 #include "api/exchange.hpp"
 #include "api/connection.hpp"
+#include "api/router.hpp"
 #include "base/text.hpp"
 #include "engine/containers.hpp"
 
@@ -10,6 +11,19 @@ std::string_view RequestHead::header(std::string_view name) const noexcept {
         if (key == name) return value;
     }
     return {};
+}
+
+void Exchange::take_route(const Route& route, json::Version client, std::string variable) {
+    route_ = &route;
+    version = client;
+    name = std::move(variable);
+    head_.query.declare(route.parameters, client.minor_number);
+}
+
+void check_body(const Exchange& exchange, const json::Fields& table) {
+    const Route& route = exchange.route();
+    if (!route.body || &route.body() != &table)
+        fail(ErrorKind::system, "{}: its body is read and not in the table of operations", route.title());
 }
 
 void check_json_content_type(const RequestHead& head) {

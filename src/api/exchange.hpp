@@ -43,6 +43,7 @@ struct RequestHead {
 };
 
 class Connection;
+struct Route;
 
 /// A connection that is no longer HTTP: the client's own socket and what it had sent early.
 struct Hijacked {
@@ -64,8 +65,11 @@ public:
     const RequestHead& head() const noexcept { return head_; }
     const Query& query() const noexcept { return head_.query; }
 
-    json::Version version;  ///< What the client speaks; set by the dispatch.
+    // Set by the dispatch:
+    json::Version version;  ///< What the client speaks.
     std::string name;       ///< The path's variable: a container's ID or name, an image's reference.
+    const Route& route() const noexcept { return *route_; }
+    void take_route(const Route& route, json::Version client, std::string variable);
 
     /// The whole body, refused with invalid_argument where it is larger.
     asio::awaitable<std::string> read_body(std::size_t limit = json_body_limit);
@@ -104,6 +108,7 @@ private:
     friend class Connection;
     RequestHead head_;
     Connection& connection_;
+    const Route* route_ = nullptr;
     std::string extra_headers_;
     bool begun_ = false;
     bool ended_ = false;
@@ -114,6 +119,9 @@ private:
 template <json::WireStruct T>
 asio::awaitable<T> read_json(Exchange& exchange);
 
+/// Refuses a body that the table of operations does not have.
+void check_body(const Exchange& exchange, const json::Fields& table);
+
 /// Refuses a body that is not declared as JSON.
 void check_json_content_type(const RequestHead& head);
 
@@ -122,6 +130,7 @@ json::Value parse_json(std::string_view text);
 
 template <json::WireStruct T>
 asio::awaitable<T> read_json(Exchange& exchange) {
+    check_body(exchange, json::fields_of<T>());
     check_json_content_type(exchange.head());
     const std::string text = co_await exchange.read_body();
     T out{};

@@ -1,6 +1,8 @@
 #include "api/filters.hpp"
 
 #include "api/exchange.hpp"
+#include "api/names.hpp"
+#include "api/router.hpp"
 
 #include <re2/re2.h>
 #include <re2/set.h>
@@ -86,7 +88,7 @@ private:
     bool usable_ = false;
 };
 
-Filters Filters::parse(std::string_view text, std::initializer_list<std::string_view> accepted) {
+Filters Filters::parse(std::string_view text, std::string_view accepted) {
     Filters filters;
     if (text.empty()) return filters;
     json::Value value;
@@ -100,7 +102,7 @@ Filters Filters::parse(std::string_view text, std::initializer_list<std::string_
     std::size_t count = 0;
     for (const auto& [key, each] : *object) {
         const std::string_view name{key};
-        if (std::ranges::find(accepted, name) == accepted.end()) fail(ErrorKind::invalid_argument, "invalid filter '{}'", name);
+        if (!find_name(accepted, name)) fail(ErrorKind::invalid_argument, "invalid filter '{}'", name);
         std::vector<std::string>& values = filters.values_[std::string(name)];
         if (const auto* list = each.if_array()) {
             for (const auto& one : *list) {
@@ -123,6 +125,8 @@ Filters Filters::parse(std::string_view text, std::initializer_list<std::string_
     }
     return filters;
 }
+
+Filters filters_of(const Exchange& exchange) { return Filters::parse(exchange.query().get("filters"), exchange.route().filters); }
 
 bool Filters::has(std::string_view name) const { return values_.contains(name); }
 
@@ -183,12 +187,22 @@ bool Filters::no_labels(std::string_view name, const std::map<std::string, std::
     return std::ranges::none_of(get(name), [&](const std::string& wanted) { return has_label(wanted, labels); });
 }
 
+std::optional<Time> Filters::until() const {
+    const std::vector<std::string>& values = get("until");
+    if (values.empty()) return std::nullopt;
+    if (values.size() > 1) fail(ErrorKind::invalid_argument, "more than one until filter specified");
+    const auto time = parse_timestamp(values.front(), now());
+    if (!time) fail(ErrorKind::invalid_argument, "failed to parse value as time or duration: \"{}\"", values.front());
+    return time;
+}
+
 std::optional<bool> Filters::flag(std::string_view name) const {
     std::optional<bool> out;
     for (const std::string& value : get(name)) {
         const bool is_true = value == "1" || value == "true" || value == "True" || value == "TRUE" || value == "t" || value == "T";
         const bool is_false = value == "0" || value == "false" || value == "False" || value == "FALSE" || value == "f" || value == "F";
-        if ((!is_true && !is_false) || (out && *out != is_true)) fail(ErrorKind::invalid_argument, "invalid filter '{}={}'", name, value);
+        if ((!is_true && !is_false) || (out && *out != is_true))
+            fail(ErrorKind::invalid_argument, "invalid filter '{}=[{}]'", name, join(get(name), " "));
         out = is_true;
     }
     return out;

@@ -4,7 +4,6 @@
 #include "base/text.hpp"
 
 #include <cstdint>
-#include <initializer_list>
 #include <map>
 #include <memory>
 #include <optional>
@@ -20,14 +19,16 @@ inline constexpr std::size_t filter_limit = 1000;
 /// What the expressions of one filter may take, their state machine included. Matching is linear in the text, whatever the expression.
 inline constexpr std::int64_t pattern_memory_limit = std::int64_t{256} << 10U;
 
+class Exchange;
+
 /// Expressions of a client, compiled once (RE2; its syntax is that of Docker's Go).
 class Patterns;
 
 class Filters {
 public:
     Filters() = default;
-    /// Throws Error(invalid_argument, "invalid filter …") for other text, and where a name is not in `accepted`.
-    static Filters parse(std::string_view text, std::initializer_list<std::string_view> accepted);
+    /// `accepted` are names with spaces between. Throws Error(invalid_argument, "invalid filter …") for other text, and for other names.
+    static Filters parse(std::string_view text, std::string_view accepted);
 
     bool has(std::string_view name) const;
     const std::vector<std::string>& get(std::string_view name) const;
@@ -46,6 +47,9 @@ public:
     /// For label!: true where none of them is.
     bool no_labels(std::string_view name, const std::map<std::string, std::string>& labels) const;
 
+    /// The one value of "until" as a time. Throws Error(invalid_argument) for other text and for several.
+    std::optional<Time> until() const;
+
     /// The one value as true or false. Throws Error(invalid_argument) for another or for both.
     std::optional<bool> flag(std::string_view name) const;
 
@@ -53,6 +57,9 @@ private:
     std::map<std::string, std::vector<std::string>, std::less<>> values_;
     std::map<std::string, std::shared_ptr<const Patterns>, std::less<>> patterns_;
 };
+
+/// Those of a request, by what the table of operations accepts.
+Filters filters_of(const Exchange& exchange);
 
 /// Values of publish= and expose=: "80", "80/udp", "8080-8090/tcp".
 class PortFilter {

@@ -19,7 +19,7 @@ std::string refusal(auto what) {
 }
 
 Filters named(const std::string& pattern) {
-    return Filters::parse(boost::json::serialize(boost::json::object{{"name", {pattern}}}), {"name"});
+    return Filters::parse(boost::json::serialize(boost::json::object{{"name", {pattern}}}), "name");
 }
 
 bool matches(const std::string& pattern, std::string_view text) { return named(pattern).pattern("name", text); }
@@ -38,7 +38,7 @@ TEST(Filters, a_name_is_matched_as_docker_matches_it) {
     EXPECT_TRUE(matches("(?i)WEB", "web"));
     EXPECT_FALSE(matches("(?=web)web", "web"));  // Not in Go's syntax either.
     EXPECT_TRUE(matches("\xc3\xa4.", "\xc3\xa4\xc3\xb6"));
-    const Filters several = Filters::parse(R"({"name":["(((","^db$","web"]})", {"name"});
+    const Filters several = Filters::parse(R"({"name":["(((","^db$","web"]})", "name");
     EXPECT_TRUE(several.pattern("name", "a-web"));
     EXPECT_TRUE(several.pattern("name", "db"));
     EXPECT_FALSE(several.pattern("name", "db2"));
@@ -62,11 +62,11 @@ TEST(Filters, expressions_are_bounded_in_all) {
     EXPECT_FALSE(matches("(a{1000}){1000}", "aaa"));  // No expression: it repeats too often.
     boost::json::array many;
     for (int i = 0; i < 1000; ++i) many.emplace_back(std::to_string(i) + "(x|y){40}");
-    EXPECT_NE(refusal([&] { Filters::parse(boost::json::serialize(boost::json::object{{"name", many}}), {"name"}); }), "accepted");
+    EXPECT_NE(refusal([&] { Filters::parse(boost::json::serialize(boost::json::object{{"name", many}}), "name"); }), "accepted");
 }
 
 PortFilter ports(const std::string& value) {
-    return PortFilter::parse(Filters::parse(boost::json::serialize(boost::json::object{{"publish", {value}}}), {"publish"}), "publish");
+    return PortFilter::parse(Filters::parse(boost::json::serialize(boost::json::object{{"publish", {value}}}), "publish"), "publish");
 }
 
 TEST(PortFilter, a_port_or_a_range_with_a_protocol) {

@@ -66,6 +66,8 @@ void describe_cgroups(wire::Info& info) {
         info.cpu_set = (has & controller::cpuset) != 0;
         info.pids_limit = (has & controller::pids) != 0;
         info.oom_kill_disable = !v2 && info.memory_limit;
+        if (!v2 && std::filesystem::exists("/sys/fs/cgroup/memory/memory.kmem.tcp.limit_in_bytes")) info.kernel_memory_tcp = true;
+        if (!v2 && std::filesystem::exists("/sys/fs/cgroup/memory/memory.kmem.limit_in_bytes")) info.kernel_memory = true;
         info.security_options = {"name=seccomp,profile=builtin"};
         if (v2) info.security_options.emplace_back("name=cgroupns");
     } catch (const Error& error) {

@@ -55,16 +55,40 @@ oci::Platform platform_of(std::string_view text) {
     return out;
 }
 
-wire::ImageSummary image_summary(const engine::Image& image) {
-    return {.id = image.id,
-            .parent_id = image.parent,
-            .repo_tags = image.repo_tags,
-            .repo_digests = image.repo_digests,
-            .created = seconds_of(image.created),
-            .size = static_cast<std::int64_t>(image.total_size),
-            .labels = image.config.config.labels,
-            .descriptor = image.target};
+wire::ImageSummary image_summary(const engine::Image& image, json::Version version) {
+    wire::ImageSummary out{.id = image.id,
+                           .parent_id = image.parent,
+                           .repo_tags = image.repo_tags,
+                           .repo_digests = image.repo_digests,
+                           .created = seconds_of(image.created),
+                           .size = static_cast<std::int64_t>(image.total_size),
+                           .descriptor = image.target};
+    if (!image.config.config.labels.empty()) out.labels = image.config.config.labels;
+    if (version < json::Version{1, 44}) out.virtual_size = out.size;
+    if (version < json::Version{1, 43} && out.repo_tags.empty() && out.repo_digests.empty()) {
+        out.repo_tags = {"<none>:<none>"};
+        out.repo_digests = {"<none>@<none>"};
+    }
+    return out;
 }
+
+namespace {
+
+/// With the members that Docker shows also where they say nothing; more of them to older clients.
+json::Value shown_config(const oci::ImageRunConfig& config, json::Version version) {
+    json::Value out = json::detail::write(config, version);
+    boost::json::object& members = out.as_object();
+    for (const char* name : {"Cmd", "Entrypoint", "Env", "Labels", "OnBuild", "Volumes"})
+        if (!members.contains(name)) members[name] = nullptr;
+    for (const char* name : {"User", "WorkingDir"})
+        if (!members.contains(name)) members[name] = "";
+    if (version >= json::Version{1, 50}) return out;
+    for (const char* name : {"AttachStderr", "AttachStdin", "AttachStdout", "OpenStdin", "StdinOnce", "Tty"}) members[name] = false;
+    for (const char* name : {"Domainname", "Hostname", "Image"}) members[name] = "";
+    return out;
+}
+
+}  // namespace
 
 std::vector<wire::ManifestSummary> manifests_of(const Services& services, const engine::Image& image) {
     using Kind = engine::Variant::Kind;
@@ -88,7 +112,7 @@ std::vector<wire::ManifestSummary> manifests_of(const Services& services, const 
     return out;
 }
 
-wire::ImageInspect image_inspect_of(const engine::Image& image) {
+wire::ImageInspect image_inspect_of(const engine::Image& image, json::Version version) {
     wire::ImageInspect out;
     out.id = image.id;
     out.repo_tags = image.repo_tags;
@@ -99,12 +123,17 @@ wire::ImageInspect image_inspect_of(const engine::Image& image) {
     out.created = image.config.created;
     out.docker_version = image.config.docker_version;
     out.author = image.config.author;
-    out.config = image.config.config;
+    out.config = shown_config(image.config.config, version);
+    if (version < json::Version{1, 45}) {
+        out.container = "";
+        out.container_config = shown_config({}, version);
+    }
     out.architecture = image.config.architecture;
     out.variant = image.config.variant;
     out.os = image.config.os;
     out.os_version = image.config.os_version;
     out.size = static_cast<std::int64_t>(image.total_size);
+    if (version < json::Version{1, 44}) out.virtual_size = out.size;
     for (const oci::Digest& digest : image.diff_ids) out.root_fs.layers.push_back(digest.text());
     out.metadata.last_tag_time = format_time(image.last_tagged);
     out.descriptor = image.target;
@@ -115,7 +144,7 @@ void append_image_summary(std::string& out, const engine::Image& image, json::Ve
     constexpr std::string_view not_counted = "-1";
     const auto text = image.prepared.get(key_of(Shape::summary, version), [&] {
         PreparedText made;
-        json::append_struct(made.text, image_summary(image), version, [&](std::string_view member) {
+        json::append_struct(made.text, image_summary(image, version), version, [&](std::string_view member) {
             if (member == "Containers") made.gap = made.text.size();
         });
         made.text.erase(made.gap, not_counted.size());
@@ -128,21 +157,20 @@ void append_image_summary(std::string& out, const engine::Image& image, json::Ve
 
 Prepared::Text image_inspect_text(const engine::Image& image, json::Version version) {
     return image.prepared.get(key_of(Shape::inspect, version),
-                              [&] { return PreparedText{.text = json::text_of(image_inspect_of(image), version) + "\n"}; });
+                              [&] { return PreparedText{.text = json::text_of(image_inspect_of(image, version), version) + "\n"}; });
 }
 
 Answer image_list(const Services& services, Exchange& exchange) {
-    const Filters filters =
-        Filters::parse(exchange.query().get("filters"), {"before", "dangling", "label", "label!", "reference", "since", "until"});
+    const Filters filters = filters_of(exchange);
     const auto dangling = filters.flag("dangling");
     std::optional<Time> before;
     std::optional<Time> since;
     if (filters.has("before")) before = services.images.get(filters.get("before").back())->created;
     if (filters.has("since")) since = services.images.get(filters.get("since").back())->created;
-    if (filters.has("until")) {
-        before = parse_timestamp(filters.get("until").back(), now());
-        if (!before) fail(ErrorKind::invalid_argument, "invalid filter 'until={}'", filters.get("until").back());
-    }
+    if (const auto until = filters.until()) before = until;
+    std::vector<std::string> names = filters.get("reference");
+    if (const std::string_view name = exchange.query().get("filter"); !name.empty() && exchange.version < json::Version{1, 41})
+        names.emplace_back(name);
     const bool with_manifests = exchange.query().flag("manifests");
     const std::vector<engine::ImagePtr> images = services.images.list();
     const bool with_shared = exchange.query().flag("shared-size");
@@ -158,16 +186,16 @@ Answer image_list(const Services& services, Exchange& exchange) {
         if (dangling && *dangling != image->references.empty()) continue;
         if ((before && image->created >= *before) || (since && image->created <= *since)) continue;
         if (!filters.labels("label", image->config.config.labels) || !filters.no_labels("label!", image->config.config.labels)) continue;
-        const auto matches = [&](const oci::Reference& reference) { return name_matches(reference, filters.get("reference")); };
-        if (filters.has("reference") && std::ranges::none_of(image->references, matches)) continue;
+        const auto matches = [&](const oci::Reference& reference) { return name_matches(reference, names); };
+        if (!names.empty() && std::ranges::none_of(image->references, matches)) continue;
         if (out.size() > 1) out += ',';
-        if (!filters.has("reference") && !with_manifests && !with_shared) {
+        if (names.empty() && !with_manifests && !with_shared) {
             append_image_summary(out, *image, exchange.version, containers_of(*image));
             continue;
         }
-        wire::ImageSummary one = image_summary(*image);
+        wire::ImageSummary one = image_summary(*image, exchange.version);
         one.containers = containers_of(*image);
-        if (filters.has("reference")) keep_matching_names(one, filters.get("reference"));
+        if (!names.empty()) keep_matching_names(one, names);
         if (with_manifests) one.manifests = manifests_of(services, *image);
         if (with_shared) one.shared_size = shared.at(image->id);
         json::append(out, one, exchange.version);
@@ -187,7 +215,7 @@ Answer image_inspect(const Services& services, Exchange& exchange) {
     }
     if (!exchange.query().flag("manifests") || !platforms.empty())
         co_return co_await exchange.send(200, image_inspect_text(*image, exchange.version)->text);
-    wire::ImageInspect out = image_inspect_of(*image);
+    wire::ImageInspect out = image_inspect_of(*image, exchange.version);
     out.manifests = manifests_of(services, *image);
     co_await send_json(exchange, 200, out);
 }
@@ -231,13 +259,9 @@ Answer image_remove(const Services& services, Exchange& exchange) {
 }
 
 Answer image_prune(const Services& services, Exchange& exchange) {
-    const Filters filters = Filters::parse(exchange.query().get("filters"), {"dangling", "label", "label!", "until"});
+    const Filters filters = filters_of(exchange);
     const bool all = !filters.flag("dangling").value_or(true);
-    std::optional<Time> until;
-    if (filters.has("until")) {
-        until = parse_timestamp(filters.get("until").back(), now());
-        if (!until) fail(ErrorKind::invalid_argument, "invalid filter 'until={}'", filters.get("until").back());
-    }
+    const auto until = filters.until();
     const auto keep = [filters, until](const engine::Image& image) {
         const auto& labels = image.config.config.labels;
         return (until && image.created >= *until) || !filters.labels("label", labels) || !filters.no_labels("label!", labels);

@@ -13,8 +13,8 @@
 
 namespace grua::api {
 
-wire::ImageSummary image_summary(const engine::Image& image);
-wire::ImageInspect image_inspect_of(const engine::Image& image);
+wire::ImageSummary image_summary(const engine::Image& image, json::Version version);
+wire::ImageInspect image_inspect_of(const engine::Image& image, json::Version version);
 
 // The same as JSON, made once for each image and version and kept with the image.
 void append_image_summary(std::string& out, const engine::Image& image, json::Version version, std::int64_t containers);

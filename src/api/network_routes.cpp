@@ -1,37 +1,10 @@
 #include "api/filters.hpp"
 #include "api/routes.hpp"
+#include "api/wire/network.hpp"
 
 namespace grua::api {
 
 namespace {
-
-struct CreateBody : engine::NetworkConfig {
-    template <typename Self = CreateBody>
-    static json::Fields fields() {
-        return engine::NetworkConfig::fields();
-    }
-};
-
-struct ConnectBody {
-    std::string container;
-    std::optional<engine::EndpointSettings> endpoint_config;
-    bool force = false;
-
-    template <typename Self = ConnectBody>
-    static json::Fields fields() {
-        return json::Fields{json::field("Container", &Self::container), json::field("EndpointConfig", &Self::endpoint_config),
-                            json::field("Force", &Self::force)};
-    }
-};
-
-struct UpdateBody {
-    engine::StringMap options;
-
-    template <typename Self = UpdateBody>
-    static json::Fields fields() {
-        return json::Fields{json::field("Options", &Self::options)};
-    }
-};
 
 std::string with_prefix(const std::string& address, std::int64_t length) {
     return address.empty() ? "" : fmt::format("{}/{}", address, length);
@@ -56,25 +29,18 @@ json::Value network_object(const engine::ListedNetwork& listed, bool with_contai
     boost::json::object out;
     for (auto& [name, value] : json::detail::write(network, version).as_object()) {
         if (name == "Options") out["Containers"] = std::move(containers);
+        // To older clients it is told all the same; a request of theirs does not say it.
+        if (name == "EnableIPv6" && version < json::Version{1, 48}) out["EnableIPv4"] = network.has_ipv4();
         if (name == "IPAM" && network.ipam.config.empty()) value.as_object()["Config"] = nullptr;
         out[name] = std::move(value);
     }
     return out;
 }
 
-std::optional<Time> until_of(const Filters& filters) {
-    std::optional<Time> until;
-    for (const std::string& value : filters.get("until")) {
-        until = parse_timestamp(value, now());
-        if (!until) fail(ErrorKind::invalid_argument, "invalid filter 'until={}'", value);
-    }
-    return until;
-}
-
 }  // namespace
 
 Answer network_list(const Services& services, Exchange& exchange) {
-    const Filters filters = Filters::parse(exchange.query().get("filters"), {"dangling", "driver", "id", "label", "name", "scope", "type"});
+    const Filters filters = filters_of(exchange);
     const auto dangling = filters.flag("dangling");
     for (const std::string& type : filters.get("type"))
         if (type != "builtin" && type != "custom") fail(ErrorKind::invalid_argument, "invalid filter: 'type'='{}'", type);
@@ -102,15 +68,17 @@ Answer network_inspect(const Services& services, Exchange& exchange) {
 }
 
 Answer network_create(const Services& services, Exchange& exchange) {
-    auto body = co_await read_json<CreateBody>(exchange);
-    engine::NetworkConfig request = std::move(static_cast<engine::NetworkConfig&>(body));
+    auto request = co_await read_json<engine::NetworkConfig>(exchange);
+    // What only an answer tells.
+    request.id.clear();
+    request.created.clear();
     if (exchange.version < json::Version{1, 48}) request.enable_ipv4.reset();
     const engine::NetworkConfig made = co_await services.networks.create(std::move(request));
     co_await exchange.send(201, boost::json::serialize(boost::json::object{{"Id", made.id}, {"Warning", ""}}) + "\n");
 }
 
 Answer network_update(const Services& services, Exchange& exchange) {
-    auto body = co_await read_json<UpdateBody>(exchange);
+    auto body = co_await read_json<wire::NetworkUpdate>(exchange);
     const engine::ListedNetwork changed = co_await services.networks.update(exchange.name, std::move(body.options));
     co_await exchange.send(200, boost::json::serialize(network_object(changed, true, exchange.version)) + "\n");
 }
@@ -138,8 +106,8 @@ Answer network_remove(const Services& services, Exchange& exchange) {
 }
 
 Answer network_prune(const Services& services, Exchange& exchange) {
-    const Filters filters = Filters::parse(exchange.query().get("filters"), {"label", "label!", "until"});
-    const auto until = until_of(filters);
+    const Filters filters = filters_of(exchange);
+    const auto until = filters.until();
     const auto keep = [filters, until](const engine::NetworkConfig& network) {
         const auto created = parse_time(network.created);
         return (until && created && *created >= *until) || !filters.labels("label", network.labels) ||
@@ -151,14 +119,15 @@ Answer network_prune(const Services& services, Exchange& exchange) {
 }
 
 Answer network_connect(const Services& services, Exchange& exchange) {
-    auto body = co_await read_json<ConnectBody>(exchange);
+    auto body = co_await read_json<wire::NetworkConnect>(exchange);
     engine::EndpointSettings settings = body.endpoint_config.value_or(engine::EndpointSettings{});
+    if (exchange.version < json::Version{1, 48}) settings.gw_priority = 0;
     co_await services.networks.connect(body.container, exchange.name, std::move(settings));
     co_await exchange.send_empty(200);
 }
 
 Answer network_disconnect(const Services& services, Exchange& exchange) {
-    auto body = co_await read_json<ConnectBody>(exchange);
+    auto body = co_await read_json<wire::NetworkDisconnect>(exchange);
     co_await services.networks.disconnect(body.container, exchange.name, body.force);
     co_await exchange.send_empty(200);
 }

@@ -1,5 +1,6 @@
 #include "api/query.hpp"
 
+#include "api/names.hpp"
 #include "base/error.hpp"
 #include "base/text.hpp"
 
@@ -47,25 +48,47 @@ Query Query::parse(std::string_view text) {
         if (query.values_.size() == query_limit) fail(ErrorKind::invalid_argument, "more than {} query parameters", query_limit);
         const std::size_t equals = part.find('=');
         const std::string_view value = equals == std::string_view::npos ? std::string_view{} : part.substr(equals + 1);
-        query.values_.emplace_back(percent_decode(part.substr(0, equals), true), percent_decode(value, true));
+        query.values_.push_back({.name = percent_decode(part.substr(0, equals), true), .text = percent_decode(value, true)});
     }
     return query;
 }
 
-bool Query::has(std::string_view name) const noexcept {
-    return std::ranges::any_of(values_, [&](const auto& value) { return value.first == name; });
+void Query::declare(std::string_view names, int minor_number) {
+    declared_ = names;
+    std::erase_if(values_, [&](const Value& value) {
+        const auto name = find_name(names, value.name);
+        return name && name->since > minor_number;
+    });
 }
 
-std::string_view Query::get(std::string_view name) const noexcept {
-    const auto found = std::ranges::find_if(values_, [&](const auto& value) { return value.first == name; });
-    return found == values_.end() ? std::string_view{} : std::string_view{found->second};
+const Query::Value* Query::find(std::string_view name, std::size_t from) const {
+    if (declared_ && !find_name(*declared_, name))
+        fail(ErrorKind::system, "the parameter {} is read and not in the table of operations", name);
+    const auto found = std::find_if(values_.begin() + static_cast<std::ptrdiff_t>(from), values_.end(),
+                                    [&](const Value& value) { return value.name == name; });
+    if (found == values_.end()) return nullptr;
+    found->is_read = true;
+    return &*found;
+}
+
+bool Query::has(std::string_view name) const { return find(name) != nullptr; }
+
+std::string_view Query::get(std::string_view name) const {
+    const Value* found = find(name);
+    return found ? std::string_view(found->text) : std::string_view{};
 }
 
 std::vector<std::string> Query::all(std::string_view name) const {
     std::vector<std::string> out;
-    for (const auto& [key, value] : values_) {
-        if (key == name) out.push_back(value);
-    }
+    for (const Value* found = find(name); found; found = find(name, static_cast<std::size_t>(found - values_.data()) + 1))
+        out.push_back(found->text);
+    return out;
+}
+
+std::vector<std::string_view> Query::unread() const {
+    std::vector<std::string_view> out;
+    for (const Value& value : values_)
+        if (!value.is_read) out.emplace_back(value.name);
     return out;
 }
 

@@ -5,7 +5,6 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 namespace grua::api {
@@ -22,9 +21,13 @@ public:
     /// `text` is what stands behind the '?'.
     static Query parse(std::string_view text);
 
-    bool has(std::string_view name) const noexcept;
+    /// What the operation reads (api/names.hpp). From here on nothing else can be asked for, and what is newer than the client's version
+    /// of the API is not there.
+    void declare(std::string_view names, int minor_number);
+
+    bool has(std::string_view name) const;
     /// The first value, empty where there is none.
-    std::string_view get(std::string_view name) const noexcept;
+    std::string_view get(std::string_view name) const;
     std::vector<std::string> all(std::string_view name) const;
 
     /// Docker's truth: everything but "", 0, no, false and none.
@@ -34,8 +37,21 @@ public:
     /// A whole decimal number, nothing where it is missing or empty; invalid_argument for other text.
     std::optional<std::int64_t> number(std::string_view name) const;
 
+    /// What was sent and nobody has asked for.
+    std::vector<std::string_view> unread() const;
+
 private:
-    std::vector<std::pair<std::string, std::string>> values_;
+    struct Value {
+        std::string name;
+        std::string text;
+        mutable bool is_read = false;
+    };
+
+    /// The value at or behind `from`. Throws Error(system) for a name that was not declared.
+    const Value* find(std::string_view name, std::size_t from = 0) const;
+
+    std::vector<Value> values_;
+    std::optional<std::string_view> declared_;
 };
 
 }  // namespace grua::api

@@ -1,6 +1,7 @@
 #include "api/router.hpp"
 
 #include "api/services.hpp"
+#include "base/log.hpp"
 #include "base/text.hpp"
 
 #include <algorithm>
@@ -81,10 +82,11 @@ asio::awaitable<void> dispatch(const Backend& backend, Exchange& exchange) {
              match.route->pattern, match.route->since, target.version.major_number, target.version.minor_number);
     }
     exchange.name_turns(match.route->title());
-    exchange.version = target.version;
-    exchange.name = std::move(match.name);
+    exchange.take_route(*match.route, target.version, std::move(match.name));
     const Services services{{backend.engine.services_for(exchange.principal())}, backend.pool, backend.settings, backend.transfers};
     co_await match.route->handler(services, exchange);
+    for (const std::string_view name : exchange.query().unread())
+        log::debug("{}: nobody reads the parameter {}", match.route->title(), printable(name));
 }
 
 }  // namespace grua::api

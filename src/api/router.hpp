@@ -16,14 +16,28 @@ struct Services;
 
 using Handler = asio::awaitable<void> (*)(const Services&, Exchange&);
 
+/// The table of a body's type.
+using Body = const json::Fields& (*)();
+
 struct Route {
     std::string_view method;
     std::string_view pattern;   ///< "/containers/{id}/json"; {name*} takes slashes too.
     Handler handler = nullptr;  ///< Null: known, not built.
     int since = 24;             ///< The API's minor version that brought it.
+    // All that the handler reads. What is not here it cannot read (Query::declare, filters_of, read_json), and docs/api.md is made of it.
+    std::string_view parameters;  ///< api/names.hpp
+    std::string_view filters;     ///< Of the parameter "filters".
+    Body body = nullptr;
+
+    constexpr Route reads(std::string_view names) const { return {method, pattern, handler, since, names, filters, body}; }
+    constexpr Route filtered_by(std::string_view names) const { return {method, pattern, handler, since, parameters, names, body}; }
+    constexpr Route with_body(Body type) const { return {method, pattern, handler, since, parameters, filters, type}; }
 
     std::string title() const { return std::string(method) + " " + std::string(pattern); }
 };
+
+/// What docs/api.md says of one: its names, the types of its body's fields, and since when.
+json::Value describe(const Route& route);
 
 /// Every operation, in the order in which they are tried.
 std::span<const Route> routes();

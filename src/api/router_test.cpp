@@ -2,6 +2,7 @@
 
 #include "api/filters.hpp"
 #include "api/http_parser.hpp"
+#include "api/names.hpp"
 #include "api/routes.hpp"
 #include "base/error.hpp"
 
@@ -38,8 +39,8 @@ TEST(Version, IsTakenFromThePath) {
 
 TEST(Router, KnowsEveryOperation) {
     const auto is_own = [](const Route& route) { return route.pattern.starts_with("/grua/"); };
-    EXPECT_EQ(std::ranges::count_if(routes(), is_own), 4);
-    EXPECT_EQ(routes().size() - 4, 111U);  // Docker's, of which /networks has two forms, and /debug/vars, which its list does not have
+    EXPECT_EQ(std::ranges::count_if(routes(), is_own), 5);
+    EXPECT_EQ(routes().size() - 5, 111U);  // Docker's, of which /networks has two forms, and /debug/vars, which its list does not have
     for (const Route& route : routes()) {
         std::string path{route.pattern};
         const std::size_t open = path.find('{');
@@ -47,6 +48,19 @@ TEST(Router, KnowsEveryOperation) {
         const Match match = find_route(routes(), route.method, path);
         ASSERT_TRUE(match.route) << path;
         EXPECT_EQ(match.route->pattern, route.pattern) << path;
+    }
+}
+
+// G15
+TEST(Router, EveryOperationCanBeDescribed) {
+    for (const Route& route : routes()) {
+        const json::Value said = describe(route);
+        EXPECT_EQ(said.at("Body").as_array().empty(), route.body == nullptr) << route.title();
+        EXPECT_EQ(said.at("Filters").as_array().empty(), !find_name(route.parameters, "filters")) << route.title();
+        for (const auto& name : said.at("Parameters").as_array()) {
+            const auto since = name.at("Since").as_int64();
+            EXPECT_TRUE(24 <= since && since <= newest_version.minor_number) << route.title() << name;
+        }
     }
 }
 
@@ -69,22 +83,22 @@ TEST(Router, NamesWithSlashesAreImagesOnly) {
 }
 
 TEST(Filters, BothFormsAreRead) {
-    const Filters list = Filters::parse(R"({"label":["a=b","c"],"status":["running"]})", {"label", "status"});
+    const Filters list = Filters::parse(R"({"label":["a=b","c"],"status":["running"]})", "label status");
     EXPECT_TRUE(list.labels("label", {{"a", "b"}, {"c", "d"}}));
     EXPECT_FALSE(list.labels("label", {{"a", "x"}, {"c", "d"}}));
     EXPECT_TRUE(list.exact("status", "running"));
     EXPECT_FALSE(list.exact("status", "exited"));
-    const Filters map = Filters::parse(R"({"status":{"exited":true,"dead":false}})", {"status"});
+    const Filters map = Filters::parse(R"({"status":{"exited":true,"dead":false}})", "status");
     EXPECT_TRUE(map.exact("status", "exited"));
     EXPECT_FALSE(map.exact("status", "dead"));
 }
 
 TEST(Filters, HostileTextIsRefused) {
-    EXPECT_EQ(refusal([] { Filters::parse(R"({"x":["1"]})", {"label"}); }), "invalid filter 'x'");
-    EXPECT_EQ(refusal([] { Filters::parse("[1]", {"label"}); }), "invalid filter: expected an object");
-    EXPECT_NE(refusal([] { Filters::parse(std::string(100, '['), {"label"}); }), "accepted");
-    EXPECT_NE(refusal([] { Filters::parse(R"({"label":[1]})", {"label"}); }), "accepted");
-    const Filters pattern = Filters::parse(R"({"name":["(((","^we.$"]})", {"name"});
+    EXPECT_EQ(refusal([] { Filters::parse(R"({"x":["1"]})", "label"); }), "invalid filter 'x'");
+    EXPECT_EQ(refusal([] { Filters::parse("[1]", "label"); }), "invalid filter: expected an object");
+    EXPECT_NE(refusal([] { Filters::parse(std::string(100, '['), "label"); }), "accepted");
+    EXPECT_NE(refusal([] { Filters::parse(R"({"label":[1]})", "label"); }), "accepted");
+    const Filters pattern = Filters::parse(R"({"name":["(((","^we.$"]})", "name");
     EXPECT_TRUE(pattern.pattern("name", "web"));
     EXPECT_FALSE(pattern.pattern("name", "other"));
 }
@@ -163,6 +177,22 @@ TEST(Query, DockersTruth) {
     EXPECT_TRUE(query.flag("missing", true));
     EXPECT_EQ(query.get("name"), "x/y z");
     EXPECT_NE(refusal([&] { (void)query.number("t"); }), "accepted");
+}
+
+// G15
+TEST(Query, WhatIsNotInTheTableCannotBeRead) {
+    Query query = Query::parse("a=1&b=2&a=3&new=4&stray=5");
+    query.declare("a b new@42 later@42 none", 41);
+    EXPECT_EQ(query.get("a"), "1");
+    EXPECT_EQ(query.all("a"), (std::vector<std::string>{"1", "3"}));
+    EXPECT_FALSE(query.has("new"));
+    EXPECT_FALSE(query.has("none"));
+    EXPECT_EQ(query.unread(), (std::vector<std::string_view>{"b", "stray"}));
+    EXPECT_EQ(refusal([&] { (void)query.get("stray"); }), "the parameter stray is read and not in the table of operations");
+    EXPECT_NE(refusal([&] { (void)query.flag("lat"); }), "accepted");
+    Query newer = Query::parse("new=4");
+    newer.declare("a new@42", 42);
+    EXPECT_EQ(newer.get("new"), "4");
 }
 
 }  // namespace

@@ -74,6 +74,9 @@ Answer image_search(const Services&, Exchange&);
 Answer registry_login(const Services&, Exchange&);
 Answer distribution_inspect(const Services&, Exchange&);
 
+/// What of the API this gruad knows: the table of operations as JSON.
+Answer known_operations(const Services&, Exchange&);
+
 Answer collect_garbage(const Services&, Exchange&);
 Answer check_store(const Services&, Exchange&);
 

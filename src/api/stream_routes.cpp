@@ -104,6 +104,8 @@ Answer container_logs(const Services& services, Exchange& exchange) {
     options.until = time_of(exchange, "until");
     options.tail = tail_of(exchange);
     options.follow = query.flag("follow");
+    const bool timestamps = query.flag("timestamps");
+    const bool details = query.flag("details");
     const engine::Logs logs = co_await services.watch.logs(exchange.name, options);
     co_await exchange.begin(200, stream_type(logs.terminal, exchange.version));
     exchange.cancel_when_client_leaves();
@@ -111,7 +113,7 @@ Answer container_logs(const Services& services, Exchange& exchange) {
         const std::vector<engine::LogLine> lines = co_await logs.lines->next();
         if (lines.empty()) break;
         std::string out;
-        for (const engine::LogLine& line : lines) append_line(out, line, query.flag("timestamps"), query.flag("details"), logs.terminal);
+        for (const engine::LogLine& line : lines) append_line(out, line, timestamps, details, logs.terminal);
         co_await exchange.write(out);
     }
     co_await exchange.end();
@@ -119,7 +121,7 @@ Answer container_logs(const Services& services, Exchange& exchange) {
 
 Answer container_stats(const Services& services, Exchange& exchange) {
     const bool stream = exchange.query().flag("stream", true);
-    const bool one_shot = !stream && exchange.query().flag("one-shot") && exchange.version >= json::Version{1, 41};
+    const bool one_shot = !stream && exchange.query().flag("one-shot");
     const engine::StatsSource source = services.watch.stats(exchange.name);
     std::optional<engine::StatsSample> sample = co_await source.next();
     engine::StatsSample before;
@@ -184,7 +186,7 @@ Answer container_wait(const Services& services, Exchange& exchange) {
 
 Answer exec_create(const Services& services, Exchange& exchange) {
     auto config = co_await read_json<engine::ExecConfig>(exchange);
-    if (config.cmd.empty()) fail(ErrorKind::invalid_argument, "no exec command specified");
+    if (config.cmd.empty()) fail(ErrorKind::invalid_argument, "No exec command specified");
     wire::Id id{.id = co_await services.execs.create(exchange.name, std::move(config))};
     co_await send_json(exchange, 201, id);
 }
@@ -216,7 +218,6 @@ Answer exec_inspect(const Services& services, Exchange& exchange) {
     out.open_stdin = config.attach_stdin;
     out.open_stdout = config.attach_stdout;
     out.open_stderr = config.attach_stderr;
-    out.can_remove = exec->started && !exec->running;
     out.container_id = exec->container_id;
     out.detach_keys = config.detach_keys;
     out.pid = exec->pid;

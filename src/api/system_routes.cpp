@@ -46,9 +46,28 @@ json::Value registry_config_of(const Settings& settings) {
         }
     }
     index("docker.io", settings.registry_mirrors, true);
-    return boost::json::object{{"InsecureRegistryCIDRs", std::move(networks)},
-                               {"IndexConfigs", std::move(indexes)},
-                               {"Mirrors", boost::json::array(settings.registry_mirrors.begin(), settings.registry_mirrors.end())}};
+    return boost::json::object{
+        {"InsecureRegistryCIDRs", std::move(networks)},
+        {"IndexConfigs", std::move(indexes)},
+        {"Mirrors", settings.registry_mirrors.empty()
+                        ? json::Value(nullptr)
+                        : json::Value(boost::json::array(settings.registry_mirrors.begin(), settings.registry_mirrors.end()))}};
+}
+
+/// What older clients look for.
+void show_as_in(json::Version version, wire::Info& info) {
+    const int minor_number = version.minor_number;
+    if (minor_number < 25)
+        for (std::string& option : info.security_options) option = option.substr(0, option.find(',')).substr(sizeof "name=" - 1);
+    if (minor_number >= 42) info.kernel_memory.reset();
+    if (minor_number < 47) {
+        boost::json::object& registries = info.registry_config.as_object();
+        registries["AllowNondistributableArtifactsCIDRs"] = nullptr;
+        registries["AllowNondistributableArtifactsHostnames"] = nullptr;
+    }
+    if (minor_number < 49)
+        for (wire::Commit* commit : {&info.containerd_commit, &info.runc_commit, &info.init_commit}) commit->expected = commit->id;
+    if (minor_number < 50) info.bridge_nf_iptables = info.bridge_nf_ip6tables = false;
 }
 
 std::optional<Time> bound_of(const Exchange& exchange, std::string_view name) {
@@ -114,11 +133,12 @@ Answer info(const Services& services, Exchange& exchange) {
     out.docker_root_dir = summary.data_root;
     out.labels = services.settings.labels;
     out.server_version = GRUA_VERSION;
-    out.runtimes = {{"runc", {.path = "grua-runtime"}}};
+    out.runtimes = {{"runc", {.path = "grua-runtime"}}, {"io.containerd.runc.v2", {.path = "grua-runtime"}}};
     out.default_runtime = "runc";
     out.init_binary = "grua-init";
     out.runc_commit.id = GRUA_VERSION;
     out.init_commit.id = GRUA_VERSION;
+    show_as_in(exchange.version, out);
     co_await send_json(exchange, 200, out);
 }
 
@@ -138,18 +158,19 @@ Answer not_a_swarm_manager(const Services&, Exchange&) {
 Answer not_in_a_swarm(const Services&, Exchange&) { fail(ErrorKind::unavailable, "This node is not part of a swarm"); }
 
 Answer plugin_list(const Services&, Exchange& exchange) {
-    Filters::parse(exchange.query().get("filters"), {"capability", "enabled"});
+    filters_of(exchange);
     co_await exchange.send(200, "[]\n");
 }
 
 Answer no_such_plugin(const Services&, Exchange& exchange) { fail(ErrorKind::not_found, "plugin \"{}\" not found", exchange.name); }
 
 Answer events(const Services& services, Exchange& exchange) {
-    const Filters filters =
-        Filters::parse(exchange.query().get("filters"), {"config", "container", "daemon", "event", "id", "image", "label", "network",
-                                                         "node", "plugin", "scope", "secret", "service", "type", "volume"});
+    const Filters filters = filters_of(exchange);
     const auto since = bound_of(exchange, "since");
     const auto until = bound_of(exchange, "until");
+    if (since && until && *since > *until)
+        fail(ErrorKind::invalid_argument, "`since` time ({}) cannot be after `until` time ({})", exchange.query().get("since"),
+             exchange.query().get("until"));
     const engine::Filters wanted{filters.all().begin(), filters.all().end()};
     const auto subscription = services.watch.events(wanted, since, until);
     co_await exchange.begin(200, "application/json");
@@ -173,7 +194,7 @@ Answer disk_usage(const Services& services, Exchange& exchange) {
     boost::json::object out;
     boost::json::array images;
     for (const auto& [image, shared, users] : usage.images) {
-        wire::ImageSummary summary = image_summary(*image);
+        wire::ImageSummary summary = image_summary(*image, exchange.version);
         summary.containers = static_cast<std::int64_t>(users);
         summary.shared_size = shared;
         images.push_back(json::detail::write(summary, exchange.version));

@@ -87,7 +87,7 @@ Answer image_search(const Services& services, Exchange& exchange) {
     const std::string_view asked = exchange.query().get("limit");
     const auto limit = asked.empty() ? std::optional<std::int64_t>(25) : parse_int(asked);
     if (!limit || *limit < 0 || *limit > 100) fail(ErrorKind::invalid_argument, "limit {} is outside the range of [1, 100]", asked);
-    const Filters filters = Filters::parse(exchange.query().get("filters"), {"is-automated", "is-official", "stars"});
+    const Filters filters = filters_of(exchange);
     const auto official = filters.flag("is-official");
     const auto automated = filters.flag("is-automated");
     std::int64_t stars = 0;

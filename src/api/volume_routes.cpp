@@ -16,7 +16,7 @@ wire::Volume volume_of(const engine::Volume& volume) {
 }
 
 Answer volume_list(const Services& services, Exchange& exchange) {
-    const Filters filters = Filters::parse(exchange.query().get("filters"), {"dangling", "driver", "label", "name"});
+    const Filters filters = filters_of(exchange);
     const auto dangling = filters.flag("dangling");
     wire::VolumeList out;
     for (const auto& [volume, users] : services.volumes.list()) {
@@ -31,7 +31,13 @@ Answer volume_list(const Services& services, Exchange& exchange) {
 Answer volume_create(const Services& services, Exchange& exchange) {
     const auto body = co_await read_json<wire::VolumeCreate>(exchange);
     engine::VolumeRequest request{.name = body.name, .driver = body.driver, .options = body.driver_opts, .labels = body.labels};
-    const engine::VolumePtr volume = co_await services.volumes.create(std::move(request));
+    engine::VolumePtr volume;
+    try {
+        volume = co_await services.volumes.create(std::move(request));
+    } catch (Error& error) {
+        error.add_context("create " + body.name);
+        throw;
+    }
     co_await send_json(exchange, 201, volume_of(*volume));
 }
 
@@ -46,7 +52,7 @@ Answer volume_remove(const Services& services, Exchange& exchange) {
 }
 
 Answer volume_prune(const Services& services, Exchange& exchange) {
-    const Filters filters = Filters::parse(exchange.query().get("filters"), {"all", "label", "label!"});
+    const Filters filters = filters_of(exchange);
     // Since API 1.42 only anonymous volumes, unless all is asked for.
     const bool all = filters.flag("all").value_or(exchange.version < json::Version{1, 42});
     const auto keep = [filters, all](const engine::Volume& volume) {

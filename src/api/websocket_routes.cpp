@@ -82,6 +82,7 @@ Answer container_attach_websocket(const Services& services, Exchange& exchange) 
     if (!websocket::is_upgrade(request)) fail(ErrorKind::invalid_argument, "it is no request for a WebSocket");
     engine::AttachOptions options = attach_options(exchange.query());
     options.raw = true;
+    if (exchange.version < json::Version{1, 42}) options.use_stdin = options.use_stdout = options.use_stderr = true;
     engine::Stream stream = services.watch.attach(exchange.name, options);
     std::array<int, 2> pair{};
     if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair.data()) != 0) fail_errno("make a socket pair");

@@ -15,7 +15,10 @@ namespace {
 
 void publish(Inside& engine, std::string action, std::string id, std::string name) {
     if (action == "pull" || action == "load" || action == "import") engine.collect_soon();
-    engine.events.publish({.type = "image", .action = std::move(action), .id = std::move(id), .attributes = {{"name", std::move(name)}}});
+    const ImagePtr image = engine.rooms.images.find(id);
+    StringMap attributes = image ? image->config.config.labels : StringMap{};
+    attributes["name"] = std::move(name);
+    engine.events.publish({.type = "image", .action = std::move(action), .id = std::move(id), .attributes = std::move(attributes)});
 }
 
 /// What the loop has to do when a transfer is done: only it may touch the engine.

@@ -237,7 +237,7 @@ ImagePtr ImageStore::for_platform(const ImagePtr& image, const oci::Platform& pl
     const auto is_main = [&](const Variant& each) { return each.manifest.digest == image->manifest_digest->text(); };
     const auto main = std::ranges::find_if(image->variants, is_main);
     if (image->variants.size() == 1 && main->platform.fitness(platform) == 0) {
-        fail(ErrorKind::not_found, "image {} was found but its platform ({}) does not match the specified platform ({})",
+        fail(ErrorKind::not_found, "image with reference {} was found but its platform ({}) does not match the specified platform ({})",
              image->references.empty() ? image->id : image->references.front().familiar(), main->platform.text(), platform.text());
     }
     const auto out = read_image(content_, layers_, image->target, platform);

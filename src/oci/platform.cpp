@@ -22,6 +22,10 @@ constexpr std::array synonyms{
 
 constexpr std::array<std::string_view, 4> operating_systems{"linux", "windows", "darwin", "freebsd"};
 
+/// Of a word that stands alone; behind a system's name any is taken.
+constexpr auto architectures = std::to_array<std::string_view>(
+    {"386", "amd64", "arm", "arm64", "loong64", "mips", "mipsle", "mips64", "mips64le", "ppc64", "ppc64le", "riscv64", "s390x", "wasm"});
+
 void normalise(Platform& platform) {
     platform.os = to_lower(platform.os);
     platform.architecture = to_lower(platform.architecture);
@@ -50,11 +54,12 @@ Platform Platform::parse(std::string_view text) {
     Platform out = host();
     out.variant.clear();
     if (parts.size() == 1) {
-        if (std::ranges::find(operating_systems, to_lower(parts[0])) != operating_systems.end()) {
-            out.os = parts[0];
-        } else {
-            out.architecture = parts[0];
-        }
+        const std::string word = to_lower(parts[0]);
+        const bool is_system = std::ranges::find(operating_systems, word) != operating_systems.end();
+        const bool is_machine = std::ranges::find(architectures, word) != architectures.end() ||
+                                std::ranges::find(synonyms, word, &Synonym::name) != synonyms.end();
+        if (!is_system && !is_machine) fail(ErrorKind::invalid_argument, "\"{}\": unknown operating system or architecture", text);
+        (is_system ? out.os : out.architecture) = word;
     } else {
         out.os = parts[0];
         out.architecture = parts[1];

@@ -115,7 +115,8 @@ struct ImageSummary {
     std::int64_t created = 0;
     std::int64_t size = 0;
     std::int64_t shared_size = -1;
-    std::map<std::string, std::string> labels;
+    std::optional<std::int64_t> virtual_size;  ///< Before API 1.44.
+    std::optional<std::map<std::string, std::string>> labels;
     std::int64_t containers = -1;
     std::optional<oci::Descriptor> descriptor;
     std::optional<std::vector<ManifestSummary>> manifests;
@@ -130,6 +131,7 @@ struct ImageSummary {
                             field("RepoTags", &Self::repo_tags),
                             field("SharedSize", &Self::shared_size),
                             field("Size", &Self::size),
+                            field("VirtualSize", &Self::virtual_size).omitted_when_empty(),
                             field("Descriptor", &Self::descriptor).added_in(48).omitted_when_empty(),
                             field("Manifests", &Self::manifests).added_in(47).omitted_when_empty()};
     }
@@ -174,12 +176,15 @@ struct ImageInspect {
     std::string created;
     std::string docker_version;
     std::string author;
-    oci::ImageRunConfig config;
+    std::optional<std::string> container;         ///< Before API 1.45: of a builder that is gone.
+    std::optional<json::Value> container_config;  ///< Before API 1.45.
+    json::Value config;
     std::string architecture;
     std::string variant;
     std::string os;
     std::string os_version;
     std::int64_t size = 0;
+    std::optional<std::int64_t> virtual_size;  ///< Before API 1.44.
     ImageGraphDriver graph_driver;
     ImageRootFs root_fs;
     ImageMetadata metadata;
@@ -195,12 +200,15 @@ struct ImageInspect {
                             field("Created", &Self::created),
                             field("DockerVersion", &Self::docker_version),
                             field("Author", &Self::author),
+                            field("Container", &Self::container).omitted_when_empty(),
+                            field("ContainerConfig", &Self::container_config).omitted_when_empty(),
                             field("Config", &Self::config),
                             field("Architecture", &Self::architecture),
                             field("Variant", &Self::variant).omitted_when_empty(),
                             field("Os", &Self::os),
                             field("OsVersion", &Self::os_version).omitted_when_empty(),
                             field("Size", &Self::size),
+                            field("VirtualSize", &Self::virtual_size).omitted_when_empty(),
                             field("GraphDriver", &Self::graph_driver),
                             field("RootFS", &Self::root_fs),
                             field("Metadata", &Self::metadata),

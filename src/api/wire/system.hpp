@@ -79,9 +79,10 @@ struct PluginNames {
 
 struct Commit {
     std::string id;
+    std::optional<std::string> expected;  ///< Before API 1.49.
     template <typename Self = Commit>
     static json::Fields fields() {
-        return json::Fields{field("ID", &Self::id)};
+        return json::Fields{field("ID", &Self::id), field("Expected", &Self::expected).omitted_when_empty()};
     }
     bool operator==(const Commit&) const = default;
 };
@@ -150,6 +151,10 @@ struct Info {
     bool cpu_shares = false;
     bool cpu_set = false;
     bool pids_limit = false;
+    std::optional<bool> kernel_memory;  ///< Before API 1.42.
+    std::optional<bool> kernel_memory_tcp;
+    std::optional<bool> bridge_nf_iptables;  ///< Before API 1.50, and false: nothing of grua needs it.
+    std::optional<bool> bridge_nf_ip6tables;
     bool ipv4_forwarding = false;
     bool debug = false;
     std::int64_t n_fd = 0;
@@ -211,6 +216,10 @@ struct Info {
                             field("CPUShares", &Self::cpu_shares),
                             field("CPUSet", &Self::cpu_set),
                             field("PidsLimit", &Self::pids_limit),
+                            field("KernelMemory", &Self::kernel_memory).omitted_when_empty(),
+                            field("KernelMemoryTCP", &Self::kernel_memory_tcp).omitted_when_empty(),
+                            field("BridgeNfIptables", &Self::bridge_nf_iptables).omitted_when_empty(),
+                            field("BridgeNfIp6tables", &Self::bridge_nf_ip6tables).omitted_when_empty(),
                             field("IPv4Forwarding", &Self::ipv4_forwarding),
                             field("Debug", &Self::debug),
                             field("NFd", &Self::n_fd),
@@ -219,7 +228,7 @@ struct Info {
                             field("SystemTime", &Self::system_time),
                             field("LoggingDriver", &Self::logging_driver),
                             field("CgroupDriver", &Self::cgroup_driver),
-                            field("CgroupVersion", &Self::cgroup_version).added_in(41),
+                            field("CgroupVersion", &Self::cgroup_version),
                             field("NEventsListener", &Self::n_events_listener),
                             field("KernelVersion", &Self::kernel_version),
                             field("OperatingSystem", &Self::operating_system),

@@ -147,10 +147,13 @@ asio::awaitable<std::string> Engine::Impl::commit(std::string reference, CommitO
     const auto lease = rooms.images.hold(record->image_id);
 
     const std::string id = co_await to_its_end(loop, commit_paused(record, std::move(request), asked.pause));
-    events.publish({.type = "image", .action = "create", .id = id, .attributes = {{"name", id}}});
+    const images::ImagePtr made = rooms.images.find(id);
+    StringMap attributes = made ? made->config.config.labels : StringMap{};
+    attributes["name"] = id;
+    events.publish({.type = "image", .action = "create", .id = id, .attributes = attributes});
     if (!asked.reference.empty()) {
-        const std::string name = oci::Reference::parse(asked.reference).with_default_tag().familiar();
-        events.publish({.type = "image", .action = "tag", .id = id, .attributes = {{"name", name}}});
+        attributes["name"] = oci::Reference::parse(asked.reference).with_default_tag().familiar();
+        events.publish({.type = "image", .action = "tag", .id = id, .attributes = std::move(attributes)});
     }
     emit(*container->record, "commit", {{"comment", asked.comment}, {"imageID", id}, {"imageRef", asked.reference}});
     co_return id;

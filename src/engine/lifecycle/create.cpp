@@ -168,8 +168,11 @@ asio::awaitable<void> check(Work work) {
             fail(ErrorKind::invalid_argument, "{}", error.what());
         }
     };
-    for (const std::string* each : {&request.host_config.network_mode, &request.host_config.pid_mode})
-        if (each->starts_with("container:")) other_container(std::string_view(*each).substr(10));
+    constexpr std::string_view joins = "container:";
+    if (std::string& mode = request.host_config.network_mode; mode.starts_with(joins))
+        mode =
+            fmt::format("{}{}", joins, other_container(std::string_view(mode).substr(joins.size()))->id());  // It keeps it under any name.
+    if (const std::string_view mode = request.host_config.pid_mode; mode.starts_with(joins)) other_container(mode.substr(joins.size()));
 
     work->links = life.linked_containers(request.host_config);
     for (const auto& each : request.host_config.volumes_from) {
@@ -402,8 +405,11 @@ asio::awaitable<void> Engine::Impl::rename(std::string reference, std::string na
     const Lane::Turn turn = co_await container->lane.take();
     if (container->is_gone()) fail(ErrorKind::not_found, "No such container: {}", reference);
     const std::string old = container->record->name;
-    if (checked_name(name) == old) fail(ErrorKind::invalid_argument, "Renaming a container with the same name as its current name");
-    const std::string reserved = reserve_name(name, container->id());
+    const std::string reserved = while_doing("Error when allocating new name", [&] {
+        if (checked_name(name) == old) return old;
+        return reserve_name(name, container->id());
+    });
+    if (reserved == old) fail(ErrorKind::invalid_argument, "Renaming a container with the same name as its current name");
     NameClaim claim(names, reserved);
     const auto take = [&](const std::string& taken) {
         std::map<std::string, StringList> found_by;

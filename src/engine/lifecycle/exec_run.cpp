@@ -25,7 +25,8 @@ constexpr std::size_t most_waiting = 1024;
 
 int exit_code_of(const Error& error) { return runtime::exit_status_for(error) == 126 ? 126 : 127; }
 
-std::string command_text(const ExecConfig& config) { return join(config.cmd, " "); }
+/// As Docker's events have it: with a space behind a program without arguments.
+std::string command_text(const ExecConfig& config) { return join(config.cmd, " ") + (config.cmd.size() == 1 ? " " : ""); }
 
 void tell_client(int client, const std::string& text, bool multiplexed) {
     std::string message;
@@ -122,11 +123,11 @@ asio::awaitable<std::string> Lifecycle::exec_create(std::string reference, ExecC
     const auto container = get_container(reference);
     const Status status = container->record->state.status;
     if (status == Status::paused)
-        fail(ErrorKind::conflict, "container {} is paused, unpause the container before exec", container->record->name);
+        fail(ErrorKind::conflict, "Container {} is paused, unpause the container before exec", container->record->name);
     if (status == Status::restarting)
         fail(ErrorKind::conflict, "container {} is restarting, wait until the container is running", container->record->name);
     if (status != Status::running) fail(ErrorKind::conflict, "container {} is not running", container->id());
-    if (config.cmd.empty()) fail(ErrorKind::invalid_argument, "no exec command specified");
+    if (config.cmd.empty()) fail(ErrorKind::invalid_argument, "No exec command specified");
     for (const auto& each : config.env)
         if (each.empty() || each.starts_with('=')) fail(ErrorKind::invalid_argument, "invalid environment variable: {}", each);
     check_texts(config);
@@ -168,7 +169,7 @@ ExecPtr Lifecycle::check_exec(std::string_view id) const {
     const auto container = get_container(exec->container_id);
     const Status status = container->record->state.status;
     if (status == Status::paused)
-        fail(ErrorKind::conflict, "container {} is paused, unpause the container before exec", container->record->name);
+        fail(ErrorKind::conflict, "Container {} is paused, unpause the container before exec", container->record->name);
     if (status != Status::running || !container->task) fail(ErrorKind::conflict, "container {} is not running", container->id());
     if (exec->running) fail(ErrorKind::conflict, "exec command {} is already running", id);
     if (exec->started) fail(ErrorKind::conflict, "exec command {} has already run", id);

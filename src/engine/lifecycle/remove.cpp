@@ -114,8 +114,9 @@ asio::awaitable<void> Lifecycle::remove(std::string reference, RemoveOptions rem
     const auto refuse_running = [&] {
         const Status status = container->record->state.status;
         if (remove_options.force || (!is_running(status) && status != Status::restarting)) return;
-        fail(ErrorKind::conflict, "cannot remove container \"{}\": container is {}: stop the container before removing or force remove",
-             container->record->name, to_string(status));
+        fail(ErrorKind::conflict, "cannot remove container \"{}\": container is {}", container->record->name,
+             status == Status::paused ? "paused and must be unpaused first"
+                                      : fmt::format("{}: stop the container before removing or force remove", to_string(status)));
     };
     if (container->record->state.status == Status::removing)
         fail(ErrorKind::conflict, "removal of container {} is already in progress", reference);

@@ -52,8 +52,8 @@ void merge_health(std::optional<HealthConfig>& asked, const std::optional<oci::H
     inherit(asked->retries, image->retries);
 }
 
-/// "0-2,4" against the number of CPUs.
-void check_cpuset(const std::string& text, unsigned cpus) {
+/// "0-2,4" against how many there are of what the list names.
+void check_cpuset(const std::string& text, unsigned count, std::string_view list, std::string_view what) {
     if (text.empty()) return;
     std::int64_t highest = 0;
     for (const auto& range : split(text, ',')) {
@@ -61,11 +61,12 @@ void check_cpuset(const std::string& text, unsigned cpus) {
         const auto first = parse_uint(ends[0]);
         const auto last = ends.size() == 2 ? parse_uint(ends[1]) : first;
         if (!first || !last || ends.size() > 2 || *first > *last || *last > 8192)
-            fail(ErrorKind::invalid_argument, "Invalid value {} for cpuset cpus", text);
+            fail(ErrorKind::invalid_argument, "Invalid value {0} for cpuset {1}: invalid format: {0}", text, list);
         highest = std::max(highest, static_cast<std::int64_t>(*last));
     }
-    if (highest >= static_cast<std::int64_t>(cpus))
-        fail(ErrorKind::invalid_argument, "Requested CPUs are not available - requested {}, available: 0-{}", text, cpus - 1);
+    if (highest >= static_cast<std::int64_t>(count))
+        fail(ErrorKind::invalid_argument, "Requested {} are not available - requested {}, available: {}", what, text,
+             count == 1 ? "0" : fmt::format("0-{}", count - 1));
 }
 
 /// "8000-8010/tcp" of an image or of a client becomes its ports. What is no range is left for who reads ports.
@@ -104,8 +105,8 @@ void check_config(ContainerConfig& config) {
         fail(ErrorKind::invalid_argument, "invalid MAC address: {}", config.mac_address);
     expand_ranges(config.exposed_ports);
     // What the values of these are, nobody looks at; Docker has {}.
-    for (auto* set : {&config.exposed_ports, &config.volumes})
-        for (auto& [key, value] : *set) value = boost::json::object{};
+    for (auto& [key, value] : config.exposed_ports) value = boost::json::object{};
+    for (auto& [key, value] : config.volumes) value = boost::json::object{};
     if (!config.healthcheck) return;
     check_health(*config.healthcheck);
     const auto check_time = [](std::int64_t value, const char* name) {
@@ -140,7 +141,7 @@ void check_modes(const HostConfig& config) {
         fail(ErrorKind::invalid_argument, "invalid cgroup namespace mode: {}", config.cgroupns_mode);
     if (!one_of(config.userns_mode, {"host"})) fail(ErrorKind::invalid_argument, "invalid USER mode: {}", config.userns_mode);
     if (!one_of(config.isolation, {"default"}))
-        fail(ErrorKind::invalid_argument, "invalid isolation \"{}\": linux only supports \"default\"", config.isolation);
+        fail(ErrorKind::invalid_argument, "invalid isolation ({}): linux only supports 'default'", config.isolation);
     if (config.network_mode.starts_with("container:") && !is_container_mode(config.network_mode))
         fail(ErrorKind::invalid_argument, "invalid network mode: invalid container format container:<name|id>");
 }
@@ -206,9 +207,11 @@ void check_not_built(const HostConfig& host) {
         if (asked) fail(ErrorKind::not_implemented, "not implemented: {}", what);
     };
     refuse(!host.device_requests.empty(), "device requests");
+    refuse(!host.cgroup.empty(), "Cgroup: a container in another one's cgroup");
     refuse(!host.storage_opt.empty(), "storage options");
-    refuse(!host.runtime.empty() && host.runtime != "grua" && host.runtime != "runc" && host.runtime != "io.containerd.runc.v2",
-           "other runtimes");
+    // None but grua's own can be configured so far, which answers to these names.
+    if (!host.runtime.empty() && host.runtime != "grua" && host.runtime != "runc" && host.runtime != "io.containerd.runc.v2")
+        fail(ErrorKind::invalid_argument, "unknown or invalid runtime name: {}", host.runtime);
     refuse(!host.log_config.type.empty() && host.log_config.type != "json-file" && host.log_config.type != "none",
            "log drivers other than json-file and none");
 }
@@ -296,7 +299,12 @@ StringList check_resources(Resources& limits, const HostFacts& host) {
     if (limits.cpu_period != 0 && (limits.cpu_period < 1000 || limits.cpu_period > 1'000'000))
         refuse("CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)");
     if (limits.cpu_quota > 0 && limits.cpu_quota < 1000) refuse("CPU cfs quota can not be less than 1ms (i.e. 1000)");
-    check_cpuset(limits.cpuset_cpus, host.cpus);
+    check_cpuset(limits.cpuset_cpus, host.cpus, "cpus", "CPUs");
+    check_cpuset(limits.cpuset_mems, host.memory_nodes, "mems", "memory nodes");
+    if (limits.cpu_percent > 0) {
+        warnings.emplace_back("linux does not support CPU percent. Percent discarded.");
+        limits.cpu_percent = 0;
+    }
     if (limits.blkio_weight > 0 && (limits.blkio_weight < 10 || limits.blkio_weight > 1000))
         refuse("Range of blkio weight is from 10 to 1000");
     if (limits.io_maximum_bandwidth != 0 || limits.io_maximum_iops != 0)
@@ -304,6 +312,17 @@ StringList check_resources(Resources& limits, const HostFacts& host) {
     for (const auto& rule : limits.device_cgroup_rules) parse_device_rule(rule);
     return warnings;
 }
+
+namespace {
+
+/// What is hidden from it, as inspect shows it.
+void show_system_paths(HostConfig& config, const HostFacts& host) {
+    if (config.privileged || parse_security_options(config).system_paths_unconfined) return;
+    if (!config.masked_paths) config.masked_paths = default_masked_paths(host);
+    if (!config.readonly_paths) config.readonly_paths = default_readonly_paths();
+}
+
+}  // namespace
 
 StringList check_request(ContainerConfig& config, HostConfig& host_config, const HostFacts& host) {
     check_config(config);
@@ -331,6 +350,8 @@ StringList check_request(ContainerConfig& config, HostConfig& host_config, const
         warnings.emplace_back("Published ports are discarded when using host network mode");
 
     if (host_config.network_mode.empty() || host_config.network_mode == "default") host_config.network_mode = "bridge";
+    show_system_paths(host_config, host);
+    if (!host_config.oom_kill_disable && !host.cgroup_v2) host_config.oom_kill_disable = false;
     if (host_config.memory > 0 && host_config.memory_swap == 0) {
         // Twice a limit that is next to none is none.
         const bool fits = host_config.memory <= std::numeric_limits<std::int64_t>::max() / 2;

@@ -124,7 +124,7 @@ TEST(Request, ValuesThatNobodyCouldUseAreRefusedNow) {
     EXPECT_EQ(refusal("{}", R"({"ExtraHosts":["x:y"]})"), "invalid IP address in add-host: \"y\"");
     EXPECT_EQ(refusal("{}", R"({"ExtraHosts":["x:192.0.2.1","x=::1","g:host-gateway","v:[::1]"]})"), "");
     EXPECT_EQ(refusal(R"({"MacAddress":"zz"})"), "invalid MAC address: zz");
-    EXPECT_EQ(refusal("{}", R"({"Isolation":"bogus"})"), "invalid isolation \"bogus\": linux only supports \"default\"");
+    EXPECT_EQ(refusal("{}", R"({"Isolation":"bogus"})"), "invalid isolation (bogus): linux only supports 'default'");
     EXPECT_EQ(refusal("{}", R"({"Mounts":[{"Type":"bind","Source":"/a","Target":"/b","BindOptions":{"Propagation":"bogus"}}]})"),
               "invalid mount config for type \"bind\": invalid propagation mode: bogus");
     EXPECT_THAT(refusal("{}", R"({"Mounts":[{"Type":"volume","Target":"/b","VolumeOptions":{"DriverConfig":{"Name":"bogus"}}}]})"),

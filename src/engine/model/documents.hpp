@@ -17,6 +17,43 @@ using StringList = std::vector<std::string>;
 using StringMap = std::map<std::string, std::string>;
 using json::field;
 
+/// A list or map of which inspect tells whether the client gave an empty one or none: Docker shows null for none.
+template <typename Container>
+struct OrNull : Container {
+    using Plain = Container;
+    using Container::Container;
+    OrNull(Container given) : Container(std::move(given)), is_null(false) {}
+    bool is_null = true;  ///< Of an empty one.
+};
+
+}  // namespace grua::engine
+
+template <typename Container>
+struct grua::json::detail::Ops<grua::engine::OrNull<Container>> {
+    using Full = engine::OrNull<Container>;
+    static const Container& plain(const void* value) { return *static_cast<const Full*>(value); }
+    static bool is_null(const void* value) { return static_cast<const Full*>(value)->is_null && plain(value).empty(); }
+
+    static void read(const Value& from, void* out, const std::string& path) {
+        Full& full = *static_cast<Full*>(out);
+        detail::read(from, static_cast<Container&>(full), path);
+        full.is_null = false;
+    }
+    static Value write(const void* in, Version version) { return is_null(in) ? Value(nullptr) : detail::write(plain(in), version); }
+    static void append(std::string& out, const void* in, Version version) {
+        if (is_null(in)) {
+            out += "null";
+        } else {
+            detail::append(out, plain(in), version);
+        }
+    }
+    static bool is_default(const void* in) { return plain(in).empty(); }
+    static bool equals(const void* left, const void* right) { return detail::equals(plain(left), plain(right)); }
+    static void each_text(const void* in, const std::string& path, const TextSink& sink) { detail::each_text(plain(in), path, sink); }
+};
+
+namespace grua::engine {
+
 /// Test: empty inherits, {"NONE"} switches off, {"CMD", …} or {"CMD-SHELL", text}. Times in nanoseconds, 0 inherits.
 struct HealthConfig {
     StringList test;
@@ -56,13 +93,13 @@ struct ContainerConfig {
     std::optional<StringList> cmd;
     std::optional<HealthConfig> healthcheck;
     bool args_escaped = false;
-    std::string image;                           ///< As the client named it.
-    std::map<std::string, json::Value> volumes;  ///< Key: path in the container; value: {}.
+    std::string image;                                   ///< As the client named it.
+    OrNull<std::map<std::string, json::Value>> volumes;  ///< Key: path in the container; value: {}.
     std::string working_dir;
     std::optional<StringList> entrypoint;  ///< {""} in a request empties the image's.
     bool network_disabled = false;
     std::string mac_address;  ///< Before API 1.44.
-    StringList on_build;
+    OrNull<StringList> on_build;
     StringMap labels;
     std::string stop_signal;
     std::optional<std::int64_t> stop_timeout;  ///< Seconds; -1 waits for ever.
@@ -90,7 +127,7 @@ struct ContainerConfig {
                             field("Entrypoint", &Self::entrypoint).or_text(),
                             field("NetworkDisabled", &Self::network_disabled).omitted_when_empty(),
                             field("MacAddress", &Self::mac_address).omitted_when_empty(),
-                            field("OnBuild", &Self::on_build).omitted_when_empty(),
+                            field("OnBuild", &Self::on_build),
                             field("Labels", &Self::labels),
                             field("StopSignal", &Self::stop_signal).omitted_when_empty(),
                             field("StopTimeout", &Self::stop_timeout).omitted_when_empty(),
@@ -202,26 +239,26 @@ struct Resources {
     std::int64_t nano_cpus = 0;
     std::string cgroup_parent;
     std::uint16_t blkio_weight = 0;
-    std::vector<WeightDevice> blkio_weight_device;
-    std::vector<ThrottleDevice> blkio_device_read_bps;
-    std::vector<ThrottleDevice> blkio_device_write_bps;
-    std::vector<ThrottleDevice> blkio_device_read_iops;
-    std::vector<ThrottleDevice> blkio_device_write_iops;
+    OrNull<std::vector<WeightDevice>> blkio_weight_device;
+    OrNull<std::vector<ThrottleDevice>> blkio_device_read_bps;
+    OrNull<std::vector<ThrottleDevice>> blkio_device_write_bps;
+    OrNull<std::vector<ThrottleDevice>> blkio_device_read_iops;
+    OrNull<std::vector<ThrottleDevice>> blkio_device_write_iops;
     std::int64_t cpu_period = 0;  ///< Microseconds.
     std::int64_t cpu_quota = 0;   ///< Microseconds.
     std::int64_t cpu_realtime_period = 0;
     std::int64_t cpu_realtime_runtime = 0;
     std::string cpuset_cpus;
     std::string cpuset_mems;
-    std::vector<DeviceMapping> devices;
-    StringList device_cgroup_rules;
-    std::vector<DeviceRequest> device_requests;
+    OrNull<std::vector<DeviceMapping>> devices;
+    OrNull<StringList> device_cgroup_rules;
+    OrNull<std::vector<DeviceRequest>> device_requests;
     std::int64_t memory_reservation = 0;
     std::int64_t memory_swap = 0;  ///< Memory and swap together; -1 is no limit.
     std::optional<std::int64_t> memory_swappiness;
     std::optional<bool> oom_kill_disable;
     std::optional<std::int64_t> pids_limit;  ///< 0 and -1 are no limit; null leaves it as it is.
-    std::vector<Ulimit> ulimits;
+    OrNull<std::vector<Ulimit>> ulimits;
     std::int64_t kernel_memory_tcp = 0;
     std::int64_t cpu_count = 0;
     std::int64_t cpu_percent = 0;
@@ -357,25 +394,25 @@ struct Mount {
 
 /// What belongs to this host.
 struct HostConfig : Resources {
-    StringList binds;
+    OrNull<StringList> binds;
     std::string container_id_file;
     LogConfig log_config;
     std::string network_mode;
-    std::map<std::string, std::vector<PortBinding>> port_bindings;
+    OrNull<std::map<std::string, std::vector<PortBinding>>> port_bindings;
     RestartPolicy restart_policy;
     bool auto_remove = false;
     std::string volume_driver;
-    StringList volumes_from;
+    OrNull<StringList> volumes_from;
     std::vector<std::uint32_t> console_size;  ///< {height, width}.
     StringMap annotations;
-    StringList cap_add;
-    StringList cap_drop;
+    OrNull<StringList> cap_add;
+    OrNull<StringList> cap_drop;
     std::string cgroupns_mode;
-    StringList dns;
-    StringList dns_options;
-    StringList dns_search;
-    StringList extra_hosts;
-    StringList group_add;
+    OrNull<StringList> dns;
+    OrNull<StringList> dns_options;
+    OrNull<StringList> dns_search;
+    OrNull<StringList> extra_hosts;
+    OrNull<StringList> group_add;
     std::string ipc_mode;
     std::string cgroup;
     std::optional<StringList> links;
@@ -384,7 +421,7 @@ struct HostConfig : Resources {
     bool privileged = false;
     bool publish_all_ports = false;
     bool readonly_rootfs = false;
-    StringList security_opt;
+    OrNull<StringList> security_opt;
     StringMap storage_opt;
     StringMap tmpfs;  ///< Path to mount options.
     std::string uts_mode;
@@ -482,7 +519,7 @@ struct EndpointSettings {
                             field("Aliases", &Self::aliases),
                             field("MacAddress", &Self::mac_address),
                             field("DriverOpts", &Self::driver_opts),
-                            field("GwPriority", &Self::gw_priority).added_in(48),
+                            field("GwPriority", &Self::gw_priority),
                             field("NetworkID", &Self::network_id),
                             field("EndpointID", &Self::endpoint_id),
                             field("Gateway", &Self::gateway),
@@ -491,7 +528,7 @@ struct EndpointSettings {
                             field("IPv6Gateway", &Self::ipv6_gateway),
                             field("GlobalIPv6Address", &Self::global_ipv6_address),
                             field("GlobalIPv6PrefixLen", &Self::global_ipv6_prefix_len),
-                            field("DNSNames", &Self::dns_names).added_in(44)};
+                            field("DNSNames", &Self::dns_names)};
     }
     bool operator==(const EndpointSettings&) const = default;
 };

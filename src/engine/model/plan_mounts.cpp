@@ -28,6 +28,11 @@ const std::set<std::string>& propagations() {
     return all;
 }
 
+const std::set<std::string>& tmpfs_switches() {
+    static const std::set<std::string> all{"exec", "noexec", "suid", "nosuid", "dev", "nodev"};
+    return all;
+}
+
 /// The third part of -v.
 void apply_mode(PlannedMount& mount, const std::string& mode) {
     static const std::set<std::string> ignored{"z", "Z", "consistent", "cached", "delegated", "rw"};
@@ -101,6 +106,7 @@ PlannedMount plan_mount(const Mount& mount) {
         if (mount.tmpfs_options) bad("field TmpfsOptions must not be specified");
         out.point.name = mount.source;
         out.point.driver = "local";
+        out.point.mode = "z";
         out.anonymous = mount.source.empty();
         if (mount.volume_options) {
             if (!mount.volume_options->subpath.empty()) fail(ErrorKind::not_implemented, "not implemented: subpaths of volumes");
@@ -118,6 +124,10 @@ PlannedMount plan_mount(const Mount& mount) {
         if (mount.volume_options) bad("field VolumeOptions must not be specified");
         if (mount.tmpfs_options && mount.tmpfs_options->size_bytes < 0) bad("field TmpfsOptions.SizeBytes must not be negative");
         if (mount.tmpfs_options && mount.tmpfs_options->mode > 07777) bad("field TmpfsOptions.Mode must be at most 07777");
+        if (mount.tmpfs_options) {
+            for (const StringList& option : mount.tmpfs_options->options)
+                if (option.size() != 1 || !tmpfs_switches().contains(option[0])) bad(fmt::format("invalid option: {}", join(option, "=")));
+        }
     } else if (mount.type == "image" || mount.type == "cluster" || mount.type == "npipe") {
         fail(ErrorKind::not_implemented, "not implemented: mounts of type {}", mount.type);
     } else {

@@ -16,7 +16,8 @@ constexpr int first_realtime = 34;  // As in a program: the C library keeps two 
 
 int parse_signal(std::string_view text) {
     if (const auto number = parse_int(text)) {
-        if (*number < 1 || *number > last_signal) fail(ErrorKind::invalid_argument, "invalid signal: {}", text);
+        if (*number < 1) fail(ErrorKind::invalid_argument, "invalid signal: {}", text);
+        if (*number > last_signal) fail(ErrorKind::invalid_argument, "the linux daemon does not support signal {}", text);
         return static_cast<int>(*number);
     }
     std::string name = to_lower(text);

@@ -105,9 +105,9 @@ void check_endpoint(const std::string& network, const EndpointSettings& settings
     const EndpointIpamConfig asked = settings.ipam_config.value_or(EndpointIpamConfig{});
     if (!is_user_defined(network)) {
         if (!asked.ipv4_address.empty() || !asked.ipv6_address.empty())
-            errors.emplace_back("user-specified IP address is supported on user-defined networks only");
+            errors.emplace_back("user specified IP address is supported on user defined networks only");
         if (settings.aliases && !settings.aliases->empty())
-            errors.emplace_back("network-scoped aliases are only supported for user-defined networks");
+            errors.emplace_back("network-scoped alias is supported only for containers in user defined networks");
     }
     const auto check = [&](const std::string& text, bool v6, const char* what) {
         const auto address = text.empty() ? std::nullopt : Ip::parse(text);

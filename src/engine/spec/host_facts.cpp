@@ -26,6 +26,11 @@ HostFacts host_facts() {
     std::error_code ignored;
     out.swap_limit = out.cgroup_v2 || std::filesystem::exists("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes", ignored);
     out.cpus = static_cast<unsigned>(std::max(1L, ::sysconf(_SC_NPROCESSORS_ONLN)));
+    // "0" or "0-3"
+    const std::string nodes_file = "/sys/devices/system/node/online";
+    const std::string nodes = std::filesystem::exists(nodes_file, ignored) ? read_file(nodes_file) : "0";
+    out.memory_nodes =
+        static_cast<unsigned>(parse_uint(trim(std::string_view(nodes).substr(nodes.find_last_of("-,") + 1))).value_or(0)) + 1;
     out.capabilities = linux::capability_names(linux::known_capabilities() & linux::current_capabilities().bounding);
     for (const auto& cpu : std::filesystem::directory_iterator("/sys/devices/system/cpu", ignored)) {
         const std::string path = cpu.path().string() + "/thermal_throttle";

@@ -174,6 +174,7 @@ oci::Resources spec_resources(const Resources& limits, const DeviceNumbers& devi
     if (limits.memory_swap != 0) memory.swap = limits.memory_swap;
     if (limits.memory_swappiness && *limits.memory_swappiness >= 0)
         memory.swappiness = static_cast<std::uint64_t>(*limits.memory_swappiness);
+    if (limits.kernel_memory_tcp > 0) memory.kernel_tcp = limits.kernel_memory_tcp;
     if (limits.oom_kill_disable && *limits.oom_kill_disable) memory.disable_oom_killer = true;
     if (memory != oci::MemoryLimits{}) out.memory = memory;
 

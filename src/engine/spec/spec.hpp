@@ -18,8 +18,9 @@ struct HostFacts {
     std::string machine;         ///< uname -m
     std::pair<int, int> kernel;  ///< {6, 1}
     bool cgroup_v2 = false;
-    bool swap_limit = false;         ///< The memory controller can limit swap.
-    unsigned cpus = 1;               ///< Online.
+    bool swap_limit = false;  ///< The memory controller can limit swap.
+    unsigned cpus = 1;        ///< Online.
+    unsigned memory_nodes = 1;
     StringList capabilities;         ///< All that this kernel has.
     StringList thermal_directories;  ///< /sys/devices/system/cpu/cpu*/thermal_throttle
 };
@@ -58,6 +59,10 @@ struct SecurityOptions {
     std::string seccomp_profile;  ///< JSON; empty: the default.
 };
 SecurityOptions parse_security_options(const HostConfig& config);
+
+// What a container does not see of /proc and /sys, and what it cannot change there, unless it is asked for otherwise.
+StringList default_masked_paths(const HostFacts& host);
+const StringList& default_readonly_paths();
 
 /// `--device-cgroup-rule` "c 1:3 rwm". Throws Error(invalid_argument).
 oci::DeviceRule parse_device_rule(std::string_view text);

@@ -7,31 +7,20 @@
 #include <algorithm>
 
 namespace grua::engine {
-namespace {
 
-StringList masked_paths(const HostFacts& host) {
-    StringList out{"/proc/acpi",
-                   "/proc/asound",
-                   "/proc/interrupts",
-                   "/proc/kcore",
-                   "/proc/keys",
-                   "/proc/latency_stats",
-                   "/proc/sched_debug",
-                   "/proc/scsi",
-                   "/proc/timer_list",
-                   "/proc/timer_stats",
-                   "/sys/devices/virtual/powercap",
-                   "/sys/firmware"};
+StringList default_masked_paths(const HostFacts& host) {
+    // In Docker's order, which inspect shows.
+    StringList out{"/proc/asound",      "/proc/acpi",          "/proc/interrupts", "/proc/kcore",
+                   "/proc/keys",        "/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats",
+                   "/proc/sched_debug", "/proc/scsi",          "/sys/firmware",    "/sys/devices/virtual/powercap"};
     out.insert(out.end(), host.thermal_directories.begin(), host.thermal_directories.end());
     return out;
 }
 
-const StringList& readonly_paths() {
+const StringList& default_readonly_paths() {
     static const StringList paths{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"};
     return paths;
 }
-
-}  // namespace
 
 SecurityOptions parse_security_options(const HostConfig& config) {
     SecurityOptions out;
@@ -83,11 +72,11 @@ void add_security(const SpecInput& input, oci::RuntimeSpec& spec) {
     if (config.masked_paths)
         spec.linux_->masked_paths = *config.masked_paths;
     else if (!open_paths)
-        spec.linux_->masked_paths = masked_paths(input.host);
+        spec.linux_->masked_paths = default_masked_paths(input.host);
     if (config.readonly_paths)
         spec.linux_->readonly_paths = *config.readonly_paths;
     else if (!open_paths)
-        spec.linux_->readonly_paths = readonly_paths();
+        spec.linux_->readonly_paths = default_readonly_paths();
 
     if (options.seccomp_unconfined || (config.privileged && options.seccomp_profile.empty())) return;
     const SeccompSubject subject{
