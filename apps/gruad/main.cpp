@@ -64,6 +64,7 @@ engine::Options engine_options(const gruad::Options& options) {
     out.default_shm_size = gruad::parse_size(options.default_shm_size);
     out.shutdown_timeout = static_cast<int>(options.shutdown_timeout);
     out.cgroupns_mode = options.default_cgroupns_mode;
+    out.ipc_mode = options.default_ipc_mode;
     out.default_stop_timeout = options.default_stop_timeout;
     out.live_restore = options.live_restore;
     out.default_bridge = options.bridge != "none";

@@ -49,6 +49,8 @@ const std::array table = {
            "Option of networks that do not say it: bridge=com.docker.network.driver.mtu=1400"},
     Option{"default-cgroupns-mode", 0, "default-cgroupns-mode", &Options::default_cgroupns_mode,
            "Cgroup namespace of containers that ask for none: host or private (default: private with cgroup v2)"},
+    Option{"default-ipc-mode", 0, "default-ipc-mode", &Options::default_ipc_mode,
+           "IPC namespace of containers that ask for none: private or shareable"},
     Option{"default-shm-size", 0, "default-shm-size", &Options::default_shm_size, "Size of /dev/shm"},
     Option{"default-stop-timeout", 0, "default-stop-timeout", &Options::default_stop_timeout,
            "Seconds from the stop signal to the kill of containers that say none"},
@@ -357,6 +359,8 @@ void check(const Options& options) {
     }
     if (!options.default_cgroupns_mode.empty() && options.default_cgroupns_mode != "host" && options.default_cgroupns_mode != "private")
         refuse(fmt::format("invalid default cgroup namespace mode: {}", options.default_cgroupns_mode));
+    if (options.default_ipc_mode != "private" && options.default_ipc_mode != "shareable")
+        refuse(fmt::format("IPC can not be {}: {:?} is not private or shareable", options.default_ipc_mode, options.default_ipc_mode));
     if (options.default_stop_timeout < -1) refuse(fmt::format("invalid default stop timeout: {}", options.default_stop_timeout));
     if (options.log_driver != "json-file" && options.log_driver != "none")
         throw Error(ErrorKind::not_implemented, fmt::format("not implemented: log-driver={}", options.log_driver));

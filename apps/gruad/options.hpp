@@ -44,6 +44,7 @@ struct Options {
     std::string init_path;
     std::string cgroup_parent = "/grua";
     std::string default_cgroupns_mode;
+    std::string default_ipc_mode = "private";
     std::int64_t default_stop_timeout = 10;
     std::string default_shm_size = "64m";
     std::vector<std::string> default_ulimits;  ///< "nofile=1024:2048"

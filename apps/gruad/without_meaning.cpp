@@ -26,7 +26,6 @@ constexpr auto table = std::to_array<WithoutMeaning>({
     {"cpu-rt-period", "cpu-rt-period", integer, "0", always},
     {"cpu-rt-runtime", "cpu-rt-runtime", integer, "0", always},
     {"cri-containerd", "cri-containerd", boolean, "", no_containerd},
-    {"default-ipc-mode", "default-ipc-mode", text, "private", always},
     {"default-runtime", "default-runtime", text, "grua runc io.containerd.runc.v2", "it is always grua-runtime"},
     {"exec-opt", "exec-opts", list, "native.cgroupdriver=cgroupfs", always},
     {"experimental", "experimental", boolean, "", "nothing is experimental"},

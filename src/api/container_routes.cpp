@@ -261,8 +261,8 @@ Answer container_unpause(const Services& services, Exchange& exchange) {
 }
 
 Answer container_remove(const Services& services, Exchange& exchange) {
-    if (exchange.query().flag("link")) fail(ErrorKind::not_implemented, "not implemented: removing a link");
-    const engine::RemoveOptions options{.force = exchange.query().flag("force"), .volumes = exchange.query().flag("v")};
+    const engine::RemoveOptions options{
+        .force = exchange.query().flag("force"), .volumes = exchange.query().flag("v"), .link = exchange.query().flag("link")};
     co_await services.containers.remove(exchange.name, options);
     co_await exchange.send_empty(204);
 }

@@ -83,6 +83,7 @@ Answer check_store(const Services&, Exchange&);
 Answer volume_list(const Services&, Exchange&);
 Answer volume_create(const Services&, Exchange&);
 Answer volume_inspect(const Services&, Exchange&);
+Answer volume_update(const Services&, Exchange&);
 Answer volume_remove(const Services&, Exchange&);
 Answer volume_prune(const Services&, Exchange&);
 

@@ -46,6 +46,11 @@ Answer volume_inspect(const Services& services, Exchange& exchange) {
     co_await send_json(exchange, 200, volume_of(*volume));
 }
 
+Answer volume_update(const Services&, Exchange&) {
+    fail(ErrorKind::unavailable, "volume update only valid for cluster volumes, but swarm is unavailable");
+    co_return;
+}
+
 Answer volume_remove(const Services& services, Exchange& exchange) {
     co_await services.volumes.remove(exchange.name, exchange.query().flag("force"));
     co_await exchange.send_empty(204);

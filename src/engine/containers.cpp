@@ -43,7 +43,8 @@ asio::awaitable<void> Containers::rename(std::string reference, std::string name
 }
 
 asio::awaitable<void> Containers::remove(std::string reference, RemoveOptions options) const {
-    return ask(Operation::container_remove, reference).remove(std::move(reference), options);
+    Inside& engine = ask(Operation::container_remove, reference);
+    return options.link ? engine.remove_link(std::move(reference)) : engine.remove(std::move(reference), options);
 }
 
 asio::awaitable<void> Containers::resize(std::string reference, std::uint32_t height, std::uint32_t width) const {

@@ -34,6 +34,7 @@ struct StopOptions {
 struct RemoveOptions {
     bool force = false;
     bool volumes = false;  ///< Its anonymous volumes too.
+    bool link = false;     ///< Not the container but "parent/alias", a link of the default bridge that leads to it.
 };
 
 struct Pruned {

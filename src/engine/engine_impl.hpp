@@ -83,6 +83,8 @@ public:
     asio::awaitable<void> extract(std::string reference, ExtractRequest request, Fd input);
     asio::awaitable<std::shared_ptr<TarStream>> export_files(std::string reference);
     asio::awaitable<std::shared_ptr<TarStream>> open_tar(std::function<void(class TarOutput&)> work);
+    ImageMounter image_mounter();
+    asio::awaitable<void> with_volumes_mounted(RecordPtr record, std::function<void()> work);
     asio::awaitable<std::shared_ptr<FileView>> open_view(ContainerPtr container, layers::Access access);
     asio::awaitable<std::shared_ptr<FileView>> view_of(ContainerPtr container, std::string reference, layers::Access access,
                                                        std::optional<Lane::Turn>& held);
@@ -122,6 +124,9 @@ public:
     asio::awaitable<void> take_ports(ContainerPtr container, std::string from);
     asio::awaitable<void> save_networking(ContainerPtr container);
     asio::awaitable<void> tell_linked(std::string id);
+    /// "parent/alias". Throws Error(not_found) where there is no such link.
+    asio::awaitable<void> remove_link(std::string reference);
+    asio::awaitable<void> save_to_end(ContainerPtr container);
     asio::awaitable<void> rewrite_network_files(ContainerPtr container, bool with_resolver);
     void emit_network(const network::NetworkConfig& network, std::string action, const std::string& container_id = {});
 

@@ -49,13 +49,7 @@ registry::Access access_of(const Credentials& credentials, Reporter& reporter, c
 
 /// Containers of an image, as the image room asks for them from the pool.
 images::UsedBy used_by(Inside& engine) {
-    return [&engine](const std::string& id) {
-        std::vector<images::ContainerUse> out;
-        for (const RecordPtr& record : engine.using_image(id)) {
-            out.push_back({.container_id = record->id, .running = is_running(record->state.status), .manifest = record->image_manifest});
-        }
-        return out;
-    };
+    return [&engine](const std::string& id) { return engine.uses_of_image(id); };
 }
 
 void tell_removed(Inside& engine, const std::vector<RemovedImage>& removed) {

@@ -25,6 +25,7 @@ struct Options {
     std::map<std::string, std::string> log_options{{"max-size", "10m"},
                                                    {"max-file", "5"}};  ///< Of the same driver, where they do not say it.
     std::string cgroupns_mode;               ///< Of containers that ask for none; empty: private with cgroup v2, else host.
+    std::string ipc_mode = "private";        ///< Likewise; or shareable.
     std::int64_t default_stop_timeout = 10;  ///< Seconds.
     bool default_bridge = true;              ///< There is a network "bridge"; else containers that ask for none have none.
     std::vector<std::string> host_gateways;  ///< What `host-gateway` means in extra hosts; empty: the default bridge.

@@ -49,6 +49,8 @@ asio::awaitable<DiskUsage> System::disk_usage(DiskUsageOf what) const {
     if (what.volumes) {
         const std::map<std::string, std::size_t> users = engine.volume_uses();
         for (VolumePtr& volume : engine.rooms.volumes.list()) {
+            // What it mounts may be anywhere, and not answer.
+            if (!volume->options.empty()) continue;
             auto add_up = [&room = engine.rooms.volumes, volume] { return room.usage(*volume); };
             const std::uint64_t size = co_await offload(engine.pool, std::move(add_up));
             const auto found = users.find(volume->name);

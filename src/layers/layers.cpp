@@ -12,6 +12,7 @@
 #include "layers/source.hpp"
 #include "layers/tree.hpp"
 #include "layers/unpack.hpp"
+#include "linux/project_quota.hpp"
 #include "store/durable_file.hpp"
 
 #include <fcntl.h>
@@ -392,7 +393,10 @@ Fd LayerStore::open_layer(const std::string& path) const {
     return folder;
 }
 
-void LayerStore::prepare(std::string_view container_id, const std::vector<oci::Digest>& diff_ids, Durability durability) {
+bool LayerStore::can_bound() const { return linux::has_project_quota(directory_); }
+
+void LayerStore::prepare(std::string_view container_id, const std::vector<oci::Digest>& diff_ids, Durability durability,
+                         std::optional<std::uint64_t> bound) {
     check_id(container_id);
     const MutexLock lock{mutex_};
     std::string target = durability == Durability::volatile_ ? "volatile" : "normal";
@@ -405,6 +409,8 @@ void LayerStore::prepare(std::string_view container_id, const std::vector<oci::D
     }
     try {
         fault_point("layers:prepare-upper");
+        // Both folders below it are of its project then, so that overlayfs may move from one to the other.
+        if (bound) linux::bound_folder(path, *bound);
         make_directories(path + "/upper", 0755);
         make_directories(path + "/work", 0700);
         if (::symlink(target.c_str(), (path + "/" + layers_link).c_str()) != 0) fail_errno("create {}/{}", path, layers_link);
@@ -496,7 +502,9 @@ bool LayerStore::is_kept(const std::string& trashed) const {
 void LayerStore::remove(std::string_view container_id) {
     check_id(container_id);
     const MutexLock lock{mutex_};
-    const std::string name = trash(container_path(container_id));
+    const std::string path = container_path(container_id);
+    linux::unbound_folder(path);
+    const std::string name = trash(path);
     const auto found = containers_.find(container_id);
     if (found == containers_.end()) return;
     if (!found->second.held.expired()) kept_.emplace(name, std::move(found->second));

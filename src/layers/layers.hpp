@@ -148,7 +148,11 @@ public:
 
     /// Makes the container's writable layer on `diff_ids` (the lowest first; may be empty). Throws conflict where it exists,
     /// not_found where a layer is missing.
-    void prepare(std::string_view container_id, const std::vector<oci::Digest>& diff_ids, Durability durability = Durability::normal);
+    /// `bound`: bytes that may be written in it; where can_bound() says so only.
+    void prepare(std::string_view container_id, const std::vector<oci::Digest>& diff_ids, Durability durability = Durability::normal,
+                 std::optional<std::uint64_t> bound = std::nullopt);
+    /// Whether the file system that this is in keeps folders within a size. Blocks.
+    bool can_bound() const;
 
     /// The container's root file system as a detached mount: attach it with move_mount(2). Needs prepare() before.
     Fd mount(std::string_view container_id, Access access = Access::read_write) const;

@@ -5,6 +5,7 @@
 #include "base/error.hpp"
 #include "base/files.hpp"
 #include "base/text.hpp"
+#include "linux/mountinfo.hpp"
 
 #include <fcntl.h>
 #include <linux/magic.h>
@@ -39,21 +40,6 @@ constexpr std::array<std::pair<std::string_view, unsigned>, 16> controller_names
 /// A v2 cgroup can always do this, whatever controllers it has: cpu.stat, cgroup.freeze, BPF.
 constexpr unsigned always_on_v2 = controller::cpuacct | controller::devices | controller::freezer | controller::unified;
 
-/// mountinfo writes space, tab, newline and backslash as \ooo.
-std::string unescape(std::string_view text) {
-    const auto octal = [](char c) { return c >= '0' && c <= '7'; };
-    std::string result;
-    for (std::size_t i = 0; i < text.size(); ++i) {
-        if (text[i] == '\\' && i + 3 < text.size() && octal(text[i + 1]) && octal(text[i + 2]) && octal(text[i + 3])) {
-            result += static_cast<char>((text[i + 1] - '0') * 64 + (text[i + 2] - '0') * 8 + (text[i + 3] - '0'));
-            i += 3;
-        } else {
-            result += text[i];
-        }
-    }
-    return result;
-}
-
 bool is_cgroup(int fd, bool v2) {
     struct statfs info{};
     return ::fstatfs(fd, &info) == 0 && info.f_type == (v2 ? CGROUP2_SUPER_MAGIC : CGROUP_SUPER_MAGIC);
@@ -84,7 +70,7 @@ std::vector<CgroupMount> parse_cgroup_mounts(std::string_view mountinfo) {
         const auto fields = split(line, ' ');
         const auto dash = std::ranges::find(fields, "-");
         if (fields.size() < 6 || fields.end() - dash < 4) continue;
-        CgroupMount mount{.mount_point = unescape(fields[4]), .root = unescape(fields[3])};
+        CgroupMount mount{.mount_point = unescape_mount_path(fields[4]), .root = unescape_mount_path(fields[3])};
         if (dash[1] == "cgroup2") {
             mount.controllers = controller::unified;
         } else if (dash[1] == "cgroup") {

@@ -1,13 +1,16 @@
 #include "linux/process.hpp"
 
 #include "base/error.hpp"
+#include "base/files.hpp"
 
 #include <fcntl.h>
 #include <linux/close_range.h>
 #include <linux/sched.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <charconv>
 #include <csignal>
+#include <string>
 
 namespace grua::linux {
 
@@ -50,6 +53,37 @@ void send_signal(int pidfd, int signal) {
     if (::syscall(SYS_pidfd_send_signal, pidfd, signal, nullptr, 0) == 0) return;
     if (errno == ESRCH) throw Error(ErrorKind::not_found, "the process has ended", ESRCH);
     fail_errno("send signal {}", signal);
+}
+
+namespace {
+
+/// "SigCgt:\t00000000280b2603"
+std::uint64_t signal_line(std::string_view status, std::string_view name) {
+    const std::size_t at = status.find(fmt::format("\n{}:\t", name));
+    if (at == std::string_view::npos) return 0;
+    std::uint64_t out = 0;
+    const char* first = status.data() + at + name.size() + 3;
+    std::from_chars(first, status.data() + status.size(), out, 16);
+    return out;
+}
+
+}  // namespace
+
+std::optional<SignalSets> signal_sets(int pidfd) {
+    const std::string about = read_file(fmt::format("/proc/self/fdinfo/{}", pidfd));
+    constexpr std::string_view key = "\nPid:\t";
+    const std::size_t at = about.find(key);
+    if (at == std::string::npos) return std::nullopt;
+    const std::string number = about.substr(at + key.size(), about.find('\n', at + 1) - at - key.size());
+    std::string status;
+    try {
+        status = read_file(fmt::format("/proc/{}/status", number));
+    } catch (const Error&) {
+        return std::nullopt;
+    }
+    // The number was its own where it is there afterwards still.
+    if (::syscall(SYS_pidfd_send_signal, pidfd, 0, nullptr, 0) != 0) return std::nullopt;
+    return SignalSets{.caught = signal_line(status, "SigCgt"), .pending = signal_line(status, "ShdPnd") | signal_line(status, "SigPnd")};
 }
 
 void close_on_exec_from(unsigned first) {

@@ -27,6 +27,14 @@ Fd open_pidfd(pid_t pid);
 /// Throws Error(not_found) where the process has ended.
 void send_signal(int pidfd, int signal);
 
+/// Which signals a process would act on, as bits: 1 << (signal - 1).
+struct SignalSets {
+    std::uint64_t caught = 0;   ///< It has a handler.
+    std::uint64_t pending = 0;  ///< Sent, and blocked so far.
+};
+/// Nothing where the process has ended.
+std::optional<SignalSets> signal_sets(int pidfd);
+
 /// Waits for the end of a child and gives its status as waitpid() does; 0 where it is no child, or was waited for already.
 int reap(pid_t pid) noexcept;
 

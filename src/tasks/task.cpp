@@ -363,6 +363,7 @@ public:
         if (!spec.cgroup_path.empty()) document.cgroups_path = spec.cgroup_path;
         if (spec.limits) document.resources = std::move(spec.limits);
         for (const TaskMount& each : spec.mounts) {
+            if (std::ranges::count(spec.document.mounts, each.destination, &oci::Mount::destination) != 0) continue;
             oci::Mount mount;
             mount.destination = each.destination;
             mount.type = "bind";

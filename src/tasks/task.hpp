@@ -66,7 +66,7 @@ struct TaskSpec {
     std::string cgroup_path;               ///< Empty: the document's.
     std::optional<oci::Resources> limits;  ///< Nothing: the document's.
     Fd root;                               ///< A detached mount; none: the document's.
-    std::vector<TaskMount> mounts;         ///< After the document's.
+    std::vector<TaskMount> mounts;         ///< In the place of the source of the document's bind there, else after all of the document's.
     Fd network_namespace;                  ///< None: as the document says.
     std::map<std::string, Fd> namespaces;  ///< Others that are joined, by the document's kind: "pid", "ipc".
     std::vector<Fd> kept;                  ///< Held until the program runs.

@@ -4,9 +4,14 @@
 #include "base/files.hpp"
 #include "base/id.hpp"
 #include "base/log.hpp"
+#include "linux/mountinfo.hpp"
+#include "linux/project_quota.hpp"
+#include "linux/root.hpp"
 #include "store/durable_file.hpp"
 #include "volumes/copy.hpp"
+#include "volumes/options.hpp"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <algorithm>
 #include <filesystem>
@@ -118,14 +123,22 @@ void Volumes::load() {
 VolumePtr Volumes::create(const CreateOptions& options) {
     if (!options.driver.empty() && options.driver != "local")
         fail(ErrorKind::not_found, "error looking up volume plugin {0}: plugin \"{0}\" not found", options.driver);
-    if (!options.options.empty()) fail(ErrorKind::not_implemented, "not implemented: options of local volumes");
+    check_options(options.options);
     auto volume = std::make_shared<Volume>();
     volume->anonymous = options.anonymous || options.name.empty();
     volume->name = options.name.empty() ? random_id() : options.name;
     check_name(volume->name);
     const MutexLock changing(changing_);
-    if (auto known = find(volume->name)) return known;
+    if (auto known = find(volume->name)) {
+        // Docker gives the one that is there, whatever it was asked for.
+        if (known->options != options.options && !options.options.empty())
+            log::warn("volume {}: it is there with other options, which stay", known->name);
+        return known;
+    }
+    const auto size = size_of(options.options);
+    if (size && !linux::has_project_quota(directory_)) fail(ErrorKind::invalid_argument, "quota size requested but no quota support");
     volume->labels = options.labels;
+    volume->options = options.options;
     if (volume->anonymous) volume->labels.try_emplace("com.docker.volume.anonymous", "");
     volume->created = now();
     const std::string path = directory_ + "/" + volume->name;
@@ -138,8 +151,9 @@ VolumePtr Volumes::create(const CreateOptions& options) {
     try {
         make_directories(staged, 0701);
         make_directories(staged + "/_data", 0755);
+        if (size) linux::bound_folder(staged + "/_data", *size);
         const Stored stored{.driver = volume->driver,
-                            .options = {},
+                            .options = volume->options,
                             .labels = volume->labels,
                             .created = format_time(volume->created),
                             .anonymous = volume->anonymous};
@@ -196,7 +210,12 @@ Removal Volumes::begin_removal(std::string_view name, const std::vector<std::str
 
 void Volumes::take_away(const std::string& name) {
     const MutexLock changing(changing_);
-    trash_.put(directory_ + "/" + name);
+    const std::string path = directory_ + "/" + name;
+    // What is deleted is what is in the folder, not what somebody has mounted in it.
+    if (const auto mounted = linux::mounts_below(fs::canonical(path).string()); !mounted.empty())
+        fail(ErrorKind::conflict, "remove {}: something is mounted in it, at {}: unmount it first", name, mounted.front());
+    if (const VolumePtr volume = find(name); volume && size_of(volume->options)) linux::unbound_folder(volume->mountpoint);
+    trash_.put(path);
     {
         const MutexLock lock(mutex_);
         volumes_.erase(name);
@@ -206,10 +225,13 @@ void Volumes::take_away(const std::string& name) {
 
 void Volumes::remove(std::string_view name, const std::vector<std::string>& users) { begin_removal(name, users).finish(); }
 
-void Volumes::populate(const Volume& volume, int image_root, std::string_view path) const {
-    if (!fs::is_empty(volume.mountpoint)) return;
-    while_doing(fmt::format("copy {} of the image to volume {}", path, volume.name),
-                [&] { copy_tree(image_root, path, volume.mountpoint.c_str()); });
+void Volumes::populate(const Volume& volume, const std::string& subpath, int image_root, std::string_view path) const {
+    // By a descriptor: another container may swap what the subpath leads over.
+    const auto target = Root::open(volume.mountpoint.c_str()).find_at(subpath, O_PATH | O_DIRECTORY);
+    if (!target) return;
+    const std::string folder = fmt::format("/proc/self/fd/{}", target->get());
+    if (!fs::is_empty(folder)) return;
+    while_doing(fmt::format("copy {} of the image to volume {}", path, volume.name), [&] { copy_tree(image_root, path, folder.c_str()); });
 }
 
 std::uint64_t Volumes::usage(const Volume& volume) const { return tree_size(volume.mountpoint); }

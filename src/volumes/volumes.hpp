@@ -93,7 +93,7 @@ public:
     explicit Volumes(std::string directory);
 
     /// The volume; the one that exists where there is one of this name (Docker's idempotent create).
-    /// Throws Error(invalid_argument) for a bad name, Error(not_found) for an unknown driver, not_implemented for options.
+    /// Throws Error(invalid_argument) for a bad name, Error(not_found) for an unknown driver.
     VolumePtr create(const CreateOptions& options);
 
     /// Null where there is none.
@@ -122,7 +122,8 @@ public:
     /// Copies the folder `path` of an image into an empty volume, with owners, modes, times, links and xattrs; owner and mode of
     /// the folder itself too. Nothing where the image has no such folder or the volume has content.
     /// `image_root` is a mount that nobody writes to; all is done through rooted fds.
-    void populate(const Volume& volume, int image_root, std::string_view path) const;
+    /// `subpath`: a folder in the volume in its place; nothing where that is not there.
+    void populate(const Volume& volume, const std::string& subpath, int image_root, std::string_view path) const;
 
     std::uint64_t usage(const Volume& volume) const;  ///< Bytes of its files.
 

@@ -47,6 +47,19 @@ TEST_F(VolumesTest, CreateTwiceIsOne) {
     EXPECT_EQ(volumes.create({.name = "data"}), volumes.create({.name = "data"}));
 }
 
+TEST_F(VolumesTest, OptionsAreThereAfterARestart) {
+    const std::map<std::string, std::string> options{{"type", "tmpfs"}, {"device", "tmpfs"}, {"o", "size=1m"}};
+    Volumes(directory_).create({.name = "data", .options = options});
+    Volumes again(directory_);
+    EXPECT_EQ(again.find("data")->options, options);
+    // As in Docker: the name is enough.
+    EXPECT_EQ(again.create({.name = "data", .options = {{"type", "none"}, {"device", "/"}, {"o", "bind"}}})->options, options);
+    EXPECT_EQ(message_of([&] { again.create({.name = "data", .options = {{"colour", "red"}}}); }), "invalid option: \"colour\"");
+    EXPECT_EQ(message_of([&] { again.create({.name = "bounded", .options = {{"size", "10m"}}}); }),
+              "quota size requested but no quota support");
+    EXPECT_FALSE(again.find("bounded"));
+}
+
 TEST_F(VolumesTest, RefusesNamesThatAreNoFolder) {
     Volumes volumes(directory_);
     for (const char* name : {"../x", "a/b", ".hidden", "a", "-x", "a\nb"})
@@ -151,7 +164,7 @@ TEST_F(VolumesTest, PopulateCopiesATreeAndFollowsNoLink) {
     const Fd root{::open(image.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)};
 
     const auto volume = volumes.create({.name = "data"});
-    volumes.populate(*volume, root.get(), "/absolute");
+    volumes.populate(*volume, "", root.get(), "/absolute");
     EXPECT_EQ(read_file(volume->mountpoint + "/file"), "hello");
     EXPECT_EQ(fs::hard_link_count(volume->mountpoint + "/sub/same"), 2U);
     EXPECT_EQ(fs::read_symlink(volume->mountpoint + "/link"), "/etc/passwd");
@@ -160,9 +173,9 @@ TEST_F(VolumesTest, PopulateCopiesATreeAndFollowsNoLink) {
     EXPECT_EQ(status.st_mode & 07777U, 01777U);
 
     replace_file(volume->mountpoint + "/file", "changed");
-    volumes.populate(*volume, root.get(), "/data");
+    volumes.populate(*volume, "", root.get(), "/data");
     EXPECT_EQ(read_file(volume->mountpoint + "/file"), "changed") << "a volume with content is left alone";
-    volumes.populate(*volumes.create({.name = "other"}), root.get(), "/nowhere");
+    volumes.populate(*volumes.create({.name = "other"}), "", root.get(), "/nowhere");
 }
 
 }  // namespace

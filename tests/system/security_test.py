@@ -627,6 +627,58 @@ class Engine(Case):
         self.assertEqual([(path.name, path.read_text()) for path in host.iterdir()], [("file", "the host's")])
         self.assertGreater(min(worked.values()), 50, worked)
 
+    def test_CVE_2017_1002101_a_subpath_stays_in_its_volume(self):
+        """Links in a volume that lead out of it, also those that are swapped in while containers start (CVE-2021-25741)."""
+        host = pathlib.Path(tempfile.mkdtemp(prefix="grua-canary-", dir="/var/tmp"))
+        self.addCleanup(shutil.rmtree, host)
+        (host / "file").write_text("the host's")
+        self.addCleanup(self.docker, "volume", "rm", "-f", "sub-vol")
+        self.docker("run", "-d", "--name", "cc", "-v", "sub-vol:/vol", "busybox", "sh", "-c",
+                    f"cd /vol; mkdir -p place up; echo the container\\'s > place/file; ln -s {host} out; ln -s {'../' * 12}{host} up/out;"
+                    f"ln -s {host} swap; ln -s /proc/1/root{host} magic; touch ready; sleep 1000")
+        data = pathlib.Path(self.out("volume", "inspect", "-f", "{{.Mountpoint}}", "sub-vol"))
+        wait_until("the trap is there", lambda: (data / "ready").exists())
+
+        def mounted(subpath):
+            done = self.docker("run", "--rm", "--network", "none", "--mount", f"type=volume,src=sub-vol,dst=/x,volume-subpath={subpath}",
+                               "busybox", "sh", "-c", "cat /x/file; echo evil > /x/made", check=False)
+            self.assertNotIn("the host's", done.stdout)
+            return done
+
+        for subpath in ("out", "up/out", "magic", "out/file", "place/../up/out"):
+            self.assertIn("cannot access path", mounted(subpath).stderr, subpath)
+        for subpath in ("..", "../..", "/etc", "place/../../x"):
+            self.assertIn("subpath must be a relative path within the volume", mounted(subpath).stderr, subpath)
+        renameat2 = ctypes.CDLL(None, use_errno=True).syscall
+        swapper = os.fork()
+        if swapper == 0:
+            deadline = time.monotonic() + 300
+            while time.monotonic() < deadline:
+                renameat2(316, -100, os.fsencode(data / "place"), -100, os.fsencode(data / "swap"), 2)
+            os._exit(0)
+        try:
+            worked = sum(mounted("place").returncode == 0 for _ in range(40))
+        finally:
+            os.kill(swapper, 9)
+            os.waitpid(swapper, 0)
+        self.assertEqual([(path.name, path.read_text()) for path in host.iterdir()], [("file", "the host's")])
+        self.assertGreater(worked, 3)
+
+    def test_CVE_2017_1002101_a_copy_stays_in_its_subpath(self):
+        host = pathlib.Path(tempfile.mkdtemp(prefix="grua-canary-", dir="/var/tmp"))
+        self.addCleanup(shutil.rmtree, host)
+        (host / "file").write_text("the host's")
+        self.addCleanup(self.docker, "volume", "rm", "-f", "sub-vol")
+        self.docker("run", "--rm", "-v", "sub-vol:/vol", "busybox", "mkdir", "-p", "/vol/place")
+        self.docker("create", "--name", "cc", "--mount", "type=volume,src=sub-vol,dst=/x,volume-subpath=place", "busybox", "true")
+        data = pathlib.Path(self.out("volume", "inspect", "-f", "{{.Mountpoint}}", "sub-vol"))
+        (data / "place").rmdir()
+        (data / "place").symlink_to(host)
+        self.assertNotEqual(self.docker("cp", "cc:/x/file", "-", check=False).returncode, 0)
+        with tempfile.NamedTemporaryFile() as file:
+            self.docker("cp", file.name, "cc:/x/made", check=False)
+        self.assertEqual([path.name for path in host.iterdir()], ["file"])
+
     def test_CVE_2020_15257_no_abstract_sockets(self):
         self.docker("run", "-d", "--name", "cc", "--network", "host", "busybox", "sleep", "1000")
         self.assertNotIn("@", self.out("exec", "cc", "cat", "/proc/net/unix"))

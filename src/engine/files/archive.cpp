@@ -3,8 +3,10 @@
 // A container that runs is read and written through copies of its own mounts. One that does not is read through a snapshot,
 // so that a slow reader keeps nobody from starting it; it is written through its own mount while its lane is held, from a file that has
 // all of what is written, so that a slow sender keeps nobody from it either.
+#include "base/id.hpp"
 #include "base/log.hpp"
 #include "engine/engine_impl.hpp"
+#include "engine/lifecycle/given_mounts.hpp"
 #include "layers/extract.hpp"
 #include "layers/pack.hpp"
 #include "layers/source.hpp"
@@ -199,6 +201,26 @@ asio::awaitable<void> Engine::Impl::in_own_thread(std::function<void()> work) {
     co_await to_its_end(loop, rooms.transfers.call(loop, std::move(call)));
 }
 
+ImageMounter Engine::Impl::image_mounter() {
+    return [this](const MountDetail& detail) { return mount_image(ground.roots, options, detail); };
+}
+
+/// `work` is done on the pool while the options of the container's volumes have mounted what they name. What is copied of it stays.
+asio::awaitable<void> Engine::Impl::with_volumes_mounted(RecordPtr record, std::function<void()> work) {
+    const StringList names = volume_names(*record);
+    if (!ground.volumes.has_mounts(names)) co_return co_await offload(pool, std::move(work));
+    const std::string holder = "view-" + random_hex(8);
+    std::exception_ptr failure;
+    try {
+        co_await ground.volumes.hold_mounts(holder, names);
+        co_await offload(pool, std::move(work));
+    } catch (...) {
+        failure = std::current_exception();
+    }
+    co_await ground.volumes.let_go_of_mounts(holder);
+    if (failure) std::rethrow_exception(failure);
+}
+
 /// The lane is held where the container does not run.
 asio::awaitable<std::shared_ptr<FileView>> Engine::Impl::open_view(ContainerPtr container, layers::Access access) {
     auto view = std::make_shared<FileView>();
@@ -211,7 +233,7 @@ asio::awaitable<std::shared_ptr<FileView>> Engine::Impl::open_view(ContainerPtr 
             view->held = rooms.layers.hold_container(record->id);
             RunningMounts mounts = copy_running_mounts(pidfd->get(), tmpfs_destinations(*record));
             view->root = std::move(mounts.root);
-            view->mounts = copy_host_mounts(*record);
+            view->mounts = copy_host_mounts(*record, image_mounter());
             std::ranges::move(mounts.tmpfs, std::back_inserter(view->mounts));
             return true;
         };
@@ -219,21 +241,21 @@ asio::awaitable<std::shared_ptr<FileView>> Engine::Impl::open_view(ContainerPtr 
     } else {
         auto work = [this, view, record, access] {
             view->held = rooms.layers.hold_container(record->id);
-            view->mounts = copy_host_mounts(*record);
+            view->mounts = copy_host_mounts(*record, image_mounter());
             if (access == layers::Access::read_write) {
                 view->root = rooms.layers.mount(record->id, layers::Access::read_write);
-                return true;
+                return;
             }
             view->root = rooms.layers.mount_snapshot(record->id);
             const auto root_of = [](const Fd& mount) { return Root::at(Fd{::fcntl(mount.get(), F_DUPFD_CLOEXEC, 0)}); };
-            if (has_mount_points(root_of(view->root), view->mounts)) return true;
+            if (has_mount_points(root_of(view->root), view->mounts)) return;
             // It was never started: its mount points are made now, in its own files, as the start would.
-            FileView once{.attach_at = view->attach_at, .root = rooms.layers.mount(record->id), .mounts = copy_host_mounts(*record)};
+            FileView once{
+                .attach_at = view->attach_at, .root = rooms.layers.mount(record->id), .mounts = copy_host_mounts(*record, image_mounter())};
             with_file_view(std::move(once), [](const Root&) {});
             view->root = rooms.layers.mount_snapshot(record->id);
-            return true;
         };
-        co_await offload(pool, std::move(work));
+        co_await with_volumes_mounted(record, std::move(work));
     }
     co_return view;
 }

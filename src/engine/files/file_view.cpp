@@ -5,6 +5,7 @@
 #include "base/text.hpp"
 #include "base/thread.hpp"
 #include "linux/mounts.hpp"
+#include "linux/private_mounts.hpp"
 
 #include <fcntl.h>
 #include <linux/mount.h>
@@ -16,14 +17,10 @@
 #include <filesystem>
 #include <list>
 
-// <sys/mount.h> and <linux/mount.h> define the same names.
-extern "C" int mount(const char* source, const char* target, const char* type, unsigned long flags, const void* data) noexcept;
-
 namespace grua::engine {
 namespace {
 
 constexpr std::uint64_t overlay_magic = 0x794c7630;
-constexpr unsigned long ms_private_recursive = (1UL << 18U) | (1UL << 14U);  // MS_PRIVATE | MS_REC
 constexpr unsigned long ms_private = 1UL << 18U;
 constexpr int link_limit = 255;
 
@@ -37,6 +34,13 @@ bool is_mount_root(int fd) {
 Fd copy_of(const std::string& source, linux::Recursion recursion) {
     Fd mount = linux::copy_mount(AT_FDCWD, source.c_str(), recursion);
     linux::change_mount(mount.get(), {.propagation = ms_private}, recursion, source);
+    return mount;
+}
+
+Fd copy_below(const std::string& source, const std::string& subpath) {
+    const Fd found = Root::open(source.c_str()).open_at(subpath, O_PATH);
+    Fd mount = linux::copy_mount(found.get(), "", linux::Recursion::recursive);
+    linux::change_mount(mount.get(), {.propagation = ms_private}, linux::Recursion::recursive, subpath);
     return mount;
 }
 
@@ -74,14 +78,6 @@ void attach(const Root& root, const ViewMount& mount) {
 
 }  // namespace
 
-void in_private_mounts(const std::function<void()>& work) {
-    in_thread([&] {
-        if (::unshare(CLONE_FS | CLONE_NEWNS) != 0) fail_errno("unshare the mount namespace");
-        if (::mount(nullptr, "/", nullptr, ms_private_recursive, nullptr) != 0) fail_errno("make the mounts private");
-        work();
-    });
-}
-
 RunningMounts copy_running_mounts(int pidfd, const std::vector<std::string>& tmpfs) {
     RunningMounts out;
     in_thread([&] {
@@ -107,12 +103,20 @@ RunningMounts copy_running_mounts(int pidfd, const std::vector<std::string>& tmp
     return out;
 }
 
-std::vector<ViewMount> copy_host_mounts(const ContainerRecord& record) {
+std::vector<ViewMount> copy_host_mounts(const ContainerRecord& record, const ImageMounter& mount_image) {
     std::vector<ViewMount> out;
     for (const MountPoint& point : record.mounts) {
         if (point.type == "tmpfs") continue;
-        const auto asked = std::ranges::find(record.host_config.mounts, point.destination, &Mount::target);
-        const bool top_only = asked != record.host_config.mounts.end() && asked->bind_options && asked->bind_options->non_recursive;
+        const MountDetail detail = detail_of(record, point.destination);
+        if (point.type == "image") {
+            out.push_back({mount_image(detail), point.destination, true});
+            continue;
+        }
+        if (!detail.subpath.empty()) {
+            out.push_back({copy_below(point.source, detail.subpath), point.destination, !point.rw});
+            continue;
+        }
+        const bool top_only = detail.bind && detail.bind->non_recursive;
         std::error_code error;
         if (!std::filesystem::exists(point.source, error)) fail(ErrorKind::system, "stat {}: no such file or directory", point.source);
         out.push_back(
@@ -144,7 +148,7 @@ bool has_mount_points(const Root& root, const std::vector<ViewMount>& mounts) {
 }
 
 void with_file_view(FileView view, const std::function<void(const Root&)>& use) {
-    in_private_mounts([&] {
+    linux::in_private_mounts([&] {
         const Fd place{::open(view.attach_at.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)};
         if (!place) fail_errno("open folder {}", view.attach_at);
         linux::attach_mount(view.root.get(), place.get(), "the root");

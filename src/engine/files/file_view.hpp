@@ -30,8 +30,11 @@ struct RunningMounts {
 };
 RunningMounts copy_running_mounts(int pidfd, const std::vector<std::string>& tmpfs);
 
-/// Volumes, binds and network files of a container, as copies of what is mounted on the host.
-std::vector<ViewMount> copy_host_mounts(const ContainerRecord& record);
+/// A detached mount of what a mount of type "image" shows.
+using ImageMounter = std::function<Fd(const MountDetail&)>;
+
+/// Volumes, binds, images and network files of a container, as copies of what is mounted on the host.
+std::vector<ViewMount> copy_host_mounts(const ContainerRecord& record, const ImageMounter& mount_image);
 
 /// Where a container has tmpfs mounts.
 std::vector<std::string> tmpfs_destinations(const ContainerRecord& record);
@@ -50,9 +53,6 @@ struct FileView {
 /// Builds the view in a thread of its own, runs `use` there, and takes it down. Mount points that are missing are made where
 /// the root can be written.
 void with_file_view(FileView view, const std::function<void(const Root&)>& use);
-
-/// Runs `work` in a thread of its own that has left this process's working folder and mount namespace, and waits for it.
-void in_private_mounts(const std::function<void()>& work);
 
 /// `path` cleaned as Docker does it: absolute, "." and ".." resolved by their text, a "/" or "/." at its end kept.
 std::string clean_path(std::string_view path);

@@ -36,7 +36,8 @@ asio::awaitable<void> Engine::Impl::remove_volume(std::string name, bool force) 
 asio::awaitable<Pruned> Engine::Impl::prune_volumes(std::function<bool(const volumes::Volume&)> keep) {
     Pruned out;
     for (const auto& volume : rooms.volumes.list()) {
-        if ((keep && keep(*volume)) || !volume_users(volume->name).empty()) continue;
+        // As in Docker: what lies where options say is not this machine's to make room in.
+        if (!volume->options.empty() || (keep && keep(*volume)) || !volume_users(volume->name).empty()) continue;
         auto measure = [this, volume] { return rooms.volumes.usage(*volume); };
         const std::uint64_t bytes = co_await at_length(std::move(measure));
         try {

@@ -10,6 +10,7 @@
 #include "engine/networking/networking.hpp"
 #include "images/image_store.hpp"
 #include "layers/layers.hpp"
+#include "linux/root.hpp"
 #include "monitor/log_options.hpp"
 #include "volumes/volumes.hpp"
 
@@ -44,7 +45,7 @@ void check_source(const PlannedMount& mount) {
     const std::string& source = mount.point.source;
     std::error_code error;
     if (std::filesystem::exists(source, error)) return;
-    if (!mount.create_source)
+    if (!mount.detail.create_source)
         fail(ErrorKind::invalid_argument, "invalid mount config for type \"bind\": bind source path does not exist: {}", source);
     make_directories(source, 0755);
 }
@@ -122,9 +123,16 @@ struct CreateWork : AtStep {
     std::vector<MountsFrom> from;
     images::ImagePtr image;
     std::shared_ptr<const void> image_lease;
+    std::vector<images::ImageStore::Acquired> mounted_images;
     std::vector<PlannedMount> planned;
     std::vector<volumes::Lease> volume_leases;
     StringList new_volumes;  ///< Names that were not there before.
+    struct Filling {
+        volumes::VolumePtr volume;
+        std::string subpath;
+        std::string from;  ///< In the image.
+    };
+    std::vector<Filling> to_fill;
     ContainerRecord record;
     Owned owned;
     ContainerPtr container;
@@ -148,6 +156,7 @@ asio::awaitable<void> check(Work work) {
     if (!life.options.default_bridge) leave_default_bridge_out(request);
     check_texts(request.config, request.host_config, request.networking);
     if (request.host_config.log_config.type.empty()) request.host_config.log_config.type = life.options.log_driver;
+    if (request.host_config.ipc_mode.empty()) request.host_config.ipc_mode = life.options.ipc_mode;
     if (request.host_config.cgroupns_mode.empty()) request.host_config.cgroupns_mode = life.options.cgroupns_mode;
     work->warnings = check_request(request.config, request.host_config, life.host);
 
@@ -168,22 +177,23 @@ asio::awaitable<void> check(Work work) {
             fail(ErrorKind::invalid_argument, "{}", error.what());
         }
     };
-    constexpr std::string_view joins = "container:";
-    if (std::string& mode = request.host_config.network_mode; mode.starts_with(joins))
-        mode =
-            fmt::format("{}{}", joins, other_container(std::string_view(mode).substr(joins.size()))->id());  // It keeps it under any name.
-    if (const std::string_view mode = request.host_config.pid_mode; mode.starts_with(joins)) other_container(mode.substr(joins.size()));
+    // By its ID: its name may be another's when this one starts.
+    HostConfig& asked = request.host_config;
+    for (std::string* each : {&asked.network_mode, &asked.pid_mode, &asked.ipc_mode})
+        if (each->starts_with("container:")) *each = "container:" + other_container(std::string_view(*each).substr(10))->id();
 
     work->links = life.linked_containers(request.host_config);
     for (const auto& each : request.host_config.volumes_from) {
-        const auto colon = each.rfind(':');
-        const bool has_mode = colon != std::string::npos;
-        if (has_mode && each.substr(colon + 1) != "ro" && each.substr(colon + 1) != "rw")
-            fail(ErrorKind::invalid_argument, "invalid volumes-from mode: {}", each);
-        work->from.push_back(
-            {.container = other_container(each.substr(0, colon))->record, .read_only = has_mode && each.substr(colon + 1) == "ro"});
+        const VolumesFrom source = parse_volumes_from(each);
+        work->from.push_back({.container = other_container(source.container)->record, .read_only = source.read_only});
     }
     co_return;
+}
+
+/// Docker's words; what its driver asks for is what ours needs too, on xfs or ext4.
+void check_root_size(CreateWork& work) {
+    if (root_size(work.request.host_config) && !work.rooms.layers.can_bound())
+        fail(ErrorKind::invalid_argument, "--storage-opt is supported only for overlay over xfs with 'pquota' mount option");
 }
 
 asio::awaitable<void> find_image(Work work) {
@@ -200,6 +210,19 @@ asio::awaitable<void> find_image(Work work) {
     merge_image(request.config, work->image->config.config);
 }
 
+void plan_image(CreateWork& work, PlannedMount& mount) {
+    try {
+        work.mounted_images.push_back(work.rooms.images.acquire(mount.point.name));
+    } catch (const Error& error) {
+        // Not `not_found`: of that clients think that the container's own image is what is missing, and pull it.
+        fail(ErrorKind::invalid_argument, "invalid mount config for type \"image\": {}", error.what());
+    }
+    const images::Image& image = *work.mounted_images.back().image;
+    mount.detail.image_id = image.id;
+    for (const auto& diff_id : image.diff_ids) mount.detail.chain.push_back(diff_id.text());
+    mount.point.source = image.id;
+}
+
 /// Nobody removes the volumes that it will have from here on.
 asio::awaitable<void> plan_volumes(Work work) {
     CreateRequest& request = work->request;
@@ -212,6 +235,7 @@ asio::awaitable<void> plan_volumes(Work work) {
             work->record.anonymous_volumes.push_back(each.point.name);
         }
         if (each.point.type == "volume") work->volume_leases.push_back(work->rooms.volumes.lease(each.point.name));
+        if (each.point.type == "image" && each.detail.chain.empty()) plan_image(*work, each);
     }
     co_return;
 }
@@ -271,21 +295,24 @@ void make_folders(CreateWork& work) {
 
 /// A variant for another platform is stored packed.
 asio::awaitable<void> unpack(Work work) {
-    const auto is_missing = [work] {
-        return std::ranges::any_of(work->image->diff_ids, [&](const oci::Digest& each) { return !work->rooms.layers.find(each); });
-    };
-    while (co_await offload(work->life.pool, is_missing)) {
-        auto all = [work](const std::stop_token&) {
-            work->rooms.images.unpack(*work->image);
-            return true;
+    std::vector<images::ImagePtr> all{work->image};
+    for (const auto& each : work->mounted_images) all.push_back(each.image);
+    for (const images::ImagePtr& image : all) {
+        const auto is_missing = [work, image] {
+            return std::ranges::any_of(image->diff_ids, [&](const oci::Digest& each) { return !work->rooms.layers.find(each); });
         };
-        co_await to_its_end(work->life.loop, work->rooms.transfers.call(work->life.loop, std::move(all)));
+        while (co_await offload(work->life.pool, is_missing)) {
+            auto missing = [work, image](const std::stop_token&) {
+                work->rooms.images.unpack(*image);
+                return true;
+            };
+            co_await to_its_end(work->life.loop, work->rooms.transfers.call(work->life.loop, std::move(missing)));
+        }
     }
 }
 
-/// Gives every planned mount its source, and fills volumes that are empty.
+/// Gives every planned mount its source.
 void make_mounts(CreateWork& work) {
-    Fd image_root;
     for (const PlannedMount& mount : work.planned) {
         MountPoint point = mount.point;
         if (point.type == "bind") check_source(mount);
@@ -295,21 +322,20 @@ void make_mounts(CreateWork& work) {
             options.name = point.name;
             options.anonymous = mount.anonymous;
             options.labels = mount.labels;
+            options.options = mount.volume_options;
             const auto volume = work.rooms.volumes.create(options);
             point.name = volume->name;
             point.driver = volume->driver;
             point.source = volume->mountpoint;
             if (!known) work.new_volumes.push_back(volume->name);
-            if (mount.copy && !work.image->diff_ids.empty()) {
-                if (!image_root) image_root = work.rooms.layers.mount_layers(work.image->diff_ids);
-                work.rooms.volumes.populate(*volume, image_root.get(), point.destination);
-            }
+            if (mount.copy && !work.image->diff_ids.empty())
+                work.to_fill.push_back({.volume = volume, .subpath = mount.detail.subpath, .from = point.destination});
         }
+        if (mount.detail != MountDetail{}) work.record.mount_details.emplace(point.destination, mount.detail);
         work.record.mounts.push_back(std::move(point));
     }
 }
 
-/// As long as there are data in them: not on the pool, which starts wait for.
 asio::awaitable<void> make_volumes(Work work) {
     if (!work->record.anonymous_volumes.empty())
         work->owned.add(Held::volumes, {.on_pool =
@@ -317,22 +343,50 @@ asio::awaitable<void> make_volumes(Work work) {
                                                 for (const std::string& name : names) folders.remove(name);
                                             },
                                         .on_loop = {}});
-    const bool copies =
-        std::ranges::any_of(work->planned, [](const PlannedMount& each) { return each.point.type == "volume" && each.copy; });
-    if (!copies) {
-        co_await offload(work->life.pool, [work] { make_mounts(*work); });
-        co_return;
+    co_await offload(work->life.pool, [work] { make_mounts(*work); });
+}
+
+/// Those that the image has something for.
+void fill(CreateWork& work, const Fd& image_root) {
+    for (const CreateWork::Filling& each : work.to_fill)
+        while_doing("failed to populate volume",
+                    [&] { work.rooms.volumes.populate(*each.volume, each.subpath, image_root.get(), each.from); });
+}
+
+/// As long as there are data in them: not on the pool, which starts wait for.
+asio::awaitable<void> fill_volumes(Work work) {
+    if (work->to_fill.empty()) co_return;
+    const auto root = std::make_shared<Fd>();
+    co_await offload(work->life.pool, [work, root] {
+        *root = work->rooms.layers.mount_layers(work->image->diff_ids);
+        const Root image = Root::at(Fd{::fcntl(root->get(), F_DUPFD_CLOEXEC, 0)});
+        std::erase_if(work->to_fill, [&](const CreateWork::Filling& each) { return !image.find_at(each.from, O_PATH | O_DIRECTORY); });
+    });
+    if (work->to_fill.empty()) co_return;
+    StringList names;
+    for (const CreateWork::Filling& each : work->to_fill) names.push_back(each.volume->name);
+    VolumeFolders& volumes = work->life.ground.volumes;
+    if (volumes.has_mounts(names)) {
+        work->owned.add(Held::mounts, work->life.mounts_owner(work->record.id));
+        try {
+            co_await volumes.hold_mounts(work->record.id, names);
+        } catch (Error& error) {
+            error.add_context("failed to populate volume");
+            throw;
+        }
     }
-    auto make = [work](const std::stop_token&) {
-        make_mounts(*work);
+    auto copy = [work, root](const std::stop_token&) {
+        fill(*work, *root);
         return true;
     };
-    co_await to_its_end(work->life.loop, work->rooms.transfers.call(work->life.loop, std::move(make)));
+    co_await to_its_end(work->life.loop, work->rooms.transfers.call(work->life.loop, std::move(copy)));
+    for (const ReleaseFailure& each : co_await work->owned.release(work->life.pool, Held::mounts, Held::mounts)) throw Error(each.error);
 }
 
 void make_layer(CreateWork& work) {
     work.rooms.layers.prepare(work.record.id, work.image->diff_ids,
-                              work.record.host_config.auto_remove ? layers::Durability::volatile_ : layers::Durability::normal);
+                              work.record.host_config.auto_remove ? layers::Durability::volatile_ : layers::Durability::normal,
+                              root_size(work.record.host_config));
 }
 
 asio::awaitable<void> store_record(Work work) {
@@ -358,6 +412,7 @@ asio::awaitable<void> make_known(Work work) {
     }
     work->owned.forget(Held::volumes);
     work->volume_leases.clear();  // The record says it now.
+    work->mounted_images.clear();
     work->owned.forget(Held::name);
     container->owned.take(std::move(work->owned));
     life.add(container);
@@ -366,8 +421,9 @@ asio::awaitable<void> make_known(Work work) {
     life.emit(*container->record, "create");
 }
 
-constexpr std::array<Step<CreateWork>, 11> create_steps{{
+constexpr std::array<Step<CreateWork>, 13> create_steps{{
     {.name = "create:checked", .on_loop = check},
+    {.name = "create:size", .on_pool = check_root_size},
     {.name = "create:image", .on_loop = find_image},
     {.name = "create:leases", .on_loop = plan_volumes},
     {.name = "create:name", .on_loop = take_name},
@@ -375,6 +431,7 @@ constexpr std::array<Step<CreateWork>, 11> create_steps{{
     {.name = "create:folders", .on_pool = make_folders},
     {.name = "create:unpacked", .on_loop = unpack},
     {.name = "create:volumes", .on_loop = make_volumes},
+    {.name = "create:filled", .on_loop = fill_volumes},
     {.name = "create:layer", .on_pool = make_layer},
     {.name = "create:stored", .on_loop = store_record},
     {.name = "create:known", .on_loop = make_known},
@@ -391,12 +448,24 @@ asio::awaitable<Created> Engine::Impl::create(CreateRequest request) {
         failure = std::current_exception();
     }
     if (!failure) co_return Created{.id = work->container->id(), .warnings = std::move(work->warnings)};
+    work->mounted_images.clear();
     log::info("create of {}: it failed at {}", work->request.name.empty() ? "a container" : work->request.name, work->at);
     work->volume_leases.clear();
     // What cannot be let go of belongs to nobody, and is swept when gruad starts.
     for (const ReleaseFailure& each : co_await work->owned.release(pool, first_of_run, Held::name))
         log::warn("after a failed create: its {}: {}", to_string(each.what), each.error.what());
     std::rethrow_exception(failure);
+}
+
+/// Where a gruad that comes after this one finds it.
+asio::awaitable<void> Engine::Impl::save_to_end(ContainerPtr container) {
+    if (container->record->host_config.auto_remove) {
+        auto keep = [path = live_directory(container->id()) + "/record.json", text = to_json(*container->record)] {
+            replace_file(path, text, 0600);
+        };
+        co_await offload(pool, std::move(keep));
+    }
+    co_await saver.flushed(container->id());
 }
 
 asio::awaitable<void> Engine::Impl::rename(std::string reference, std::string name) {
@@ -427,14 +496,7 @@ asio::awaitable<void> Engine::Impl::rename(std::string reference, std::string na
     };
     take(reserved);
     try {
-        if (container->record->host_config.auto_remove) {
-            auto keep = [path = live_directory(container->id()) + "/record.json", text = to_json(*container->record)] {
-                replace_file(path, text, 0600);
-                return true;
-            };
-            co_await offload(pool, std::move(keep));
-        }
-        co_await saver.flushed(container->id());
+        co_await save_to_end(container);
     } catch (...) {
         // Who is told that it failed finds it as it was.
         take(old);

@@ -55,7 +55,7 @@ asio::awaitable<void> end_monitor(Work work) { co_await work->life.release(work-
 
 asio::awaitable<void> forget_run(Work work) {
     if (work->is_recorded) co_await work->life.release(work->container, Held::traces, Held::traces);
-    co_await work->life.release(work->container, Held::layers, Held::layers);
+    co_await work->life.release(work->container, Held::mounts, Held::layers);
 }
 
 /// Each is done though another fails.

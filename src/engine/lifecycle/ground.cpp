@@ -4,6 +4,7 @@
 #include "engine/networking/network_files.hpp"
 #include "images/image_store.hpp"
 #include "layers/layers.hpp"
+#include "volumes/mounts.hpp"
 #include "volumes/volumes.hpp"
 
 namespace grua::engine {
@@ -17,8 +18,27 @@ public:
     Fd mount(const std::string& id) override { return layers_.mount(id, layers::Access::read_write); }
     void remove(const std::string& id) override { layers_.remove(id); }
     std::vector<std::string> all() override { return layers_.containers(); }
+    Fd mount_layers(const StringList& chain) override { return layers_.mount_layers(digests(chain)); }
+    Hold hold_layers(const StringList& chain) override {
+        auto all = std::make_shared<std::vector<Hold>>();
+        for (const oci::Digest& each : digests(chain)) {
+            all->push_back(layers_.hold(each));
+            if (!all->back()) fail(ErrorKind::unavailable, "layer {} of an image that is mounted is gone", each.text());
+        }
+        return all;
+    }
 
 private:
+    static std::vector<oci::Digest> digests(const StringList& chain) {
+        std::vector<oci::Digest> out;
+        for (const std::string& each : chain) {
+            auto digest = oci::Digest::parse(each);
+            if (!digest) fail(ErrorKind::invalid_argument, "{:?} is no digest of a layer", each);
+            out.push_back(*std::move(digest));
+        }
+        return out;
+    }
+
     layers::LayerStore& layers_;
 };
 
@@ -47,7 +67,8 @@ private:
 
 class StoredVolumes final : public VolumeFolders {
 public:
-    explicit StoredVolumes(volumes::Volumes& volumes) : volumes_(volumes) {}
+    StoredVolumes(const asio::any_io_executor& loop, asio::thread_pool& pool, const Rooms& rooms)
+        : volumes_(rooms.volumes), mounts_(loop, pool, rooms.transfers, rooms.volumes) {}
     void remove(const std::string& name) override {
         try {
             volumes_.remove(name, {});
@@ -56,9 +77,21 @@ public:
             if (error.kind() != ErrorKind::not_found && error.kind() != ErrorKind::conflict) throw;
         }
     }
+    bool has_mounts(const StringList& names) override { return mounts_.has_any(names); }
+    asio::awaitable<void> hold_mounts(std::string holder, StringList names) override {
+        return mounts_.hold(std::move(holder), std::move(names));
+    }
+    asio::awaitable<void> let_go_of_mounts(std::string holder) override { return mounts_.let_go(std::move(holder)); }
+    asio::awaitable<Fd> part(std::string holder, std::string volume, std::string subpath) override {
+        return mounts_.part(std::move(holder), std::move(volume), std::move(subpath));
+    }
+    void call_off_mounts(const std::string& holder) override { mounts_.call_off(holder); }
+    void found_mounts(const std::string& holder, const StringList& names) override { mounts_.is_held(holder, names); }
+    asio::awaitable<void> unmount_unheld() override { return mounts_.unmount_unheld(); }
 
 private:
     volumes::Volumes& volumes_;
+    volumes::Mounts mounts_;
 };
 
 class StoredImages final : public ImageShelf {
@@ -83,7 +116,7 @@ struct RoomGround::State {
           tasks(tasks::make_tasks(loop, pool, timers, options.runtime_path, options.exec_root + "/seccomp")),
           roots(rooms.layers),
           sandboxes(options, rooms.networks),
-          volumes(rooms.volumes),
+          volumes(loop, pool, rooms),
           images(rooms.images),
           probes(loop, pool, timers, rooms.transfers),
           ground{*tasks, roots, sandboxes, volumes, images, probes, clock, timers} {}

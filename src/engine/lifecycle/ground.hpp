@@ -30,6 +30,9 @@ public:
     virtual Fd mount(const std::string& id) = 0;   ///< Detached.
     virtual void remove(const std::string& id) = 0;
     virtual std::vector<std::string> all() = 0;
+    // Of an image that is mounted: its diff IDs, lowest first.
+    virtual Fd mount_layers(const StringList& chain) = 0;  ///< Detached, read-only.
+    virtual Hold hold_layers(const StringList& chain) = 0;
 };
 
 /// Network namespaces with what is in them.
@@ -49,6 +52,16 @@ class VolumeFolders {
 public:
     virtual ~VolumeFolders() = default;
     virtual void remove(const std::string& name) = 0;  ///< One that is not there is fine.
+
+    // What the options of volumes mount, for a holder: volumes/mounts.hpp. None of these blocks.
+    virtual bool has_mounts(const StringList& names) = 0;
+    virtual asio::awaitable<void> hold_mounts(std::string holder, StringList names) = 0;
+    virtual asio::awaitable<void> let_go_of_mounts(std::string holder) = 0;
+    /// A detached mount of what `subpath` leads to in the volume, however long its server takes. Throws in Docker's words.
+    virtual asio::awaitable<Fd> part(std::string holder, std::string volume, std::string subpath) = 0;
+    virtual void call_off_mounts(const std::string& holder) = 0;
+    virtual void found_mounts(const std::string& holder, const StringList& names) = 0;
+    virtual asio::awaitable<void> unmount_unheld() = 0;
 };
 
 class ImageShelf {

@@ -2,6 +2,7 @@
 
 #include "base/log.hpp"
 #include "base/loop_watch.hpp"
+#include "engine/model/create_request.hpp"
 
 #include <algorithm>
 
@@ -23,6 +24,7 @@ Lifecycle::Lifecycle(asio::any_io_executor loop_, asio::thread_pool& pool_, Opti
       host(std::move(host_)),
       ground(ground_),
       events(loop_),
+      event_log(options.data_root + "/events"),
       none_under_way(loop_),
       saver(loop_, pool_, migrated(database), options.data_root + "/containers") {}
 
@@ -71,10 +73,8 @@ void Lifecycle::set_phase(Container& container, Phase phase) {
 }
 
 std::string Lifecycle::cgroup_path(const ContainerRecord& record) const {
-    std::string parent = record.host_config.cgroup_parent.empty() ? options.cgroup_parent : record.host_config.cgroup_parent;
-    if (!parent.starts_with('/')) parent.insert(0, "/");
-    while (parent.size() > 1 && parent.ends_with('/')) parent.pop_back();
-    return (parent == "/" ? "" : parent) + "/" + record.id;
+    const std::string& asked = record.host_config.cgroup_parent;
+    return clean_cgroup_parent(asked.empty() ? options.cgroup_parent : asked) + "/" + record.id;
 }
 
 void Lifecycle::emit(const ContainerRecord& record, std::string action, StringMap more) {

@@ -14,6 +14,7 @@
 #include "engine/lifecycle/saver.hpp"
 #include "engine/options.hpp"
 #include "engine/spec/spec.hpp"
+#include "engine/watch/event_log.hpp"
 #include "engine/watch/events.hpp"
 
 #include <deque>
@@ -75,6 +76,8 @@ public:
     asio::awaitable<void> unpause(std::string reference);
     asio::awaitable<bool> end_without_monitor(ContainerPtr container);
     asio::awaitable<void> wait_for_removal(ContainerPtr container);
+    asio::awaitable<bool> hears(ContainerPtr container, int signal);
+    asio::awaitable<void> signal_once_heard(ContainerPtr container, int signal, Clock::Point deadline);
     asio::awaitable<bool> wait_for_exit(ContainerPtr container, Clock::Point deadline);
 
     // exit.cpp
@@ -95,6 +98,7 @@ public:
     Owner monitor_owner(const ContainerPtr& container);
     Owner traces_owner(const ContainerRecord& record);
     Owner row_owner(const std::string& id);
+    Owner mounts_owner(const std::string& holder);
     /// Of a container that is there: its layer, folders and row.
     void own_itself(Owned& owned, const ContainerRecord& record);
 
@@ -126,6 +130,7 @@ public:
 
     // recover.cpp
     asio::awaitable<void> recover();
+    asio::awaitable<void> keep_events();
     /// How much of what was begun by itself has not ended: its frames still use what this engine stands on.
     asio::awaitable<std::size_t> shutdown();
 
@@ -140,6 +145,7 @@ public:
     std::vector<Linked> linked(const ContainerRecord& record) const;
     LinkedHosts linked_hosts(const ContainerRecord& record) const;
     StringList linked_environment(const ContainerRecord& record) const;
+    void forget_link(const std::string& target, const std::string& from);
 
     // paths and small things (lifecycle.cpp)
     std::string container_directory(const std::string& id) const { return options.data_root + "/containers/" + id; }
@@ -160,6 +166,7 @@ public:
     const HostFacts host;
     Ground& ground;
     Events events;
+    EventLog event_log;
     std::size_t under_way = 0;  ///< Of spawn().
     Condition none_under_way;
     Saver saver;

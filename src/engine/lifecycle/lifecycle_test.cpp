@@ -53,10 +53,14 @@ TEST_F(LifecycleTest, AStartHandsOverWhatItTookAndAnExitLetsGoOfIt) {
 }
 
 TEST_F(LifecycleTest, AStartThatFailsAtAnyStepLeavesNothingAndCanBeRepeated) {
-    for (const char* step : {"start:last", "start:plan", "start:binds", "start:folder", "start:network", "start:mark", "start:files",
-                             "start:root", "start:spec", "start:task", "start:launch"}) {
+    world.volumes.with_mounts = {"data"};
+    for (const char* step : {"start:last", "start:plan", "start:volumes", "start:parts", "start:binds", "start:given", "start:folder",
+                             "start:network", "start:mark", "start:files", "start:root", "start:spec", "start:task", "start:launch"}) {
         const std::string id = std::string("of-") + (step + 6);
-        const auto container = world.add(id);
+        const auto container = world.add(id, [](ContainerRecord& record) {
+            record.mounts = {{.type = "volume", .name = "data", .destination = "/x"}, {.type = "image", .name = "i", .destination = "/i"}};
+            record.mount_details = {{"/x", {.subpath = "sub"}}, {"/i", {.chain = {"sha256:1"}}}};
+        });
         ASSERT_EQ(::setenv("GRUA_FAIL_AT", fmt::format("{}:ENOSPC", step).c_str(), 1), 0);
         const std::string error = start(id);
         ::unsetenv("GRUA_FAIL_AT");
@@ -67,11 +71,27 @@ TEST_F(LifecycleTest, AStartThatFailsAtAnyStepLeavesNothingAndCanBeRepeated) {
         EXPECT_FALSE(container->owned.has_between(first_of_run, last_of_run)) << step;
         EXPECT_TRUE(world.sandboxes.attached.empty()) << step;
         EXPECT_EQ(world.roots.held.load(), 0) << step;
+        EXPECT_TRUE(world.volumes.held.empty()) << step;
         EXPECT_FALSE(has_traces(id)) << step;
         EXPECT_EQ(start(id), "") << step;
+        EXPECT_EQ(world.volumes.held, std::set<std::string>{id}) << step;
         world.tasks.last->end(0);
         world.settle();
     }
+}
+
+TEST_F(LifecycleTest, WhatItsVolumesMountGoesWhenItHasEnded) {
+    world.volumes.with_mounts = {"data"};
+    world.add("a", [](ContainerRecord& record) { record.mounts = {{.type = "volume", .name = "data", .destination = "/x"}}; });
+    world.add("b", [](ContainerRecord& record) { record.mounts = {{.type = "volume", .name = "plain", .destination = "/x"}}; });
+    ASSERT_EQ(start("b"), "");
+    EXPECT_EQ(world.notes.count("mount volumes of b"), 0);
+    ASSERT_EQ(start("a"), "");
+    EXPECT_EQ(world.volumes.held, std::set<std::string>{"a"});
+    world.tasks.last->end(0);
+    world.settle();
+    EXPECT_TRUE(world.volumes.held.empty());
+    EXPECT_EQ(world.notes.count("unmount volumes of a"), 1);
 }
 
 TEST_F(LifecycleTest, AnExceptionThatIsNoErrorIsAFailureLikeOthers) {

@@ -19,6 +19,10 @@ constexpr const char* point_of(Held what) noexcept {
             return "release:monitor";
         case Held::traces:
             return "release:traces";
+        case Held::mounts:
+            return "release:mounts";
+        case Held::images:
+            return "release:images";
         case Held::layers:
             return "release:layers";
         case Held::volumes:

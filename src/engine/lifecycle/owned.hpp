@@ -21,6 +21,8 @@ enum class Held : std::uint8_t {
     cgroup,   ///< With whatever still runs in it.
     monitor,  ///< The link to it; the monitor ends with that.
     traces,   ///< In the live folder: that it was started, and how it ended.
+    mounts,   ///< Of its volumes, where their options mount something.
+    images,   ///< Layers of images that it has mounted.
     layers,   ///< They are neither repaired nor collected while it stands on them.
     // The container's.
     volumes,   ///< That were made for it, or are to go with it.

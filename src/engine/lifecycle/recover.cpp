@@ -14,6 +14,7 @@
 #include "base/files.hpp"
 #include "base/id.hpp"
 #include "base/log.hpp"
+#include "engine/lifecycle/given_mounts.hpp"
 #include "engine/lifecycle/recover_work.hpp"
 #include "engine/lifecycle/start_mark.hpp"
 #include "engine/lifecycle/waiter.hpp"
@@ -39,6 +40,8 @@ constexpr std::size_t longest_record = std::size_t{16} << 20U;
 /// A start by restart policy that fails when gruad comes back is tried again so often: what it needs may come up meanwhile.
 constexpr int most_attempts = 8;
 constexpr auto first_delay = 1s;
+/// Events are written together that come within it.
+constexpr auto event_delay = 100ms;
 /// At the end, for what was begun by itself: what takes longer waits for a disk or a network that does not answer.
 constexpr auto last_patience = 5s;
 
@@ -200,6 +203,7 @@ void take_over_runs(RecoverWork& work) {
                 [&] { each.is_paused = tasks.is_frozen(path) && !end_pause_for_commit(tasks, path, live_root(life) + "/" + id); });
         if (each.started) take_networking(each.record, *each.started);
         try_for(id, "its layers", [&] { each.layers = life.ground.roots.hold(id); });
+        try_for(id, "images that it has mounted", [&] { each.images = hold_images(life.ground.roots, each.record); });
         work.live.push_back(attachment_of(each.record, life.options.dns));
         work.live.back().netns = network_namespace(each);
     }
@@ -269,6 +273,12 @@ asio::awaitable<void> add_containers(Work work) {
     co_return;
 }
 
+/// All who hold some are known now. Nobody waits for it: a server may not answer.
+asio::awaitable<void> unmount_unheld(Work work) {
+    work->life.spawn(work->life.ground.volumes.unmount_unheld(), "unmount volumes that nobody uses");
+    co_return;
+}
+
 /// Once what came of them is in the store.
 asio::awaitable<void> forget_traces(Work work) {
     Lifecycle& life = work->life;
@@ -311,7 +321,7 @@ asio::awaitable<void> begin_removals(Work work) {
     co_return;
 }
 
-constexpr std::array<Step<RecoverWork>, 10> recover_steps{{
+constexpr std::array<Step<RecoverWork>, 11> recover_steps{{
     {.name = "recover:records", .on_pool = read_records},
     {.name = "recover:monitors", .on_pool = find_monitors},
     {.name = "recover:removals", .on_pool = finish_removals},
@@ -319,6 +329,7 @@ constexpr std::array<Step<RecoverWork>, 10> recover_steps{{
     {.name = "recover:networks", .on_pool = recover_networks},
     {.name = "recover:sweep", .on_pool = sweep},
     {.name = "recover:containers", .on_loop = add_containers},
+    {.name = "recover:volumes", .on_loop = unmount_unheld},
     {.name = "recover:traces", .on_loop = forget_traces},
     {.name = "recover:starts", .on_loop = begin_starts},
     {.name = "recover:ended", .on_loop = begin_removals},
@@ -327,7 +338,7 @@ constexpr std::array<Step<RecoverWork>, 10> recover_steps{{
 /// What has to run before it.
 std::vector<std::string> needed_by(const Lifecycle& life, const ContainerRecord& record) {
     std::vector<std::string> out;
-    for (const std::string* mode : {&record.host_config.network_mode, &record.host_config.pid_mode}) {
+    for (const std::string* mode : {&record.host_config.network_mode, &record.host_config.pid_mode, &record.host_config.ipc_mode}) {
         if (!mode->starts_with("container:")) continue;
         const auto found = life.find_container(std::string_view(*mode).substr(10));
         if (found) out.push_back(found->id());
@@ -357,6 +368,12 @@ bool Lifecycle::recover_container(const ContainerPtr& container, Leftover& found
         owned.add(Held::cgroup, cgroup_owner(*container->record));
         owned.add(Held::monitor, monitor_owner(container));
         owned.add(Held::traces, traces_owner(*container->record));
+        if (const StringList used = volume_names(*container->record); ground.volumes.has_mounts(used)) {
+            ground.volumes.found_mounts(container->id(), used);
+            owned.add(Held::mounts, mounts_owner(container->id()));
+        }
+        if (found.images)
+            owned.add(Held::images, {.on_pool = [hold = std::exchange(found.images, nullptr)]() mutable { hold.reset(); }, .on_loop = {}});
         owned.add(Held::layers, {.on_pool = [hold = std::exchange(found.layers, nullptr)]() mutable { hold.reset(); }, .on_loop = {}});
         container->task = ground.tasks.adopt(std::move(*found.task), task_events(container, nullptr));
         publish(*container);
@@ -451,7 +468,32 @@ asio::awaitable<void> Lifecycle::start_recovered(std::shared_ptr<RecoverWork> wo
     work->attempted.notify_all();
 }
 
+/// Written down behind those who read them: a disk that is full or slow keeps nobody.
+asio::awaitable<void> Lifecycle::keep_events() {
+    bool is_told = false;
+    for (bool last = false; !last;) {
+        while (!closing && !events.has_unsaved()) co_await events.to_save().wait();
+        const auto together = ground.clock.steady() + event_delay;
+        while (!closing && ground.clock.steady() < together) co_await wait_until(events.to_save(), ground.timers, together);
+        last = closing;
+        auto write = [this, some = events.take_unsaved(), all = event_log.is_long() ? events.kept() : std::vector<Event>{}] {
+            if (!all.empty())
+                event_log.replace(all);
+            else if (!some.empty())
+                event_log.append(some);
+        };
+        try {
+            co_await offload(pool, std::move(write));
+            is_told = false;
+        } catch (const Error& error) {
+            if (!std::exchange(is_told, true)) log::warn("events are not kept for after a restart: {}", error.what());
+        }
+    }
+}
+
 asio::awaitable<void> Lifecycle::recover() {
+    events.restore(co_await offload(pool, [this] { return event_log.read(); }));
+    spawn(keep_events(), "keep events");
     const auto work = std::make_shared<RecoverWork>(shared_from_this());
     co_await run_steps<RecoverWork>(pool, recover_steps, work);
 }

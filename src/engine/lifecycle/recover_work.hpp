@@ -20,6 +20,7 @@ struct Leftover {
     bool is_foreign = false;  ///< Its record cannot be read: nothing of it is touched.
     std::string unfinished;   ///< Why its removal did not come to its end.
     Roots::Hold layers;
+    Roots::Hold images;                      ///< That it has mounted.
     std::optional<ContainerRecord> started;  ///< With what its networks gave the last start.
 
     bool runs() const { return task && !task->monitor.exited; }

@@ -44,6 +44,10 @@ Owner Lifecycle::traces_owner(const ContainerRecord& record) {
             .on_loop = {}};
 }
 
+Owner Lifecycle::mounts_owner(const std::string& holder) {
+    return {.on_pool = {}, .on_loop = [&ground = ground, holder] { return ground.volumes.let_go_of_mounts(holder); }};
+}
+
 Owner Lifecycle::row_owner(const std::string& id) {
     return {.on_pool = {}, .on_loop = [this, id]() -> asio::awaitable<void> {
                 saver.remove(id);

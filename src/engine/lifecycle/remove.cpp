@@ -71,12 +71,7 @@ asio::awaitable<void> forget(Work work) {
     container.phase = Phase::gone;
     life.ground.images.was_used(record->image_id, record->state.finished_at);
     life.containers.erase(record->id);
-    for (const auto& [alias, target] : record->links) {
-        const auto others = life.linked_from.find(target);
-        if (others == life.linked_from.end()) continue;
-        others->second.erase(record->id);
-        if (others->second.empty()) life.linked_from.erase(others);
-    }
+    for (const auto& [alias, target] : record->links) life.forget_link(target, record->id);
     if (const auto name = life.names.find(record->name); name != life.names.end() && name->second == record->id) life.names.erase(name);
     std::erase_if(life.execs, [&](const auto& each) { return each.second->container_id == record->id; });
     life.publish(container);
@@ -127,6 +122,7 @@ asio::awaitable<void> Lifecycle::remove(std::string reference, RemoveOptions rem
     if (remove_options.force) {
         if (const auto starting = container->starting.lock(); starting && container->phase == Phase::starting) {
             starting->called_off = true;
+            ground.volumes.call_off_mounts(container->id());
             if (container->task) container->task->call_off("the container is being removed");
         }
     }

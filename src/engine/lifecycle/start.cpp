@@ -2,6 +2,7 @@
 #include "base/files.hpp"
 #include "base/id.hpp"
 #include "base/log.hpp"
+#include "engine/lifecycle/given_mounts.hpp"
 #include "engine/lifecycle/lifecycle.hpp"
 #include "engine/lifecycle/start_mark.hpp"
 #include "engine/lifecycle/start_work.hpp"
@@ -14,6 +15,7 @@
 #include "runtime/container.hpp"
 
 #include <unistd.h>
+#include <algorithm>
 #include <array>
 #include <filesystem>
 
@@ -81,6 +83,16 @@ asio::awaitable<void> plan(std::shared_ptr<StartWork> work) {
         work->spec.namespaces["pid"] = running(*other, "pid")->task->open_namespace("pid");
         work->joined.insert("pid");
     }
+    if (const auto other = joined_container(next.host_config.ipc_mode)) {
+        const ContainerPtr donor = running(*other, "ipc");
+        if (const std::string& mode = donor->record->host_config.ipc_mode; mode == "private" || mode == "none")
+            fail(ErrorKind::invalid_argument,
+                 "failed to join IPC namespace: container {}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)",
+                 donor->id());
+        work->spec.namespaces["ipc"] = donor->task->open_namespace("ipc");
+        work->joined.insert("ipc");
+        work->memory_of = donor->task->pidfd();
+    }
     for (const auto& [alias, id] : next.links) {
         const auto other = life.get_container(id)->record;
         if (!is_running(other->state.status))
@@ -91,10 +103,57 @@ asio::awaitable<void> plan(std::shared_ptr<StartWork> work) {
     co_return;
 }
 
+/// Of the volumes that have any: first, since what a program finds in them is what is mounted.
+asio::awaitable<void> mount_volumes(std::shared_ptr<StartWork> work) {
+    VolumeFolders& volumes = work->life.ground.volumes;
+    StringList names = volume_names(work->next);
+    if (work->called_off || !volumes.has_mounts(names)) co_return;
+    work->owned.add(Held::mounts, work->life.mounts_owner(work->next.id));
+    work->in_own_words = true;
+    co_await volumes.hold_mounts(work->next.id, std::move(names));
+    work->in_own_words = false;
+}
+
+/// Parts of volumes, as long as their servers take.
+asio::awaitable<void> take_parts(std::shared_ptr<StartWork> work) {
+    for (const MountPoint& point : work->next.mounts) {
+        const MountDetail detail = detail_of(work->next, point.destination);
+        if (point.type != "volume" || detail.subpath.empty() || work->called_off) continue;
+        work->in_own_words = true;
+        Fd part = co_await work->life.ground.volumes.part(work->next.id, point.name, detail.subpath);
+        work->in_own_words = false;
+        work->spec.mounts.push_back({.destination = point.destination, .mount = std::move(part), .read_only = !point.rw});
+    }
+}
+
+/// What else comes as a descriptor.
+void take_mounts(StartWork& work) {
+    const ContainerRecord& next = work.next;
+    Roots& roots = work.life.ground.roots;
+    for (const MountPoint& point : next.mounts) {
+        if (point.type != "image") continue;
+        if (!work.owned.has(Held::images))
+            work.owned.add(Held::images, {.on_pool = [hold = hold_images(roots, next)]() mutable { hold.reset(); }, .on_loop = {}});
+        work.spec.mounts.push_back({.destination = point.destination,
+                                    .mount = mount_image(roots, work.life.options, detail_of(next, point.destination)),
+                                    .read_only = true});
+    }
+    const bool has_own =
+        std::ranges::count(next.mounts, "/dev/shm", &MountPoint::destination) != 0 || next.host_config.tmpfs.contains("/dev/shm");
+    if (work.memory_of && !has_own)
+        work.spec.mounts.push_back({.destination = "/dev/shm",
+                                    .mount = while_doing("failed to join IPC namespace", [&] { return shared_memory_of(work.memory_of); }),
+                                    .read_only = false});
+}
+
 void check_binds(StartWork& work) {
     for (const MountPoint& point : work.next.mounts) {
         std::error_code error;
-        if (point.type == "bind" && !std::filesystem::exists(point.source, error))
+        if (point.type != "bind" || std::filesystem::exists(point.source, error)) continue;
+        // As at its create.
+        if (detail_of(work.next, point.destination).create_source)
+            make_directories(point.source, 0755);
+        else
             fail(ErrorKind::invalid_argument, "invalid mount config for type \"bind\": bind source path does not exist: {}", point.source);
     }
 }
@@ -110,10 +169,10 @@ void attach_network(StartWork& work) {
     Sandboxes& sandboxes = work.life.ground.sandboxes;
     const std::string& mode = next.host_config.network_mode;
     if (has_sandbox(next)) {
-        work.network_failed = true;
+        work.in_own_words = true;
         work.owned.add(Held::network, work.life.network_owner(next.id));
         network::Sandbox sandbox = sandboxes.attach(sandbox_request(next, work.life.options.dns));
-        work.network_failed = false;
+        work.in_own_words = false;
         work.spec.network_namespace = std::move(sandbox.netns);
         // Of that network namespace, until the container has its own.
         work.sysfs = std::move(sandbox.sysfs);
@@ -188,10 +247,13 @@ asio::awaitable<void> launch(std::shared_ptr<StartWork> work) {
     co_await task->run(work->life.ground.clock.steady() + start_patience);
 }
 
-constexpr std::array<Step<StartWork>, 10> start_steps{{
+constexpr std::array<Step<StartWork>, 13> start_steps{{
     {.name = "start:last", .on_loop = let_go_of_the_last},
     {.name = "start:plan", .on_loop = plan},
+    {.name = "start:volumes", .on_loop = mount_volumes},
+    {.name = "start:parts", .on_loop = take_parts},
     {.name = "start:binds", .on_pool = check_binds},
+    {.name = "start:given", .on_pool = take_mounts},
     {.name = "start:folder", .on_pool = make_live_folder},
     {.name = "start:network", .on_pool = attach_network},
     {.name = "start:mark", .on_pool = mark_start},
@@ -210,9 +272,9 @@ struct StartFailure {
     Error error;
 };
 
-StartFailure start_failure(const Error& error, bool is_networks) {
+StartFailure start_failure(const Error& error, bool in_own_words) {
     // Docker's text for it names no task.
-    if (is_networks) return {exit_unknown, error};
+    if (in_own_words) return {exit_unknown, error};
     std::string text = fmt::format("failed to create task for container: {}", error.what());
     // Of what this process could not find only the kernel's word counts; what the monitor says is about the program.
     const bool is_programs = dynamic_cast<const tasks::NotStarted*>(&error) != nullptr;
@@ -294,7 +356,7 @@ asio::awaitable<void> Lifecycle::start_failed(ContainerPtr container, std::share
         try {
             std::rethrow_exception(thrown);
         } catch (const Error& error) {
-            return start_failure(error, work->network_failed);
+            return start_failure(error, work->in_own_words);
         } catch (const std::exception& error) {
             return start_failure(Error(ErrorKind::system, error.what()), false);
         }

@@ -27,10 +27,11 @@ struct StartWork : AtStep {
     LinkedHosts linked;
     StringList linked_environment;
     std::set<std::string> joined;  ///< Kinds of namespaces of other containers.
+    Fd memory_of;                  ///< A process whose /dev/shm it will have.
     Fd sysfs;
     tasks::TaskSpec spec;
     std::optional<tasks::Draft> draft;
-    bool network_failed = false;
+    bool in_own_words = false;  ///< What fails now is told as it is.
     bool called_off = false;
 };
 

@@ -4,6 +4,7 @@
 #include "engine/lifecycle/lifecycle.hpp"
 #include "engine/model/health.hpp"
 #include "engine/model/signals.hpp"
+#include "linux/process.hpp"
 
 #include <poll.h>
 #include <csignal>
@@ -14,6 +15,8 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr auto removal_patience = 5s;
+constexpr std::chrono::milliseconds first_look = 20ms;
+constexpr std::chrono::milliseconds longest_look = 250ms;
 constexpr auto kill_timeout = 10s;  // SIGKILL is not refused; a process in uninterruptible sleep may keep it waiting.
 
 void require_running(const Container& container) {
@@ -52,6 +55,36 @@ asio::awaitable<bool> Lifecycle::end_without_monitor(ContainerPtr container) {
     co_return co_await wait_for_exit(container, ground.clock.steady() + kill_timeout);
 }
 
+/// Whether its program has a handler for it, or will when it looks. To the first process of a PID namespace the kernel gives no other
+/// signal, and what it does not give is lost.
+asio::awaitable<bool> Lifecycle::hears(ContainerPtr container, int signal) {
+    const auto task = container->task;
+    const auto pidfd = std::make_shared<Fd>(task ? task->pidfd() : Fd());
+    if (!*pidfd || signal == SIGKILL || signal == SIGSTOP) co_return true;
+    try {
+        const auto sets = co_await offload(pool, [pidfd] { return linux::signal_sets(pidfd->get()); });
+        const std::uint64_t bit = std::uint64_t{1} << static_cast<unsigned>(signal - 1);
+        co_return !sets || ((sets->caught | sets->pending) & bit) != 0;
+    } catch (const Error& error) {
+        log::warn("container {}: whether it hears signal {}: {}", short_id(container->id()), signal, error.what());
+        co_return true;
+    }
+}
+
+/// A program that is so young that it has no handler yet gets the signal again when it has one. Also from exec to exec: a shell that
+/// becomes the program has none to begin with.
+asio::awaitable<void> Lifecycle::signal_once_heard(ContainerPtr container, int signal, Clock::Point deadline) {
+    auto pause = first_look;
+    while (is_running(container->record->state.status) && ground.clock.steady() < deadline) {
+        const auto next = std::min(deadline, ground.clock.steady() + pause);
+        if (co_await wait_for_exit(container, next)) co_return;
+        pause = std::min(pause * 2, longest_look);
+        if (!co_await hears(container, signal)) continue;
+        if (is_running(container->record->state.status)) signal_to(*container, signal);
+        co_return;
+    }
+}
+
 asio::awaitable<void> Lifecycle::stop(std::string reference, StopOptions stop_options) {
     const auto container = get_container(reference);
     {
@@ -86,12 +119,14 @@ asio::awaitable<void> Lifecycle::stop_held(ContainerPtr container, StopOptions s
     const int signal = name.empty() ? SIGTERM : parse_signal(name);
     const std::int64_t seconds = stop_options.timeout.value_or(config.stop_timeout.value_or(options.default_stop_timeout));
     const bool paused = container->record->state.status == Status::paused;
+    const bool unheard = !co_await hears(container, signal);
     signal_to(*container, signal);
     emit(*container->record, "kill", {{"signal", std::to_string(signal)}});
     if (paused) {
         if (const auto task = container->task) co_await task->resume();
     }
     const auto deadline = seconds < 0 ? Clock::never : ground.clock.steady() + std::chrono::seconds(seconds);
+    if (unheard) co_await signal_once_heard(container, signal, deadline);
     if (co_await wait_for_exit(container, deadline)) co_return;
     log::info("container {} did not end within {} s of signal {}; killing it", short_id(container->id()), seconds, signal);
     signal_to(*container, SIGKILL);

@@ -184,6 +184,15 @@ public:
         there.erase(id);
     }
     std::vector<std::string> all() override { return {there.begin(), there.end()}; }
+    Fd mount_layers(const StringList& chain) override {
+        notes_.add("mount image " + join(chain, " "));
+        return {};
+    }
+    Hold hold_layers(const StringList& chain) override {
+        notes_.add("hold image " + join(chain, " "));
+        ++held;
+        return Hold(nullptr, [this](const void*) { --held; });
+    }
 
     std::set<std::string> there;
     std::atomic<int> held = 0;
@@ -219,6 +228,32 @@ class FakeVolumes final : public VolumeFolders {
 public:
     explicit FakeVolumes(Notes& notes) : notes_(notes) {}
     void remove(const std::string& name) override { notes_.add("remove volume " + name); }
+    bool has_mounts(const StringList& names) override {
+        return std::ranges::any_of(names, [&](const std::string& name) { return with_mounts.contains(name); });
+    }
+    asio::awaitable<void> hold_mounts(std::string holder, StringList) override {
+        held.insert(holder);
+        notes_.add("mount volumes of " + holder);
+        co_return;
+    }
+    asio::awaitable<void> let_go_of_mounts(std::string holder) override {
+        notes_.add("unmount volumes of " + holder);
+        held.erase(holder);
+        co_return;
+    }
+    asio::awaitable<Fd> part(std::string, std::string volume, std::string subpath) override {
+        notes_.add("part " + volume + " " + subpath);
+        co_return Fd{};
+    }
+    void call_off_mounts(const std::string& holder) override { notes_.add("call off mounts of " + holder); }
+    void found_mounts(const std::string& holder, const StringList&) override { held.insert(holder); }
+    asio::awaitable<void> unmount_unheld() override {
+        notes_.add("unmount what nobody holds");
+        co_return;
+    }
+
+    std::set<std::string> with_mounts;
+    std::set<std::string> held;
 
 private:
     Notes& notes_;

@@ -1,5 +1,6 @@
 #include "engine/model/create_request.hpp"
 
+#include "base/size.hpp"
 #include "base/text.hpp"
 #include "engine/model/capability_set.hpp"
 #include "engine/model/health.hpp"
@@ -7,6 +8,7 @@
 #include "engine/model/signals.hpp"
 #include "engine/networking/networking.hpp"
 #include "engine/spec/seccomp_profile.hpp"
+#include "linux/cgroup.hpp"
 #include "linux/ip_address.hpp"
 #include "network/container_files.hpp"
 
@@ -133,7 +135,6 @@ void check_modes(const HostConfig& config) {
     };
     if (!one_of(config.ipc_mode, {"none", "private", "shareable", "host"}) && !is_container_mode(config.ipc_mode))
         fail(ErrorKind::invalid_argument, "invalid IPC mode: {}", config.ipc_mode);
-    if (is_container_mode(config.ipc_mode)) fail(ErrorKind::not_implemented, "not implemented: IPC mode {}", config.ipc_mode);
     if (!one_of(config.pid_mode, {"host", "private"}) && !is_container_mode(config.pid_mode))
         fail(ErrorKind::invalid_argument, "invalid PID mode: {}", config.pid_mode);
     if (!one_of(config.uts_mode, {"host"})) fail(ErrorKind::invalid_argument, "invalid UTS mode: {}", config.uts_mode);
@@ -197,9 +198,27 @@ void check_block_devices(const Resources& limits) {
 /// A profile that cannot be used is told now, and not at each start.
 void check_profile(const HostConfig& config, const HostFacts& host) {
     const SecurityOptions options = parse_security_options(config);
+    if (!options.apparmor_profile.empty() && options.apparmor_profile != "unconfined" && !host.apparmor)
+        fail(ErrorKind::invalid_argument, "invalid --security-opt apparmor={}: this kernel has no AppArmor", options.apparmor_profile);
+    if (!options.labels.empty() && !host.selinux)
+        fail(ErrorKind::invalid_argument, "invalid --security-opt label={}: this kernel has no SELinux", options.labels.front());
+    if (!options.labels.empty()) fail(ErrorKind::not_implemented, "not implemented: security-opt label={}", options.labels.front());
     if (options.seccomp_profile.empty()) return;
     const SeccompSubject subject{.machine = host.machine, .kernel = host.kernel, .capabilities = {}};
     while_doing("HostConfig.SecurityOpt: seccomp", [&] { custom_seccomp(options.seccomp_profile, subject); });
+}
+
+void check_storage(const HostConfig& host) {
+    for (const auto& [key, value] : host.storage_opt) {
+        if (key != "size") fail(ErrorKind::invalid_argument, "unknown option {}", key);
+        if (!parse_size(value, SizeUnit::of_1024)) fail(ErrorKind::invalid_argument, "invalid size: '{}'", value);
+    }
+}
+
+/// As Docker has it: "..", also more of them than there are folders, leads to the root at most.
+void check_cgroup_parent(HostConfig& host) {
+    if (host.cgroup_parent.empty()) return;
+    linux::CgroupPath::parse(clean_cgroup_parent(host.cgroup_parent) + "/x");
 }
 
 void check_not_built(const HostConfig& host) {
@@ -208,7 +227,6 @@ void check_not_built(const HostConfig& host) {
     };
     refuse(!host.device_requests.empty(), "device requests");
     refuse(!host.cgroup.empty(), "Cgroup: a container in another one's cgroup");
-    refuse(!host.storage_opt.empty(), "storage options");
     // None but grua's own can be configured so far, which answers to these names.
     if (!host.runtime.empty() && host.runtime != "grua" && host.runtime != "runc" && host.runtime != "io.containerd.runc.v2")
         fail(ErrorKind::invalid_argument, "unknown or invalid runtime name: {}", host.runtime);
@@ -243,6 +261,18 @@ void check_volume_driver(const std::string& driver) {
     // Not `not_found`: of that clients think that the image is what is missing, and pull it.
     if (!driver.empty() && driver != "local")
         fail(ErrorKind::invalid_argument, "error looking up volume plugin {0}: plugin \"{0}\" not found", driver);
+}
+
+std::optional<std::uint64_t> root_size(const HostConfig& host) {
+    const auto found = host.storage_opt.find("size");
+    const auto size = found == host.storage_opt.end() ? std::nullopt : parse_size(found->second, SizeUnit::of_1024);
+    return size ? std::optional(static_cast<std::uint64_t>(*size)) : std::nullopt;
+}
+
+std::string clean_cgroup_parent(std::string_view parent) {
+    std::string out = (std::filesystem::path("/") / std::string(parent)).lexically_normal().string();
+    while (out.ends_with('/')) out.pop_back();
+    return out;
 }
 
 StringList command_of(const ContainerConfig& config) {
@@ -340,6 +370,8 @@ StringList check_request(ContainerConfig& config, HostConfig& host_config, const
         fail(ErrorKind::invalid_argument, "invalid Annotations: the empty string is not permitted as an annotation key");
     check_profile(host_config, host);
     check_not_built(host_config);
+    check_storage(host_config);
+    check_cgroup_parent(host_config);
     check_ulimits(host_config.ulimits);
     check_block_devices(host_config);
     check_volume_driver(host_config.volume_driver);

@@ -26,14 +26,29 @@ StringList check_request(ContainerConfig& config, HostConfig& host_config, const
 /// Throws Error(invalid_argument) with Docker's text for one that is not there: clients take `not_found` for the image, and pull it.
 void check_volume_driver(const std::string& driver);
 
+/// --storage-opt size: what may be written to the container's own layer, in bytes.
+std::optional<std::uint64_t> root_size(const HostConfig& host);
+
+/// A cgroup parent as it is used: absolute, without ".." and a slash at its end; empty for the root.
+std::string clean_cgroup_parent(std::string_view parent);
+
 /// A mount that has its place but perhaps no source yet.
 struct PlannedMount {
     MountPoint point;
-    bool anonymous = false;      ///< A volume without a name: one is made.
-    bool copy = true;            ///< Fill an empty volume from the image.
-    bool create_source = false;  ///< -v makes a missing folder on the host, --mount does not.
-    StringMap labels;            ///< Of a volume that is made.
+    bool anonymous = false;    ///< A volume without a name: one is made.
+    bool copy = true;          ///< Fill an empty volume from the image.
+    StringMap labels;          ///< Of a volume that is made.
+    StringMap volume_options;  ///< Likewise.
+    MountDetail detail;
 };
+
+/// One of --volumes-from: "name", "name:ro", "name:rw,z".
+struct VolumesFrom {
+    std::string container;
+    bool read_only = false;
+};
+/// Throws Error(invalid_argument, "invalid mode: …").
+VolumesFrom parse_volumes_from(const std::string& spec);
 
 struct MountsFrom {
     RecordPtr container;

@@ -367,7 +367,17 @@ struct TmpfsOptions {
     bool operator==(const TmpfsOptions&) const = default;
 };
 
-/// Type: "bind", "volume", "tmpfs"; the API's others are refused as not implemented.
+struct ImageOptions {
+    std::string subpath;
+
+    template <typename Self = ImageOptions>
+    static json::Fields fields() {
+        return json::Fields{field("Subpath", &Self::subpath).omitted_when_empty()};
+    }
+    bool operator==(const ImageOptions&) const = default;
+};
+
+/// Type: "bind", "volume", "tmpfs", "image"; the API's others have no meaning here.
 struct Mount {
     std::string type;
     std::string source;
@@ -377,6 +387,7 @@ struct Mount {
     std::optional<BindOptions> bind_options;
     std::optional<VolumeOptions> volume_options;
     std::optional<TmpfsOptions> tmpfs_options;
+    std::optional<ImageOptions> image_options;
 
     template <typename Self = Mount>
     static json::Fields fields() {
@@ -387,7 +398,8 @@ struct Mount {
                             field("Consistency", &Self::consistency).omitted_when_empty(),
                             field("BindOptions", &Self::bind_options).omitted_when_empty(),
                             field("VolumeOptions", &Self::volume_options).omitted_when_empty(),
-                            field("TmpfsOptions", &Self::tmpfs_options).omitted_when_empty()};
+                            field("TmpfsOptions", &Self::tmpfs_options).omitted_when_empty(),
+                            field("ImageOptions", &Self::image_options).omitted_when_empty()};
     }
     bool operator==(const Mount&) const = default;
 };
@@ -545,8 +557,8 @@ struct NetworkingConfig {
 
 /// A mount as inspect shows it, after names and defaults have been filled in.
 struct MountPoint {
-    std::string type;  ///< "bind", "volume" or "tmpfs".
-    std::string name;  ///< The volume's.
+    std::string type;  ///< "bind", "volume", "tmpfs" or "image".
+    std::string name;  ///< The volume's; of an image, as it was asked for.
     std::string source;
     std::string destination;
     std::string driver;

@@ -1,5 +1,6 @@
 #include "engine/model/record.hpp"
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 
@@ -75,6 +76,27 @@ std::optional<HealthStatus> parse_health(std::string_view text) noexcept {
     for (const auto& [value, name] : health_names)
         if (name == text) return value;
     return std::nullopt;
+}
+
+MountDetail detail_of(const ContainerRecord& record, const std::string& destination) {
+    if (const auto found = record.mount_details.find(destination); found != record.mount_details.end()) return found->second;
+    const auto asked = std::ranges::find(record.host_config.mounts, destination, &Mount::target);
+    MountDetail out;
+    if (asked == record.host_config.mounts.end()) return out;
+    out.bind = asked->bind_options;
+    out.tmpfs = asked->tmpfs_options;
+    return out;
+}
+
+bool has_mounted(const ContainerRecord& record, std::string_view image_id) {
+    return std::ranges::any_of(record.mount_details, [&](const auto& each) { return each.second.image_id == image_id; });
+}
+
+StringList volume_names(const ContainerRecord& record) {
+    StringList out;
+    for (const MountPoint& point : record.mounts)
+        if (point.type == "volume" && std::ranges::count(out, point.name) == 0) out.push_back(point.name);
+    return out;
 }
 
 std::string status_text(const State& state, Time now) {

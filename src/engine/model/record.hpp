@@ -93,6 +93,25 @@ struct State {
     bool operator==(const State&) const = default;
 };
 
+/// What inspect does not show of a mount.
+struct MountDetail {
+    std::string subpath;             ///< Of the volume or the image; relative.
+    std::string image_id;            ///< Of a mount of type "image".
+    std::vector<std::string> chain;  ///< Its diff IDs, lowest first.
+    bool create_source = false;      ///< -v makes a missing folder on the host, --mount does not.
+    std::optional<BindOptions> bind;
+    std::optional<TmpfsOptions> tmpfs;
+
+    template <typename Self = MountDetail>
+    static json::Fields fields() {
+        return json::Fields{
+            field("subpath", &Self::subpath).omitted_when_empty(), field("image_id", &Self::image_id).omitted_when_empty(),
+            field("chain", &Self::chain).omitted_when_empty(),     field("create_source", &Self::create_source).omitted_when_empty(),
+            field("bind", &Self::bind).omitted_when_empty(),       field("tmpfs", &Self::tmpfs).omitted_when_empty()};
+    }
+    bool operator==(const MountDetail&) const = default;
+};
+
 struct ContainerRecord {
     std::string id;
     std::string name;  ///< Without the slash that the API puts in front.
@@ -111,7 +130,8 @@ struct ContainerRecord {
     std::map<std::string, std::vector<PortBinding>> ports;  ///< Published while it runs; key: "80/tcp".
     std::string sandbox_id;
     std::vector<MountPoint> mounts;
-    std::vector<std::string> anonymous_volumes;  ///< Names; removed with the container where that is asked.
+    std::map<std::string, MountDetail> mount_details;  ///< By destination, where there is something to say.
+    std::vector<std::string> anonymous_volumes;        ///< Names; removed with the container where that is asked.
     State state;
     int restart_count = 0;
     bool stopped_by_user = false;    ///< unless-stopped does not start these again.
@@ -146,6 +166,7 @@ struct ContainerRecord {
                             field("ports", &Self::ports),
                             field("sandbox_id", &Self::sandbox_id),
                             field("mounts", &Self::mounts),
+                            field("mount_details", &Self::mount_details).omitted_when_empty(),
                             field("anonymous_volumes", &Self::anonymous_volumes),
                             field("restart_count", &Self::restart_count),
                             field("stopped_by_user", &Self::stopped_by_user),
@@ -157,6 +178,15 @@ struct ContainerRecord {
     }
     bool operator==(const ContainerRecord&) const = default;
 };
+
+/// What is known of a mount beside what inspect shows; also of a record of before there were details.
+MountDetail detail_of(const ContainerRecord& record, const std::string& destination);
+
+/// Whether it has a mount of this image.
+bool has_mounted(const ContainerRecord& record, std::string_view image_id);
+
+/// Of the volumes that it has mounted, each once.
+StringList volume_names(const ContainerRecord& record);
 
 using RecordPtr = std::shared_ptr<const ContainerRecord>;
 

@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <algorithm>
 #include <filesystem>
+#include <ranges>
 
 namespace grua::engine {
 namespace {
@@ -113,6 +114,13 @@ StringList Lifecycle::linked_environment(const ContainerRecord& record) const {
     return out;
 }
 
+void Lifecycle::forget_link(const std::string& target, const std::string& from) {
+    const auto others = linked_from.find(target);
+    if (others == linked_from.end()) return;
+    others->second.erase(from);
+    if (others->second.empty()) linked_from.erase(others);
+}
+
 /// One that others have a link to has another address now.
 asio::awaitable<void> Engine::Impl::tell_linked(std::string id) {
     const auto others = linked_from.find(id);
@@ -123,6 +131,33 @@ asio::awaitable<void> Engine::Impl::tell_linked(std::string id) {
         if (found != containers.end() && is_running(found->second->record->state.status)) all.push_back(found->second);
     }
     for (const ContainerPtr& each : all) co_await rewrite_network_files(each, false);
+}
+
+asio::awaitable<void> Engine::Impl::remove_link(std::string reference) {
+    const std::string_view bare = std::string_view(reference).substr(reference.starts_with('/') ? 1 : 0);
+    const std::size_t slash = bare.rfind('/');
+    if (slash == std::string_view::npos) {
+        (void)get_container(reference);
+        fail(ErrorKind::conflict, "Conflict, cannot remove the default link name of the container");
+    }
+    const std::string alias(bare.substr(slash + 1));
+    const auto no_such = [&] { fail(ErrorKind::not_found, "No such container: {}", reference); };
+    const auto container = find_container(bare.substr(0, slash));
+    if (!container) no_such();
+    const Lane::Turn turn = co_await container->lane.take();
+    const auto found = container->record->links.find(alias);
+    if (container->is_gone() || found == container->record->links.end()) no_such();
+    const std::string target = found->second;
+    container->update([&](ContainerRecord& next) {
+        next.links.erase(alias);
+        if (next.host_config.links)
+            std::erase_if(*next.host_config.links, [&](const std::string& each) { return each.ends_with("/" + alias); });
+    });
+    if (std::ranges::count(std::views::values(container->record->links), target) == 0) forget_link(target, container->id());
+    publish(*container);
+    save(*container);
+    co_await save_to_end(container);
+    if (is_running(container->record->state.status)) co_await rewrite_network_files(container, false);
 }
 
 /// Of a container that runs, after it has joined or left a network. Its files are mounted there, so they stay the same ones.

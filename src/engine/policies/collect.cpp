@@ -124,9 +124,12 @@ asio::awaitable<Collected> Engine::Impl::collect(GcMode mode) {
 std::vector<images::ContainerUse> Engine::Impl::uses_of_image(std::string_view image_id) const {
     const MutexLock lock(snapshot_mutex);
     std::vector<images::ContainerUse> out;
-    for (const auto& [id, record] : snapshot)
+    for (const auto& [id, record] : snapshot) {
         if (record->image_id == image_id)
             out.push_back({.container_id = id, .running = is_running(record->state.status), .manifest = record->image_manifest});
+        else if (has_mounted(*record, image_id))
+            out.push_back({.container_id = id, .running = is_running(record->state.status), .manifest = {}});
+    }
     return out;
 }
 

@@ -25,6 +25,8 @@ HostFacts host_facts() {
     out.cgroup_v2 = mounts.layout() == linux::CgroupLayout::v2;
     std::error_code ignored;
     out.swap_limit = out.cgroup_v2 || std::filesystem::exists("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes", ignored);
+    out.apparmor = std::filesystem::exists("/sys/module/apparmor/parameters/enabled", ignored);
+    out.selinux = std::filesystem::exists("/sys/fs/selinux/enforce", ignored);
     out.cpus = static_cast<unsigned>(std::max(1L, ::sysconf(_SC_NPROCESSORS_ONLN)));
     // "0" or "0-3"
     const std::string nodes_file = "/sys/devices/system/node/online";

@@ -21,6 +21,8 @@ struct HostFacts {
     bool swap_limit = false;  ///< The memory controller can limit swap.
     unsigned cpus = 1;        ///< Online.
     unsigned memory_nodes = 1;
+    bool apparmor = false;
+    bool selinux = false;
     StringList capabilities;         ///< All that this kernel has.
     StringList thermal_directories;  ///< /sys/devices/system/cpu/cpu*/thermal_throttle
 };
@@ -55,8 +57,11 @@ oci::RuntimeSpec build_spec(const SpecInput& input);
 struct SecurityOptions {
     bool no_new_privileges = false;
     bool system_paths_unconfined = false;
+    bool writable_cgroups = false;
     bool seccomp_unconfined = false;
-    std::string seccomp_profile;  ///< JSON; empty: the default.
+    std::string seccomp_profile;   ///< JSON; empty: the default.
+    std::string apparmor_profile;  ///< Empty: none is asked for.
+    StringList labels;             ///< Of SELinux, "type:x"; empty where they are disabled.
 };
 SecurityOptions parse_security_options(const HostConfig& config);
 
@@ -75,6 +80,9 @@ linux::Resources cgroup_resources(const Resources& limits);
 
 /// The process document of an exec in the container of `input`, whose limits on privileges hold for it as well.
 oci::Process exec_process(const SpecInput& input, const ExecConfig& config);
+
+/// Whether this mount comes as a descriptor: a part of a volume, or an image.
+bool is_given(const MountPoint& point, const MountDetail& detail);
 
 // parts of build_spec, in spec_mounts.cpp and spec_security.cpp
 std::vector<oci::Mount> spec_mounts(const SpecInput& input);

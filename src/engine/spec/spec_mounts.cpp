@@ -16,37 +16,36 @@ oci::Mount mount(std::string destination, std::string type, std::string source, 
     return out;
 }
 
+/// In the place of a path where the mount comes as a descriptor; it is the path of nothing.
+constexpr const char* given_source = "given";
+
 std::vector<oci::Mount> default_mounts(const SpecInput& input) {
     const HostConfig& config = input.record.host_config;
     const bool rw = config.privileged;
+    const bool rw_cgroups = rw || parse_security_options(config).writable_cgroups;
     std::vector<oci::Mount> out;
     out.push_back(mount("/proc", "proc", "proc", {"nosuid", "noexec", "nodev"}));
     out.push_back(mount("/dev", "tmpfs", "tmpfs", {"nosuid", "strictatime", "mode=755", "size=65536k"}));
     out.push_back(mount("/dev/pts", "devpts", "devpts", {"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"}));
     out.push_back(mount("/sys", "sysfs", "sysfs", {"nosuid", "noexec", "nodev", rw ? "rw" : "ro"}));
-    out.push_back(mount("/sys/fs/cgroup", "cgroup", "cgroup", {rw ? "rw" : "ro", "nosuid", "noexec", "nodev"}));
-    if (config.ipc_mode == "host")
-        out.push_back(mount("/dev/mqueue", "bind", "/dev/mqueue", {"rbind", "nosuid", "noexec", "nodev"}));
-    else
-        out.push_back(mount("/dev/mqueue", "mqueue", "mqueue", {"nosuid", "noexec", "nodev"}));
+    out.push_back(mount("/sys/fs/cgroup", "cgroup", "cgroup", {rw_cgroups ? "rw" : "ro", "nosuid", "noexec", "nodev"}));
+    // Of the IPC namespace that it is mounted from: with the host's it is the host's, whether that has it mounted or not.
+    out.push_back(mount("/dev/mqueue", "mqueue", "mqueue", {"nosuid", "noexec", "nodev"}));
     if (config.ipc_mode == "host")
         out.push_back(mount("/dev/shm", "bind", "/dev/shm", {"rbind", "nosuid", "noexec", "nodev"}));
+    else if (input.joined_namespaces.contains("ipc"))
+        out.push_back(mount("/dev/shm", "bind", given_source, {"rbind", "nosuid", "noexec", "nodev"}));
     else if (config.ipc_mode != "none")
         out.push_back(
             mount("/dev/shm", "tmpfs", "shm", {"nosuid", "noexec", "nodev", "mode=1777", fmt::format("size={}", config.shm_size)}));
     return out;
 }
 
-const Mount* asked_for(const HostConfig& config, const std::string& destination) {
-    const auto found = std::ranges::find(config.mounts, destination, &Mount::target);
-    return found == config.mounts.end() ? nullptr : &*found;
-}
-
 bool has_recursive_read_only(const HostFacts& host) { return host.kernel >= std::pair(5, 12); }
 
 oci::Mount bind(const SpecInput& input, const MountPoint& point) {
-    const Mount* asked = asked_for(input.record.host_config, point.destination);
-    const BindOptions options = asked && asked->bind_options ? *asked->bind_options : BindOptions{};
+    const MountDetail detail = detail_of(input.record, point.destination);
+    const BindOptions options = detail.bind.value_or(BindOptions{});
     StringList out{options.non_recursive ? "bind" : "rbind"};
     if (!point.rw) {
         const bool recursive = !options.non_recursive && !options.read_only_non_recursive;
@@ -57,7 +56,7 @@ oci::Mount bind(const SpecInput& input, const MountPoint& point) {
         out.emplace_back(can ? "rro" : "ro");
     }
     out.push_back(point.propagation.empty() ? "rprivate" : point.propagation);
-    return mount(point.destination, "bind", point.source, std::move(out));
+    return mount(point.destination, "bind", is_given(point, detail) ? std::string(given_source) : point.source, std::move(out));
 }
 
 /// "size=64m,mode=1770,ro": what mount(8) would take. Docker puts these before.
@@ -71,14 +70,13 @@ StringList tmpfs_options(std::string_view asked) {
     return out;
 }
 
-StringList tmpfs_options(const Mount& asked) {
+StringList tmpfs_options(const MountPoint& point, const TmpfsOptions& asked) {
     StringList out{"noexec", "nosuid", "nodev"};
-    if (asked.read_only) out.emplace_back("ro");
-    if (!asked.tmpfs_options) return out;
-    if (asked.tmpfs_options->mode != 0) out.push_back(fmt::format("mode={:o}", asked.tmpfs_options->mode));
-    if (asked.tmpfs_options->size_bytes > 0) out.push_back(fmt::format("size={}", asked.tmpfs_options->size_bytes));
-    for (const auto& option : asked.tmpfs_options->options) {
-        if (option.size() == 1 && (option[0] == "exec" || option[0] == "suid" || option[0] == "dev")) std::erase(out, "no" + option[0]);
+    if (!point.rw) out.emplace_back("ro");
+    if (asked.mode != 0) out.push_back(fmt::format("mode={:o}", asked.mode));
+    if (asked.size_bytes > 0) out.push_back(fmt::format("size={}", asked.size_bytes));
+    for (const auto& option : asked.options) {
+        if (option.size() == 1 && option[0] == "exec") std::erase(out, "noexec");
         out.push_back(join(option, "="));
     }
     return out;
@@ -88,13 +86,15 @@ std::size_t depth(std::string_view path) { return static_cast<std::size_t>(std::
 
 }  // namespace
 
+bool is_given(const MountPoint& point, const MountDetail& detail) { return point.type == "image" || !detail.subpath.empty(); }
+
 std::vector<oci::Mount> spec_mounts(const SpecInput& input) {
     const ContainerRecord& record = input.record;
     std::vector<oci::Mount> own;
     for (const MountPoint& point : record.mounts) {
         if (point.type == "tmpfs") {
-            const Mount* asked = asked_for(record.host_config, point.destination);
-            own.push_back(mount(point.destination, "tmpfs", "tmpfs", asked ? tmpfs_options(*asked) : tmpfs_options("")));
+            const TmpfsOptions asked = detail_of(record, point.destination).tmpfs.value_or(TmpfsOptions{});
+            own.push_back(mount(point.destination, "tmpfs", "tmpfs", tmpfs_options(point, asked)));
         } else {
             own.push_back(bind(input, point));
         }

@@ -8,6 +8,19 @@
 
 namespace grua::engine {
 
+namespace {
+
+/// As Go's strconv.ParseBool, which is what clients are used to.
+std::optional<bool> go_bool(std::string_view text) {
+    for (const auto yes : {"1", "t", "T", "true", "TRUE", "True"})
+        if (text == yes) return true;
+    for (const auto no : {"0", "f", "F", "false", "FALSE", "False"})
+        if (text == no) return false;
+    return std::nullopt;
+}
+
+}  // namespace
+
 StringList default_masked_paths(const HostFacts& host) {
     // In Docker's order, which inspect shows.
     StringList out{"/proc/asound",      "/proc/acpi",          "/proc/interrupts", "/proc/kcore",
@@ -25,8 +38,8 @@ const StringList& default_readonly_paths() {
 SecurityOptions parse_security_options(const HostConfig& config) {
     SecurityOptions out;
     for (const auto& option : config.security_opt) {
-        if (option == "no-new-privileges") {
-            out.no_new_privileges = true;
+        if (option == "no-new-privileges" || option == "writable-cgroups") {
+            (option == "no-new-privileges" ? out.no_new_privileges : out.writable_cgroups) = true;
             continue;
         }
         if (option == "disable") continue;  // Labels, as clients wrote it once.
@@ -34,24 +47,28 @@ SecurityOptions parse_security_options(const HostConfig& config) {
         if (at == std::string::npos) fail(ErrorKind::invalid_argument, "invalid --security-opt 1: \"{}\"", option);
         const std::string_view key = std::string_view(option).substr(0, at);
         const std::string_view value = std::string_view(option).substr(at + 1);
+        const auto bad = [&] { fail(ErrorKind::invalid_argument, "invalid --security-opt 2: \"{}\"", option); };
+        const auto flag = [&] {
+            const auto given = go_bool(value);
+            if (!given) bad();
+            return given.value_or(false);
+        };
         if (key == "no-new-privileges") {
-            if (value != "true" && value != "false" && value != "1" && value != "0")
-                fail(ErrorKind::invalid_argument, "invalid --security-opt 2: \"{}\"", option);
-            out.no_new_privileges = value == "true" || value == "1";
+            out.no_new_privileges = flag();
+        } else if (key == "writable-cgroups") {
+            out.writable_cgroups = flag();
         } else if (key == "seccomp") {
             out.seccomp_unconfined = value == "unconfined";
             out.seccomp_profile = value == "unconfined" || value == "builtin" ? std::string_view() : value;
         } else if (key == "systempaths") {
-            if (value != "unconfined") fail(ErrorKind::invalid_argument, "invalid --security-opt 2: \"{}\"", option);
+            if (value != "unconfined") bad();
             out.system_paths_unconfined = true;
         } else if (key == "apparmor") {
-            if (value != "unconfined") fail(ErrorKind::not_implemented, "not implemented: security-opt {}", option);
+            out.apparmor_profile = value;
         } else if (key == "label") {
-            if (value != "disable") fail(ErrorKind::not_implemented, "not implemented: security-opt {}", option);
-        } else if (key == "writable-cgroups") {
-            if (value != "false") fail(ErrorKind::not_implemented, "not implemented: security-opt {}", option);
+            if (value != "disable") out.labels.emplace_back(value);
         } else {
-            fail(ErrorKind::invalid_argument, "invalid --security-opt 2: \"{}\"", option);
+            bad();
         }
     }
     return out;
@@ -67,6 +84,7 @@ void add_security(const SpecInput& input, oci::RuntimeSpec& spec) {
     sets.effective = capabilities;
     sets.permitted = capabilities;  // Inheritable and ambient stay empty: CVE-2022-24769.
     spec.process->no_new_privileges = options.no_new_privileges || input.no_new_privileges;
+    spec.process->apparmor_profile = options.apparmor_profile;
 
     const bool open_paths = config.privileged || options.system_paths_unconfined;
     if (config.masked_paths)

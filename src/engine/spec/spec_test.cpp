@@ -135,8 +135,18 @@ TEST(SecurityOptions, AreReadOrRefused) {
     config.security_opt = {"no-new-privileges", "seccomp=unconfined", "systempaths=unconfined", "apparmor=unconfined", "label=disable"};
     const auto options = parse_security_options(config);
     EXPECT_TRUE(options.no_new_privileges && options.seccomp_unconfined && options.system_paths_unconfined);
-    config.security_opt = {"apparmor=docker-default"};
-    EXPECT_THAT(message_of([&] { parse_security_options(config); }), HasSubstr("not implemented"));
+    EXPECT_FALSE(options.writable_cgroups);
+    EXPECT_TRUE(options.labels.empty());
+    config.security_opt = {"apparmor=docker-default", "label=type:x", "writable-cgroups=T", "no-new-privileges:false"};
+    const auto more = parse_security_options(config);
+    EXPECT_EQ(more.apparmor_profile, "docker-default");
+    EXPECT_EQ(more.labels, StringList{"type:x"});
+    EXPECT_TRUE(more.writable_cgroups);
+    EXPECT_FALSE(more.no_new_privileges);
+    for (const char* bad : {"writable-cgroups=maybe", "no-new-privileges=yes", "systempaths=x"}) {
+        config.security_opt = {bad};
+        EXPECT_THAT(message_of([&] { parse_security_options(config); }), HasSubstr("invalid --security-opt 2")) << bad;
+    }
     config.security_opt = {"nonsense=1"};
     EXPECT_THAT(message_of([&] { parse_security_options(config); }), HasSubstr("invalid --security-opt"));
 }
@@ -246,13 +256,80 @@ TEST(Mounts, BindsVolumesAndAnonymousOnes) {
     EXPECT_TRUE(planned[0].anonymous);
     EXPECT_EQ(planned[1].point.type, "bind");
     EXPECT_FALSE(planned[1].point.rw);
-    EXPECT_TRUE(planned[1].create_source);
+    EXPECT_TRUE(planned[1].detail.create_source);
     EXPECT_EQ(planned[2].point.name, "named");
     EXPECT_EQ(planned[3].point.destination, "/var/lib/x");
     host.binds.emplace_back("/etc:/data");
     EXPECT_EQ(message_of([&] { plan_mounts(config, host, {}); }), "Duplicate mount point: /data");
     host.binds = {"/srv:/data:what"};
     EXPECT_EQ(message_of([&] { plan_mounts(config, host, {}); }), "invalid mode: what");
+}
+
+TEST(Mounts, OfOtherContainersKeepWhatIsSaidOfThem) {
+    ContainerRecord other;
+    other.mounts = {{.type = "volume", .name = "data", .source = "/v/data/_data", .destination = "/x", .mode = "z"},
+                    {.type = "image", .name = "busybox", .destination = "/img", .rw = false},
+                    {.type = "tmpfs", .destination = "/t"}};
+    other.mount_details = {{"/x", {.subpath = "sub"}},
+                           {"/img", {.image_id = "sha256:1", .chain = {"sha256:2"}}},
+                           {"/t", {.tmpfs = TmpfsOptions{.size_bytes = 7}}}};
+    const auto planned = plan_mounts({}, {}, {{.container = std::make_shared<const ContainerRecord>(other), .read_only = true}});
+    ASSERT_EQ(planned.size(), 3U);
+    EXPECT_EQ(planned[0].detail.chain, StringList{"sha256:2"});
+    EXPECT_EQ(planned[1].detail.tmpfs->size_bytes, 7);
+    EXPECT_EQ(planned[2].detail.subpath, "sub");
+    for (const PlannedMount& each : planned) EXPECT_FALSE(each.point.rw || each.copy);
+}
+
+TEST(Mounts, ModesOfVolumesFrom) {
+    EXPECT_EQ(parse_volumes_from("name").container, "name");
+    EXPECT_TRUE(parse_volumes_from("name:ro,z").read_only);
+    EXPECT_FALSE(parse_volumes_from("name:rw").read_only);
+    for (const char* mode : {"nocopy", "shared", "bogus", "ro,rw", "z,Z", "a:b"})
+        EXPECT_EQ(message_of([&] { parse_volumes_from(std::string("name:") + mode); }), std::string("invalid mode: ") + mode);
+    EXPECT_NE(message_of([&] { parse_volumes_from(""); }), "");
+}
+
+TEST(Mounts, SubpathsStayInsideByTheirText) {
+    const auto refused = [](const char* subpath) {
+        HostConfig host;
+        host.mounts = {{.type = "volume", .source = "data", .target = "/x", .volume_options = VolumeOptions{.subpath = subpath}}};
+        return message_of([&] { plan_mounts({}, host, {}); });
+    };
+    for (const char* subpath : {"a", "a/b", "a/../b", "./a"}) EXPECT_EQ(refused(subpath), "") << subpath;
+    for (const char* subpath : {"..", "../a", "/a", "a/../../b"})
+        EXPECT_EQ(refused(subpath), "invalid mount config for type \"volume\": subpath must be a relative path within the volume")
+            << subpath;
+}
+
+TEST(Mounts, ThatComeAsDescriptorsHaveNoPath) {
+    auto record = test_record();
+    record.mounts = {{.type = "volume", .name = "data", .source = "/v/data/_data", .destination = "/x"},
+                     {.type = "image", .name = "busybox", .destination = "/img", .rw = false}};
+    record.mount_details = {{"/x", {.subpath = "sub"}}};
+    const auto spec = spec_of(record);
+    for (const char* destination : {"/x", "/img"}) {
+        const auto found = std::ranges::find(spec.mounts, destination, &oci::Mount::destination);
+        ASSERT_NE(found, spec.mounts.end());
+        EXPECT_EQ(found->source, "given");
+    }
+}
+
+TEST(Spec, AnnotationsAndWritableCgroups) {
+    auto record = test_record();
+    record.host_config.annotations = {{"a", "b"}};
+    record.host_config.security_opt = {"writable-cgroups=true"};
+    const auto spec = spec_of(record);
+    EXPECT_EQ(spec.annotations.at("a"), "b");
+    const auto cgroups = std::ranges::find(spec.mounts, "/sys/fs/cgroup", &oci::Mount::destination);
+    ASSERT_NE(cgroups, spec.mounts.end());
+    EXPECT_EQ(std::ranges::count(cgroups->options, "ro"), 0);
+}
+
+TEST(CgroupParent, IsCleanedAsDockerDoesIt) {
+    for (const auto& [asked, made] : std::map<std::string, std::string>{
+             {"x", "/x"}, {"/x/", "/x"}, {"../../x", "/x"}, {"/a/../b", "/b"}, {"/", ""}, {"", ""}, {"a//b", "/a/b"}, {"..", ""}})
+        EXPECT_EQ(clean_cgroup_parent(asked), made) << asked;
 }
 
 TEST(RestartPolicy, BacksOffAndStartsAgain) {

@@ -134,7 +134,7 @@ private:
     bool lost_ = false;
 };
 
-Events::Events(asio::any_io_executor loop) : loop_(std::move(loop)), ring_(std::make_shared<Ring>()) {}
+Events::Events(asio::any_io_executor loop) : loop_(std::move(loop)), ring_(std::make_shared<Ring>()), to_save_(loop_) {}
 Events::~Events() = default;
 
 void Events::publish(Event event) {
@@ -155,7 +155,29 @@ void Events::publish(Event event) {
     ring_->events.push_back(std::move(event));
     ring_->size += size;
     each([](Subscriber& subscriber) { subscriber.published(); });
+    to_save_.notify_all();
 }
+
+void Events::restore(std::vector<Event> past) {
+    if (!ring_->events.empty()) return;
+    for (Event& event : past) {
+        event.position = {.run = ring_->run, .number = ring_->end()};
+        ring_->size += size_of(event);
+        ring_->events.push_back(std::move(event));
+    }
+    saved_ = ring_->end();
+}
+
+std::vector<Event> Events::take_unsaved() {
+    std::vector<Event> out;
+    for (std::uint64_t number = std::max(saved_, ring_->first); number < ring_->end(); ++number) out.push_back(ring_->at(number));
+    saved_ = ring_->end();
+    return out;
+}
+
+bool Events::has_unsaved() const { return saved_ < ring_->end(); }
+
+std::vector<Event> Events::kept() const { return {ring_->events.begin(), ring_->events.end()}; }
 
 std::shared_ptr<EventSubscription> Events::subscribe(Filters filters, std::optional<Time> since, std::optional<Time> until) {
     const bool asks_for_the_past = since || (until && *until <= now());
@@ -180,6 +202,7 @@ void Events::close() {
     ring_->closed = true;
     for (const auto& each : subscribers_)
         if (const auto subscriber = each.lock()) subscriber->wake();
+    to_save_.notify_all();
 }
 
 }  // namespace grua::engine

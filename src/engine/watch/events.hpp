@@ -2,6 +2,7 @@
 // read costs nothing, and is told that it missed some. Loop only.
 #pragma once
 
+#include "base/condition.hpp"
 #include "base/text.hpp"
 #include "engine/model/documents.hpp"
 
@@ -10,6 +11,7 @@
 #include <deque>
 #include <list>
 #include <memory>
+#include <vector>
 
 namespace grua::engine {
 
@@ -72,12 +74,24 @@ public:
     /// Ends all subscriptions.
     void close();
 
+    /// What an earlier gruad had, the oldest first, before the first of this one's. It has a position of this run.
+    void restore(std::vector<Event> past);
+    /// What has been published since the last call; once there are more than are kept, the last of them.
+    std::vector<Event> take_unsaved();
+    bool has_unsaved() const;
+    /// Notified when there is something to save, and at close().
+    Condition& to_save() { return to_save_; }
+    /// All that are kept.
+    std::vector<Event> kept() const;
+
 private:
     struct Ring;
     class Subscriber;
     asio::any_io_executor loop_;
     std::shared_ptr<Ring> ring_;
     std::list<std::weak_ptr<Subscriber>> subscribers_;
+    std::uint64_t saved_ = 1;  ///< The number of the first that take_unsaved() has not given.
+    Condition to_save_;
 };
 
 }  // namespace grua::engine
