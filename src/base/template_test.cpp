@@ -1,11 +1,11 @@
-#include "cli/template.hpp"
+#include "base/template.hpp"
 
 #include "base/error.hpp"
 
 #include <gtest/gtest.h>
 #include <boost/json.hpp>
 
-namespace grua::cli {
+namespace grua::templates {
 namespace {
 
 std::string run(std::string_view text, std::string_view data = "{}") { return Template::parse(text).run(boost::json::parse(data)); }
@@ -87,4 +87,4 @@ TEST(PrettyJson, KeepsTheOrderOfMembers) {
 }
 
 }  // namespace
-}  // namespace grua::cli
+}  // namespace grua::templates

@@ -1,4 +1,4 @@
-#include "cli/template.hpp"
+#include "base/template.hpp"
 
 #include "base/error.hpp"
 #include "base/text.hpp"
@@ -7,7 +7,7 @@
 #include <boost/json.hpp>
 #include <charconv>
 
-namespace grua::cli {
+namespace grua::templates {
 
 namespace {
 
@@ -540,4 +540,4 @@ std::string Template::run(const Value& data, const TemplateOptions& options) con
 
 bool Template::mentions(std::string_view field) const { return std::ranges::find(fields_, field) != fields_.end(); }
 
-}  // namespace grua::cli
+}  // namespace grua::templates

@@ -1,4 +1,4 @@
-#include "cli/template.hpp"
+#include "base/template.hpp"
 
 #include "base/error.hpp"
 #include "base/text.hpp"
@@ -7,7 +7,7 @@
 #include <array>
 #include <boost/json.hpp>
 
-namespace grua::cli {
+namespace grua::templates {
 
 namespace {
 
@@ -432,4 +432,4 @@ std::string pretty_json(const Value& value, std::string_view indentation) {
     return out;
 }
 
-}  // namespace grua::cli
+}  // namespace grua::templates
