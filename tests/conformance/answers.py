@@ -187,9 +187,9 @@ def flatten(value, names, place=""):
 
 # Numbers and texts that only have to be there: by question and place.
 ONLY_TYPE = re.compile(
-    r"(Pid|Created|SizeRw|SizeRootFs|Size|SharedSize|VirtualSize|time|timeNano|Since|NFd|NGoroutines|MemTotal|NCPU|LayersSize|RefCount"
-    r"|Processes\[\d+\]\[\d+\]|EndpointID|SandboxID|ResolvConfPath|HostnamePath|HostsPath|LogPath|Mountpoint|NEventsListener|Name of the host"
-    r"|execID|execDuration|IPv4Address|Digest|ID)$")
+    r"(?:^|.*\.)(?:Pid|Created|SizeRw|SizeRootFs|Size|SharedSize|VirtualSize|time|timeNano|SystemTime|NFd|NGoroutines|MemTotal|NCPU|LayersSize"
+    r"|RefCount|EndpointID|SandboxID|NetworkID|ImageID|ID|imageID|ResolvConfPath|HostnamePath|HostsPath|LogPath|Mountpoint|NEventsListener"
+    r"|execID|execDuration|IPv4Address|Parent|ParentId|DockerRootDir)|Processes(?:\[\d+\])+")
 
 
 def own_name(one):
@@ -206,7 +206,7 @@ def facts(engine, execs, begun):
         for place, value in flatten(answer, names):
             if not re.match(shown, place):
                 continue
-            if ONLY_TYPE.search(place) and value not in ("null", '""', "0", "-1", '"<never>"', "[]", "{}"):
+            if ONLY_TYPE.fullmatch(place) and value not in ("null", '""', "0", "-1", '"<never>"', "[]", "{}"):
                 value = "<string>" if value.startswith('"') else "<number>"
             found[question, subject, place or "-", value].add(version)
 

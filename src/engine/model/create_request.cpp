@@ -250,6 +250,7 @@ void merge_image(ContainerConfig& config, const oci::ImageRunConfig& image) {
     if (config.entrypoint && config.entrypoint->size() == 1 && config.entrypoint->front().empty()) config.entrypoint.reset();
     if (config.working_dir.empty()) config.working_dir = image.working_dir;
     for (const auto& [path, value] : image.volumes) config.volumes.try_emplace(path, value);
+    if (config.volumes.empty()) config.volumes.is_null = true;  // As if nobody had said anything.
     if (config.stop_signal.empty()) config.stop_signal = image.stop_signal;
     if (!config.stop_timeout) config.stop_timeout = image.stop_timeout;
     if (config.shell.empty()) config.shell = image.shell;
@@ -383,6 +384,7 @@ StringList check_request(ContainerConfig& config, HostConfig& host_config, const
 
     if (host_config.network_mode.empty() || host_config.network_mode == "default") host_config.network_mode = "bridge";
     show_system_paths(host_config, host);
+    if (host_config.pids_limit.value_or(0) <= 0) host_config.pids_limit.reset();
     if (!host_config.oom_kill_disable && !host.cgroup_v2) host_config.oom_kill_disable = false;
     if (host_config.memory > 0 && host_config.memory_swap == 0) {
         // Twice a limit that is next to none is none.
@@ -392,7 +394,7 @@ StringList check_request(ContainerConfig& config, HostConfig& host_config, const
     if (host_config.log_config.type.empty()) host_config.log_config.type = "json-file";
     if (host_config.ipc_mode.empty()) host_config.ipc_mode = "private";
     if (host_config.cgroupns_mode.empty()) host_config.cgroupns_mode = host.cgroup_v2 ? "private" : "host";
-    if (host_config.runtime.empty()) host_config.runtime = "grua";
+    if (host_config.runtime.empty()) host_config.runtime = "runc";
     if (host_config.restart_policy.name.empty()) host_config.restart_policy.name = "no";
     return warnings;
 }
