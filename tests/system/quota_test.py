@@ -14,7 +14,7 @@ from harness import BIN, DOCKER, ENV, PATIENCE, busybox_image, run
 SCRIPT = r"""
 set -e
 q=$1; bin=$2; docker=$3; image=$4
-GRUA_QUOTA_DIR=$q "$bin/linux_test" --gtest_filter='ProjectQuotaTest.*' > $q/unit.txt 2>&1 && ! grep -q SKIPPED $q/unit.txt && echo unit passed || cat $q/unit.txt
+GRUA_QUOTA_DIR=$q "$bin/linux_test" --gtest_filter='ProjectQuotaTest.*' > $q/unit.txt 2>&1; grep -q 'PASSED.* 1 test' $q/unit.txt && ! grep -q SKIPPED $q/unit.txt && echo unit passed || cat $q/unit.txt
 mkdir -p /run/gq
 "$bin/gruad" -H unix:///run/gq/sock --data-root $q/data --exec-root /run/gq/exec --pidfile /run/gq/pid --bridge none --cgroup-parent /gq > $q/gruad.log 2>&1 &
 gruad=$!
