@@ -82,7 +82,7 @@ private:
             entry.relay = std::move(relay);
             entry.done = std::move(done);
             ++shaking_;
-            time(entry, entry.relay->since() + handshake_patience);
+            time(entry, entry.relay->since() + owner_.patience_);
             watch(entry, entry.relay->secure());
             queue(entry);
         } catch (const Error& error) {
@@ -223,7 +223,8 @@ private:
     std::optional<Clock::time_point> until_;
 };
 
-Relays::Relays() : epoll_(::epoll_create1(EPOLL_CLOEXEC)), wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+Relays::Relays(std::chrono::milliseconds patience)
+    : patience_(patience), epoll_(::epoll_create1(EPOLL_CLOEXEC)), wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
     if (!epoll_ || !wake_) fail_errno("TLS");
     epoll_event event{.events = EPOLLIN, .data = {.ptr = nullptr}};
     if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, wake_.get(), &event) != 0) fail_errno("TLS");

@@ -15,8 +15,8 @@
 
 namespace grua::tls {
 
-/// From accepting a client to the end of the handshake.
-inline constexpr std::chrono::seconds handshake_patience{10};
+/// From accepting a client to the end of the handshake, as long as a request's headers may take: many at once wait for each other.
+inline constexpr std::chrono::seconds handshake_patience{30};
 
 /// For a client to take what is left for it, after whoever said it has gone.
 inline constexpr std::chrono::seconds deserted_patience{60};
@@ -56,7 +56,7 @@ public:
     using Done = std::function<void(Shaken)>;
 
     /// Throws Error(unavailable) where there can be no thread.
-    Relays();
+    explicit Relays(std::chrono::milliseconds patience = handshake_patience);
     /// What is on its way is given a moment, then all connections end.
     ~Relays();
     Relays(const Relays&) = delete;
@@ -82,6 +82,7 @@ private:
     void order(Order order) GRUA_EXCLUDES(mutex_);
     void wake() const noexcept;
 
+    const std::chrono::milliseconds patience_;
     Fd epoll_;
     Fd wake_;
     Mutex mutex_;

@@ -256,6 +256,18 @@ TEST(Relays, HalfOpenHandshakesKeepNobodyOut) {
     EXPECT_EQ(result(futures[most_handshakes]).failure, "its process ended");
 }
 
+TEST(Relays, AHandshakeHasItsTime) {
+    Relays relays{std::chrono::milliseconds(200)};
+    for (const std::string_view begun : {std::string_view(), std::string_view("\x16"), std::string_view("\x16\x03\x01\x02\x00\x01", 6)}) {
+        auto [ours, theirs] = tcp_pair();
+        write_all_to(ours, begun);
+        auto [done, future] = waited();
+        relays.accept(std::move(theirs), mutual(), done);
+        EXPECT_EQ(result(future).failure, "the handshake took too long");
+        EXPECT_EQ(read_up_to(ours, 1), "");
+    }
+}
+
 TEST(Relays, NobodyRenegotiates) {
     Relays relays;
     auto [ours, theirs] = tcp_pair();

@@ -203,13 +203,7 @@ class Mutual(Certificates):
         begun = time.monotonic()
         self.daemon.secure("version")
         self.assertLess(time.monotonic() - begun, 5 * PATIENCE)
-        for each in silent[::2]:
-            each.close()
-        for each in silent[1::2]:
-            each.settimeout(15 * PATIENCE)
-            with contextlib.suppress(ConnectionError):
-                while each.recv(1000):
-                    pass
+        for each in silent:
             each.close()
         self.daemon.secure("version")
 
