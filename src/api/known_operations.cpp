@@ -66,7 +66,7 @@ const Kinds& known_kinds() {
               std::map<std::string, json::Value>, OrNull<std::map<std::string, json::Value>>, std::vector<std::uint32_t>,
               std::optional<std::vector<std::uint32_t>>, std::vector<StringList>, std::optional<HealthConfig>, LogConfig, Bindings,
               OrNull<Bindings>, RestartPolicy, std::vector<Mount>, std::optional<BindOptions>, std::optional<VolumeOptions>,
-              std::optional<TmpfsOptions>, std::optional<DriverConfig>, OrNull<std::vector<WeightDevice>>,
+              std::optional<TmpfsOptions>, std::optional<ImageOptions>, std::optional<DriverConfig>, OrNull<std::vector<WeightDevice>>,
               OrNull<std::vector<ThrottleDevice>>, OrNull<std::vector<DeviceMapping>>, OrNull<std::vector<DeviceRequest>>,
               OrNull<std::vector<Ulimit>>, HostConfig, NetworkingConfig, std::map<std::string, EndpointSettings>,
               std::optional<EndpointSettings>, std::optional<EndpointIpamConfig>, Ipam, decltype(Ipam::config),

@@ -373,7 +373,7 @@ class Mounts(Case):
     def test_fields_of_mounts_are_checked(self):
         volume = {"Type": "volume", "Source": "data", "Target": "/x"}
         bind = {"Type": "bind", "Source": "/tmp", "Target": "/x"}
-        for mount, said in (({**bind, "VolumeOptions": {}}, "field VolumeOptions must not be specified"),
+        for mount, said in (({**bind, "VolumeOptions": {}}, "VolumeOptions must not be specified"),
                             ({**volume, "ImageOptions": {}}, "field ImageOptions must not be specified"),
                             ({**bind, "BindOptions": {"Propagation": "bogus"}}, "invalid propagation mode: bogus"),
                             ({**bind, "BindOptions": {"ReadOnlyNonRecursive": True}}, "Writable && ReadOnlyNonRecursive"),
