@@ -70,7 +70,7 @@ engine::Options engine_options(const gruad::Options& options) {
     out.default_bridge = options.bridge != "none";
     out.host_gateways = options.host_gateways;
     out.log_driver = options.log_driver;
-    if (out.log_driver == "none") out.log_options.clear();
+    if (out.log_driver != "json-file") out.log_options.clear();
     for (const auto& [name, value] : gruad::log_options_of(options)) out.log_options.insert_or_assign(name, value);
     out.gc = options.gc;
     return out;

@@ -5,6 +5,7 @@
 #include "base/options.hpp"
 #include "base/text.hpp"
 #include "base/units.hpp"
+#include "engine/spec/log.hpp"
 #include "linux/ip_address.hpp"
 #include "monitor/log_options.hpp"
 #include "without_meaning.hpp"
@@ -84,7 +85,8 @@ const std::array table = {
     Option{"layer-format", 0, "layer-format", &Options::layer_format,
            "How layers are stored that come: tree (folders) or erofs (a file each, which the kernel mounts)"},
     Option{"live-restore", 0, "live-restore", &Options::live_restore, "Containers go on when gruad ends"},
-    Option{"log-driver", 0, "log-driver", &Options::log_driver, "Log driver of containers that ask for none: json-file or none"},
+    Option{"log-driver", 0, "log-driver", &Options::log_driver,
+           "Log driver of containers that ask for none: json-file, local, syslog, journald or none"},
     Option{"log-format", 0, "log-format", &Options::log_format, "text or json"},
     Option{"log-level", 'l', "log-level", &Options::log_level, "debug, info, warn or error"},
     Option{"log-opt", 0, "log-opts", &Options::log_options, "Option of the log driver, as max-size=10m, of containers that do not say it"},
@@ -362,10 +364,10 @@ void check(const Options& options) {
     if (options.default_ipc_mode != "private" && options.default_ipc_mode != "shareable")
         refuse(fmt::format("IPC can not be {}: {:?} is not private or shareable", options.default_ipc_mode, options.default_ipc_mode));
     if (options.default_stop_timeout < -1) refuse(fmt::format("invalid default stop timeout: {}", options.default_stop_timeout));
-    if (options.log_driver != "json-file" && options.log_driver != "none")
-        throw Error(ErrorKind::not_implemented, fmt::format("not implemented: log-driver={}", options.log_driver));
+    monitor::check_log_driver(options.log_driver);
     const auto log_options = log_options_of(options);
-    if (options.log_driver == "json-file") monitor::parse_log_options(log_options, {});
+    if (!log_options.empty())
+        while_doing("failed to set log opts", [&] { engine::check_log_config({.type = options.log_driver, .config = log_options}); });
     if (options.log_driver == "none" && !log_options.empty()) refuse("invalid logging opts for driver none");
     check_host_gateways(options.host_gateways);
     parse_oldest_version(options.min_api_version);

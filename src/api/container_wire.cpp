@@ -76,7 +76,8 @@ wire::ContainerInspect inspect_of(const engine::ContainerRecord& record, json::V
     out.resolv_conf_path = record.resolv_conf_path;
     out.hostname_path = record.hostname_path;
     out.hosts_path = record.hosts_path;
-    out.log_path = record.log_path;
+    // Docker shows where the one log is whose form others read.
+    if (record.host_config.log_config.type == "json-file") out.log_path = record.log_path;
     out.name = "/" + record.name;
     out.restart_count = record.restart_count;
     out.platform = record.platform;

@@ -48,10 +48,7 @@ std::string log_time(Time time) {
 
 void append_line(std::string& out, const engine::LogLine& line, bool timestamps, bool details, bool terminal) {
     std::string text;
-    if (details) {
-        for (const auto& [key, value] : line.attributes) text += fmt::format("{}{}={}", text.empty() ? "" : ",", key, value);
-        text += ' ';
-    }
+    if (details) text = engine::shown_attributes(line) + " ";
     text += line.text;
     if (timestamps) text.insert(0, log_time(line.time) + " ");
     if (terminal) {

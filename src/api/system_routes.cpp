@@ -124,7 +124,7 @@ Answer info(const Services& services, Exchange& exchange) {
     out.containers_stopped = static_cast<std::int64_t>(summary.stopped);
     out.images = static_cast<std::int64_t>(summary.images);
     out.driver_status = {{"Supports d_type", "true"}, {"Native Overlay Diff", "true"}};
-    out.plugins = {.volume = {"local"}, .network = {"bridge", "host", "ipvlan", "macvlan", "null"}, .log = {"json-file"}};
+    out.plugins = {.volume = {"local"}, .network = {"bridge", "host", "ipvlan", "macvlan", "null"}, .log = summary.log_drivers};
     out.registry_config = registry_config_of(services.settings);
     for (const auto& [base, size] : services.settings.address_pools) out.default_address_pools.push_back({.base = base, .size = size});
     out.logging_driver = summary.log_driver;

@@ -368,6 +368,13 @@ TEST_F(Commands, CompletionKnowsRegistriesAndPlatforms) {
     EXPECT_EQ(out, "linux/arm64\n");
 }
 
+TEST_F(Commands, CompletionKnowsLogDrivers) {
+    EXPECT_EQ(grua({"__complete", "--", "run", "--log-driver", "j"}), 0);
+    EXPECT_EQ(out, "json-file\njournald\n");
+    EXPECT_EQ(grua({"__complete", "--", "create", "--log-opt", "mode="}), 0);
+    EXPECT_EQ(out, "mode=blocking\nmode=non-blocking\n");
+}
+
 TEST_F(Commands, PruneTakesTheFiltersOfTheConfiguration) {
     configure(R"({"pruneFilters":["label!=keep","until=1h","label=x"]})");
     daemon->answer("POST /images/prune", 200, R"({"ImagesDeleted":[{"Untagged":"a:1"},{"Deleted":"sha256:a"}],"SpaceReclaimed":5000})");

@@ -256,8 +256,19 @@ constexpr std::array create_table{
          .words = "none kill restart stop"},
     Flag{.name = "no-healthcheck", .kind = boolean, .help = "No health check, whatever the image says", .group = health},
     // Logging
-    Flag{.name = "log-driver", .help = "Logging driver", .group = logging},
-    Flag{.name = "log-opt", .kind = list, .help = "Option of the logging driver, as max-size=10m", .group = logging},
+    Flag{.name = "log-driver",
+         .help = "Logging driver: json-file, local, syslog, journald or none",
+         .group = logging,
+         .completes = Completes::words,
+         .words = "json-file local syslog journald none"},
+    Flag{.name = "log-opt",
+         .kind = list,
+         .help = "Option of the logging driver, as max-size=10m",
+         .group = logging,
+         .completes = Completes::words,
+         .words = "cache-compress= cache-disabled= cache-max-file= cache-max-size= compress= env= env-regex= labels= labels-regex= "
+                  "max-buffer-size= max-file= max-size= mode=blocking mode=non-blocking syslog-address= syslog-facility= syslog-format= "
+                  "syslog-tls-ca-cert= syslog-tls-cert= syslog-tls-key= syslog-tls-skip-verify=true tag="},
 };
 
 }  // namespace

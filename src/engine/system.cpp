@@ -1,6 +1,7 @@
 #include "engine/system.hpp"
 
 #include "engine/engine_impl.hpp"
+#include "monitor/log_options.hpp"
 
 namespace grua::engine {
 
@@ -25,6 +26,7 @@ Summary System::summary() const {
                 .images = engine.rooms.images.list().size(),
                 .data_root = engine.options.data_root,
                 .log_driver = engine.options.log_driver,
+                .log_drivers = monitor::log_drivers(),
                 .live_restore = engine.options.live_restore};
     for (const auto& [id, container] : engine.containers) {
         const Status status = container->record->state.status;

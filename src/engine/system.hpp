@@ -26,6 +26,7 @@ struct Summary {
     std::size_t images = 0;
     std::string data_root;
     std::string log_driver;
+    std::vector<std::string> log_drivers;  ///< That there are.
     bool live_restore = true;
 };
 

@@ -50,6 +50,9 @@ struct LogLine {
     StringMap attributes;
 };
 
+/// As `docker logs --details` has them: "key=value,other=value", each escaped as in the query of a URL.
+std::string shown_attributes(const LogLine& line);
+
 class LogStream {
 public:
     virtual ~LogStream() = default;

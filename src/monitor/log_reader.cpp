@@ -1,6 +1,7 @@
 #include "monitor/log_reader.hpp"
 
-#include "base/codec.hpp"
+#include "base/error.hpp"
+#include "monitor/log_file.hpp"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -13,30 +14,10 @@ namespace grua::monitor {
 namespace {
 
 constexpr std::size_t block = std::size_t{64} << 10U;
-
-struct Line {
-    std::string log;
-    std::string stream;
-    std::string time;
-    template <typename Self = Line>
-    static json::Fields fields() {
-        return json::Fields{json::field("log", &Self::log), json::field("stream", &Self::stream), json::field("time", &Self::time)};
-    }
-};
+/// Where the search for the last entries is in a packed file, which has no place to be at.
+constexpr std::int64_t in_archive = -2;
 
 std::string numbered(const std::string& path, int number) { return number == 0 ? path : fmt::format("{}.{}", path, number); }
-
-std::uint64_t inode_of(const Fd& fd) {
-    struct stat status{};
-    if (::fstat(fd.get(), &status) < 0) fail_errno("stat a log file");
-    return status.st_ino;
-}
-
-/// 0 where there is no such file.
-std::uint64_t inode_at(const std::string& path) {
-    struct stat status{};
-    return ::stat(path.c_str(), &status) == 0 ? status.st_ino : 0;
-}
 
 /// None where there is no such file.
 Fd open_log(const std::string& path) {
@@ -45,46 +26,119 @@ Fd open_log(const std::string& path) {
     return fd;
 }
 
-}  // namespace
+/// Entries are nearly in the order of their times: one that was long on its way has the time at which it began, and clocks are set.
+constexpr std::chrono::seconds out_of_order{5};
+/// So much is read rather than searched.
+constexpr std::int64_t worth_searching = std::int64_t{1} << 20U;
 
-std::optional<LogEntry> parse_log_line(std::string_view text) {
-    try {
-        Line line = json::parse<Line>(text);
-        const auto time = parse_time(line.time);
-        if (!time) return std::nullopt;
-        return LogEntry{.time = *time, .from_stderr = line.stream == "stderr", .text = std::move(line.log)};
-    } catch (const Error&) {
-        return std::nullopt;
+/// The first entry that begins behind `from`: its place and its time; nothing where none is near.
+std::optional<std::pair<std::int64_t, Time>> entry_behind(const Fd& file, std::int64_t from, std::size_t window, LogFormat format) {
+    std::string bytes(window, '\0');
+    const ssize_t got = ::pread(file.get(), bytes.data(), bytes.size(), from);
+    if (got <= 0) return std::nullopt;
+    bytes.resize(static_cast<std::size_t>(got));
+    for (std::size_t begin = bytes.find('\n'); begin != std::string::npos;) {
+        const std::size_t end = bytes.find('\n', ++begin);
+        if (end == std::string::npos) break;
+        if (const auto entry = parse_log_line(std::string_view(bytes).substr(begin, end - begin), format))
+            return std::pair{from + static_cast<std::int64_t>(begin), entry->time};
+        begin = end;
     }
+    return std::nullopt;
 }
 
+/// A place in a file before which nothing is as late as `since`; found by halving, whatever its size.
+std::int64_t place_before(const Fd& file, Time since, LogFormat format) {
+    struct stat status{};
+    if (::fstat(file.get(), &status) < 0) fail_errno("stat a log file");
+    std::int64_t begin = 0;
+    std::int64_t end = status.st_size;
+    while (end - begin > worth_searching) {
+        const std::int64_t middle = begin + (end - begin) / 2;
+        auto found = entry_behind(file, middle, block, format);
+        if (!found) found = entry_behind(file, middle, 2 * longest_log_line, format);
+        if (found && found->second < since && found->first < end) {
+            begin = found->first;
+        } else {
+            end = middle;
+        }
+    }
+    return begin;
+}
+
+Time changed_at(const Fd& file) {
+    struct stat status{};
+    if (::fstat(file.get(), &status) < 0) fail_errno("stat a log file");
+    return Time{std::chrono::seconds(status.st_mtim.tv_sec) + std::chrono::nanoseconds(status.st_mtim.tv_nsec)};
+}
+
+}  // namespace
+
 LogReader::LogReader(LogReaderOptions options) : options_(std::move(options)), files_(open_all(options_.path)) {
+    if (options_.since != Time{}) {
+        const Time early = options_.since - out_of_order;
+        // What was written for the last time before that has nothing of it.
+        while (files_.size() > 1 && changed_at(files_.front().fd) < early) files_.pop_front();
+        if (!options_.tail && !files_.empty() && !files_.front().archive)
+            files_.front().offset = place_before(files_.front().fd, early, options_.format);
+    }
     if (options_.tail) tail_ = Tail{.left = *options_.tail, .file = files_.size()};
+}
+
+/// Packed or not; nothing where there is none of that number.
+std::optional<LogReader::File> LogReader::open_numbered(const std::string& path, int number) {
+    const std::string plain = numbered(path, number);
+    File out;
+    out.fd = open_log(plain);
+    if (out.fd) {
+        out.id = file_id(out.fd);
+        return out;
+    }
+    if (number == 0) return std::nullopt;
+    out.fd = open_log(plain + std::string(packed_suffix));
+    if (!out.fd) return std::nullopt;
+    out.archive = std::make_unique<ArchiveReader>(out.fd.get());
+    // It stands for what it was made of.
+    out.id = out.archive->source();
+    if (out.id.inode == 0) out.id = file_id(out.fd);
+    return out;
 }
 
 /// The files that there are now, the oldest first.
 std::deque<LogReader::File> LogReader::open_all(const std::string& path) {
     for (;;) {
         std::deque<File> out;
-        std::uint64_t newest = 0;
+        FileId newest;
         // The newest first. In the middle of a rotation one number is missing, and a file is met again under its next one.
         for (int number = 0, missing = 0; missing < 2; ++number) {
-            Fd fd = open_log(numbered(path, number));
-            missing = fd ? 0 : missing + 1;
-            if (!fd) continue;
-            const std::uint64_t inode = inode_of(fd);
-            if (number == 0) newest = inode;
-            const auto same = [&](const File& file) { return file.inode == inode; };
-            if (std::ranges::none_of(out, same)) out.push_front({.fd = std::move(fd), .inode = inode, .offset = 0});
+            auto file = open_numbered(path, number);
+            missing = file ? 0 : missing + 1;
+            if (!file) continue;
+            if (number == 0) newest = file->id;
+            const auto same = [&](const File& other) { return other.id == file->id; };
+            if (std::ranges::none_of(out, same)) out.push_front(std::move(*file));
         }
         // Where a rotation has ended meanwhile, they may not be in order.
-        if (inode_at(path) == newest) return out;
+        if (file_id_at(path) == newest) return out;
     }
+}
+
+ssize_t LogReader::read_file(File& file, char* out, std::size_t size) {
+    if (file.archive) return static_cast<ssize_t>(file.archive->read({out, size}));
+    ssize_t got = 0;
+    do got = ::pread(file.fd.get(), out, size, file.offset);
+    while (got < 0 && errno == EINTR);
+    if (got > 0) file.offset += got;
+    return got;
 }
 
 /// Goes on with the search for the last entries, from the end. False where the budget is used up before it is over.
 bool LogReader::search_tail() {
     while (tail_) {
+        if (tail_->end == in_archive) {
+            if (!search_archive()) return false;
+            continue;
+        }
         if (tail_->end <= 0) {
             // The first entry of a file has no newline before it.
             if (tail_->end == 0 && !tail_->in_last_line && (tail_->left == 0 || --tail_->left == 0)) {
@@ -97,6 +151,11 @@ bool LogReader::search_tail() {
             }
             struct stat status{};
             --tail_->file;
+            tail_->counted = 0;
+            if (files_[tail_->file].archive) {
+                tail_->end = in_archive;
+                continue;
+            }
             if (::fstat(files_[tail_->file].fd.get(), &status) < 0) fail_errno("stat a log file");
             tail_->end = status.st_size;
             tail_->gap = 0;
@@ -106,6 +165,30 @@ bool LogReader::search_tail() {
         if (budget_ == 0) return false;
         if (search_block(files_[tail_->file])) break;
     }
+    return true;
+}
+
+/// Counts the lines of a packed file, which can be read forwards only. False where the budget is used up before it is over.
+bool LogReader::search_archive() {
+    Tail& tail = *tail_;
+    File& file = files_[tail.file];
+    std::array<char, block> bytes;
+    for (;;) {
+        if (budget_ == 0) return false;
+        const std::size_t got = file.archive->read(bytes);
+        if (got == 0) break;
+        budget_ -= std::min(budget_, got);
+        tail.counted += static_cast<std::uint64_t>(std::count(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(got), '\n'));
+    }
+    file.archive = std::make_unique<ArchiveReader>(file.fd.get());
+    if (tail.counted < tail.left) {
+        tail.left -= tail.counted;
+        tail.end = -1;
+        return true;
+    }
+    // None of it, where those behind it were enough.
+    skip_ = tail.counted - tail.left;
+    begin_at(tail.file, 0);
     return true;
 }
 
@@ -154,12 +237,9 @@ bool LogReader::fill() {
     const std::size_t before = buffer_.size();
     File& file = files_.front();
     buffer_.resize(before + block);
-    ssize_t got = 0;
-    do got = ::pread(file.fd.get(), buffer_.data() + before, block, file.offset);
-    while (got < 0 && errno == EINTR);
+    const ssize_t got = read_file(file, buffer_.data() + before, block);
     if (got < 0) fail_errno("read {}", options_.path);
     buffer_.resize(before + static_cast<std::size_t>(got));
-    file.offset += got;
     budget_ -= std::min(budget_, static_cast<std::size_t>(got));
     return got > 0;
 }
@@ -177,9 +257,9 @@ bool LogReader::open_successor() {
         start_file();
         return true;
     }
-    const std::uint64_t inode = files_.empty() ? 0 : files_.front().inode;
+    const FileId front = files_.empty() ? FileId{} : files_.front().id;
     std::deque<File> there = open_all(options_.path);
-    const auto current = std::ranges::find(there, inode, &File::inode);
+    const auto current = std::ranges::find(there, front, &File::id);
     // All of them where there was no log before, or where this one is rotated away.
     if (current != there.end()) there.erase(there.begin(), std::next(current));
     if (there.empty()) return false;  // In the middle of a rotation; the next event comes with its end.
@@ -190,7 +270,7 @@ bool LogReader::open_successor() {
 
 /// The line as an entry, where it is one that was asked for.
 std::optional<LogEntry> LogReader::wanted(std::string_view line) {
-    auto entry = parse_log_line(line);
+    auto entry = parse_log_line(line, options_.format);
     if (!entry || (options_.since != Time{} && entry->time < options_.since)) return std::nullopt;
     if (options_.until != Time{} && entry->time > options_.until) {
         ended_ = true;
@@ -207,7 +287,12 @@ LogReader::Step LogReader::step(LogEntry& out) {
         if (newline != std::string::npos) {
             const std::string_view line = std::string_view(buffer_).substr(begin_, newline - begin_);
             begin_ = newline + 1;
-            if (std::exchange(in_long_line_, false) || line.size() > longest_log_line) continue;
+            const bool too_long = std::exchange(in_long_line_, false) || line.size() > longest_log_line;
+            if (skip_ > 0) {
+                --skip_;
+                continue;
+            }
+            if (too_long) continue;
             auto entry = wanted(line);
             if (!entry) continue;
             out = std::move(*entry);
@@ -216,8 +301,8 @@ LogReader::Step LogReader::step(LogEntry& out) {
         if (budget_ == 0) return Step::paused;
         if (fill()) continue;
         // The writer leaves a file for good before it gets a successor, so one look after that is the last.
-        const std::uint64_t front = files_.empty() ? 0 : files_.front().inode;
-        const bool left = files_.size() > 1 || (options_.follow && inode_at(options_.path) != front);
+        const FileId front = files_.empty() ? FileId{} : files_.front().id;
+        const bool left = files_.size() > 1 || (options_.follow && file_id_at(options_.path) != front);
         if (left && fill()) continue;
         if (left && open_successor()) continue;
         if (!options_.follow) ended_ = true;

@@ -1,6 +1,7 @@
-// Reads the log of a container: Docker's json-file format, <path> and the rotated <path>.1, <path>.2 …, while the monitor
-// writes and rotates it. Nothing is read twice and nothing is left out that has not been rotated away before it was reached:
-// the reader holds the files it reads by descriptor and tells them by their inode.
+// Reads the log of a container: <path> and the rotated <path>.1, <path>.2 …, packed (<path>.2.gz) or not, while the monitor writes,
+// rotates and packs it. Nothing is read twice and nothing is left out that has not been rotated away before it was reached:
+// the reader holds the files it reads by descriptor and knows them by their identity. What is packed is unpacked on the way, into no file
+// and no more memory than a block.
 //
 // A log is a file on somebody's disk and may hold anything: a line has a bound, and slice() ends after a bounded piece of work, also
 // where nothing in it is an entry that was asked for.
@@ -11,21 +12,18 @@
 
 #include "base/fd.hpp"
 #include "base/text.hpp"
+#include "monitor/log_archive.hpp"
+#include "monitor/log_formats.hpp"
 
 #include <cstdint>
 #include <deque>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 namespace grua::monitor {
-
-struct LogEntry {
-    Time time{};
-    bool from_stderr = false;
-    std::string text;  ///< With its newline; without one where the line goes on in the next entry (or the program ended).
-};
 
 struct LogReaderOptions {
     std::string path;
@@ -35,6 +33,7 @@ struct LogReaderOptions {
     bool follow = false;
     bool use_stdout = true;
     bool use_stderr = true;
+    LogFormat format = LogFormat::json;
 };
 
 /// Longer lines are no entries: what a monitor writes is a tenth of it.
@@ -65,8 +64,9 @@ public:
 private:
     struct File {
         Fd fd;
-        std::uint64_t inode = 0;
+        FileId id;
         std::int64_t offset = 0;
+        std::unique_ptr<ArchiveReader> archive;  // Of one that is packed: read from its beginning on only.
     };
     /// Where the search for the last entries is.
     struct Tail {
@@ -75,6 +75,7 @@ private:
         std::int64_t end = -1;  // what is before it has not been looked at; -1: the file has not been begun
         std::int64_t gap = 0;   // bytes behind `end` without a newline
         bool in_last_line = true;
+        std::uint64_t counted = 0;  // lines of a packed file so far
     };
     enum class Step { entry, nothing, paused };
 
@@ -82,7 +83,10 @@ private:
     Step step(LogEntry& out);
     bool search_tail();
     bool search_block(File& file);
+    bool search_archive();
     void begin_at(std::size_t file, std::int64_t offset);
+    static std::optional<File> open_numbered(const std::string& path, int number);
+    static ssize_t read_file(File& file, char* out, std::size_t size);
     std::optional<LogEntry> wanted(std::string_view line);
     bool fill();
     bool open_successor();
@@ -93,12 +97,10 @@ private:
     std::optional<Tail> tail_;
     std::string buffer_;
     std::size_t begin_ = 0;      // Of what has not been returned in buffer_.
+    std::uint64_t skip_ = 0;     // Lines before the first that was asked for, in a packed file.
     bool in_long_line_ = false;  // What comes up to the next newline is the rest of what is no entry.
     std::size_t budget_ = 0;     // Bytes that may still be read now.
     bool ended_ = false;
 };
-
-/// One line of a log file; nothing where it is not an entry.
-std::optional<LogEntry> parse_log_line(std::string_view line);
 
 }  // namespace grua::monitor

@@ -25,6 +25,17 @@ Time at(std::int64_t seconds, std::int64_t nanoseconds = 0) {
     return Time{std::chrono::seconds(start_second + seconds) + std::chrono::nanoseconds(nanoseconds)};
 }
 
+void append_log_entry(std::string& out, Stream stream, std::string_view text, Time time, LogFormat format = LogFormat::json,
+                      const LogAttributes& attributes = {}) {
+    const PartialMark goes_on{.id = "x"};
+    LogLine line{.stream = stream, .text = text, .time = time, .part = &goes_on};
+    if (text.ends_with('\n')) {
+        line.text.remove_suffix(1);
+        line.part = nullptr;
+    }
+    LogEncoder(format, attributes).append(out, line);
+}
+
 std::string entry(std::string_view text, Stream stream = Stream::standard_output) {
     std::string out;
     append_log_entry(out, stream, text, at(0));
@@ -119,6 +130,109 @@ TEST(LogEntry, WhatIsNone) {
     for (const char* bad : {"", "{", "null", "[]", "{}", R"({"log":"x","stream":"stdout"})", R"({"log":1,"time":"2026-01-02T03:04:05Z"})"})
         EXPECT_FALSE(parse_log_line(bad)) << bad;
     EXPECT_TRUE(parse_log_line(R"({"log":"x","stream":"stdout","attrs":{"tag":"a"},"time":"2026-01-02T03:04:05+01:00"})"));
+}
+
+TEST(LogEntry, HasAttributes) {
+    std::string out;
+    append_log_entry(out, Stream::standard_output, "hello\n", at(0), LogFormat::json, {{"tag", "a\"b"}, {"env", "é\xff<"}});
+    EXPECT_EQ(out,
+              "{\"log\":\"hello\\n\",\"stream\":\"stdout\",\"attrs\":{\"env\":\"é\\ufffd\\u003c\",\"tag\":\"a\\\"b\"},"
+              "\"time\":\"2026-01-02T03:04:05Z\"}\n");
+    const auto read = parse_log_line(trim(out));
+    ASSERT_TRUE(read);
+    EXPECT_EQ(read->attributes, (LogAttributes{{"tag", "a\"b"}, {"env", "é\uFFFD<"}}));
+    EXPECT_EQ(encode_attributes(read->attributes), "env=%C3%A9%EF%BF%BD%3C,tag=a%22b");
+}
+
+TEST(LogEntry, IsOneLineInTheLocalFormat) {
+    std::string out;
+    append_log_entry(out, Stream::standard_output, "hello\n", at(0, 678901), LogFormat::local);
+    append_log_entry(out, Stream::standard_error, "no newline", at(0), LogFormat::local);
+    append_log_entry(out, Stream::standard_output, "\n", Time{std::chrono::nanoseconds(-1)}, LogFormat::local, {{"a b", "c,d"}, {"e", ""}});
+    EXPECT_EQ(out,
+              "1767323045.000678901 o hello\n"
+              "1767323045.000000000 E no newline\n"
+              "-1.999999999 o?a+b=c%2Cd,e= \n");
+}
+
+TEST(LogEntry, EveryByteComesBackFromTheLocalFormat) {
+    std::string all;
+    for (int c = 0; c < 256; ++c)
+        if (c != '\n') all += static_cast<char>(c);
+    const LogAttributes attributes{{"every", all}, {"", "x=y"}};
+    for (const LogAttributes& each : {LogAttributes{}, attributes})
+        for (const Time time : {at(0), at(-3'000'000'000, 999'999'999), Time{}, Time{std::chrono::nanoseconds(-1)}}) {
+            std::string out;
+            append_log_entry(out, Stream::standard_error, all + "\n", time, LogFormat::local, each);
+            ASSERT_EQ(out.back(), '\n');
+            const auto read = parse_log_line(std::string_view(out).substr(0, out.size() - 1), LogFormat::local);
+            ASSERT_TRUE(read);
+            EXPECT_EQ(read->text, all + "\n");
+            EXPECT_EQ(read->time, time);
+            EXPECT_TRUE(read->from_stderr);
+            EXPECT_EQ(read->attributes, each);
+        }
+}
+
+TEST(LogEntry, WhatIsNoneInTheLocalFormat) {
+    const std::string time = "1767323045.000000000";
+    for (const std::string& bad :
+         std::vector<std::string>{"", std::string(100, '\0'), "x", time, time + " ", time + " o", time + " x y", time + "o x",
+                                  "1767323045.00000000 o x", "99999999999999999999.000000000 o x", time + " o?a=b", time + " o?a b",
+                                  time + " o?a=%4 b", time + " o?a=%zz b", "1767323045.-00000001 o x", time + " ox"})
+        EXPECT_FALSE(parse_log_line(bad, LogFormat::local)) << bad;
+    EXPECT_EQ(parse_log_line(time + " o ", LogFormat::local)->text, "\n");
+}
+
+/// What a driver is given.
+struct Given final : LogDriver {
+    struct Line {
+        std::string text;
+        Time time;
+        std::string id;
+        int ordinal = 0;
+        bool last = false;
+    };
+    void log(const LogLine& line) noexcept override {
+        lines.push_back({.text = std::string(line.text), .time = line.time});
+        if (line.part != nullptr)
+            std::tie(lines.back().id, lines.back().ordinal, lines.back().last) =
+                std::tie(line.part->id, line.part->ordinal, line.part->last);
+    }
+    void flush() noexcept override {}
+    std::vector<Line> lines;
+};
+
+// As Docker's copier: the parts of a line have one ID and one time, and the last says that it is.
+TEST(LogCutter, MarksParts) {
+    auto driver = std::make_unique<Given>();
+    const auto& lines = driver->lines;
+    LogWriter writer;
+    writer.add_driver(std::move(driver));
+    const std::string part(longest_line_part, 'x');
+    writer.add(Stream::standard_output, "whole\n" + part, at(1));
+    writer.add(Stream::standard_output, part, at(2));
+    writer.add(Stream::standard_output, "y\nnext\n", at(3));
+    writer.add(Stream::standard_output, "open", at(4));
+    writer.end(Stream::standard_output, at(5));
+    ASSERT_EQ(lines.size(), 6U);
+    EXPECT_EQ(lines[0].text, "whole");
+    EXPECT_EQ(lines[0].id, "");
+    for (int i = 1; i <= 3; ++i) {
+        const auto& each = lines[static_cast<std::size_t>(i)];
+        EXPECT_EQ(each.id, lines[1].id);
+        EXPECT_EQ(each.ordinal, i);
+        EXPECT_EQ(each.last, i == 3);
+        EXPECT_EQ(each.time, at(1));
+    }
+    EXPECT_EQ(lines[1].id.size(), 64U);
+    EXPECT_EQ(lines[3].text, "y");
+    EXPECT_EQ(lines[4].id, "");
+    EXPECT_EQ(lines[4].time, at(3));
+    EXPECT_EQ(lines[5].text, "open");
+    EXPECT_EQ(lines[5].ordinal, 1);
+    EXPECT_FALSE(lines[5].last);
+    EXPECT_NE(lines[5].id, lines[1].id);
 }
 
 TEST_F(LogTest, CutsIntoLines) {
@@ -236,6 +350,37 @@ TEST_F(LogTest, SinceAndUntilAreInclusive) {
     EXPECT_THAT(read({.path = {}, .tail = {}, .since = {}, .until = at(0, 1)}), ElementsAre("0"));
     EXPECT_THAT(read({.path = {}, .tail = 2, .since = at(6)}), ElementsAre("6"));
     EXPECT_THAT(read({.path = {}, .tail = {}, .since = at(100)}), IsEmpty());
+}
+
+/// As many bytes as a reader looks at for what is as late as `since`, of a log of 100 MB in which an entry is a second.
+TEST_F(LogTest, ALongLogIsSearchedByHalving) {
+    for (const LogFormat format : {LogFormat::json, LogFormat::local}) {
+        const int count = 100'000;
+        std::string all;
+        for (int i = 0; i < count; ++i) append_log_entry(all, Stream::standard_output, fmt::format("{:01000}\n", i), at(i), format);
+        // What is no entry is no hindrance.
+        all.insert(all.size() / 2 - 70'000, 150'000, 'z');
+        replace_file(path_, all);
+        for (const int wanted : {0, 1, 7, 1000, 49'900, 50'000, 70'000, count - 1}) {
+            LogReader reader({.path = path_, .tail = {}, .since = at(wanted), .format = format});
+            const LogSlice slice = reader.slice(1, std::size_t{2} << 20U);
+            ASSERT_EQ(slice.entries.size(), 1U) << wanted;
+            EXPECT_EQ(std::atoi(slice.entries.front().text.c_str()), wanted);
+        }
+        LogReader reader({.path = path_, .tail = {}, .since = at(count), .format = format});
+        EXPECT_TRUE(reader.slice(1, std::size_t{2} << 20U).entries.empty());
+    }
+}
+
+// What was rotated away before that time is not even read.
+TEST_F(LogTest, OlderFilesAreLeftOut) {
+    write_lines(7, 9);
+    const std::array<timespec, 2> long_ago{timespec{.tv_sec = start_second + 1, .tv_nsec = 0},
+                                           timespec{.tv_sec = start_second + 1, .tv_nsec = 0}};
+    ASSERT_EQ(::utimensat(AT_FDCWD, path(3).c_str(), long_ago.data(), 0), 0);
+    EXPECT_THAT(read({.path = {}, .tail = {}, .since = at(1)}), ElementsAre("1", "2", "3", "4", "5", "6"));
+    EXPECT_THAT(read({.path = {}, .tail = {}, .since = at(100)}), IsEmpty());
+    EXPECT_THAT(read({.path = {}, .tail = {}, .since = at(6, 1)}), IsEmpty());
 }
 
 TEST_F(LogTest, NoLogIsAnEmptyOne) { EXPECT_THAT(read(), IsEmpty()); }
@@ -363,7 +508,7 @@ TEST_F(LogTest, ASliceEndsWhereNothingIsFound) {
     }
     LogReader early({.path = path_, .tail = {}, .since = at(1000)});
     std::vector<std::string> out;
-    EXPECT_GT(read_in_slices(early, 10, std::size_t{256} << 10U, out), 8);
+    EXPECT_LT(read_in_slices(early, 10, std::size_t{256} << 10U, out), 8);  // Most of it is not even read.
     LogReader other({.path = path_, .tail = {}, .use_stdout = false});
     EXPECT_GT(read_in_slices(other, 10, std::size_t{256} << 10U, out), 8);
     LogReader tail({.path = path_, .tail = 19'999});

@@ -1,67 +1,71 @@
-// Writes the log of a container as Docker's json-file driver does, so that tools that read /var/lib/docker/containers/*-json.log
-// read this:
-//     {"log":"hello\n","stream":"stdout","time":"2026-01-02T03:04:05.678901234Z"}
-// A line that is longer than 16 KiB becomes several entries of which only the last has the newline. Bytes that are not UTF-8
-// become U+FFFD. All that was added is written by one write(2), so a reader never waits for half an entry, and what was
-// written is never written again.
+// Cuts the output of a container into lines for its log drivers. A line that is longer than 16 KiB becomes several parts, of which only the
+// last ends it.
 #pragma once
 
-#include "base/fd.hpp"
-#include "base/text.hpp"
+#include "monitor/log_driver.hpp"
+#include "monitor/log_file.hpp"
+#include "monitor/log_worker.hpp"
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace grua::monitor {
 
-enum class Stream : std::uint8_t { standard_output = 1, standard_error = 2 };
-
 inline constexpr std::size_t longest_line_part = std::size_t{16} << 10U;
-
-/// Appends one entry with its newline; `part` is one line or a part of one.
-void append_log_entry(std::string& out, Stream stream, std::string_view part, Time time);
-
-struct LogLimits {
-    std::int64_t max_size = 10485760;  ///< A file that has reached it is rotated before the next entry; -1: never.
-    int max_files = 5;                 ///< With the one being written. 1: the file is begun anew.
-};
 
 class LogWriter {
 public:
-    /// An empty path makes a writer that keeps nothing. Appends to what is there.
+    /// Keeps nothing.
+    LogWriter() = default;
+    /// One file in Docker's json-file format.
     LogWriter(std::string path, LogLimits limits);
 
-    /// Cuts into lines; an unfinished one is kept until it is finished, too long, or end() is called.
+    void add_driver(std::unique_ptr<LogDriver> driver) { drivers_.push_back(std::move(driver)); }
+    void add_worker(std::unique_ptr<LogWorker> worker);
+
+    /// An unfinished line is kept until it is finished, too long, or end() is called.
     void add(Stream stream, std::string_view bytes, Time time);
     /// The stream has ended: what is unfinished becomes an entry without a newline.
     void end(Stream stream, Time time);
-    /// Writes what was added. Never throws: a full disk costs entries, not the container; `lost()` counts.
+    /// What was added is written, or on its way. Never throws; `lost()` counts.
     void flush() noexcept;
 
     /// The unfinished line of a stream: in no file yet.
-    std::string_view unfinished(Stream stream) const { return partial(stream); }
+    std::string_view unfinished(Stream stream) const { return of(stream).held; }
 
     /// Somebody else has renamed the file.
     void reopen();
+    void child_ended(pid_t pid) noexcept;
 
-    std::uint64_t lost() const noexcept { return lost_; }
-    bool enabled() const noexcept { return !path_.empty(); }
+    std::uint64_t lost() const noexcept;
+    bool enabled() const noexcept { return !drivers_.empty(); }
+
+    /// Drivers that run in processes of their own: whoever waits in poll(2) waits for them, too.
+    const std::vector<LogWorker*>& workers() const noexcept { return workers_; }
+    /// A blocking driver takes no more now: the program has to wait.
+    bool is_full() const noexcept;
+    /// No more is added.
+    void close() noexcept;
 
 private:
-    const std::string& partial(Stream stream) const { return partial_.at(stream == Stream::standard_output ? 0 : 1); }
-    std::string& partial(Stream stream) { return partial_.at(stream == Stream::standard_output ? 0 : 1); }
+    struct Cut {
+        std::string held;  // Of a line whose end has not come.
+        PartialMark mark;
+        Time since{};  // Of the first part.
+        bool in_parts = false;
+    };
+    const Cut& of(Stream stream) const { return cut_.at(stream == Stream::standard_output ? 0 : 1); }
+    Cut& of(Stream stream) { return cut_.at(stream == Stream::standard_output ? 0 : 1); }
     void emit(Stream stream, std::string_view part, Time time);
-    void rotate();
+    void give(const LogLine& line) noexcept;
 
-    std::string path_;
-    LogLimits limits_;
-    Fd file_;
-    std::int64_t size_ = 0;
-    std::string batch_;
-    std::array<std::string, 2> partial_;
-    std::uint64_t lost_ = 0;
+    std::vector<std::unique_ptr<LogDriver>> drivers_;
+    std::vector<LogWorker*> workers_;
+    std::array<Cut, 2> cut_;
 };
 
 }  // namespace grua::monitor

@@ -7,7 +7,7 @@
 //     gruad ── launch ──────────────► launcher          (+ the fds that Launch::fds names)
 //     gruad ── attach, exec, resize,
 //              close_stdin, reopen_log ► monitor ── reply {seq} ──► gruad
-//     monitor ── started | failed, later detached, exec_exited, exited ──► gruad ── exit_seen ──► monitor, which ends
+//     monitor ── started | failed, later detached, log_news, exec_exited, exited ──► gruad ── exit_seen ──► monitor, which ends
 //     monitor ── hello ──► the gruad that connects to <directory>/monitor.sock; then as above
 //
 // Requests that are put into the control socket before the launch are answered before the program runs: a client that is
@@ -17,6 +17,7 @@
 #include "base/codec.hpp"
 #include "base/error.hpp"
 #include "base/utf8.hpp"
+#include "monitor/log_spec.hpp"
 
 #include <cstdint>
 #include <optional>
@@ -67,9 +68,7 @@ struct Launch {
     /// In order: "control", "spec" (memfd of config.json), then optional "rootfs", "netns", "namespace:KIND" for one of the spec's that is
     /// joined, "mount:/DESTINATION" for a detached mount in the place of the source of the spec's bind mount there, "kept".
     std::vector<std::string> fds;
-    std::string log_path;                  ///< Empty: driver `none`.
-    std::int64_t log_max_size = 10485760;  ///< -1: never rotated.
-    int log_max_files = 5;
+    LogSpec log;
     bool open_stdin = false;
     bool stdin_once = false;
     std::string seccomp_cache;
@@ -82,9 +81,7 @@ struct Launch {
                             json::field("id", &Self::id),
                             json::field("directory", &Self::directory),
                             json::field("fds", &Self::fds),
-                            json::field("log_path", &Self::log_path),
-                            json::field("log_max_size", &Self::log_max_size),
-                            json::field("log_max_files", &Self::log_max_files),
+                            json::field("log", &Self::log),
                             json::field("open_stdin", &Self::open_stdin),
                             json::field("stdin_once", &Self::stdin_once),
                             json::field("seccomp_cache", &Self::seccomp_cache),
@@ -256,6 +253,17 @@ struct ExecExited {
     template <typename Self = ExecExited>
     static json::Fields fields() {
         return json::Fields{json::field("type", &Self::type), json::field("exec_id", &Self::exec_id), json::field("code", &Self::code)};
+    }
+};
+
+/// What a log driver has to tell: its peer is away, or there again, or lines were left out.
+struct LogNews {
+    static constexpr std::string_view name = "log_news";
+    std::string type{name};
+    std::string text;
+    template <typename Self = LogNews>
+    static json::Fields fields() {
+        return json::Fields{json::field("type", &Self::type), json::field("text", &Self::text)};
     }
 };
 

@@ -6,6 +6,7 @@
 #include "linux/process.hpp"
 #include "monitor/program.hpp"
 #include "monitor/socket.hpp"
+#include "monitor/their_ends.hpp"
 #include "runtime/container.hpp"
 
 #include <fcntl.h>
@@ -31,56 +32,14 @@ namespace {
 // As long as Docker waits for the streams of a program that has ended: something else may hold them, for ever.
 constexpr std::int64_t drain_ms = 2000;
 constexpr std::int64_t accept_pause_ms = 500;
+/// For log drivers to take what was left when all has ended.
+constexpr std::int64_t farewell_ms = 10000;
 constexpr int start_failed = 128;
 constexpr std::size_t largest_spec = std::size_t{8} << 20U;
 
 std::int64_t now_ns() { return now().time_since_epoch().count(); }
 
 int code_of(int status) { return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status); }
-
-void set_nonblocking(const Fd& fd) { (void)::fcntl(fd.get(), F_SETFL, ::fcntl(fd.get(), F_GETFL) | O_NONBLOCK); }
-
-std::pair<Fd, Fd> make_pipe() {
-    std::array<int, 2> ends{};
-    if (::pipe2(ends.data(), O_CLOEXEC) < 0) fail_errno("pipe2");
-    return {Fd(ends[0]), Fd(ends[1])};
-}
-
-Fd duplicate(const Fd& fd) {
-    Fd copy(::fcntl(fd.get(), F_DUPFD_CLOEXEC, 0));
-    if (!copy) fail_errno("duplicate a descriptor");
-    return copy;
-}
-
-struct TheirEnds {
-    Fd in;
-    Fd out;
-    Fd err;
-    runtime::Stdio stdio() const { return {.in = in.get(), .out = out.get(), .err = err.get()}; }
-};
-
-TheirEnds make_pipes(Program& program, bool with_input) {
-    TheirEnds theirs;
-    if (with_input) {
-        auto [read, write] = make_pipe();
-        set_nonblocking(write);
-        theirs.in = std::move(read);
-        program.input = std::move(write);
-    }
-    for (const Stream stream : {Stream::standard_output, Stream::standard_error}) {
-        auto [read, write] = make_pipe();
-        set_nonblocking(read);
-        (stream == Stream::standard_output ? theirs.out : theirs.err) = std::move(write);
-        program.outputs.push_back({.fd = std::move(read), .stream = stream});
-    }
-    return theirs;
-}
-
-void use_terminal(Program& program, Fd master, bool with_input) {
-    set_nonblocking(master);
-    if (with_input) program.input = duplicate(master);
-    program.outputs.push_back({.fd = std::move(master), .stream = Stream::standard_output});
-}
 
 void end(const Program& program) {
     try {
@@ -122,11 +81,9 @@ bool has_own_pids(const oci::RuntimeSpec& spec) {
 
 class Monitor {
 public:
-    Monitor(const Launch& launch, MonitorFds fds)
-        : launch_(launch),
-          fds_(std::move(fds)),
-          control_(std::move(fds_.control)),
-          log_(launch.log_path, {launch.log_max_size, launch.log_max_files}) {}
+    Monitor(const Launch& launch, MonitorFds fds) : launch_(launch), fds_(std::move(fds)), control_(std::move(fds_.control)) {
+        open_log(log_, launch.log);
+    }
 
     int run() {
         sigset_t all;
@@ -140,7 +97,9 @@ public:
         listener_ = listen_in(launch_.directory);
         init_ = std::make_shared<Program>();
         init_->log = log_.enabled() ? &log_ : nullptr;
+        init_->log_format = launch_.log.format();
         programs_.push_back(init_);
+        reap();  // What was begun when the log was opened, and has ended before anybody heard of it.
         while (read_control()) {
         }
         if (!control_) {
@@ -222,9 +181,23 @@ private:
         return oci::parse_runtime_spec(read_all(fds_.spec.get(), "the specification", largest_spec));
     }
 
-    bool finished() const {
+    bool finished() {
         if (!exited_ || (control_ && !exit_seen_)) return false;
-        return std::ranges::all_of(programs_, [](const auto& each) { return each->reported && each->clients.empty(); });
+        if (!std::ranges::all_of(programs_, [](const auto& each) { return each->reported && each->clients.empty(); })) return false;
+        // What a log driver has not taken is given to it, which keeps nobody: the next run's monitor may listen.
+        close_log();
+        listener_ = {};
+        return log_is_written() || monotonic_ms() >= log_closed_at_ + farewell_ms;
+    }
+
+    void close_log() {
+        if (log_closed_at_ != 0) return;
+        log_closed_at_ = monotonic_ms();
+        log_.close();
+    }
+
+    bool log_is_written() const {
+        return std::ranges::all_of(log_.workers(), [](const LogWorker* each) { return each->is_done(); });
     }
 
     void turn() {
@@ -235,6 +208,8 @@ private:
             actions.push_back(std::move(action));
         };
         wait_for(signals_.get(), POLLIN, [this] { reap(); });
+        for (LogWorker* each : log_.workers())
+            if (each->fd() >= 0) wait_for(each->fd(), each->events(), [each] { each->serve(); });
         if (listener_ && monotonic_ms() >= accepts_from_) wait_for(listener_.get(), POLLIN, [this] { accept(); });
         if (control_)
             wait_for(control_.get(), static_cast<short>(POLLIN | (unsent_.empty() ? 0 : POLLOUT)), [this] {
@@ -245,6 +220,10 @@ private:
         std::int64_t deadline = -1;
         const auto sooner = [&](std::int64_t time) { deadline = deadline < 0 ? time : std::min(deadline, time); };
         if (accepts_from_ > monotonic_ms()) sooner(accepts_from_);
+        for (const LogWorker* each : log_.workers())
+            if (each->due() > 0 && log_closed_at_ == 0) sooner(each->due());
+        if (log_closed_at_ != 0 && !log_is_written())
+            sooner(std::max(log_closed_at_ + (init_->reported ? farewell_ms : drain_ms), monotonic_ms() + 1));
         for (const auto& program : programs_) {
             if (program->ended && !program->reported) sooner(program->deadline);
             if (!program->stalled())
@@ -283,6 +262,14 @@ private:
         for (std::size_t i = waits.size(); i-- > 0;)
             if (waits[i].revents != 0) actions[i]();
         finish_programs();
+        serve_log();
+    }
+
+    void serve_log() {
+        for (LogWorker* each : log_.workers()) {
+            if (each->due() > 0 && monotonic_ms() >= each->due()) each->serve();
+            for (const std::string& news : each->take_news()) say(LogNews{.text = news});
+        }
     }
 
     void reap() {
@@ -290,7 +277,8 @@ private:
         while (::read(signals_.get(), &info, sizeof info) > 0) {
         }
         int status = 0;
-        for (pid_t pid = 0; (pid = ::waitpid(-1, &status, WNOHANG)) > 0;)
+        for (pid_t pid = 0; (pid = ::waitpid(-1, &status, WNOHANG)) > 0;) {
+            log_.child_ended(pid);
             for (const auto& program : programs_)
                 if (program->pid == pid && !program->ended) {
                     program->ended = true;
@@ -298,6 +286,7 @@ private:
                     program->deadline = monotonic_ms() + drain_ms;
                     if (program == init_) end_the_others();
                 }
+        }
     }
 
     /// A PID namespace of its own ends with its first process; in one that is shared the others would go on.
@@ -316,7 +305,7 @@ private:
                 for (Output& output : program->outputs)
                     if (output.fd) program->read_output(output);
                 program->sweep();
-                if (program->drained() || monotonic_ms() >= program->deadline) report(*program);
+                if ((program->drained() || monotonic_ms() >= program->deadline) && (program != init_ || is_logged())) report(*program);
             }
             for (const auto& client : program->clients)
                 if (!client->gone && (client->leaving || !client->out.empty())) program->write_client(*client);
@@ -327,6 +316,14 @@ private:
             if (program->ends_with_client && program->clients.empty() && !program->ended) end(*program);
         }
         std::erase_if(programs_, [&](const auto& each) { return each != init_ && each->reported && each->clients.empty(); });
+    }
+
+    /// Who hears that it has ended finds all in its log, as long as the disk does not stand still.
+    bool is_logged() {
+        if (launch_.log.buffer < 0 || launch_.log.path.empty()) return true;
+        for (const Stream stream : {Stream::standard_output, Stream::standard_error}) log_.end(stream, now());
+        close_log();
+        return log_is_written() || monotonic_ms() >= log_closed_at_ + drain_ms;
     }
 
     void report(Program& program) {
@@ -436,7 +433,7 @@ private:
         if (type == Attach::name) {
             const auto wish = decode<Attach>(packet.text);
             if (packet.fds.size() != 1) fail(ErrorKind::invalid_argument, "attach needs one descriptor");
-            find(wish.exec_id).attach(wish, std::move(packet.fds.front()), launch_.log_path);
+            find(wish.exec_id).attach(wish, std::move(packet.fds.front()), launch_.log.path);
         } else if (type == Exec::name) {
             exec(decode<Exec>(packet.text), packet, reply, pidfd);
         } else if (type == Resize::name) {
@@ -513,6 +510,7 @@ private:
     std::optional<Exited> exited_;
     std::int64_t started_at_ = 0;
     std::int64_t accepts_from_ = 0;
+    std::int64_t log_closed_at_ = 0;
     bool exit_seen_ = false;
     bool shares_pids_ = false;
 };

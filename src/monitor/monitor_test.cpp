@@ -220,7 +220,8 @@ protected:
         message.id = "abc";
         if (message.directory.empty()) message.directory = live();
         message.cgroup_path = cgroup();
-        message.log_path = log_path();
+        message.log.driver = "json-file";
+        message.log.path = log_path();
         message.fds = {"control", "spec"};
         const Fd config(::memfd_create("config", MFD_CLOEXEC));
         write_all(config.get(), oci::to_json(spec), "config.json");

@@ -17,6 +17,7 @@ constexpr std::size_t most_entries = 1000;  // of a log, at a time
 // For a client to close its end after ours. A socket that is closed with input in it is reset, which takes from the client what it has not
 // read yet, and is an error to it.
 constexpr std::int64_t linger_ms = 10000;
+constexpr int under_way_ms = 200;
 constexpr std::size_t most_pending_input = std::size_t{64} << 10U;
 
 }  // namespace
@@ -41,7 +42,10 @@ void Program::attach(const Attach& wish, Fd socket, const std::string& log_path)
     client->reads = wish.use_stdin && wish.stream;
     if (wish.logs && !log_path.empty()) {
         if (log != nullptr) log->flush();
-        client->replay = std::make_unique<LogReader>(LogReaderOptions{.path = log_path, .tail = {}});
+        // Nothing of it may be under way where the client joins what is live.
+        if (log != nullptr)
+            for (LogWorker* each : log->workers()) each->wait_until_written(under_way_ms);
+        client->replay = std::make_unique<LogReader>(LogReaderOptions{.path = log_path, .tail = {}, .format = log_format});
     } else if (!wish.stream) {
         client->leaving = true;
     }
@@ -74,7 +78,7 @@ void Program::fill_from_log(Client& client) {
 
 bool Program::stalled() const {
     const auto full = [](const auto& client) { return !client->gone && !client->replay && client->out.size() >= client_buffer; };
-    return !ended && std::ranges::any_of(clients, full);
+    return !ended && ((log != nullptr && log->is_full()) || std::ranges::any_of(clients, full));
 }
 
 void Program::read_output(Output& output) {

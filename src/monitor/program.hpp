@@ -61,6 +61,7 @@ public:
     int status = 0;
     std::int64_t deadline = 0;  ///< Monotonic ms; when an ended program's streams are given up.
     LogWriter* log = nullptr;
+    LogFormat log_format = LogFormat::json;
 
     void attach(const Attach& wish, Fd socket, const std::string& log_path);
     /// Reads what is there; false where nothing is left to come from this one.

@@ -228,13 +228,13 @@ TEST(Messages, RoundTrip) {
     launch.id = "abc";
     launch.directory = "/run/\"x\"";
     launch.fds = {"control", "spec", "rootfs"};
-    launch.log_max_size = -1;
+    launch.log.max_size = -1;
     launch.open_stdin = true;
     const Launch launched = round_trip(launch);
     EXPECT_EQ(launched.version, protocol_version);
     EXPECT_EQ(launched.directory, launch.directory);
     EXPECT_EQ(launched.fds, launch.fds);
-    EXPECT_EQ(launched.log_max_size, -1);
+    EXPECT_EQ(launched.log.max_size, -1);
     EXPECT_TRUE(launched.open_stdin);
 
     const Attach attach{.seq = 7,
@@ -285,7 +285,7 @@ TEST(Messages, OfANewerPeer) {
     EXPECT_THAT(hello.execs, ElementsAre(RunningExec{.exec_id = "e"}));
     // What an older peer leaves out has its default.
     const auto launch = decode<Launch>(R"({"type":"launch","id":"abc"})");
-    EXPECT_EQ(launch.log_max_files, 5);
+    EXPECT_EQ(launch.log.max_files, 5);
     EXPECT_EQ(decode<Header>(R"({"type":"dance","seq":3,"steps":[]})").seq, 3U);
 }
 

@@ -39,9 +39,7 @@ void Launcher::launch(LaunchOrder order) {
     message.id = order.id;
     message.directory = order.directory;
     message.fds = {"control", "spec"};
-    message.log_path = order.log_path;
-    message.log_max_size = order.log_max_size;
-    message.log_max_files = order.log_max_files;
+    message.log = order.log;
     message.open_stdin = order.open_stdin;
     message.stdin_once = order.stdin_once;
     message.seccomp_cache = order.seccomp_cache;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/fd.hpp"
+#include "monitor/log_spec.hpp"
 
 #include <memory>
 #include <string>
@@ -13,9 +14,7 @@ namespace grua::tasks {
 struct LaunchOrder {
     std::string id;
     std::string directory;  ///< Live state: monitor.sock, exit.json.
-    std::string log_path;   ///< Empty: no log.
-    std::int64_t log_max_size = 0;
-    int log_max_files = 1;
+    monitor::LogSpec log;
     bool open_stdin = false;
     bool stdin_once = false;
     std::string seccomp_cache;

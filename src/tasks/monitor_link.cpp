@@ -162,6 +162,10 @@ private:
             return [told = events_.exited, report = report_of(monitor::decode<monitor::Exited>(packet.text))] {
                 if (told) told(report);
             };
+        } else if (type == monitor::LogNews::name) {
+            return [told = events_.log_news, message = monitor::decode<monitor::LogNews>(packet.text)] {
+                if (told) told(message.text);
+            };
         } else if (type == monitor::ExecExited::name) {
             const auto message = monitor::decode<monitor::ExecExited>(packet.text);
             return [told = events_.exec_exited, message] {

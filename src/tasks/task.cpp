@@ -269,6 +269,9 @@ private:
             if (self.events_.exited) std::function(self.events_.exited)(report);
         });
         out.exec_exited = with([](LinkedTask& self, const std::string& id, int code) { self.end_exec(id, code); });
+        out.log_news = with([](LinkedTask& self, const std::string& text) {
+            if (self.events_.log_news) std::function(self.events_.log_news)(text);
+        });
         out.closed = with([](LinkedTask& self, const std::string& why) {
             const auto closed = self.events_.closed;
             self.end_execs(killed_with_monitor);
@@ -381,9 +384,7 @@ public:
         LaunchOrder& order = out.launch->order;
         order.id = spec.id;
         order.directory = spec.directory;
-        order.log_path = spec.log.path;
-        order.log_max_size = spec.log.max_size;
-        order.log_max_files = spec.log.max_files;
+        order.log = std::move(spec.log);
         order.open_stdin = spec.open_stdin;
         order.stdin_once = spec.stdin_once;
         order.seccomp_cache = seccomp_cache_;

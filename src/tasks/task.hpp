@@ -13,6 +13,7 @@
 #include "base/clock.hpp"
 #include "base/fd.hpp"
 #include "linux/cgroup.hpp"
+#include "monitor/log_spec.hpp"
 #include "oci/runtime_spec.hpp"
 #include "tasks/monitor_link.hpp"
 
@@ -26,12 +27,7 @@
 
 namespace grua::tasks {
 
-/// A json-file log; none where the path is empty.
-struct LogFile {
-    std::string path;
-    std::int64_t max_size = -1;  ///< Bytes; -1: it is not rotated.
-    int max_files = 1;
-};
+using LogSpec = monitor::LogSpec;
 
 /// A file of a mount that is made for the task.
 struct MemoryFile {
@@ -74,7 +70,7 @@ struct TaskSpec {
     bool stdin_once = false;
 
     // Where the output goes; any of these, or nowhere.
-    LogFile log;
+    LogSpec log;
     OutputCallback output;
 };
 
@@ -107,6 +103,8 @@ struct TaskEvents {
     std::function<void(pid_t pid, Time started_at)> started;
     std::function<void(const ExitReport& report)> exited;
     std::function<void(const std::string& exec_id, int code)> exec_exited;
+    /// A log driver's peer is away, or there again, or lines were left out.
+    std::function<void(const std::string& text)> log_news;
     /// The last of all, and not where close() was called: the monitor has ended, or what it said could not be read.
     std::function<void(const std::string& why)> closed;
 };

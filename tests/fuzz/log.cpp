@@ -14,8 +14,9 @@ namespace {
 
 using namespace grua;
 
-std::vector<std::string> read(const std::string& path, std::optional<std::uint64_t> tail, std::size_t bytes) {
-    monitor::LogReader reader({.path = path, .tail = tail});
+std::vector<std::string> read(const std::string& path, std::optional<std::uint64_t> tail, std::size_t bytes,
+                              monitor::LogFormat format = monitor::LogFormat::json) {
+    monitor::LogReader reader({.path = path, .tail = tail, .format = format});
     std::vector<std::string> out;
     for (bool more = true; more;) {
         monitor::LogSlice slice = reader.slice(3, bytes);
@@ -37,17 +38,30 @@ const std::string& place() {
     return path;
 }
 
+void comes_back(std::string_view text, monitor::LogFormat format) {
+    const auto entry = monitor::parse_log_line(text, format);
+    if (!entry) return;
+    const monitor::PartialMark goes_on;
+    monitor::LogLine line{.stream = entry->from_stderr ? monitor::Stream::standard_error : monitor::Stream::standard_output,
+                          .text = entry->text,
+                          .time = entry->time,
+                          .part = &goes_on};
+    if (line.text.ends_with('\n')) {
+        line.text.remove_suffix(1);
+        line.part = nullptr;
+    }
+    std::string written;
+    monitor::LogEncoder(format, entry->attributes).append(written, line);
+    const auto again = monitor::parse_log_line(std::string_view(written).substr(0, written.size() - 1), format);
+    fuzz::check(again && again->text == entry->text && again->from_stderr == entry->from_stderr && again->attributes == entry->attributes);
+}
+
 }  // namespace
 
 int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     const std::string_view text = fuzz::text(data, size);
-    if (const auto entry = monitor::parse_log_line(text)) {
-        std::string written;
-        monitor::append_log_entry(written, entry->from_stderr ? monitor::Stream::standard_error : monitor::Stream::standard_output,
-                                  entry->text, entry->time);
-        const auto again = monitor::parse_log_line(trim(written));
-        fuzz::check(again && again->text == entry->text && again->from_stderr == entry->from_stderr);
-    }
+    comes_back(text, monitor::LogFormat::json);
+    if (!text.contains('\n')) comes_back(text, monitor::LogFormat::local);
     {
         const Fd file(::open(place().c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
         fuzz::check(::write(file.get(), data, size) == static_cast<ssize_t>(size));
@@ -60,7 +74,14 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
         // Lines that are no entries are counted and not returned.
         fuzz::check(last.size() <= all.size() && std::ranges::equal(last, all | std::views::drop(all.size() - last.size())));
     }
-    ::unlink(place().c_str());
+    const auto local = read(place(), {}, std::size_t{1} << 20U, monitor::LogFormat::local);
+    fuzz::check(read(place(), {}, 7, monitor::LogFormat::local) == local);
+    // Taken for a packed file it is what it is: nothing, most often.
+    ::rename(place().c_str(), (place() + ".1.gz").c_str());
+    const auto packed = read(place(), {}, std::size_t{1} << 20U);
+    const auto last = read(place(), 1, 5);
+    fuzz::check(last.size() <= std::min<std::size_t>(packed.size(), 1));
+    ::unlink((place() + ".1.gz").c_str());
     return fuzz::refuses_or_takes([&] {
         FrameReader frames;
         std::string whole;

@@ -25,7 +25,9 @@ class Options(Validation):
     def test_what_asks_for_what_is_so_anyway_is_taken(self):
         for words in (["--userland-proxy=false"], ["--iptables"], ["--live-restore"], ["--storage-driver", "overlay2"], ["--feature", "x=true"],
                       ["--exec-opt", "native.cgroupdriver=cgroupfs"], ["--default-runtime=runc"], ["--max-concurrent-downloads=5"],
-                      ["--containerd", "/run/containerd/containerd.sock"], ["--seccomp-profile", "builtin"], ["--log-opt", "max-size=1m"]):
+                      ["--containerd", "/run/containerd/containerd.sock"], ["--seccomp-profile", "builtin"], ["--log-opt", "max-size=1m"],
+                      ["--log-driver=local", "--log-opt", "max-size=1m"], ["--log-driver", "syslog", "--log-opt", "syslog-address=udp://127.0.0.1"],
+                      ["--log-driver=journald"]):
             self.assertEqual(self.validate(*words), (0, "configuration OK\n"), words)
         for config in ("", "\n ", "{}", {"userland-proxy": False}, {"iptables": True, "ip6tables": True}, {"builder": {"gc": {"enabled": True}}},
                        {"features": {"containerd-snapshotter": True}}, {"exec-opts": ["native.cgroupdriver=cgroupfs"]},
@@ -37,7 +39,8 @@ class Options(Validation):
         for words, said in ((["--iptables=false"], "not implemented: iptables=false"),
                             (["--storage-driver=btrfs"], "not implemented: storage-driver=btrfs"),
                             (["--exec-opt", "native.cgroupdriver=systemd"], "not implemented: exec-opt=native.cgroupdriver=systemd"),
-                            (["--log-driver=syslog"], "not implemented: log-driver=syslog"),
+                            (["--log-driver=gelf"], "not implemented: the log driver gelf"), (["--log-driver=bogus"], "error looking up logging plugin bogus"),
+                            (["--log-driver=local", "--log-opt", "x=y"], "unknown log opt 'x' for log driver local"),
                             (["--add-runtime", "x=y"], "not implemented: --add-runtime"),
                             (["--log-opt", "max-size"], "invalid log option: max-size"), (["--log-opt", "bogus=1"], "unknown log opt 'bogus'"),
                             (["--default-cgroupns-mode=x"], "invalid default cgroup namespace mode: x"),

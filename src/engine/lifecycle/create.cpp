@@ -8,6 +8,7 @@
 #include "engine/model/names.hpp"
 #include "engine/model/request_texts.hpp"
 #include "engine/networking/networking.hpp"
+#include "engine/spec/log.hpp"
 #include "images/image_store.hpp"
 #include "layers/layers.hpp"
 #include "linux/root.hpp"
@@ -160,10 +161,11 @@ asio::awaitable<void> check(Work work) {
     if (request.host_config.cgroupns_mode.empty()) request.host_config.cgroupns_mode = life.options.cgroupns_mode;
     work->warnings = check_request(request.config, request.host_config, life.host);
 
-    LogConfig& log = request.host_config.log_config;
-    if (log.type == "json-file") monitor::parse_log_options(log.config, {});
     // Shown as they hold for it: what rotates, and when, is no secret.
-    if (log.type == life.options.log_driver) log.config.insert(life.options.log_options.begin(), life.options.log_options.end());
+    LogConfig& log = request.host_config.log_config;
+    for (const auto& [name, value] : life.options.log_options)
+        if (log.type == life.options.log_driver || monitor::is_cache_option(name)) log.config.emplace(name, value);
+    co_await offload(life.pool, [work] { check_log_config(work->request.host_config.log_config); });
 
     // Docker's clients name the network in both places; the mode decides.
     for (const auto& [name, endpoint] : request.networking.endpoints_config)
@@ -277,7 +279,7 @@ asio::awaitable<void> fill_record(Work work) {
     record.hostname_path = directory + "/hostname";
     record.hosts_path = directory + "/hosts";
     record.resolv_conf_path = directory + "/resolv.conf";
-    if (record.host_config.log_config.type == "json-file") record.log_path = fmt::format("{0}/{1}-json.log", directory, record.id);
+    record.log_path = log_path(record.host_config.log_config, directory, record.id);
     // From here on each step makes some of it; what is not there yet is let go of without a word.
     life.own_itself(work->owned, record);
     co_return;

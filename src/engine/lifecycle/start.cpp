@@ -4,6 +4,7 @@
 #include "base/log.hpp"
 #include "engine/lifecycle/given_mounts.hpp"
 #include "engine/lifecycle/lifecycle.hpp"
+#include "engine/lifecycle/log_peer.hpp"
 #include "engine/lifecycle/start_mark.hpp"
 #include "engine/lifecycle/start_work.hpp"
 #include "engine/lifecycle/steps.hpp"
@@ -11,7 +12,7 @@
 #include "engine/model/health.hpp"
 #include "engine/networking/networking.hpp"
 #include "engine/spec/devices.hpp"
-#include "monitor/log_options.hpp"
+#include "engine/spec/log.hpp"
 #include "runtime/container.hpp"
 
 #include <unistd.h>
@@ -31,13 +32,6 @@ constexpr auto start_patience = 120s;
 std::string host_name() {
     std::array<char, 256> name{};
     return ::gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "localhost";
-}
-
-monitor::LogLimits log_limits(const ContainerRecord& record) {
-    // One of before they were kept with the container.
-    const auto defaults = monitor::parse_log_options(Options{}.log_options, {});
-    if (record.log_path.empty()) return defaults;
-    return monitor::parse_log_options(record.host_config.log_config.config, defaults);
 }
 
 std::optional<std::string> joined_container(const std::string& mode) {
@@ -146,6 +140,15 @@ void take_mounts(StartWork& work) {
                                     .read_only = false});
 }
 
+/// Looking for a name or for a server may take its time: not on the pool.
+asio::awaitable<void> prepare_log(std::shared_ptr<StartWork> work) {
+    try {
+        work->spec.log = co_await reach_log_peer(log_spec(work->next));
+    } catch (const Error& error) {
+        throw Error(error.kind(), fmt::format("failed to initialize logging driver: {}", error.what()));
+    }
+}
+
 void check_binds(StartWork& work) {
     for (const MountPoint& point : work.next.mounts) {
         std::error_code error;
@@ -222,8 +225,6 @@ void write_spec(StartWork& work) {
     spec.id = next.id;
     spec.directory = work.live;
     spec.document = build_spec(input);
-    const monitor::LogLimits limits = log_limits(next);
-    spec.log = {.path = next.log_path, .max_size = limits.max_size, .max_files = limits.max_files};
     spec.open_stdin = next.config.open_stdin;
     spec.stdin_once = next.config.stdin_once;
     work.draft = life.ground.tasks.prepare(std::move(spec));
@@ -247,9 +248,10 @@ asio::awaitable<void> launch(std::shared_ptr<StartWork> work) {
     co_await task->run(work->life.ground.clock.steady() + start_patience);
 }
 
-constexpr std::array<Step<StartWork>, 13> start_steps{{
+constexpr std::array<Step<StartWork>, 14> start_steps{{
     {.name = "start:last", .on_loop = let_go_of_the_last},
     {.name = "start:plan", .on_loop = plan},
+    {.name = "start:log", .on_loop = prepare_log},
     {.name = "start:volumes", .on_loop = mount_volumes},
     {.name = "start:parts", .on_loop = take_parts},
     {.name = "start:binds", .on_pool = check_binds},
@@ -409,6 +411,9 @@ tasks::TaskEvents Lifecycle::task_events(const ContainerPtr& container, std::sha
     out.exited = with([](Lifecycle& self, const ContainerPtr& target, const tasks::ExitReport& report) { self.on_exited(target, report); });
     out.exec_exited =
         with([](Lifecycle& self, const ContainerPtr& target, const std::string& id, int code) { self.on_exec_exited(target, id, code); });
+    out.log_news = with([](Lifecycle&, const ContainerPtr& target, const std::string& text) {
+        log::warn("container {} ({}): {}", short_id(target->id()), target->record->name, text);
+    });
     out.closed = with([](Lifecycle& self, const ContainerPtr& target, const std::string&) { self.on_link_closed(target); });
     return out;
 }

@@ -230,8 +230,6 @@ void check_not_built(const HostConfig& host) {
     // None but grua's own can be configured so far, which answers to these names.
     if (!host.runtime.empty() && host.runtime != "grua" && host.runtime != "runc" && host.runtime != "io.containerd.runc.v2")
         fail(ErrorKind::invalid_argument, "unknown or invalid runtime name: {}", host.runtime);
-    refuse(!host.log_config.type.empty() && host.log_config.type != "json-file" && host.log_config.type != "none",
-           "log drivers other than json-file and none");
 }
 
 }  // namespace

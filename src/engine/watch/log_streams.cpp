@@ -1,6 +1,7 @@
 #include "engine/watch/log_streams.hpp"
 
 #include "base/async.hpp"
+#include "engine/spec/log.hpp"
 #include "monitor/log_reader.hpp"
 
 #include <filesystem>
@@ -15,6 +16,7 @@ constexpr std::chrono::milliseconds poll_interval{200};
 monitor::LogReaderOptions reader_options(const ContainerRecord& record, const LogOptions& options) {
     monitor::LogReaderOptions out;
     out.path = record.log_path;
+    out.format = log_format(record);
     if (options.tail >= 0) out.tail = static_cast<std::uint64_t>(options.tail);
     out.since = options.since.value_or(Time{});
     out.until = options.until.value_or(Time{});
@@ -46,8 +48,8 @@ public:
                 if (!file->reader) file->reader = std::make_unique<monitor::LogReader>(file->options);
                 return file->reader->slice(slice_entries, slice_bytes);
             };
-            const monitor::LogSlice slice = co_await offload(readers_, std::move(read));
-            if (!slice.entries.empty()) co_return lines_of(slice);
+            monitor::LogSlice slice = co_await offload(readers_, std::move(read));
+            if (!slice.entries.empty()) co_return lines_of(std::move(slice));
             if (slice.more) continue;
             if (!options_.follow || !lived || file_->reader->ended()) co_return std::vector<LogLine>{};
             // Looked at once more: while it was read here nobody waited for a change.
@@ -75,11 +77,12 @@ private:
         return out;
     }
 
-    static std::vector<LogLine> lines_of(const monitor::LogSlice& slice) {
+    static std::vector<LogLine> lines_of(monitor::LogSlice slice) {
         std::vector<LogLine> out;
         out.reserve(slice.entries.size());
-        for (const monitor::LogEntry& each : slice.entries)
-            out.push_back({.time = each.time, .is_stderr = each.from_stderr, .text = each.text, .attributes = {}});
+        for (monitor::LogEntry& each : slice.entries)
+            out.push_back(
+                {.time = each.time, .is_stderr = each.from_stderr, .text = std::move(each.text), .attributes = std::move(each.attributes)});
         return out;
     }
 
@@ -91,6 +94,8 @@ private:
 };
 
 }  // namespace
+
+std::string shown_attributes(const LogLine& line) { return monitor::encode_attributes(line.attributes); }
 
 std::shared_ptr<LogStream> LogStreams::open(ContainerPtr container, const LogOptions& options) {
     return std::make_shared<FileLogStream>(readers_, watch_, std::move(container), options);
