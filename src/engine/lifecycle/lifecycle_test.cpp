@@ -54,8 +54,9 @@ TEST_F(LifecycleTest, AStartHandsOverWhatItTookAndAnExitLetsGoOfIt) {
 
 TEST_F(LifecycleTest, AStartThatFailsAtAnyStepLeavesNothingAndCanBeRepeated) {
     world.volumes.with_mounts = {"data"};
-    for (const char* step : {"start:last", "start:plan", "start:volumes", "start:parts", "start:binds", "start:given", "start:folder",
-                             "start:network", "start:mark", "start:files", "start:root", "start:spec", "start:task", "start:launch"}) {
+    for (const char* step :
+         {"start:last", "start:plan", "start:log", "start:volumes", "start:parts", "start:binds", "start:given", "start:folder",
+          "start:network", "start:mark", "start:files", "start:root", "start:spec", "start:task", "start:launch"}) {
         const std::string id = std::string("of-") + (step + 6);
         const auto container = world.add(id, [](ContainerRecord& record) {
             record.mounts = {{.type = "volume", .name = "data", .destination = "/x"}, {.type = "image", .name = "i", .destination = "/i"}};
