@@ -30,11 +30,12 @@ protected:
     }
     ~PackedLog() override { fs::remove_all(folder_); }
 
-    std::unique_ptr<LogFile> open(int files = 9, std::int64_t size = 100) const {
-        return std::make_unique<LogFile>(path_, LogLimits{.max_size = size, .max_files = files, .compress = true}, GetParam());
+    /// For two entries.
+    static std::int64_t size() { return GetParam() == LogFormat::json ? 200 : 100; }
+    std::unique_ptr<LogFile> open(int files = 9) const {
+        return std::make_unique<LogFile>(path_, LogLimits{.max_size = size(), .max_files = files, .compress = true}, GetParam());
     }
 
-    /// Each longer than half of a file.
     static void write(LogFile& log, int from, int to) {
         for (int i = from; i < to; ++i) {
             log.log({.text = fmt::format("{:060}", i), .time = Time{std::chrono::seconds(1'700'000'000 + i)}});
@@ -157,7 +158,7 @@ TEST_P(PackedLog, AFollowerSeesEachLineOnce) {
 TEST_P(PackedLog, OneWhosePackerWasKilledIsPackedLater) {
     const auto begin = [&] {
         for (const std::string& each : names()) fs::remove(folder_ + "/" + each);
-        LogFile log(path_, {.max_size = 100, .max_files = 9}, GetParam());
+        LogFile log(path_, {.max_size = size(), .max_files = 9}, GetParam());
         write(log, 0, 3);
     };
     begin();

@@ -328,7 +328,7 @@ public:
             "cd {} && openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 2 -subj /CN=log "
             "-addext subjectAltName=DNS:log.test,IP:127.0.0.1 2>/dev/null",
             folder);
-        EXPECT_EQ(std::system(make.c_str()), 0);
+        if (!fs::exists(folder + "/cert.pem")) EXPECT_EQ(std::system(make.c_str()), 0);
         EXPECT_EQ(::SSL_CTX_use_certificate_file(context_, (folder + "/cert.pem").c_str(), SSL_FILETYPE_PEM), 1);
         EXPECT_EQ(::SSL_CTX_use_PrivateKey_file(context_, (folder + "/key.pem").c_str(), SSL_FILETYPE_PEM), 1);
     }
@@ -384,8 +384,8 @@ TEST_F(SyslogPath, OverTls) {
 }
 
 TEST_F(SyslogPath, CertificatesAreChecked) {
-    const TlsServer server(folder_);
     const auto told = [&](const auto& change) {
+        const TlsServer server(folder_);
         TestLogHost host;
         host.at_wait = [&host] {
             if (!host.news.empty()) host.end = {};
