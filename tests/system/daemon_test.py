@@ -60,7 +60,7 @@ class Options(Validation):
 WORKS = {
     "bip": "10.99.1.1/24", "bip6": "fd00:99::1/64", "bridge": "grua7", "cgroup-parent": "/x", "data-root": "/x", "debug": True,
     "default-address-pools": [{"base": "10.99.0.0/16", "size": 24}], "default-cgroupns-mode": "private", "default-gateway": "10.99.1.9", "default-gateway-v6": "fd00:99::9",
-    "default-init": "/x/init", "default-network-opts": {"bridge": {"com.docker.network.driver.mtu": "1400"}}, "default-shm-size": "32M", "default-stop-timeout": 3,
+    "default-init": "/x/init", "default-ipc-mode": "shareable", "default-network-opts": {"bridge": {"com.docker.network.driver.mtu": "1400"}}, "default-shm-size": "32M", "default-stop-timeout": 3,
     "default-ulimits": {"nofile": {"Name": "nofile", "Hard": 2048, "Soft": 1024}}, "dns": ["192.0.2.1"], "dns-opts": ["ndots:2"], "dns-search": ["x.example"], "exec-root": "/x",
     "fixed-cidr": "10.99.1.128/25", "fixed-cidr-v6": "fd00:99::/80", "group": "root", "host-gateway-ip": "192.0.2.7", "host-gateway-ips": ["192.0.2.7", "fd00::7"],
     "hosts": ["unix:///x.sock", "tcp://127.0.0.1:2375", "fd://"], "http-proxy": "http://x.example:1", "https-proxy": "http://x.example:1", "icc": False, "init": True,
@@ -72,7 +72,7 @@ WORKS = {
 TAKEN = {
     "allow-direct-routing": (False, True), "builder": ({"gc": {"enabled": True}, "entitlements": {"network-host": True, "security-insecure": True, "device": True}}, None),
     "containerd": ("/x.sock", None), "containerd-namespace": ("x", None), "containerd-plugin-namespace": ("x", None), "cpu-rt-period": (0, 1), "cpu-rt-runtime": (0, 1),
-    "cri-containerd": (True, None), "default-ipc-mode": ("private", "shareable"), "default-runtime": ("runc", "kata"),
+    "cri-containerd": (True, None), "default-runtime": ("runc", "kata"),
     "exec-opts": (["native.cgroupdriver=cgroupfs"], ["native.cgroupdriver=systemd"]), "experimental": (True, None), "features": ({"x": True}, None),
     "firewall-backend": ("nftables", "iptables"), "ip-forward-no-drop": (True, None), "ip6tables": (True, False), "iptables": (True, False), "max-concurrent-downloads": (3, None),
     "max-concurrent-uploads": (3, None), "max-download-attempts": (3, None), "network-control-plane-mtu": (1400, None), "network-diagnostic-port": (0, 1),
