@@ -2,6 +2,7 @@
 
 #include "base/error.hpp"
 #include "base/files.hpp"
+#include "base/passed_descriptor.hpp"
 #include "linux/process.hpp"
 
 #include <poll.h>
@@ -79,17 +80,10 @@ void send_descriptor(const std::string& path, std::string_view name, int fd) {
     const Fd socket{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
     if (!socket || ::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) fail_errno("socket {}", path);
     iovec part{const_cast<char*>(name.data()), name.size()};
-    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
     msghdr message{};
     message.msg_iov = &part;
     message.msg_iovlen = 1;
-    message.msg_control = control.data();
-    message.msg_controllen = control.size();
-    cmsghdr* header = CMSG_FIRSTHDR(&message);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(sizeof(int));
-    std::memcpy(CMSG_DATA(header), &fd, sizeof fd);
+    const PassedDescriptor passed{message, fd};
     if (::sendmsg(socket.get(), &message, MSG_NOSIGNAL) < 0) fail_errno("socket {}", path);
 }
 

@@ -1,6 +1,7 @@
 #include "linux/mount_process.hpp"
 
 #include "base/error.hpp"
+#include "base/passed_descriptor.hpp"
 #include "base/test_points.hpp"
 #include "linux/process.hpp"
 
@@ -16,6 +17,7 @@
 #include <array>
 #include <csignal>
 #include <cstring>
+#include <optional>
 
 namespace grua::linux {
 namespace {
@@ -104,19 +106,11 @@ int copy_of_tree(const Prepared& order, Answer& answer) {
 
 void send_answer(const Answer& answer, int mount) {
     iovec part{.iov_base = const_cast<Answer*>(&answer), .iov_len = sizeof answer};
-    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
     msghdr message{};
     message.msg_iov = &part;
     message.msg_iovlen = 1;
-    if (mount >= 0) {
-        message.msg_control = control.data();
-        message.msg_controllen = control.size();
-        cmsghdr* header = CMSG_FIRSTHDR(&message);
-        header->cmsg_level = SOL_SOCKET;
-        header->cmsg_type = SCM_RIGHTS;
-        header->cmsg_len = CMSG_LEN(sizeof(int));
-        std::memcpy(CMSG_DATA(header), &mount, sizeof mount);
-    }
+    std::optional<PassedDescriptor> passed;
+    if (mount >= 0) passed.emplace(message, mount);
     (void)::sendmsg(answer_fd, &message, MSG_NOSIGNAL);
 }
 

@@ -1,6 +1,7 @@
 #include "monitor/journald.hpp"
 
 #include "base/error.hpp"
+#include "base/passed_descriptor.hpp"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -8,7 +9,6 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <algorithm>
-#include <array>
 #include <cstring>
 
 namespace grua::monitor {
@@ -113,16 +113,8 @@ Journald::Sent Journald::send_as_file(std::string_view entry) {
         done += static_cast<std::size_t>(written);
     }
     if (!file || ::fcntl(file.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) < 0) return Sent::wait;
-    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
     msghdr message{};
-    message.msg_control = control.data();
-    message.msg_controllen = control.size();
-    cmsghdr* header = CMSG_FIRSTHDR(&message);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(sizeof(int));
-    const int fd = file.get();
-    std::memcpy(CMSG_DATA(header), &fd, sizeof fd);
+    const PassedDescriptor passed{message, file.get()};
     if (::sendmsg(socket_.get(), &message, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0) return Sent::yes;
     return errno == EAGAIN || errno == EINTR ? Sent::wait : Sent::away;
 }

@@ -1,10 +1,12 @@
 #include "runtime/channel.hpp"
 
 #include "base/error.hpp"
+#include "base/passed_descriptor.hpp"
 
 #include <sys/socket.h>
 #include <array>
 #include <cstring>
+#include <optional>
 
 namespace grua::runtime {
 
@@ -19,16 +21,8 @@ void Channel::send(Word word, int fd) const {
     msghdr message{};
     message.msg_iov = &part;
     message.msg_iovlen = 1;
-    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
-    if (fd >= 0) {
-        message.msg_control = control.data();
-        message.msg_controllen = control.size();
-        cmsghdr* header = CMSG_FIRSTHDR(&message);
-        header->cmsg_level = SOL_SOCKET;
-        header->cmsg_type = SCM_RIGHTS;
-        header->cmsg_len = CMSG_LEN(sizeof(int));
-        std::memcpy(CMSG_DATA(header), &fd, sizeof fd);
-    }
+    std::optional<PassedDescriptor> passed;
+    if (fd >= 0) passed.emplace(message, fd);
     if (::sendmsg(socket_.get(), &message, MSG_NOSIGNAL) < 0) fail_errno("tell the other side of the start");
 }
 
