@@ -315,6 +315,16 @@ TEST_F(NetworksTest, GivenAddressesAreCheckedAndUsed) {
     EXPECT_EQ(networks.attach("f").endpoint.ip, "10.99.0.4");
 }
 
+TEST_F(NetworksTest, TheEndTakesTheLinksOfThoseThatEndedJustBefore) {
+    std::optional<Attached> kept;  // As the kernel does while a connection is being closed.
+    {
+        Daemon networks(options(), *database_);
+        kept = networks.attach("kept");
+        networks.release("kept");
+    }
+    EXPECT_TRUE(std::ranges::none_of(veths(*netlink_), [](const Link& link) { return link.alias.contains(":kept:"); }));
+}
+
 TEST_F(NetworksTest, NothingIsLeftAfterRelease) {
     const std::size_t descriptors = open_descriptors();
     {

@@ -320,7 +320,7 @@ void Networks::State::watch(const std::stop_token& stop) {
             log::error("network: poll: errno {}", errno);
             return;
         }
-        if (stop.stop_requested()) return;
+        if (stop.stop_requested()) break;
         // A start makes the kernel tell of a dozen changes: they are read together, not one by one.
         if (fds[1].revents != 0 || fds[2].revents != 0) std::this_thread::sleep_for(gathering);
         eventfd_t woken = 0;
@@ -344,6 +344,8 @@ void Networks::State::watch(const std::stop_token& stop) {
         reap(Clock::now());
         attempt([&] { firewall.drop_unneeded(); });
     }
+    // Where a connection of its is still being closed the kernel keeps a namespace, and its links, for minutes after the container's end.
+    reap(Clock::time_point::max());
 }
 
 void Networks::State::end_watch() {

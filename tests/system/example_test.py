@@ -26,6 +26,7 @@ def is_running(pid):
 
 
 class Shop(Case):
+    maxDiff = None
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
