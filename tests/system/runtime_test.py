@@ -1,5 +1,6 @@
 """grua-runtime alone, on bundles of busybox: what an OCI configuration may ask for beyond what the engine's containers use."""
 
+import contextlib
 import fcntl
 import json
 import os
@@ -129,6 +130,9 @@ class Runtime(unittest.TestCase):
 
     def test_preserved_descriptors(self):
         read, write = (fcntl.fcntl(fd, fcntl.F_DUPFD, 20) for fd in os.pipe())
+        theirs = None  # Descriptor 3 may be somebody's.
+        with contextlib.suppress(OSError):
+            theirs = fcntl.fcntl(3, fcntl.F_DUPFD_CLOEXEC, 20)
         try:
             os.dup2(write, 3)
             self.start("sh", "-c", "echo through >&3", options=("--preserve-fds", "1"), pass_fds=(3,))
@@ -136,7 +140,11 @@ class Runtime(unittest.TestCase):
         finally:
             os.close(read)
             os.close(write)
-            os.close(3)
+            if theirs is None:
+                os.close(3)
+            else:
+                os.dup2(theirs, 3, inheritable=False)
+                os.close(theirs)
 
     def test_network_namespace_by_path(self):
         holder = subprocess.Popen(["unshare", "-n", "sh", "-c", "ip link add grua9 type dummy 2>/dev/null; echo up; exec sleep 60"], stdout=subprocess.PIPE)
