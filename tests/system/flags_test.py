@@ -355,13 +355,12 @@ class Globals(Case):
         self.assertIn("context not found", self.grua_alone("--config", self.daemon.root / "nothing", "--context", "here", "ps").stderr)
 
     def test_what_is_not_there_says_so(self):
-        for flag in ("--log-level=info", "--tls", "--tlscacert=x", "--tlscert=x", "--tlskey=x", "--tlsverify"):
-            done = self.grua(flag, "ps", check=False)
-            self.assertNotEqual(done.returncode, 0)
-            self.assertIn(f"not implemented: {flag.partition('=')[0]}; use ", done.stderr)
+        done = self.grua("--log-level=info", "ps", check=False)
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("not implemented: --log-level; use ", done.stderr)
         known = set(docker_flags()) | {"help"}
         self.assertEqual(known - {"config", "context", "debug", "host", "help", "version", "log-level", "tls", "tlscacert", "tlscert", "tlskey", "tlsverify"}, set())
-        for command in ("build", "builder", "plugin", "service", "stack", "swarm", "node", "secret", "config", "context", "manifest", "trust", "checkpoint"):
+        for command in ("build", "builder", "plugin", "service", "stack", "swarm", "node", "secret", "config", "manifest", "trust", "checkpoint"):
             self.assertRegex(self.grua(command, check=False).stderr, f"not implemented: grua {command}; use ")
 
     def test_completion_offers_live_names(self):
