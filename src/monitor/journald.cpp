@@ -9,7 +9,6 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <algorithm>
-#include <cstring>
 
 namespace grua::monitor {
 namespace {
@@ -22,7 +21,9 @@ Fd connect_to_journald() {
     Fd socket(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
-    std::strcpy(address.sun_path, journald_socket);
+    constexpr std::string_view path = journald_socket;
+    static_assert(path.size() < sizeof address.sun_path);
+    std::ranges::copy(path, address.sun_path);
     if (socket && ::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) return socket;
     return {};
 }

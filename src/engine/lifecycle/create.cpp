@@ -165,7 +165,11 @@ asio::awaitable<void> check(Work work) {
     LogConfig& log = request.host_config.log_config;
     for (const auto& [name, value] : life.options.log_options)
         if (log.type == life.options.log_driver || monitor::is_cache_option(name)) log.config.emplace(name, value);
-    co_await offload(life.pool, [work] { check_log_config(work->request.host_config.log_config); });
+    // Of syslog's the certificates are read.
+    if (log.type == "syslog")
+        co_await offload(life.pool, [work] { check_log_config(work->request.host_config.log_config); });
+    else
+        check_log_config(log);
 
     // Docker's clients name the network in both places; the mode decides.
     for (const auto& [name, endpoint] : request.networking.endpoints_config)
@@ -193,8 +197,9 @@ asio::awaitable<void> check(Work work) {
 }
 
 /// Docker's words; what its driver asks for is what ours needs too, on xfs or ext4.
-void check_root_size(CreateWork& work) {
-    if (root_size(work.request.host_config) && !work.rooms.layers.can_bound())
+asio::awaitable<void> check_root_size(Work work) {
+    if (!root_size(work->request.host_config)) co_return;
+    if (!co_await offload(work->life.pool, [work] { return work->rooms.layers.can_bound(); }))
         fail(ErrorKind::invalid_argument, "--storage-opt is supported only for overlay over xfs with 'pquota' mount option");
 }
 
@@ -425,7 +430,7 @@ asio::awaitable<void> make_known(Work work) {
 
 constexpr std::array<Step<CreateWork>, 13> create_steps{{
     {.name = "create:checked", .on_loop = check},
-    {.name = "create:size", .on_pool = check_root_size},
+    {.name = "create:size", .on_loop = check_root_size},
     {.name = "create:image", .on_loop = find_image},
     {.name = "create:leases", .on_loop = plan_volumes},
     {.name = "create:name", .on_loop = take_name},

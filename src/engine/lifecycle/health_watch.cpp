@@ -40,6 +40,7 @@ void Lifecycle::begin_health(const ContainerPtr& container) {
 asio::awaitable<void> Lifecycle::watch_health(ContainerPtr container) {
     const std::uint64_t round = container->round;
     const HealthPlan plan{*container->record->config.healthcheck};
+    const HealthCheck check{container->record->config};
     const auto goes_on = [&] { return !closing && container->round == round && is_running(container->record->state.status); };
     const auto is_paused = [&] { return container->record->state.status == Status::paused; };
     while (goes_on()) {
@@ -51,7 +52,7 @@ asio::awaitable<void> Lifecycle::watch_health(ContainerPtr container) {
             continue;
         }
         if (!goes_on()) co_return;
-        HealthResult result = co_await check_health(container, plan.timeout);
+        HealthResult result = co_await check_health(container, check, plan.timeout);
         if (!goes_on() || is_paused()) continue;
         const HealthStatus before = container->record->state.health.status;
         container->update([&](ContainerRecord& next) { take_result(next.state.health, std::move(result), plan, next.state.started_at); });
@@ -90,18 +91,18 @@ asio::awaitable<void> Lifecycle::act_on_failure(ContainerPtr container) {
     emit(*container->record, "kill", {{"signal", "9"}});
 }
 
-asio::awaitable<HealthResult> Lifecycle::check_health(ContainerPtr container, std::chrono::nanoseconds timeout) {
+asio::awaitable<HealthResult> Lifecycle::check_health(ContainerPtr container, HealthCheck check, std::chrono::nanoseconds timeout) {
     HealthResult out{.start = ground.clock.wall(), .exit_code = -1};
     const std::uint64_t round = container->round;
     bool timed_out = false;
     try {
-        if (std::optional<Probe> probe = health_probe(container->record->config)) {
-            const ProbeAnswer answer = co_await ask_probe(container, std::move(*probe), timeout);
+        if (check.probe) {
+            const ProbeAnswer answer = co_await ask_probe(container, std::move(*check.probe), timeout);
             timed_out = answer.timed_out;
             if (!timed_out) out.exit_code = answer.is_well ? 0 : 1;
             out.output = to_valid_utf8(answer.said.substr(0, health_output_limit));
         } else {
-            const tasks::Captured got = co_await run_check(container, timeout);
+            const tasks::Captured got = co_await run_check(container, std::move(check.command), timeout);
             timed_out = got.timed_out;
             if (!timed_out) out.exit_code = got.exit_code;
             out.output = to_valid_utf8(got.output) + (got.cut ? "..." : "");
@@ -118,9 +119,9 @@ asio::awaitable<HealthResult> Lifecycle::check_health(ContainerPtr container, st
     co_return out;
 }
 
-asio::awaitable<tasks::Captured> Lifecycle::run_check(ContainerPtr container, std::chrono::nanoseconds timeout) {
+asio::awaitable<tasks::Captured> Lifecycle::run_check(ContainerPtr container, StringList command, std::chrono::nanoseconds timeout) {
     ExecConfig config;
-    config.cmd = health_command(container->record->config);
+    config.cmd = std::move(command);
     const auto end = [](const std::weak_ptr<tasks::Exec>& weak) {
         try {
             if (const auto check = weak.lock()) check->kill(SIGKILL);

@@ -12,6 +12,7 @@
 #include "engine/lifecycle/container.hpp"
 #include "engine/lifecycle/ground.hpp"
 #include "engine/lifecycle/saver.hpp"
+#include "engine/model/health.hpp"
 #include "engine/options.hpp"
 #include "engine/spec/spec.hpp"
 #include "engine/watch/event_log.hpp"
@@ -124,8 +125,8 @@ public:
     void begin_health(const ContainerPtr& container);
     asio::awaitable<void> watch_health(ContainerPtr container);
     asio::awaitable<void> act_on_failure(ContainerPtr container);
-    asio::awaitable<HealthResult> check_health(ContainerPtr container, std::chrono::nanoseconds timeout);
-    asio::awaitable<tasks::Captured> run_check(ContainerPtr container, std::chrono::nanoseconds timeout);
+    asio::awaitable<HealthResult> check_health(ContainerPtr container, HealthCheck check, std::chrono::nanoseconds timeout);
+    asio::awaitable<tasks::Captured> run_check(ContainerPtr container, StringList command, std::chrono::nanoseconds timeout);
     asio::awaitable<ProbeAnswer> ask_probe(ContainerPtr container, Probe probe, std::chrono::nanoseconds timeout);
 
     // recover.cpp

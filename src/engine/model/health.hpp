@@ -31,6 +31,13 @@ StringList health_command(const ContainerConfig& config);
 /// Nothing where it is a program, or where nothing is checked.
 std::optional<Probe> health_probe(const ContainerConfig& config);
 
+/// What is done for a check: a program, or a probe. Taken out of the container's configuration once for all checks of a run.
+struct HealthCheck {
+    explicit HealthCheck(const ContainerConfig& config) : command(health_command(config)), probe(health_probe(config)) {}
+    StringList command;
+    std::optional<Probe> probe;
+};
+
 inline bool is_checked(const ContainerConfig& config) { return !health_command(config).empty() || health_probe(config).has_value(); }
 
 /// Throws Error(invalid_argument).
