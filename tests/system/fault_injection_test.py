@@ -163,7 +163,7 @@ class Faults(unittest.TestCase):
             self.assertIn(name, points, "a step that is known to be taken was not visited")
         self.expect_state("without a fault")
         failed_at, kinds = 0, list(KINDS)
-        descriptors = len(os.listdir(f"/proc/{self.pid}/fd"))
+        descriptors = self.daemon.at_rest()
         for index, point in enumerate(points):
             for kind in [*kinds, "exception"] if FULL else [kinds[index % len(kinds)], *(["exception"] if index % 5 == 0 else [])]:
                 with self.subTest(point=point, kind=kind):
@@ -190,7 +190,7 @@ class Faults(unittest.TestCase):
                     self.assertEqual(self.gruad_pid(), self.pid)
         self.assertGreater(failed_at, 0)
         # One descriptor that is not given back at each fault would be as many as there were faults.
-        wait_until("descriptors are given back", lambda: len(os.listdir(f"/proc/{self.pid}/fd")) < descriptors + max(8, len(points) // 2), 10)
+        wait_until("descriptors are given back", lambda: self.daemon.descriptors() < descriptors + max(8, len(points) // 2), 10)
 
     def check_text(self, said, point, kind):
         """What was being done stands before the reason, and is more than whom it was done to. Calls that name themselves in their own text,

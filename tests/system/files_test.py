@@ -171,13 +171,10 @@ class Export(Files):
         self.assertEqual((commit["comment"], commit["imageRef"]), ("why", "made:1"))
         self.assertTrue(commit["imageID"].startswith("sha256:"))
 
-    def threads(self):
-        return len(os.listdir(f"/proc/{self.daemon.process.pid}/task"))
-
     def test_a_slow_reader_takes_nothing_from_others(self):
         self.docker("run", "-d", "--name", "cc", "busybox", "sh", "-c", "dd if=/dev/zero of=/big bs=1M count=64; touch /done; sleep 1000")
         wait_until("it wrote", lambda: self.docker("exec", "cc", "ls", "/done", check=False).returncode == 0)
-        before = self.threads()
+        before = self.daemon.threads()
         clients = [subprocess.Popen(["curl", "-sN", "--unix-socket", str(self.daemon.socket), "http://d/containers/cc/export"], stdout=subprocess.PIPE) for _ in range(12)]
         try:
             for client in clients:
@@ -191,7 +188,7 @@ class Export(Files):
                 client.kill()
                 client.wait()
                 client.stdout.close()
-        wait_until("the threads are gone", lambda: self.threads() <= before + 2)
+        wait_until("the threads are gone", lambda: self.daemon.threads() <= before + 2)
         self.docker("rm", "-f", "cc")
 
 
@@ -214,14 +211,14 @@ class Export(Files):
         """More than there are threads for: none stays behind a pipe that nobody reads."""
         self.docker("run", "-d", "--name", "cc", "busybox", "sh", "-c", "dd if=/dev/zero of=/big bs=1M count=16; touch /done; sleep 1000")
         wait_until("it wrote", lambda: self.docker("exec", "cc", "ls", "/done", check=False).returncode == 0)
-        before = self.threads()
+        before = self.daemon.threads()
         for path in ("/containers/cc/export", "/containers/cc/archive?path=/"):
             for _ in range(100):
                 client = socket.socket(socket.AF_UNIX)
                 client.connect(str(self.daemon.socket))
                 client.sendall(f"GET {path} HTTP/1.1\r\nHost: d\r\n\r\n".encode())
                 client.close()
-        wait_until("the threads are gone", lambda: self.threads() <= before + 2)
+        wait_until("the threads are gone", lambda: self.daemon.threads() <= before + 2)
         self.docker("export", "-o", self.work / "e.tar", "cc")
 
 
@@ -500,15 +497,14 @@ class Copy(Files):
     def test_nothing_stays_mounted(self):
         self.docker("run", "-d", "--name", "cc", "busybox", "sleep", "1000")
         before = pathlib.Path(f"/proc/{self.daemon.process.pid}/mountinfo").read_text()
-        descriptors = lambda: len(os.listdir(f"/proc/{self.daemon.process.pid}/fd"))
         self.docker("cp", "cc:/bin/busybox", self.work / "sh")
-        open_before = descriptors()
+        open_before = self.daemon.at_rest()
         for _ in range(20):
             self.docker("cp", "cc:/bin/busybox", self.work / "sh")
             self.docker("cp", self.work / "sh", "cc:/tmp/")
             self.docker("diff", "cc")
         self.assertEqual(pathlib.Path(f"/proc/{self.daemon.process.pid}/mountinfo").read_text(), before)
-        wait_until("no descriptor is left", lambda: descriptors() <= open_before)
+        wait_until("no descriptor is left", lambda: self.daemon.descriptors() <= open_before)
 
     def test_CVE_2019_14271_nothing_of_the_container_is_loaded(self):
         """Libraries of the name service in the container are never mapped, and its programs never run, when a user is looked up."""

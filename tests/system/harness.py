@@ -201,6 +201,22 @@ class Daemon:
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.tail()}") from None
 
+    def descriptors(self):
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+    def threads(self):
+        return len(os.listdir(f"/proc/{self.process.pid}/task"))
+
+    def at_rest(self):
+        """The number of descriptors when neither that nor the threads have changed for half a second, and for longer where everything takes longer: what
+        is made ahead for the next container is there then."""
+        def still():
+            first = (self.descriptors(), self.threads())
+            time.sleep(0.5 * PATIENCE)
+            return first if first == (self.descriptors(), self.threads()) else None
+
+        return wait_until("gruad is at rest", still, 60)[0]
+
     def anonymous(self):
         """Bytes of memory that are no file's: what gruad has allocated, and what its allocator keeps of what was freed."""
         for line in pathlib.Path(f"/proc/{self.process.pid}/smaps_rollup").read_text().splitlines():

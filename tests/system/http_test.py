@@ -98,9 +98,6 @@ class HttpCase(Case):
     def pid(self):
         return self.daemon.process.pid
 
-    def descriptors(self):
-        return len(os.listdir(f"/proc/{self.pid}/fd"))
-
 
 class Requests(HttpCase):
     # A14
@@ -196,7 +193,7 @@ class Attaches(HttpCase):
     # A13
     def test_clients_that_wait_for_a_start_are_forgotten_when_they_leave_and_are_bounded(self):
         self.docker("create", "-i", "--name", "cc", "busybox", "sh", "-c", "echo begun; cat")
-        before = self.descriptors()
+        before = self.daemon.at_rest()
         ask = post("/containers/cc/attach?stream=1&stdin=1&stdout=1&stderr=1", "", "Connection: Upgrade", "Upgrade: tcp")
         waiting = [Wire(self.daemon, ask) for _ in range(100)]
         for each in waiting:
@@ -205,7 +202,7 @@ class Attaches(HttpCase):
             self.assertTrue(one_more.head().startswith(b"HTTP/1.1 503 Service Unavailable\r\n"))
         for each in waiting:
             each.socket.close()
-        wait_until("gruad has let go of them", lambda: self.descriptors() <= before + 3)
+        wait_until("gruad has let go of them", lambda: self.daemon.descriptors() <= before + 3)
         # One that has only stopped to send is still there.
         half = self.wire(ask)
         half.head()
@@ -244,10 +241,10 @@ class Attaches(HttpCase):
                     client.head()
 
         come_and_go(1000)
-        wait_until("all are gone", lambda: self.descriptors() < 100)
+        wait_until("all are gone", lambda: self.daemon.descriptors() < 100)
         before = self.daemon.memory()
         come_and_go(10_000)  # Each has 200 bytes and more.
-        wait_until("all are gone", lambda: self.descriptors() < 100)
+        wait_until("all are gone", lambda: self.daemon.descriptors() < 100)
         self.assertLess(self.daemon.memory(), before + (1 << 20))
 
 
@@ -275,7 +272,7 @@ class Subscribers(HttpCase):
         self.assertIn(b'"Action":"create"', other.until(b"}\n"))
         for each in unread:
             each.socket.close()
-        wait_until("their descriptors are back", lambda: self.descriptors() < 100)
+        wait_until("their descriptors are back", lambda: self.daemon.descriptors() < 100)
         self.docker("volume", "rm", "vv")
 
 
@@ -302,7 +299,7 @@ class Crowds(HttpCase):
             "wait": post("/containers/runs/wait"),
         }
         first = self.daemon.memory()
-        descriptors = self.descriptors()
+        descriptors = self.daemon.at_rest()
         for name, request in routes.items():
             with self.subTest(name):
                 crowd = [Wire(self.daemon, request, timeout=60) for _ in range(self.CROWD)]
@@ -319,7 +316,7 @@ class Crowds(HttpCase):
                         each.socket.recv(1000)
                 for each in crowd:
                     each.socket.close()
-                wait_until("their descriptors are back", lambda: self.descriptors() <= descriptors + 8, 60)
+                wait_until("their descriptors are back", lambda: self.daemon.descriptors() <= descriptors + 8, 60)
         wait_until("their memory is back", lambda: self.daemon.memory() < first + (64 << 20), 30)
         self.assertEqual(self.out("run", "--rm", "busybox", "echo", "still here"), "still here")
 
@@ -332,7 +329,7 @@ class Crowds(HttpCase):
         self.assertLess(self.daemon.memory() - first, 150 << 20)
         for each in half + bodies:
             each.socket.close()
-        wait_until("all are gone", lambda: self.descriptors() < 100)
+        wait_until("all are gone", lambda: self.daemon.descriptors() < 100)
 
     def test_idle_connections_cost_little_and_many_may_come_at_once(self):
         first = self.daemon.memory()
@@ -348,7 +345,7 @@ class Crowds(HttpCase):
         self.assertLess(self.daemon.memory() - first, 2000 * (12 << 10))
         for each in idle:
             each.socket.close()
-        wait_until("all are gone", lambda: self.descriptors() < 100)
+        wait_until("all are gone", lambda: self.daemon.descriptors() < 100)
 
     def test_half_closed_clients_get_their_answer(self):
         """As `nc -N` and `socat` ask: nothing more comes from them, and they read."""

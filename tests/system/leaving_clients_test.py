@@ -232,21 +232,9 @@ class LeavingClients(Case):
         self.assertIsNone(self.daemon.process.poll(), f"seed {SEED}: gruad ended with {self.daemon.process.returncode}\n{self.daemon.tail()}")
         self.assertEqual(self.daemon.process.pid, self.pid)
 
-    def descriptors(self):
-        return len(os.listdir(f"/proc/{self.pid}/fd"))
-
     def at_rest(self):
-        """Descriptors, memory and heap when nothing has changed for half a second, and for longer where everything takes longer: what waits for its
-        turn changes nothing."""
-        def still():
-            first = (self.descriptors(), self.threads())
-            time.sleep(0.5 * PATIENCE)
-            return first if first == (self.descriptors(), self.threads()) else None
-
-        return wait_until("gruad is at rest", still, 60)[0], self.daemon.anonymous(), self.daemon.heap()
-
-    def threads(self):
-        return len(os.listdir(f"/proc/{self.pid}/task"))
+        """Descriptors, memory and heap: what waits for its turn changes nothing."""
+        return self.daemon.at_rest(), self.daemon.anonymous(), self.daemon.heap()
 
     # --- tests -------------------------------------------------------------------------------------------------------
 
@@ -395,14 +383,14 @@ class LeavingClients(Case):
             client.sendall(upload("/containers/stopped/archive?path=/tmp", data, "PUT"))
             return client
 
-        before = self.descriptors()
+        before = self.daemon.at_rest()
         first = begin(packed(f"long/{number}" for number in range(40_000)))
         others = [begin(packed([f"left-{number}"])) for number in range(60)]
         for each in others:
             each.close()
         self.assertTrue(first.recv(1000).startswith(b"HTTP/1.1 200 "))
         first.close()
-        wait_until("nobody waits any more", lambda: self.descriptors() <= before + MORE_DESCRIPTORS, 20)
+        wait_until("nobody waits any more", lambda: self.daemon.descriptors() <= before + MORE_DESCRIPTORS, 20)
         made = subprocess.run([DOCKER, "cp", "stopped:/tmp/.", "-"], stdout=subprocess.PIPE, check=True, env=self.daemon.environment()).stdout
         with tarfile.open(fileobj=io.BytesIO(made)) as tar:
             names = [pathlib.PurePath(name).name for name in tar.getnames()]
@@ -425,5 +413,5 @@ class LeavingClients(Case):
             for each in streams:
                 time.sleep(0.002)
                 each.close()
-            wait_until("all are gone", lambda: self.daemon.process.poll() is not None or self.descriptors() < 80, 20)
+            wait_until("all are gone", lambda: self.daemon.process.poll() is not None or self.daemon.descriptors() < 80, 20)
             self.is_there()

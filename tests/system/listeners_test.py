@@ -181,16 +181,14 @@ class Mutual(Certificates):
         self.daemon.secure("run", "-d", "--name", "box", "busybox", "sh", "-c", "trap '' HUP; while :; do echo tick; sleep 0.05; done")
         words = ["nsenter", f"--net=/proc/{self.daemon.holder.pid}/ns/net", DOCKER, "-H", "tcp://127.0.0.1:2376", "--tlsverify", f"--tlscacert={self.folder}/ca.pem",
                  f"--tlscert={self.folder}/client.pem", f"--tlskey={self.folder}/client-key.pem"]
-        def descriptors():
-            return len(os.listdir(f"/proc/{self.daemon.process.pid}/fd"))
-        before = descriptors()
+        before = self.daemon.at_rest()
         followers = [subprocess.Popen([*words, "logs", "-f", "box"], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL) for _ in range(5)]
         for each in followers:
             self.assertEqual(each.stdout.readline(), b"tick\n")
             each.kill()
             each.wait()
             each.stdout.close()
-        wait_until("their descriptors are given back", lambda: descriptors() <= before + 2)
+        wait_until("their descriptors are given back", lambda: self.daemon.descriptors() <= before + 2)
 
     def test_half_open_handshakes_and_garbage_keep_nobody_out(self):
         silent = [self.daemon.connect() for _ in range(200)]
@@ -248,9 +246,7 @@ class Mutual(Certificates):
             begun.do_handshake()
         hello = outgoing.read()
 
-        def descriptors():
-            return len(os.listdir(f"/proc/{self.daemon.process.pid}/fd"))
-        before = descriptors()
+        before = self.daemon.at_rest()
         for size in [*range(0, len(hello), 37), len(hello)]:
             plain = self.daemon.connect()
             plain.sendall(hello[:size])
@@ -262,7 +258,7 @@ class Mutual(Certificates):
             client.sendall(request)
             client.close()
         self.daemon.secure("version")
-        wait_until("nothing of them is left", lambda: descriptors() <= before + 2)
+        wait_until("nothing of them is left", lambda: self.daemon.descriptors() <= before + 2)
 
     def test_certificates_are_read_again(self):
         def shown():
