@@ -33,6 +33,7 @@ std::string find_program(const std::string& given, const char* name) {
 
 Options complete(Options options) {
     options.runtime_path = find_program(options.runtime_path, "grua-runtime");
+    options.log_program_path = find_program(options.log_program_path, "grua-log");
     options.init_path = find_program(options.init_path, "grua-init");
     make_directories(options.data_root + "/containers", 0710);
     make_directories(options.exec_root + "/containers", 0711);

@@ -15,6 +15,7 @@ struct Options {
     std::string exec_root = "/run/grua";
     std::string cgroup_parent = "/grua";  ///< A container's cgroup is <cgroup_parent>/<id>.
     std::string runtime_path;             ///< grua-runtime; empty: beside this program, then $PATH.
+    std::string log_program_path;         ///< grua-log, likewise.
     std::string init_path;                ///< grua-init for --init; empty: beside this program, then $PATH.
     bool init = false;                    ///< --init for all.
     bool no_new_privileges = false;

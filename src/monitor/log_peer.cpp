@@ -62,8 +62,8 @@ SocketAddress address_of(const PeerAddress& peer) {
 
 }  // namespace
 
-LogPeer::LogPeer(LogHost& host, std::string name, std::vector<PeerAddress> addresses, std::unique_ptr<PeerTls> tls)
-    : host_(host), name_(std::move(name)), addresses_(std::move(addresses)), tls_options_(std::move(tls)) {}
+LogPeer::LogPeer(LogHost& host, std::string name, std::vector<PeerAddress> addresses, MakePeerSession make_session)
+    : host_(host), name_(std::move(name)), addresses_(std::move(addresses)), make_session_(std::move(make_session)) {}
 
 LogPeer::~LogPeer() = default;
 
@@ -121,16 +121,16 @@ bool LogPeer::connect_to(const PeerAddress& address) {
         why_ = std::strerror(error);
         if (error != 0) return true;
     }
-    if (tls_options_) {
-        auto tls = std::make_unique<TlsSession>(socket.get(), *tls_options_);
+    if (make_session_) {
+        auto session = make_session_(socket.get());
         for (;;) {
-            const TlsSession::Step step = tls->shake_hands();
-            if (step == TlsSession::Step::done) break;
-            why_ = step == TlsSession::Step::failed ? tls->why() : "it does not answer";
-            if (step == TlsSession::Step::failed || std::chrono::steady_clock::now() > deadline) return true;
-            if (!host_.wait(socket.get(), step == TlsSession::Step::reads ? POLLIN : POLLOUT, 1s)) return false;
+            const PeerSession::Step step = session->shake_hands();
+            if (step == PeerSession::Step::done) break;
+            why_ = step == PeerSession::Step::failed ? session->why() : "it does not answer";
+            if (step == PeerSession::Step::failed || std::chrono::steady_clock::now() > deadline) return true;
+            if (!host_.wait(socket.get(), step == PeerSession::Step::reads ? POLLIN : POLLOUT, 1s)) return false;
         }
-        tls_ = std::move(tls);
+        session_ = std::move(session);
     }
     socket_ = std::move(socket);
     kind_ = address.kind;
@@ -140,7 +140,7 @@ bool LogPeer::connect_to(const PeerAddress& address) {
 /// Bytes that the peer's kernel has not said it has. Nothing where that is not known.
 std::size_t LogPeer::not_acknowledged() const {
     int left = 0;
-    if (kind_ != PeerAddress::Kind::tcp || tls_ || ::ioctl(socket_.get(), SIOCOUTQ, &left) < 0) return 0;
+    if (kind_ != PeerAddress::Kind::tcp || session_ || ::ioctl(socket_.get(), SIOCOUTQ, &left) < 0) return 0;
     return static_cast<std::size_t>(std::max(left, 0));
 }
 
@@ -158,14 +158,14 @@ void LogPeer::disconnect(std::size_t half_sent) {
     again_.insert(again_.begin(), std::make_move_iterator(recent_.begin()), std::make_move_iterator(recent_.end()));
     recent_.clear();
     recent_size_ = 0;
-    tls_.reset();
+    session_.reset();
     socket_ = {};
 }
 
 bool LogPeer::has_left() {
-    if (tls_) {
-        const bool left = tls_->drop_input() == TlsSession::Step::failed;
-        if (left) why_ = tls_->why();
+    if (session_) {
+        const bool left = session_->drop_input() == PeerSession::Step::failed;
+        if (left) why_ = session_->why();
         return left;
     }
     std::array<char, 4096> bytes{};
@@ -182,14 +182,14 @@ LogPeer::Wrote LogPeer::write(std::string_view bytes, std::size_t& written) {
     while (written < bytes.size()) {
         const std::string_view rest = bytes.substr(written);
         short events = POLLOUT;
-        if (tls_) {
+        if (session_) {
             std::size_t sent = 0;
-            const TlsSession::Step step = tls_->write(rest, sent);
-            if (step == TlsSession::Step::done) written += sent;
-            if (step == TlsSession::Step::done) continue;
-            why_ = tls_->why();
-            if (step == TlsSession::Step::failed) return Wrote::broken;
-            events = step == TlsSession::Step::reads ? POLLIN : POLLOUT;
+            const PeerSession::Step step = session_->write(rest, sent);
+            if (step == PeerSession::Step::done) written += sent;
+            if (step == PeerSession::Step::done) continue;
+            why_ = session_->why();
+            if (step == PeerSession::Step::failed) return Wrote::broken;
+            events = step == PeerSession::Step::reads ? POLLIN : POLLOUT;
         } else {
             const ssize_t sent = ::send(socket_.get(), rest.data(), rest.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
             if (sent >= 0) written += static_cast<std::size_t>(sent);

@@ -4,10 +4,10 @@
 
 #include "base/fd.hpp"
 #include "monitor/log_driver.hpp"
-#include "monitor/log_tls.hpp"
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -23,10 +23,29 @@ struct PeerAddress {
     std::uint16_t port = 0;
 };
 
+/// What encrypts a stream to it, over a socket that does not wait.
+class PeerSession {
+public:
+    enum class Step : std::uint8_t { done, reads, writes, failed };  ///< Reads, writes: again once the socket can be read or written.
+
+    PeerSession() = default;
+    PeerSession(const PeerSession&) = delete;
+    PeerSession& operator=(const PeerSession&) = delete;
+    virtual ~PeerSession() = default;
+    virtual Step shake_hands() = 0;
+    virtual Step write(std::string_view bytes, std::size_t& written) = 0;
+    /// What the peer says is of no interest; failed: it has left.
+    virtual Step drop_input() = 0;
+    /// Of the last step that failed.
+    virtual const std::string& why() const = 0;
+};
+
+using MakePeerSession = std::function<std::unique_ptr<PeerSession>(int socket)>;
+
 class LogPeer {
 public:
-    /// `name` is what news call it.
-    LogPeer(LogHost& host, std::string name, std::vector<PeerAddress> addresses, std::unique_ptr<PeerTls> tls);
+    /// `name` is what news call it. Without `make_session` nothing is encrypted.
+    LogPeer(LogHost& host, std::string name, std::vector<PeerAddress> addresses, MakePeerSession make_session);
     ~LogPeer();
 
     /// All of them, in this order, each whole: waits while the peer is away, and sends again what a connection that broke had not taken.
@@ -52,9 +71,9 @@ private:
     LogHost& host_;
     std::string name_;
     std::vector<PeerAddress> addresses_;
-    std::unique_ptr<PeerTls> tls_options_;
+    MakePeerSession make_session_;
     Fd socket_;
-    std::unique_ptr<TlsSession> tls_;
+    std::unique_ptr<PeerSession> session_;
     PeerAddress::Kind kind_ = PeerAddress::Kind::tcp;
     bool away_ = false;
     std::string why_;                 // The last attempt failed.

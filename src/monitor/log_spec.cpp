@@ -17,7 +17,12 @@ LogWorker::Make make_file(const LogSpec& spec) {
     };
 }
 
-LogWorker::Make make_remote(const LogSpec& spec) {
+LogWorker::Work work_remotely(const LogSpec& spec) {
+    if (spec.needs_program()) {
+        if (spec.program.empty()) fail(ErrorKind::unavailable, "grua-log, which speaks TLS, is not installed");
+        LogSpec told{.driver = spec.driver, .tag = spec.tag, .syslog = spec.syslog};
+        return WorkerProgram{.path = spec.program, .spec = json::dump(told, json::Version{1, 99})};
+    }
     return [spec](LogHost& host) -> std::unique_ptr<LogDriver> {
         if (spec.driver == "syslog") return std::make_unique<Syslog>(host, spec.syslog.value_or(SyslogTarget{}), spec.tag);
         return std::make_unique<Journald>(host, spec.journal);
@@ -28,12 +33,12 @@ LogWorker::Make make_remote(const LogSpec& spec) {
 
 void open_log(LogWriter& log, const LogSpec& spec) {
     const bool drops = spec.buffer >= 0;
-    const auto worker = [&](LogWorker::Make make) {
-        log.add_worker(std::make_unique<LogWorker>(fmt::format("log driver {}", spec.driver), std::move(make),
+    const auto worker = [&](LogWorker::Work work) {
+        log.add_worker(std::make_unique<LogWorker>(fmt::format("log driver {}", spec.driver), std::move(work),
                                                    drops ? static_cast<std::size_t>(spec.buffer) : blocking_bound,
                                                    drops ? WhenFull::drop : WhenFull::wait));
     };
-    if (spec.driver == "syslog" || spec.driver == "journald") worker(make_remote(spec));
+    if (spec.driver == "syslog" || spec.driver == "journald") worker(work_remotely(spec));
     if (spec.path.empty()) return;
     // What is written here is in the file when the program has written it. A disk that stands still holds the program, which
     // mode=non-blocking rules out.

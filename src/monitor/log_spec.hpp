@@ -53,15 +53,19 @@ struct LogSpec {
     std::string tag;           ///< Of syslog.
     LogAttributes journal;     ///< Of journald, in each entry.
     std::optional<SyslogTarget> syslog;
+    std::string program;  ///< grua-log, where the driver needs it.
     template <typename Self = LogSpec>
     static json::Fields fields() {
         return json::Fields{json::field("driver", &Self::driver),         json::field("path", &Self::path),
                             json::field("max_size", &Self::max_size),     json::field("max_files", &Self::max_files),
                             json::field("compress", &Self::compress),     json::field("buffer", &Self::buffer),
                             json::field("attributes", &Self::attributes), json::field("tag", &Self::tag),
-                            json::field("journal", &Self::journal),       json::field("syslog", &Self::syslog)};
+                            json::field("journal", &Self::journal),       json::field("syslog", &Self::syslog),
+                            json::field("program", &Self::program)};
     }
 
+    /// What speaks TLS is a program of its own.
+    bool needs_program() const { return syslog && syslog->network == "tcp+tls"; }
     LogFormat format() const { return driver == "json-file" ? LogFormat::json : LogFormat::local; }
 };
 

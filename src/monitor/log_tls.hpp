@@ -1,39 +1,12 @@
-// TLS over a socket that does not wait. A narrow door to OpenSSL.
+// TLS to a syslog server. The one door to OpenSSL of this room: in grua-log, not in the monitor.
 #pragma once
 
-#include <cstdint>
-#include <memory>
-#include <string>
-#include <string_view>
+#include "monitor/log_peer.hpp"
+#include "monitor/log_spec.hpp"
 
 namespace grua::monitor {
 
-struct PeerTls {
-    std::string host;     ///< In the peer's certificate.
-    std::string ca_file;  ///< Beside what this host trusts.
-    std::string certificate_file;
-    std::string key_file;
-    bool skip_verify = false;
-};
-
-class TlsSession {
-public:
-    enum class Step : std::uint8_t { done, reads, writes, failed };  ///< Reads, writes: again once the socket can be read or written.
-
-    /// Throws Error where a file cannot be used.
-    TlsSession(int socket, const PeerTls& options);
-    ~TlsSession();
-
-    Step shake_hands();
-    Step write(std::string_view bytes, std::size_t& written);
-    /// What the peer says is of no interest; failed: it has left.
-    Step drop_input();
-    /// Of the last step that failed.
-    const std::string& why() const;
-
-private:
-    struct State;
-    std::unique_ptr<State> state_;
-};
+/// Sessions as the target's files want them. Making one throws Error where a file cannot be used.
+MakePeerSession tls_sessions(const SyslogTarget& target);
 
 }  // namespace grua::monitor

@@ -1,6 +1,9 @@
 #include "monitor/log_worker.hpp"
 
 #include "base/error.hpp"
+#include "base/memory_file.hpp"
+#include "monitor/log_program.hpp"
+#include "monitor/messages.hpp"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -42,7 +45,7 @@ struct Frame {
 };
 
 /// On its way back: bytes of frames that are done, or news with their text behind them.
-struct Reply {
+struct WorkerReply {
     enum class Kind : std::uint64_t { done, news };
     Kind kind = Kind::done;
     std::uint64_t size = 0;
@@ -77,7 +80,7 @@ public:
             const std::size_t used = take(in);
             driver_->flush();
             in.erase(0, used);
-            answer({.kind = Reply::Kind::done, .size = used}, {});
+            answer({.kind = WorkerReply::Kind::done, .size = used}, {});
             for (pid_t pid = 0; (pid = ::waitpid(-1, nullptr, WNOHANG)) > 0;) driver_->child_ended(pid);
         }
         return 0;
@@ -97,7 +100,7 @@ public:
         }
     }
 
-    void tell(const std::string& news) override { answer({.kind = Reply::Kind::news, .size = news.size()}, news); }
+    void tell(const std::string& news) override { answer({.kind = WorkerReply::Kind::news, .size = news.size()}, news); }
 
 private:
     /// All whole frames; how many bytes they are.
@@ -127,7 +130,7 @@ private:
     }
 
     /// Nobody may be there any more to hear it.
-    void answer(Reply reply, std::string_view text) const {
+    void answer(WorkerReply reply, std::string_view text) const {
         std::string out{bytes_of(reply)};
         out += text;
         std::string_view rest = out;
@@ -144,6 +147,22 @@ private:
     std::int64_t ended_at_ = 0;
 };
 
+/// In the child; returns where it cannot.
+void execute(const Fd& socket, const WorkerProgram& program) {
+    const Fd spec = memory_file(program.spec, "log spec");
+    // What becomes 3 must not replace what becomes 4.
+    constexpr int above_the_low = 10;
+    const Fd high(::fcntl(socket.get(), F_DUPFD_CLOEXEC, above_the_low));
+    const Fd high_spec(::fcntl(spec.get(), F_DUPFD_CLOEXEC, above_the_low));
+    if (!high || !high_spec || ::dup2(high.get(), log_program_socket) < 0 || ::dup2(high_spec.get(), log_program_spec) < 0)
+        fail_errno("duplicate a descriptor");
+    std::string name = "grua-log";
+    std::string version = std::to_string(protocol_version);
+    char* const arguments[] = {name.data(), version.data(), nullptr};
+    ::execv(program.path.c_str(), arguments);
+    fail_errno("execute {}", program.path);
+}
+
 }  // namespace
 
 int run_log_worker(Fd socket, const LogWorker::Make& make) {
@@ -156,8 +175,8 @@ int run_log_worker(Fd socket, const LogWorker::Make& make) {
     }
 }
 
-LogWorker::LogWorker(std::string name, Make make, std::size_t bound, WhenFull when_full)
-    : name_(std::move(name)), make_(std::move(make)), bound_(bound), when_full_(when_full) {
+LogWorker::LogWorker(std::string name, Work work, std::size_t bound, WhenFull when_full)
+    : name_(std::move(name)), work_(std::move(work)), bound_(bound), when_full_(when_full) {
     start();
 }
 
@@ -179,7 +198,12 @@ void LogWorker::start() noexcept {
         ::sigfillset(&all);
         ::sigprocmask(SIG_BLOCK, &all, nullptr);
         ::prctl(PR_SET_NAME, "grua-log");
-        ::_exit(run_log_worker(std::move(theirs), make_));
+        const auto* program = std::get_if<WorkerProgram>(&work_);
+        if (program == nullptr) ::_exit(run_log_worker(std::move(theirs), std::get<Make>(work_)));
+        ::_exit(run_log_worker(Fd(::fcntl(theirs.get(), F_DUPFD_CLOEXEC, 0)), [&](LogHost&) -> std::unique_ptr<LogDriver> {
+            execute(theirs, *program);
+            return nullptr;
+        }));
     }
     pid_ = pid;
     socket_ = std::move(ours);
@@ -270,11 +294,11 @@ void LogWorker::receive() noexcept {
 }
 
 void LogWorker::take(std::string_view& answers) {
-    while (answers.size() >= sizeof(Reply)) {
-        const auto reply = taken_from<Reply>(answers);
-        if (reply.kind == Reply::Kind::news && answers.size() < sizeof reply + reply.size) return;
+    while (answers.size() >= sizeof(WorkerReply)) {
+        const auto reply = taken_from<WorkerReply>(answers);
+        if (reply.kind == WorkerReply::Kind::news && answers.size() < sizeof reply + reply.size) return;
         answers.remove_prefix(sizeof reply);
-        if (reply.kind == Reply::Kind::news) {
+        if (reply.kind == WorkerReply::Kind::news) {
             if (news_.size() < most_news) news_.push_back(fmt::format("{}: {}", name_, answers.substr(0, reply.size)));
             answers.remove_prefix(reply.size);
             continue;

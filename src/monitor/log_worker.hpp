@@ -1,6 +1,7 @@
-// Runs a log driver in a process of its own, forked from the monitor: what is slow, far away or gone (a disk, a syslog server) then never
-// holds the monitor. Lines wait here, and go to the worker through a socket as fast as it takes them. They are kept until the worker says
-// that the driver is done with them; one that was killed is replaced, and its successor gets them again.
+// Runs a log driver in a process of its own, forked from the monitor or a program that such a fork executes: what is slow, far away or gone
+// (a disk, a syslog server) then never holds the monitor. Lines wait here, and go to the worker through a socket as fast as it takes them.
+// They are kept until the worker says that the driver is done with them; one that was killed is replaced, and its successor gets them
+// again.
 //
 // A worker that blocks (mode=blocking) loses nothing: when `bound` bytes wait, is_full() says so and the monitor reads no more of the
 // container's output. One that drops (mode=non-blocking) leaves out what comes then, as Docker's ring does.
@@ -17,9 +18,16 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <variant>
 #include <vector>
 
 namespace grua::monitor {
+
+/// The worker of a driver whose libraries the monitor shall not carry: log_program.hpp.
+struct WorkerProgram {
+    std::string path;
+    std::string spec;  ///< What it is told, in JSON.
+};
 
 enum class WhenFull : std::uint8_t { wait, drop };
 
@@ -28,8 +36,10 @@ public:
     /// Called in the worker. What it throws ends the worker, and the next one is made a second later.
     using Make = std::function<std::unique_ptr<LogDriver>(LogHost& host)>;
 
+    using Work = std::variant<Make, WorkerProgram>;
+
     /// `name` as news begin with it: "log driver syslog". A line is taken where nothing else waits, however long it is.
-    LogWorker(std::string name, Make make, std::size_t bound, WhenFull when_full);
+    LogWorker(std::string name, Work work, std::size_t bound, WhenFull when_full);
     /// What the worker has is written all the same.
     ~LogWorker() override = default;
 
@@ -69,7 +79,7 @@ private:
     void put(std::string_view frame, std::string_view text, std::string_view id);
 
     std::string name_;
-    Make make_;
+    Work work_;
     std::size_t bound_;
     WhenFull when_full_;
     Fd socket_;

@@ -244,5 +244,21 @@ TEST_F(LogWorkerTest, FilesInIt) {
     EXPECT_TRUE(read_file(path).contains("new"));
 }
 
+TEST_F(LogWorkerTest, AProgramThatCannotBeTheWorkerIsTold) {
+    const auto told = [](const std::string& path) {
+        LogWorker worker("syslog", WorkerProgram{.path = path, .spec = "{"}, 1000, WhenFull::wait);
+        std::vector<std::string> news;
+        EXPECT_TRUE(serve_until(worker, [&] {
+            news = worker.take_news();
+            return !news.empty();
+        }));
+        return news.empty() ? "" : news.front();
+    };
+    EXPECT_EQ(told("/nowhere/grua-log"), "syslog: execute /nowhere/grua-log: No such file or directory");
+    const std::string ours = fs::read_symlink("/proc/self/exe").parent_path() / "grua-log";
+    EXPECT_THAT(told(ours), HasSubstr("syslog: "));
+    EXPECT_THAT(told(ours), testing::Not(HasSubstr("execute")));
+}
+
 }  // namespace
 }  // namespace grua::monitor

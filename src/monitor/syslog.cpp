@@ -41,15 +41,6 @@ std::vector<PeerAddress> addresses_of(const SyslogTarget& target) {
     return out;
 }
 
-std::unique_ptr<PeerTls> tls_of(const SyslogTarget& target) {
-    if (target.network != "tcp+tls") return nullptr;
-    return std::make_unique<PeerTls>(PeerTls{.host = target.host,
-                                             .ca_file = target.ca_file,
-                                             .certificate_file = target.certificate_file,
-                                             .key_file = target.key_file,
-                                             .skip_verify = target.skip_verify});
-}
-
 std::string name_of(const SyslogTarget& target) {
     if (target.network.empty()) return "the syslog of this host";
     if (target.network.starts_with("unix"))
@@ -77,8 +68,8 @@ std::string syslog_message(const SyslogTarget& target, std::string_view tag, con
     return fmt::format("<{}>{} {}{}[{}]: {}\n", priority, formatted(local, "%b %e %H:%M:%S"), host, tag, pid, line.text);
 }
 
-Syslog::Syslog(LogHost& host, const SyslogTarget& target, std::string tag)
-    : target_(target), tag_(std::move(tag)), peer_(host, name_of(target), addresses_of(target), tls_of(target)) {}
+Syslog::Syslog(LogHost& host, const SyslogTarget& target, std::string tag, MakePeerSession sessions)
+    : target_(target), tag_(std::move(tag)), peer_(host, name_of(target), addresses_of(target), std::move(sessions)) {}
 
 void Syslog::log(const LogLine& line) noexcept {
     if (line.text.empty()) return;  // Docker sends none either.

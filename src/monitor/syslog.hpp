@@ -14,7 +14,8 @@ std::string syslog_message(const SyslogTarget& target, std::string_view tag, con
 
 class Syslog final : public LogDriver {
 public:
-    Syslog(LogHost& host, const SyslogTarget& target, std::string tag);
+    /// A target with TLS needs `sessions`: log_tls.hpp.
+    Syslog(LogHost& host, const SyslogTarget& target, std::string tag, MakePeerSession sessions = {});
     void log(const LogLine& line) noexcept override;
     void flush() noexcept override;
     std::uint64_t lost() const noexcept override { return lost_; }

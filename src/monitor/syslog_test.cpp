@@ -2,6 +2,7 @@
 
 #include "base/error.hpp"
 #include "base/files.hpp"
+#include "monitor/log_tls.hpp"
 #include "monitor/test_log_host.hpp"
 
 #include <arpa/inet.h>
@@ -373,7 +374,7 @@ TEST_F(SyslogPath, OverTls) {
         got = server.read(expected.size());
         after = server.read(expected.size());
     });
-    Syslog driver(host, target, "tag");
+    Syslog driver(host, target, "tag", tls_sessions(target));
     log(driver, "hello");
     // The server has closed, and the next connection gets the rest.
     while (host.news.empty()) log(driver, "hello");
@@ -394,7 +395,7 @@ TEST_F(SyslogPath, CertificatesAreChecked) {
         change(target);
         std::string got;
         std::jthread serving([&] { got = server.read(1); });
-        Syslog driver(host, target, "tag");
+        Syslog driver(host, target, "tag", tls_sessions(target));
         log(driver, "hello");
         // A server that waits still, where no connection was tried.
         const Fd last(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
@@ -419,7 +420,7 @@ TEST_F(SyslogPath, CertificatesAreChecked) {
                 }),
                 "sent <");
     EXPECT_THAT(told([](SyslogTarget& target) { target.skip_verify = true; }), "sent <");
-    EXPECT_THAT(told([](SyslogTarget& target) { target.ca_file = "/nosuch"; }), HasSubstr("read /nosuch"));
+    EXPECT_THAT(told([](SyslogTarget& target) { target.ca_file = "/nosuch"; }), HasSubstr("/nosuch: no such file"));
 }
 
 }  // namespace

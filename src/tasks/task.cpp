@@ -2,12 +2,12 @@
 
 #include "base/files.hpp"
 #include "base/log.hpp"
+#include "base/memory_file.hpp"
 #include "monitor/messages.hpp"
 #include "monitor/socket.hpp"
 #include "tasks/launcher.hpp"
 
 #include <fcntl.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -29,14 +29,6 @@ namespace {
 
 constexpr int killed_with_monitor = 128 + SIGKILL;
 constexpr std::size_t frame_header = 8;
-
-Fd memory_file(const std::string& text) {
-    Fd file{::memfd_create("config.json", MFD_CLOEXEC)};
-    if (!file) fail_errno("make a memory file");
-    write_all(file.get(), text, "config.json");
-    if (::lseek(file.get(), 0, SEEK_SET) != 0) fail_errno("rewind config.json");
-    return file;
-}
 
 std::pair<Fd, Fd> socket_pair(int kind) {
     std::array<int, 2> pair{};
@@ -389,7 +381,7 @@ public:
         order.stdin_once = spec.stdin_once;
         order.seccomp_cache = seccomp_cache_;
         order.control = std::move(theirs);
-        order.spec = memory_file(oci::to_json(spec.document));
+        order.spec = memory_file(oci::to_json(spec.document), "config.json");
         order.rootfs = std::move(spec.root);
         order.network_namespace = std::move(spec.network_namespace);
         for (auto& [kind, fd] : spec.namespaces) order.more.emplace_back("namespace:" + kind, std::move(fd));

@@ -68,6 +68,9 @@ class Case(unittest.TestCase):
 
 
 class Words(Case):
+    def test_the_program_carries_no_library_that_a_log_driver_alone_needs(self):
+        self.assertNotIn(b"OpenSSL", pathlib.Path(RUNTIME).read_bytes())
+
     def test_options_may_stand_behind_the_id(self):  # E2
         pid = self.start()
         self.runtime("update", self.name, "--pids-limit", "33")

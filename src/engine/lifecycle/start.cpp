@@ -144,6 +144,7 @@ void take_mounts(StartWork& work) {
 asio::awaitable<void> prepare_log(std::shared_ptr<StartWork> work) {
     try {
         work->spec.log = co_await reach_log_peer(log_spec(work->next));
+        if (work->spec.log.needs_program()) work->spec.log.program = work->life.options.log_program_path;
     } catch (const Error& error) {
         throw Error(error.kind(), fmt::format("failed to initialize logging driver: {}", error.what()));
     }
