@@ -128,6 +128,7 @@ public:
     asio::awaitable<void> remove_link(std::string reference);
     asio::awaitable<void> save_to_end(ContainerPtr container);
     asio::awaitable<void> rewrite_network_files(ContainerPtr container, bool with_resolver);
+    asio::awaitable<void> hold_resolver(ContainerPtr container);
     void emit_network(const network::NetworkConfig& network, std::string action, const std::string& container_id = {});
 
     const Rooms rooms;

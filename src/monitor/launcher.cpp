@@ -69,7 +69,9 @@ MonitorFds sort_fds(const Launch& launch, std::vector<Fd>& given) {
         if (name == "kept") out.kept.push_back(std::move(given[i]));
         constexpr std::string_view of_namespace = "namespace:";
         constexpr std::string_view of_mount = "mount:";
+        constexpr std::string_view of_held = "held:";
         if (name.starts_with(of_namespace)) out.namespaces[name.substr(of_namespace.size())] = std::move(given[i]);
+        if (name.starts_with(of_held)) out.held[name.substr(of_held.size())] = std::move(given[i]);
         if (name.starts_with(of_mount)) out.mounts[name.substr(of_mount.size())] = std::move(given[i]);
     }
     if (!out.control || !out.spec) fail(ErrorKind::invalid_argument, "a launch without control or spec");

@@ -6,7 +6,8 @@
 //
 //     gruad ── launch ──────────────► launcher          (+ the fds that Launch::fds names)
 //     gruad ── attach, exec, resize,
-//              close_stdin, reopen_log ► monitor ── reply {seq} ──► gruad
+//              close_stdin, reopen_log,
+//              hold ─────────────────► monitor ── reply {seq} ──► gruad
 //     monitor ── started | failed, later detached, log_news, exec_exited, exited ──► gruad ── exit_seen ──► monitor, which ends
 //     monitor ── hello ──► the gruad that connects to <directory>/monitor.sock; then as above
 //
@@ -66,7 +67,8 @@ struct Launch {
     std::string id;
     std::string directory;  ///< 0700, exists: monitor.sock, exit.json.
     /// In order: "control", "spec" (memfd of config.json), then optional "rootfs", "netns", "namespace:KIND" for one of the spec's that is
-    /// joined, "mount:/DESTINATION" for a detached mount in the place of the source of the spec's bind mount there, "kept".
+    /// joined, "mount:/DESTINATION" for a detached mount in the place of the source of the spec's bind mount there, "kept", "held:NAME" as
+    /// Hold has it.
     std::vector<std::string> fds;
     LogSpec log;
     bool open_stdin = false;
@@ -172,6 +174,19 @@ struct ReopenLog {
     template <typename Self = ReopenLog>
     static json::Fields fields() {
         return json::Fields{json::field("type", &Self::type), json::field("seq", &Self::seq)};
+    }
+};
+
+/// gruad → monitor, with a descriptor for each name: what the next gruad is to have again, by Hello. One by the same name is let go of, and
+/// all are when the container's own program has ended.
+struct Hold {
+    static constexpr std::string_view name = "hold";
+    std::string type{name};
+    std::uint64_t seq = 0;
+    std::vector<std::string> names;
+    template <typename Self = Hold>
+    static json::Fields fields() {
+        return json::Fields{json::field("type", &Self::type), json::field("seq", &Self::seq), json::field("names", &Self::names)};
     }
 };
 
@@ -288,7 +303,8 @@ struct RunningExec {
     }
 };
 
-/// The first thing a gruad hears that connects to monitor.sock; with init's pidfd where pid is not 0 and it has not exited.
+/// The first thing a gruad hears that connects to monitor.sock; with init's pidfd where pid is not 0 and it has not exited, and behind
+/// it with what is held.
 struct Hello {
     static constexpr std::string_view name = "hello";
     std::string type{name};
@@ -298,12 +314,17 @@ struct Hello {
     std::int64_t started_at = 0;
     std::optional<Exited> exited;
     std::vector<RunningExec> execs;
+    std::vector<std::string> held;
     template <typename Self = Hello>
     static json::Fields fields() {
-        return json::Fields{
-            json::field("type", &Self::type),  json::field("version", &Self::version),       json::field("id", &Self::id),
-            json::field("pid", &Self::pid),    json::field("started_at", &Self::started_at), json::field("exited", &Self::exited),
-            json::field("execs", &Self::execs)};
+        return json::Fields{json::field("type", &Self::type),
+                            json::field("version", &Self::version),
+                            json::field("id", &Self::id),
+                            json::field("pid", &Self::pid),
+                            json::field("started_at", &Self::started_at),
+                            json::field("exited", &Self::exited),
+                            json::field("execs", &Self::execs),
+                            json::field("held", &Self::held).omitted_when_empty()};
     }
 };
 

@@ -35,6 +35,7 @@ constexpr std::int64_t accept_pause_ms = 500;
 /// For log drivers to take what was left when all has ended.
 constexpr std::int64_t farewell_ms = 10000;
 constexpr int start_failed = 128;
+constexpr std::size_t most_held = most_fds - 1;  ///< They go with Hello.
 constexpr std::size_t largest_spec = std::size_t{8} << 20U;
 
 std::int64_t now_ns() { return now().time_since_epoch().count(); }
@@ -155,7 +156,7 @@ private:
             if (init.terminal) use_terminal(init, std::move(started.terminal), launch_.open_stdin);
             fds_.namespaces.clear();
             fds_.kept.clear();
-            say(Started{.pid = init.pid, .started_at = started_at_}, init.pidfd.get());
+            say(Started{.pid = init.pid, .started_at = started_at_}, {init.pidfd.get()});
             unannounced.is_announced();
             init.write_input();
         } catch (const Error& error) {
@@ -170,6 +171,7 @@ private:
         exited_ = Exited{.code = runtime::exit_status_for(error), .finished_at = now_ns(), .error = error.what()};
         write_exit_file(launch_.directory, *exited_);
         init_->ended = init_->reported = true;
+        fds_.held.clear();
         for (const auto& client : init_->clients) client->replay.reset();
         init_->end_outputs();
         say(Failed{.error = to_failure(error)});
@@ -330,6 +332,7 @@ private:
         // Said before the clients see the end of their streams: who then asks for the status gets it.
         program.reported = true;
         if (&program == init_.get()) {
+            fds_.held.clear();
             exited_ = Exited{.code = code_of(program.status),
                              .signal = WIFSIGNALED(program.status) ? WTERMSIG(program.status) : 0,
                              .started_at = started_at_,
@@ -358,14 +361,20 @@ private:
         Hello hello{.id = launch_.id, .pid = init_->pid, .started_at = started_at_, .exited = exited_};
         for (const auto& each : programs_)
             if (each != init_ && !each->reported) hello.execs.push_back({.exec_id = each->exec_id, .pid = each->pid});
-        say(hello, init_->ended ? -1 : init_->pidfd.get());
+        std::vector<int> fds;
+        if (!init_->ended) fds.push_back(init_->pidfd.get());
+        for (const auto& [name, fd] : fds_.held) {
+            hello.held.push_back(name);
+            fds.push_back(fd.get());
+        }
+        say(hello, fds);
     }
 
     template <typename Message>
-    void say(const Message& message, int fd = -1) {
+    void say(const Message& message, const std::vector<int>& fds = {}) {
         if (!control_) return;
         unsent_.push_back({.text = encode(message), .fds = {}});
-        if (fd >= 0) unsent_.back().fds.emplace_back(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
+        for (const int each : fds) unsent_.back().fds.emplace_back(::fcntl(each, F_DUPFD_CLOEXEC, 0));
         send_unsent();
     }
 
@@ -401,7 +410,7 @@ private:
             seq = header->seq;
         }
         reply.seq = seq;
-        if (seq != 0) say(reply, pidfd.get());
+        if (seq != 0) say(reply, pidfd ? std::vector{pidfd.get()} : std::vector<int>{});
         return true;
     }
 
@@ -450,11 +459,21 @@ private:
             program.write_input();
         } else if (type == ReopenLog::name) {
             log_.reopen();
+        } else if (type == Hold::name) {
+            hold(decode<Hold>(packet.text), packet.fds);
         } else if (type == ExitSeen::name) {
             exit_seen_ = exited_.has_value();
         } else {
             fail(ErrorKind::not_implemented, "not implemented: the message {}", type);
         }
+    }
+
+    void hold(const Hold& wish, std::vector<Fd>& given) {
+        if (wish.names.size() != given.size())
+            fail(ErrorKind::invalid_argument, "{} names for {} descriptors", wish.names.size(), given.size());
+        if (fds_.held.size() + given.size() > most_held) fail(ErrorKind::invalid_argument, "more than {} descriptors to hold", most_held);
+        if (exited_) return;
+        for (std::size_t i = 0; i < given.size(); ++i) fds_.held.insert_or_assign(wish.names[i], std::move(given[i]));
     }
 
     void exec(const Exec& wish, Packet& packet, Reply& reply, Fd& pidfd) {

@@ -19,6 +19,7 @@ struct MonitorFds {
     std::map<std::string, Fd> namespaces;  ///< By the spec's kind.
     std::map<std::string, Fd> mounts;      ///< By destination.
     std::vector<Fd> kept;                  ///< Until the program runs.
+    std::map<std::string, Fd> held;        ///< For the next gruad, by Hold's names.
     Fd empty_mounts;                       ///< A mount namespace; may be missing.
 };
 

@@ -309,6 +309,30 @@ TEST_F(MonitorTest, ASignalEndsIt) {
     EXPECT_EQ(exited.signal, SIGKILL);
 }
 
+TEST_F(MonitorTest, WhatIsHeldIsGivenToTheNextGruadUntilTheEnd) {
+    start(spec_of({"sleep", "1000"}));
+    auto [held, other] = stream_pair();
+    EXPECT_FALSE(control_->ask(Hold{.names = {"socket"}}, {held.get()}).error);
+    EXPECT_TRUE(control_->ask(Hold{.names = {"one", "two"}}, {held.get()}).error);
+    EXPECT_TRUE(control_->ask(Hold{.names = std::vector<std::string>(most_fds, "x")}, std::vector<int>(most_fds, held.get())).error);
+    held = Fd();
+    control_->close();
+    for (int i = 0; i < 2; ++i) {
+        const auto socket = connect_to_monitor(live());
+        Packet packet;
+        ASSERT_TRUE(socket && readable(*socket));
+        ASSERT_EQ(receive(socket->get(), packet), Received::packet);
+        EXPECT_THAT(decode<Hello>(packet.text).held, ElementsAre("socket"));
+        ASSERT_EQ(packet.fds.size(), 2U);
+        write_all(packet.fds[1].get(), "x", "what was held");
+        char byte = 0;
+        EXPECT_EQ(::read(other.get(), &byte, 1), 1);
+    }
+    EXPECT_FALSE(readable(other, 0));
+    EXPECT_EQ(::syscall(SYS_pidfd_send_signal, pidfd_.get(), SIGKILL, nullptr, 0), 0);
+    EXPECT_TRUE(readable(other)) << "it is held still";
+}
+
 TEST_F(MonitorTest, AProgramThatIsNotThere) {
     launch(spec_of({"missing"}), {}, [](Control&) {});
     const auto failed = control_->next<Failed>();

@@ -472,6 +472,7 @@ Sandbox Networks::State::attach(const SandboxRequest& request) {
         }
         fault_point("network:names");
         update_names(container_id, out.netns.get());
+        out.resolver = resolver.sockets(container_id);
         fault_point("network:ports");
         out.ports = publish(container_id, request.ports);
         fault_point("network:rules");

@@ -24,7 +24,7 @@ void Networks::rename(const std::string& container_id, const std::string& name,
 }
 
 /// After its networks have changed. `netns` is its network namespace; without one (-1) a container that is not served stays so.
-void Networks::State::update_names(const std::string& container_id, int netns) {
+void Networks::State::update_names(const std::string& container_id, int netns, ResolverSockets sockets) {
     std::vector<NamedEndpoint> names;
     ResolverView view;
     bool serve = false;
@@ -65,7 +65,7 @@ void Networks::State::update_names(const std::string& container_id, int netns) {
     if (change) resolver.change(container_id, std::move(view));
     if (!serve) return;
     try {
-        resolver.serve(container_id, netns, std::move(view));
+        resolver.serve(container_id, netns, std::move(view), std::move(sockets));
     } catch (...) {
         const MutexLock lock(mutex);
         if (const auto identity = identities.find(container_id); identity != identities.end()) identity->second.is_served = false;

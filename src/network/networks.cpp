@@ -435,6 +435,8 @@ Sandbox Networks::attach(const SandboxRequest& request) {
     return while_doing("failed to set up container networking", [&] { return state_->attach(request); });
 }
 
+ResolverSockets Networks::resolver_sockets(const std::string& container_id) const { return state_->resolver.sockets(container_id); }
+
 Endpoint Networks::connect(const std::string& container_id, int netns, const EndpointRequest& request) {
     return state_->connect(container_id, netns, request);
 }

@@ -22,6 +22,7 @@
 #include "network/address_pool.hpp"
 #include "network/config.hpp"
 #include "network/ports.hpp"
+#include "network/resolver.hpp"
 
 #include <cstddef>
 #include <cstdint>
@@ -126,6 +127,7 @@ struct Sandbox {
     Fd netns;                         ///< Of the network namespace: lo and the interfaces are up, addresses and routes are set.
     std::vector<Endpoint> endpoints;  ///< In the order of the requests.
     std::vector<PublishedPort> ports;
+    ResolverSockets resolver;  ///< Of the container's own resolver, where it has one: see Networks::resolver_sockets().
 };
 
 /// What a container that runs holds, from the engine's records.
@@ -133,7 +135,8 @@ struct Attachment {
     SandboxRequest request;  ///< As its start asked; the ports are not looked at.
     std::vector<Endpoint> endpoints;
     std::vector<PublishedPort> ports;
-    Fd netns;  ///< Empty where it cannot be had: then its names are not resolved.
+    Fd netns;                  ///< Empty where it cannot be had: then its names are not resolved.
+    ResolverSockets resolver;  ///< What resolver_sockets() gave to the process before this one.
 };
 
 /// What the limit of one direction has done, in packets.
@@ -215,6 +218,10 @@ public:
 
     /// The connections that attach(), connect() or recover() gave.
     std::vector<Endpoint> endpoints(const std::string& container_id) const;
+
+    /// Where the container asks for names, once it has a network with some; duplicates. What outlives this process holds them, and its
+    /// questions wait then until recover() has them again.
+    ResolverSockets resolver_sockets(const std::string& container_id) const;
 
     /// Whether one of the container's networks leads out.
     bool can_publish(const std::string& container_id) const;

@@ -210,7 +210,7 @@ struct Networks::State {
     std::vector<Reach> reach_published(const std::string& target) const GRUA_REQUIRES(mutex);
 
     // names.cpp
-    void update_names(const std::string& container_id, int netns);
+    void update_names(const std::string& container_id, int netns, ResolverSockets sockets = {});
 
     // watch.cpp
     void recover(std::vector<Attachment> live);

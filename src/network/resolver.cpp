@@ -77,7 +77,8 @@ public:
     explicit Loop(ResolverOptions options);
     ~Loop();
 
-    void serve(const std::string& container_id, int netns, ResolverView view);
+    void serve(const std::string& container_id, int netns, ResolverView view, ResolverSockets sockets);
+    ResolverSockets sockets(const std::string& container_id);
     void serve_host(const Ip& ip, std::uint16_t port);
     void change(const std::string& container_id, ResolverView view);
     void end(const std::string& container_id);
@@ -194,32 +195,30 @@ void Resolver::Loop::watch(Socket& socket, std::uint32_t events, int operation) 
 
 // --- called from anywhere -----------------------------------------------------------------------------------------------
 
-struct Bound {
-    Fd socket;
-    std::uint16_t port = 0;
-};
-
-/// A socket in the calling thread's network namespace; port 0 is any.
-Bound bind_socket(int type, const Ip& ip, std::uint16_t port) {
-    Bound out{.socket = Fd{::socket(AF_INET, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)}};
-    const SocketAddress wanted = socket_address(ip, port);
+std::uint16_t port_of(const Fd& socket) {
     sockaddr_in local{};
     socklen_t size = sizeof local;
+    if (::getsockname(socket.get(), reinterpret_cast<sockaddr*>(&local), &size) != 0 || local.sin_family != AF_INET)
+        fail_errno("dns: the port of a socket");
+    return ntohs(local.sin_port);
+}
+
+/// A socket in the calling thread's network namespace; port 0 is any.
+Fd bind_socket(int type, const Ip& ip, std::uint16_t port) {
+    Fd out{::socket(AF_INET, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
+    const SocketAddress wanted = socket_address(ip, port);
     const int on = 1;
-    if (!out.socket || (type == SOCK_STREAM && ::setsockopt(out.socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0) ||
-        ::bind(out.socket.get(), wanted.get(), wanted.size) != 0 ||
-        ::getsockname(out.socket.get(), reinterpret_cast<sockaddr*>(&local), &size) != 0 ||
-        (type == SOCK_STREAM && ::listen(out.socket.get(), 64) != 0))
+    if (!out || (type == SOCK_STREAM && ::setsockopt(out.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0) ||
+        ::bind(out.get(), wanted.get(), wanted.size) != 0 || (type == SOCK_STREAM && ::listen(out.get(), 64) != 0))
         fail_errno("dns: bind {}:{}", ip.text(), port);
-    out.port = ntohs(local.sin_port);
     return out;
 }
 
 void Resolver::Loop::serve_host(const Ip& ip, std::uint16_t port) {
     auto host = std::make_unique<Container>();
     host->is_host = true;
-    host->udp = {.kind = Kind::udp, .fd = bind_socket(SOCK_DGRAM, ip, port).socket, .container = host.get()};
-    host->listener = {.kind = Kind::listener, .fd = bind_socket(SOCK_STREAM, ip, port).socket, .container = host.get()};
+    host->udp = {.kind = Kind::udp, .fd = bind_socket(SOCK_DGRAM, ip, port), .container = host.get()};
+    host->listener = {.kind = Kind::listener, .fd = bind_socket(SOCK_STREAM, ip, port), .container = host.get()};
     const MutexLock lock(mutex_);
     auto& place = containers_[""];
     place = std::move(host);
@@ -227,7 +226,7 @@ void Resolver::Loop::serve_host(const Ip& ip, std::uint16_t port) {
     watch(place->listener, EPOLLIN);
 }
 
-void Resolver::Loop::serve(const std::string& container_id, int netns, ResolverView view) {
+void Resolver::Loop::serve(const std::string& container_id, int netns, ResolverView view, ResolverSockets sockets) {
     auto container = std::make_unique<Container>();
     container->id = container_id;
     container->servers = parse_servers(view.upstreams);
@@ -236,11 +235,11 @@ void Resolver::Loop::serve(const std::string& container_id, int netns, ResolverV
     {
         const linux::NetnsVisit visit(netns);
         const Ip ip = *Ip::parse(address);
-        auto [udp, udp_port] = bind_socket(SOCK_DGRAM, ip, 0);
-        auto [tcp, tcp_port] = bind_socket(SOCK_STREAM, ip, 0);
-        linux::redirect_port(table, {.address = ip, .port = dns_port, .udp_target = udp_port, .tcp_target = tcp_port});
-        container->udp = {.kind = Kind::udp, .fd = std::move(udp), .container = container.get()};
-        container->listener = {.kind = Kind::listener, .fd = std::move(tcp), .container = container.get()};
+        if (!sockets) sockets = {.udp = bind_socket(SOCK_DGRAM, ip, 0), .tcp = bind_socket(SOCK_STREAM, ip, 0)};
+        linux::redirect_port(table,
+                             {.address = ip, .port = dns_port, .udp_target = port_of(sockets.udp), .tcp_target = port_of(sockets.tcp)});
+        container->udp = {.kind = Kind::udp, .fd = std::move(sockets.udp), .container = container.get()};
+        container->listener = {.kind = Kind::listener, .fd = std::move(sockets.tcp), .container = container.get()};
     }
     const MutexLock lock(mutex_);
     auto& place = containers_[container_id];
@@ -252,6 +251,14 @@ void Resolver::Loop::serve(const std::string& container_id, int netns, ResolverV
     place = std::move(container);
     watch(place->udp, EPOLLIN);
     watch(place->listener, EPOLLIN);
+}
+
+ResolverSockets Resolver::Loop::sockets(const std::string& container_id) {
+    const MutexLock lock(mutex_);
+    const auto found = containers_.find(container_id);
+    if (found == containers_.end()) return {};
+    const auto duplicate = [](const Fd& fd) { return Fd{::fcntl(fd.get(), F_DUPFD_CLOEXEC, 0)}; };
+    return {.udp = duplicate(found->second->udp.fd), .tcp = duplicate(found->second->listener.fd)};
 }
 
 void Resolver::Loop::change(const std::string& container_id, ResolverView view) {
@@ -567,7 +574,10 @@ void Resolver::Loop::warn(const std::string& text) {
 Resolver::Resolver(ResolverOptions options) : loop_(std::make_unique<Loop>(std::move(options))) {}
 Resolver::~Resolver() = default;
 
-void Resolver::serve(const std::string& container_id, int netns, ResolverView view) { loop_->serve(container_id, netns, std::move(view)); }
+void Resolver::serve(const std::string& container_id, int netns, ResolverView view, ResolverSockets sockets) {
+    loop_->serve(container_id, netns, std::move(view), std::move(sockets));
+}
+ResolverSockets Resolver::sockets(const std::string& container_id) const { return loop_->sockets(container_id); }
 void Resolver::serve_host(const Ip& ip, std::uint16_t port) { loop_->serve_host(ip, port); }
 void Resolver::change(const std::string& container_id, ResolverView view) { loop_->change(container_id, std::move(view)); }
 void Resolver::end(const std::string& container_id) { loop_->end(container_id); }

@@ -14,6 +14,7 @@
 // Thread-safe; calls return at once and take effect before the next question is answered.
 #pragma once
 
+#include "base/fd.hpp"
 #include "linux/ip_address.hpp"
 
 #include <cstdint>
@@ -50,6 +51,12 @@ struct ResolverView {
     bool forward = true;                 ///< False where all its networks are internal: the host's servers are not asked.
 };
 
+/// Where a container asks. Held by what outlives this process, they keep its questions until the next one is there.
+struct ResolverSockets {
+    Fd udp, tcp;
+    explicit operator bool() const noexcept { return udp && tcp; }
+};
+
 class Resolver {
 public:
     /// Where in a container it listens; the address is Docker's.
@@ -65,7 +72,10 @@ public:
 
     /// Starts to answer in the network namespace `netns`, which the call does not keep. Once for each container; lo must be up.
     /// Port 53 of the namespace stays free for programs of the container's own: see resolver.cpp.
-    void serve(const std::string& container_id, int netns, ResolverView view);
+    /// `sockets`: what sockets() of a process before gave.
+    void serve(const std::string& container_id, int netns, ResolverView view, ResolverSockets sockets = {});
+    /// Duplicates; empty where the container is not served.
+    ResolverSockets sockets(const std::string& container_id) const;
     /// Of a container that is served: takes the place of the view before.
     void change(const std::string& container_id, ResolverView view);
     /// Answers programs of the host at an IPv4 address: the names of all containers, "web", "web.NETWORK", and both before

@@ -129,13 +129,17 @@ void Networks::State::recover(std::vector<Attachment> live) {
     firewall.start(all);
     refresh_policies();
     for (const std::string& each : limited) limit_network(each);
-    for (const Attachment& each : live) {
+    const auto update = [this](const Attachment& of, int netns, ResolverSockets sockets) {
         try {
-            update_names(each.request.container_id, each.netns ? each.netns.get() : -1);
+            update_names(of.request.container_id, netns, std::move(sockets));
         } catch (const Error& error) {
-            log::warn("container {}: its names: {}", each.request.container_id, error.what());
+            log::warn("container {}: its names: {}", of.request.container_id, error.what());
         }
-    }
+    };
+    // Questions may be waiting already, for the names of any of them.
+    for (const Attachment& each : live) update(each, -1, {});
+    for (Attachment& each : live)
+        if (each.netns) update(each, each.netns.get(), std::move(each.resolver));
     ::eventfd_write(wake.get(), 1);
 }
 

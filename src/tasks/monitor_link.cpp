@@ -67,16 +67,23 @@ public:
     };
 
     asio::awaitable<Answer> request(std::uint64_t seq, std::string text, Fd client) {
+        std::vector<Fd> given;
+        if (client) given.push_back(std::move(client));
+        return request(seq, std::move(text), std::move(given));
+    }
+
+    asio::awaitable<Answer> request(std::uint64_t seq, std::string text, std::vector<Fd> given) {
         const auto self = shared_from_this();
         for (;;) {
             if (closed_) fail(ErrorKind::unavailable, "the container's monitor has ended");
-            const int fd = client.get();
-            const auto sent = monitor::send(socket_.native_handle(), text, client ? std::span(&fd, 1) : std::span<const int>(), true);
+            std::vector<int> fds;
+            for (const Fd& each : given) fds.push_back(each.get());
+            const auto sent = monitor::send(socket_.native_handle(), text, fds, true);
             if (sent == monitor::Sent::yes) break;
             if (sent == monitor::Sent::peer_gone) fail(ErrorKind::unavailable, "the container's monitor has ended");
             (void)co_await socket_.async_wait(asio::posix::stream_descriptor::wait_write, asio::as_tuple(asio::use_awaitable));
         }
-        client = Fd();
+        given.clear();
         // Goes with whoever waits: an answer that nobody wants any more is dropped.
         const Waiting waiting(waiting_, seq);
         while (!waiting.answer() && !closed_) co_await replied_.wait();
@@ -235,6 +242,18 @@ asio::awaitable<void> MonitorLink::resize(std::string exec_id, std::uint32_t row
     co_await impl->request(message.seq, monitor::encode(message), Fd());
 }
 
+asio::awaitable<void> MonitorLink::hold(std::map<std::string, Fd> held) {
+    const auto impl = impl_;
+    monitor::Hold message;
+    message.seq = impl->next_seq();
+    std::vector<Fd> fds;
+    for (auto& [name, fd] : held) {
+        message.names.push_back(name);
+        fds.push_back(std::move(fd));
+    }
+    co_await impl->request(message.seq, monitor::encode(message), std::move(fds));
+}
+
 void MonitorLink::set_events(MonitorEvents events) { impl_->set_events(std::move(events)); }
 bool MonitorLink::is_closed() const noexcept { return impl_->is_closed(); }
 void MonitorLink::close() { impl_->close(); }
@@ -258,7 +277,11 @@ std::optional<FoundMonitor> find_monitor(const std::string& directory) {
     out.socket = std::move(*socket);
     out.pid = hello.pid;
     out.started_at = time_of(hello.started_at);
-    if (!packet.fds.empty()) out.pidfd = std::move(packet.fds.front());
+    // What is held is last.
+    if (packet.fds.size() < hello.held.size()) fail(ErrorKind::invalid_argument, "hello without the descriptors that it names");
+    const std::size_t before = packet.fds.size() - hello.held.size();
+    if (before > 0) out.pidfd = std::move(packet.fds.front());
+    for (std::size_t i = 0; i < hello.held.size(); ++i) out.held[hello.held[i]] = std::move(packet.fds[before + i]);
     if (hello.exited) out.exited = report_of(*hello.exited);
     return out;
 }

@@ -44,6 +44,7 @@ struct FoundMonitor {
     Time started_at{};
     Fd pidfd;
     std::optional<ExitReport> exited;
+    std::map<std::string, Fd> held;  ///< What the gruad before gave it to hold.
 };
 
 /// Connects to `directory`/monitor.sock; nothing where nobody listens. Blocks while the monitor makes its container, which it
@@ -87,6 +88,8 @@ public:
     /// Throws Error as the runtime met it.
     asio::awaitable<ExecStarted> exec(std::string exec_id, oci::Process process, std::optional<AttachRequest> attach, Fd client);
     asio::awaitable<void> resize(std::string exec_id, std::uint32_t rows, std::uint32_t columns);
+
+    asio::awaitable<void> hold(std::map<std::string, Fd> held);
 
     /// Others hear from now on.
     void set_events(MonitorEvents events);

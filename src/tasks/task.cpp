@@ -205,6 +205,11 @@ public:
         co_return handle;
     }
 
+    asio::awaitable<void> hold(std::map<std::string, Fd> held) override {
+        const auto link = asked();
+        co_await link->hold(std::move(held));
+    }
+
     void close() override {
         events_ = {};
         if (!link_) return;
@@ -387,6 +392,7 @@ public:
         for (auto& [kind, fd] : spec.namespaces) order.more.emplace_back("namespace:" + kind, std::move(fd));
         for (TaskMount& each : spec.mounts) order.more.emplace_back("mount:" + each.destination, std::move(each.mount));
         for (Fd& each : spec.kept) order.more.emplace_back("kept", std::move(each));
+        for (auto& [name, fd] : spec.held) order.more.emplace_back("held:" + name, std::move(fd));
         return out;
     }
 

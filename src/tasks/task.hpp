@@ -66,6 +66,7 @@ struct TaskSpec {
     Fd network_namespace;                  ///< None: as the document says.
     std::map<std::string, Fd> namespaces;  ///< Others that are joined, by the document's kind: "pid", "ipc".
     std::vector<Fd> kept;                  ///< Held until the program runs.
+    std::map<std::string, Fd> held;        ///< As by Task::hold().
     bool open_stdin = false;
     bool stdin_once = false;
 
@@ -148,6 +149,9 @@ public:
     virtual asio::awaitable<void> resize(std::string exec_id, std::uint32_t rows, std::uint32_t columns) = 0;
     /// Returns when the program has executed. Throws NotStarted. Without `attach` its output goes nowhere.
     virtual asio::awaitable<ExecHandle> exec(std::string exec_id, oci::Process process, std::optional<AttachRequest> attach, Fd client) = 0;
+
+    /// Descriptors that live as long as the first process, whatever becomes of this one: find() gives them back. At most a few.
+    virtual asio::awaitable<void> hold(std::map<std::string, Fd> held) = 0;
 
     /// The monitor may end once its program has. Nothing is told any more; a start that has not been answered is ended when it is.
     virtual void close() = 0;

@@ -5,6 +5,7 @@ beside a gruad of the machine. Where a test fails the daemon's log is printed.
 """
 
 import contextlib
+import ctypes
 import fcntl
 import json
 import os
@@ -56,6 +57,18 @@ def wait_until(what, condition, seconds=10.0):
         if time.monotonic() > deadline:
             raise AssertionError(f"waited {seconds * PATIENCE:.0f} s in vain: {what}")
         time.sleep(0.02)
+
+
+def in_namespace(pid, what):
+    """A socket keeps the network namespace that it was made in."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    with open("/proc/self/ns/net") as home, open(f"/proc/{pid}/ns/net") as there:
+        if libc.setns(there.fileno(), 0x40000000) != 0:
+            raise OSError(ctypes.get_errno(), "setns")
+        try:
+            return what()
+        finally:
+            libc.setns(home.fileno(), 0x40000000)
 
 
 def busybox_image():

@@ -1,7 +1,6 @@
 """Where gruad listens and who is let in: TLS, systemd's sockets and datagrams, sockets' files; with the docker CLI at the other end."""
 
 import contextlib
-import ctypes
 import json
 import os
 import pathlib
@@ -15,7 +14,7 @@ import tempfile
 import time
 import unittest
 
-from harness import BIN, DOCKER, PATIENCE, REPOSITORY, Daemon, run, wait_until
+from harness import BIN, DOCKER, PATIENCE, REPOSITORY, Daemon, in_namespace, run, wait_until
 
 
 def make_certificates(folder):
@@ -69,18 +68,6 @@ class TlsDaemon(Daemon):
     def connect(self):
         """A plain TCP connection to the port, from this process."""
         return in_namespace(self.holder.pid, lambda: socket.create_connection(("127.0.0.1", self.PORT), timeout=20 * PATIENCE))
-
-
-def in_namespace(pid, what):
-    """A socket keeps the network namespace that it was made in."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    with open("/proc/self/ns/net") as home, open(f"/proc/{pid}/ns/net") as there:
-        if libc.setns(there.fileno(), 0x40000000) != 0:
-            raise OSError(ctypes.get_errno(), "setns")
-        try:
-            return what()
-        finally:
-            libc.setns(home.fileno(), 0x40000000)
 
 
 class Certificates(unittest.TestCase):

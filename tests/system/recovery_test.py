@@ -4,12 +4,15 @@ import json
 import os
 import pathlib
 import random
+import select
 import socket
+import struct
 import subprocess
 import time
 import unittest
 
-from harness import DOCKER, Case, Daemon, run, wait_until
+from dns_load import query, sockets_in
+from harness import DOCKER, Case, Daemon, in_namespace, run, wait_until
 
 ROUNDS = int(os.environ.get("GRUA_KILLS", "25"))
 
@@ -60,6 +63,33 @@ class Recovery(unittest.TestCase):
         self.assertEqual(self.daemon.docker("inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", "cc").stdout, "exited 42\n")
         self.assertEqual(self.daemon.docker("logs", "cc").stdout, "last\n")
         wait_until("--rm is honoured", lambda: self.daemon.docker("ps", "-aq", "--filter", "name=rr").stdout == "")
+
+    def test_names_that_are_asked_for_while_no_gruad_is_there_are_answered_by_the_next(self):
+        """At the start on a network with names, and connected to one later; of a container that the next gruad finds after the asking one."""
+        self.daemon.docker("network", "create", "n")
+        self.daemon.docker("run", "-d", "--name", "late", "busybox", "sleep", "1000")
+        self.daemon.docker("network", "connect", "n", "late")
+        self.daemon.docker("run", "-d", "--name", "early", "--network", "n", "busybox", "sleep", "1000")
+        names = ["early", "late"]
+        pids = [self.daemon.inspect(name)["State"]["Pid"] for name in names]
+        addresses = [socket.inet_aton(self.daemon.inspect(name)["NetworkSettings"]["Networks"]["n"]["IPAddress"]) for name in names]
+        for _ in range(2):  # The second time by what the first gruad was given.
+            self.daemon.kill()
+            asking = sockets_in(pids)
+            streams = [in_namespace(pid, lambda: socket.create_connection(("127.0.0.11", 53), 20)) for pid in pids]
+            for socket_of, stream, other in zip(asking, streams, reversed(names)):
+                socket_of.setblocking(True)
+                socket_of.settimeout(20)
+                socket_of.send(query(other))
+                stream.sendall(struct.pack("!H", len(query(other))) + query(other))
+            self.assertEqual(select.select([*asking, *streams], [], [], 0.5)[0], [])  # Not even a refusal.
+            self.daemon.start()
+            for socket_of, stream, address in zip(asking, streams, reversed(addresses)):
+                self.assertEqual(socket_of.recv(1000)[-4:], address)
+                self.assertEqual(stream.recv(1000)[-4:], address)
+                socket_of.close()
+                stream.close()
+        self.daemon.docker("rm", "-f", *names)
 
     def test_an_attached_client_goes_on_on_its_socket(self):
         # Not by docker attach or run: they also ask for the exit status and may leave when that connection breaks.

@@ -206,6 +206,7 @@ void take_over_runs(RecoverWork& work) {
         try_for(id, "images that it has mounted", [&] { each.images = hold_images(life.ground.roots, each.record); });
         work.live.push_back(attachment_of(each.record, life.options.dns));
         work.live.back().netns = network_namespace(each);
+        work.live.back().resolver = resolver_of(each.task->monitor.held);
     }
 }
 

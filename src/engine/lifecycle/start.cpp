@@ -178,6 +178,7 @@ void attach_network(StartWork& work) {
         network::Sandbox sandbox = sandboxes.attach(sandbox_request(next, work.life.options.dns));
         work.in_own_words = false;
         work.spec.network_namespace = std::move(sandbox.netns);
+        work.spec.held = held_of(std::move(sandbox.resolver));
         // Of that network namespace, until the container has its own.
         work.sysfs = std::move(sandbox.sysfs);
         for (const network::Endpoint& each : sandbox.endpoints) set_endpoint(next, each);

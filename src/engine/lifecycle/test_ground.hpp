@@ -113,6 +113,7 @@ public:
         last.client = Fd();
         last.handle->end(code);
     }
+    asio::awaitable<void> hold(std::map<std::string, Fd>) override { co_return; }
     void close() override {
         events = {};
         notes_.add("close " + id_);

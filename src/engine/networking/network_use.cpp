@@ -1,5 +1,6 @@
 // Networks as the engine changes them: made, removed, joined and left by containers that run or do not.
 #include "base/files.hpp"
+#include "base/id.hpp"
 #include "base/log.hpp"
 #include "engine/engine_impl.hpp"
 #include "engine/lifecycle/start_mark.hpp"
@@ -175,6 +176,18 @@ asio::awaitable<void> Engine::Impl::rewrite_network_files(ContainerPtr container
     co_await offload(pool, std::move(write));
 }
 
+/// Of a container that runs and has one now. A monitor of an older release cannot: what is asked while no gruad is there is refused then.
+asio::awaitable<void> Engine::Impl::hold_resolver(ContainerPtr container) {
+    const tasks::TaskPtr task = container->task;
+    if (!task) co_return;
+    try {
+        auto held = co_await offload(pool, [this, id = container->id()] { return held_of(rooms.networks.resolver_sockets(id)); });
+        if (!held.empty()) co_await task->hold(std::move(held));
+    } catch (const Error& error) {
+        log::warn("container {}: its resolver does not outlive this gruad: {}", short_id(container->id()), error.what());
+    }
+}
+
 void Engine::Impl::emit_network(const network::NetworkConfig& network, std::string action, const std::string& container_id) {
     StringMap attributes{{"name", network.name}, {"type", network.driver}};
     if (!container_id.empty()) attributes.emplace("container", container_id);
@@ -290,7 +303,9 @@ asio::awaitable<void> Engine::Impl::connect_network(std::string reference, std::
         });
         // The first network with names brings the resolver.
         const auto named = std::ranges::count_if(container->record->networks, [](const auto& each) { return is_user_defined(each.first); });
-        co_await rewrite_network_files(container, named == 1 && is_user_defined(name));
+        const bool is_first = named == 1 && is_user_defined(name);
+        if (is_first) co_await hold_resolver(container);
+        co_await rewrite_network_files(container, is_first);
     } else {
         container->update([&](ContainerRecord& next) {
             next.networks[name] = settings;

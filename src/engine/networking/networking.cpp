@@ -16,6 +16,8 @@ namespace {
 constexpr const char* sysctls_option = "com.docker.network.endpoint.sysctls";
 constexpr const char* interface_option = "com.docker.network.endpoint.ifname";
 
+constexpr const char* held_udp = "dns-udp";
+constexpr const char* held_tcp = "dns-tcp";
 constexpr std::string_view policy_label = "grua.publish-policy";  ///< Of all ports; with ".80/tcp" behind, of one.
 
 struct ContainerPort {
@@ -331,6 +333,18 @@ void clear_networking(ContainerRecord& record) {
     record.sandbox_id.clear();
     record.ports.clear();
     record.interfaces.clear();
+}
+
+std::map<std::string, Fd> held_of(network::ResolverSockets sockets) {
+    std::map<std::string, Fd> out;
+    if (!sockets) return out;
+    out[held_udp] = std::move(sockets.udp);
+    out[held_tcp] = std::move(sockets.tcp);
+    return out;
+}
+
+network::ResolverSockets resolver_of(std::map<std::string, Fd>& held) {
+    return {.udp = std::move(held[held_udp]), .tcp = std::move(held[held_tcp])};
 }
 
 network::Attachment attachment_of(const ContainerRecord& record, const StringList& nameservers) {

@@ -68,6 +68,10 @@ void take_away(Ports& ports, const Ports& removed);
 void clear_networking(ContainerRecord& record);
 
 /// Of a record of a container that runs.
+// A container's resolver, for what holds it: tasks::Task::hold().
+std::map<std::string, Fd> held_of(network::ResolverSockets sockets);
+network::ResolverSockets resolver_of(std::map<std::string, Fd>& held);
+
 network::Attachment attachment_of(const ContainerRecord& record, const StringList& nameservers);
 
 }  // namespace grua::engine
