@@ -234,14 +234,21 @@ bool LogReader::fill() {
     begin_ = 0;
     if (buffer_.size() > longest_log_line) in_long_line_ = true;
     if (in_long_line_) buffer_.clear();
-    const std::size_t before = buffer_.size();
     File& file = files_.front();
+    // Half an entry is read again from its beginning: its writer may have taken it back, for want of room, and written another one.
+    std::size_t before = buffer_.size();
+    const std::size_t half = !file.archive && before < block ? before : 0;
+    if (half > 0) {
+        file.offset -= static_cast<std::int64_t>(half);
+        buffer_.clear();
+        before = 0;
+    }
     buffer_.resize(before + block);
     const ssize_t got = read_file(file, buffer_.data() + before, block);
     if (got < 0) fail_errno("read {}", options_.path);
     buffer_.resize(before + static_cast<std::size_t>(got));
     budget_ -= std::min(budget_, static_cast<std::size_t>(got));
-    return got > 0;
+    return static_cast<std::size_t>(got) > half || buffer_.find('\n', before) != std::string::npos;
 }
 
 void LogReader::start_file() {

@@ -636,5 +636,30 @@ TEST_F(LogTest, AFullDiskCostsEntriesOnly) {
     EXPECT_EQ(writer.lost(), 2U);
 }
 
+// There is room for a part of an entry only, again and again.
+TEST_F(LogTest, HalfAnEntryThatWasTakenBackIsNoPartOfTheNextOne) {
+    for (const LogFormat format : {LogFormat::json, LogFormat::local}) {
+        std::string first;
+        std::string second;
+        append_log_entry(first, Stream::standard_output, "first\n", at(0), format);
+        append_log_entry(second, Stream::standard_output, "second, which is longer\n", at(1), format);
+        replace_file(path_, first);
+        LogReader reader({.path = path_, .tail = {}, .follow = true, .format = format});
+        EXPECT_EQ(reader.next()->text, "first\n");
+        const Fd file{::open(path_.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC)};
+        for (std::size_t half = 1; half < first.size(); ++half) {
+            ASSERT_EQ(::write(file.get(), first.data(), half), static_cast<ssize_t>(half));
+            EXPECT_FALSE(reader.next());
+            ASSERT_EQ(::ftruncate(file.get(), static_cast<off_t>(first.size())), 0);
+            if (half % 2 == 0) EXPECT_FALSE(reader.next());
+        }
+        ASSERT_EQ(::write(file.get(), second.data(), second.size()), static_cast<ssize_t>(second.size()));
+        const auto entry = reader.next();
+        ASSERT_TRUE(entry);
+        EXPECT_EQ(entry->text, "second, which is longer\n");
+        EXPECT_FALSE(reader.next());
+    }
+}
+
 }  // namespace
 }  // namespace grua::monitor
