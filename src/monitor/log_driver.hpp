@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace grua::monitor {
 
@@ -50,8 +51,10 @@ public:
     virtual void reopen() {}
     /// A child of this process has ended; it may be the driver's.
     virtual void child_ended(pid_t) noexcept {}
-    /// Calls of flush() that lost something.
+    /// Lines that were lost, as far as they are known.
     virtual std::uint64_t lost() const noexcept { return 0; }
+    /// What there is to tell since the last call.
+    virtual std::vector<std::string> take_news() { return {}; }
 };
 
 /// Whoever runs a driver that may wait.

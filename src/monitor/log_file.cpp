@@ -8,15 +8,19 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <algorithm>
 #include <array>
 #include <csignal>
 #include <cstdio>
+#include <cstring>
 
 namespace grua::monitor {
 namespace {
 
 constexpr mode_t log_mode = 0640;
 constexpr int niceness = 10;
+/// So long all must have been written again before that is told: room comes and goes by the page.
+constexpr std::chrono::seconds settled{1};
 
 bool exists(const std::string& path) { return ::faccessat(AT_FDCWD, path.c_str(), F_OK, AT_SYMLINK_NOFOLLOW) == 0; }
 
@@ -75,7 +79,7 @@ void LogFile::reopen() {
     size_ = status.st_size;
     // The host may have gone down in the middle of an entry; that one is no entry, the next one shall be.
     char last = '\n';
-    if (size_ > 0 && ::pread(file_.get(), &last, 1, size_ - 1) == 1 && last != '\n') batch_ = "\n";
+    ends_in_half_ = size_ > 0 && ::pread(file_.get(), &last, 1, size_ - 1) == 1 && last != '\n';
 }
 
 void LogFile::log(const LogLine& line) noexcept {
@@ -83,6 +87,7 @@ void LogFile::log(const LogLine& line) noexcept {
         flush();
         if (size_ > 0) rotate();
     }
+    if (batch_.empty() && ends_in_half_) batch_ = "\n";
     encoder_.append(batch_, line);
 }
 
@@ -92,19 +97,41 @@ void LogFile::flush() noexcept {
     while (!rest.empty()) {
         const ssize_t written = ::write(file_.get(), rest.data(), rest.size());
         if (written < 0 && errno == EINTR) continue;
-        if (written <= 0) {
-            // No half entry stays behind: it would spoil the next one.
-            (void)::ftruncate(file_.get(), size_);
-            ++lost_;
-            batch_.clear();
-            return;
-        }
+        if (written <= 0) break;
         rest.remove_prefix(static_cast<std::size_t>(written));
     }
-    size_ += static_cast<std::int64_t>(batch_.size());
+    const int error = errno;
+    const std::size_t done = rest.empty() ? batch_.size() : take_back_half(batch_.size() - rest.size());
+    size_ += static_cast<std::int64_t>(done);
+    if (done > 0) ends_in_half_ = batch_[done - 1] != '\n';
+    if (rest.empty()) {
+        has_written();
+    } else {
+        has_failed(error, done);
+    }
     constexpr std::size_t keep = std::size_t{32} << 10U;
     batch_.clear();
     if (batch_.capacity() > keep) batch_ = {};
+}
+
+/// Of so many bytes of the batch that are written, those that end in a whole entry.
+std::size_t LogFile::take_back_half(std::size_t done) const noexcept {
+    const std::size_t whole = done == 0 ? 0 : batch_.rfind('\n', done - 1) + 1;
+    return ::ftruncate(file_.get(), size_ + static_cast<std::int64_t>(whole)) == 0 ? whole : done;
+}
+
+void LogFile::has_failed(int error, std::size_t done) {
+    const std::string_view left = std::string_view(batch_).substr(done);
+    // The newline that ends half an entry of before is no entry.
+    lost_ += static_cast<std::uint64_t>(std::ranges::count(left, '\n')) - (left.front() == '\n' ? 1 : 0);
+    failed_at_ = std::chrono::steady_clock::now();
+    if (!std::exchange(fails_, true)) news_.push_back(fmt::format("{}: {}, and lines are left out", path_, std::strerror(error)));
+}
+
+void LogFile::has_written() {
+    if (!fails_ || std::chrono::steady_clock::now() < failed_at_ + settled) return;
+    fails_ = false;
+    news_.push_back(fmt::format("{}: it is written again; {} lines were left out in all", path_, lost_));
 }
 
 void LogFile::rotate() {
@@ -118,6 +145,7 @@ void LogFile::rotate() {
     if (std::rename(fresh.c_str(), path_.c_str()) < 0) return;
     file_ = std::move(opened);
     size_ = 0;
+    ends_in_half_ = false;
     if (limits_.compress) pack_next();
 }
 

@@ -8,6 +8,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <thread>
@@ -634,6 +635,50 @@ TEST_F(LogTest, AFullDiskCostsEntriesOnly) {
     writer.add(Stream::standard_output, "b\n", at(0));
     writer.flush();
     EXPECT_EQ(writer.lost(), 2U);
+}
+
+/// As a disk on which a file can have so many bytes.
+class Room {
+public:
+    explicit Room(std::size_t bytes) {
+        (void)std::signal(SIGXFSZ, SIG_IGN);
+        EXPECT_EQ(::getrlimit(RLIMIT_FSIZE, &before_), 0);
+        const rlimit room{.rlim_cur = bytes, .rlim_max = before_.rlim_max};
+        EXPECT_EQ(::setrlimit(RLIMIT_FSIZE, &room), 0);
+    }
+    Room(const Room&) = delete;
+    Room& operator=(const Room&) = delete;
+    ~Room() {
+        EXPECT_EQ(::setrlimit(RLIMIT_FSIZE, &before_), 0);
+        (void)std::signal(SIGXFSZ, SIG_DFL);
+    }
+
+private:
+    rlimit before_{};
+};
+
+TEST_F(LogTest, WhatHasRoomStaysAndTheRestIsTold) {
+    LogWriter writer(path_, {});
+    const auto write = [&](int from, int to) {
+        for (int i = from; i < to; ++i) writer.add(Stream::standard_output, fmt::format("{}\n", i), at(0));
+        writer.flush();
+    };
+    {
+        const Room room{entry("0\n").size() * 5 / 2};
+        write(0, 5);
+        write(5, 7);
+        EXPECT_EQ(bytes(), entry("0\n") + entry("1\n"));
+    }
+    EXPECT_EQ(writer.lost(), 5U);
+    EXPECT_THAT(writer.take_news(), ElementsAre(path_ + ": File too large, and lines are left out"));
+    write(7, 8);
+    EXPECT_THAT(read(), ElementsAre("0", "1", "7"));
+    // Room may come and go many times a second.
+    EXPECT_THAT(writer.take_news(), IsEmpty());
+    std::this_thread::sleep_for(std::chrono::milliseconds(1050));
+    write(8, 9);
+    EXPECT_THAT(writer.take_news(), ElementsAre(path_ + ": it is written again; 5 lines were left out in all"));
+    EXPECT_EQ(writer.lost(), 5U);
 }
 
 // There is room for a part of an entry only, again and again.

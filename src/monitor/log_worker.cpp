@@ -79,6 +79,7 @@ public:
             in.append(bytes.data(), static_cast<std::size_t>(got));
             const std::size_t used = take(in);
             driver_->flush();
+            for (const std::string& news : driver_->take_news()) tell(news);
             in.erase(0, used);
             answer({.kind = WorkerReply::Kind::done, .size = used}, {});
             for (pid_t pid = 0; (pid = ::waitpid(-1, nullptr, WNOHANG)) > 0;) driver_->child_ended(pid);

@@ -63,8 +63,7 @@ public:
     /// Monotonic ms at which to serve() it whatever happens; 0: none.
     std::int64_t due() const noexcept { return socket_ ? 0 : starts_at_; }
 
-    /// What there is to tell since the last call.
-    std::vector<std::string> take_news();
+    std::vector<std::string> take_news() override;
 
     /// Until the worker has written all that was given to it, at most so long. For who is about to read what it writes.
     void wait_until_written(int timeout_ms) noexcept;

@@ -84,6 +84,13 @@ std::uint64_t LogWriter::lost() const noexcept {
     return all;
 }
 
+std::vector<std::string> LogWriter::take_news() {
+    std::vector<std::string> all;
+    for (const auto& each : drivers_)
+        for (std::string& news : each->take_news()) all.push_back(std::move(news));
+    return all;
+}
+
 bool LogWriter::is_full() const noexcept {
     return std::ranges::any_of(workers_, [](const LogWorker* each) { return each->is_full(); });
 }

@@ -42,6 +42,8 @@ public:
     void child_ended(pid_t pid) noexcept;
 
     std::uint64_t lost() const noexcept;
+    /// Of all drivers, what there is to tell since the last call.
+    std::vector<std::string> take_news();
     bool enabled() const noexcept { return !drivers_.empty(); }
 
     /// Drivers that run in processes of their own: whoever waits in poll(2) waits for them, too.

@@ -268,10 +268,9 @@ private:
     }
 
     void serve_log() {
-        for (LogWorker* each : log_.workers()) {
+        for (LogWorker* each : log_.workers())
             if (each->due() > 0 && monotonic_ms() >= each->due()) each->serve();
-            for (const std::string& news : each->take_news()) say(LogNews{.text = news});
-        }
+        for (const std::string& news : log_.take_news()) say(LogNews{.text = news});
     }
 
     void reap() {
