@@ -278,6 +278,7 @@ bool LogReader::open_successor() {
 /// The line as an entry, where it is one that was asked for.
 std::optional<LogEntry> LogReader::wanted(std::string_view line) {
     auto entry = parse_log_line(line, options_.format);
+    if (!entry && !line.empty()) ++broken_;
     if (!entry || (options_.since != Time{} && entry->time < options_.since)) return std::nullopt;
     if (options_.until != Time{} && entry->time > options_.until) {
         ended_ = true;
@@ -299,6 +300,7 @@ LogReader::Step LogReader::step(LogEntry& out) {
                 --skip_;
                 continue;
             }
+            if (too_long) ++broken_;
             if (too_long) continue;
             auto entry = wanted(line);
             if (!entry) continue;
@@ -330,11 +332,13 @@ std::optional<LogEntry> LogReader::next() {
 
 LogSlice LogReader::slice(std::size_t entries, std::size_t bytes) {
     budget_ = bytes;
+    broken_ = 0;
     LogSlice out;
     while (out.entries.size() < entries) {
         LogEntry entry;
         const Step done = step(entry);
         out.more = done == Step::paused;
+        out.broken = broken_;
         if (done != Step::entry) return out;
         out.entries.push_back(std::move(entry));
     }

@@ -44,7 +44,8 @@ inline constexpr std::int64_t longest_gap = std::int64_t{64} << 20U;
 
 struct LogSlice {
     std::vector<LogEntry> entries;
-    bool more = false;  ///< It ended at a bound and not at the end of what there is: the next one need not wait.
+    bool more = false;         ///< It ended at a bound and not at the end of what there is: the next one need not wait.
+    std::uint64_t broken = 0;  ///< Lines that are no entries and were left out.
 };
 
 class LogReader {
@@ -100,6 +101,7 @@ private:
     std::uint64_t skip_ = 0;     // Lines before the first that was asked for, in a packed file.
     bool in_long_line_ = false;  // What comes up to the next newline is the rest of what is no entry.
     std::size_t budget_ = 0;     // Bytes that may still be read now.
+    std::uint64_t broken_ = 0;   // Of the slice that is being made.
     bool ended_ = false;
 };
 

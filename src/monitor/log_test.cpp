@@ -706,5 +706,17 @@ TEST_F(LogTest, HalfAnEntryThatWasTakenBackIsNoPartOfTheNextOne) {
     }
 }
 
+TEST_F(LogTest, LinesThatAreNoEntriesAreCounted) {
+    replace_file(path_, entry("a\n") + "broken\n\n" + std::string(100, '\0') + "\n" + entry("b\n") +
+                            std::string(longest_log_line + 5, 'z') + "\n" + entry("c\n"));
+    LogReader reader({.path = path_, .tail = {}});
+    LogSlice slice = reader.slice(2, std::size_t{4} << 20U);
+    EXPECT_EQ(slice.entries.size(), 2U);
+    EXPECT_EQ(slice.broken, 2U);
+    slice = reader.slice(2, std::size_t{4} << 20U);
+    EXPECT_EQ(slice.entries.size(), 1U);
+    EXPECT_EQ(slice.broken, 1U);
+}
+
 }  // namespace
 }  // namespace grua::monitor

@@ -1,6 +1,8 @@
 #include "engine/watch/log_streams.hpp"
 
 #include "base/async.hpp"
+#include "base/id.hpp"
+#include "base/log.hpp"
 #include "engine/spec/log.hpp"
 #include "monitor/log_reader.hpp"
 
@@ -49,6 +51,7 @@ public:
                 return file->reader->slice(slice_entries, slice_bytes);
             };
             monitor::LogSlice slice = co_await offload(readers_, std::move(read));
+            tell_of_broken(slice.broken);
             if (!slice.entries.empty()) co_return lines_of(std::move(slice));
             if (slice.more) continue;
             if (!options_.follow || !lived || file_->reader->ended()) co_return std::vector<LogLine>{};
@@ -67,6 +70,13 @@ private:
     bool lives() const {
         const Status status = container_->record->state.status;
         return !container_->is_gone() && (is_running(status) || status == Status::restarting);
+    }
+
+    /// Once: there may be a disk full of them.
+    void tell_of_broken(std::uint64_t lines) {
+        if (lines == 0 || std::exchange(told_of_broken_, true)) return;
+        log::warn("container {} ({}): lines of its log are broken, and are left out where it is read", short_id(container_->id()),
+                  container_->record->name);
     }
 
     Condition::Clock::time_point deadline() const {
@@ -91,6 +101,7 @@ private:
     LogOptions options_;
     std::shared_ptr<File> file_;
     std::unique_ptr<LogWatch::Follower> follower_;
+    bool told_of_broken_ = false;
 };
 
 }  // namespace
