@@ -4,6 +4,7 @@ import http.client
 import json
 import socket
 import unittest
+import urllib.parse
 
 from harness import Daemon, wait_until
 
@@ -141,6 +142,41 @@ class CreateRequest(unittest.TestCase):
         self.refused('plugin "nosuch" not found', HostConfig={"VolumeDriver": "nosuch"})
         self.refused("nosuch", HostConfig={"Links": ["nosuch:a"]})
         self.assertEqual(self.create(Image="nosuch")[0], 404)
+
+    # G14
+    def test_contradictions_are_refused(self):
+        joined = {"NetworkMode": "container:" + self.created(Cmd=["sleep", "1000"])}
+        for what, fields in (("hostname and the network mode", {"Hostname": "h", "HostConfig": joined}),
+                             ("dns and the network mode", {"HostConfig": {**joined, "Dns": ["192.0.2.1"]}}),
+                             ("custom host-to-IP mapping and the network mode", {"HostConfig": {**joined, "ExtraHosts": ["a:192.0.2.1"]}}),
+                             ("port publishing and the container type network mode", {"HostConfig": {**joined, "PortBindings": {"80/tcp": [{}]}}}),
+                             ("port publishing and the container type network mode", {"HostConfig": {**joined, "PublishAllPorts": True}}),
+                             ("port exposing and the container type network mode", {"ExposedPorts": {"80/tcp": {}}, "HostConfig": joined}),
+                             ("host type networking can't be used with links", {"HostConfig": {"NetworkMode": "host", "Links": ["a:b"]}}),
+                             ("hostname and the UTS mode", {"Hostname": "h", "HostConfig": {"UTSMode": "host"}})):
+            with self.subTest(what=what):
+                self.refused(what, **fields)
+        two = {"Image": "busybox", "NetworkingConfig": {"EndpointsConfig": {"one": {}, "two": {}}}}
+        with self.subTest(what="two networks for an old client"):
+            status, answer = self.post("/v1.43/containers/create", two)
+            self.assertEqual((status, "Container cannot be created with multiple network endpoints: one, two" in answer["message"]), (400, True), answer)
+
+    # G15
+    def test_values_that_nobody_could_use_are_refused_at_create(self):
+        mount = {"Type": "bind", "Source": "/", "Target": "/b"}
+        for what, fields in (('bad format for add-host: "x"', {"HostConfig": {"ExtraHosts": ["x"]}}), ("invalid MAC address: zz", {"MacAddress": "zz"}),
+                             ("invalid isolation (bogus)", {"HostConfig": {"Isolation": "bogus"}}),
+                             ("invalid propagation mode: bogus", {"HostConfig": {"Mounts": [{**mount, "BindOptions": {"Propagation": "bogus"}}]}}),
+                             ("unknown log opt 'bogus'", {"HostConfig": {"LogConfig": {"Type": "json-file", "Config": {"bogus": "1"}}}}),
+                             ('plugin "bogus" not found', {"HostConfig": {"Mounts": [
+                                 {"Type": "volume", "Source": "v", "Target": "/b", "VolumeOptions": {"DriverConfig": {"Name": "bogus"}}}]}}),
+                             ("invalid ulimit type: bogus", {"HostConfig": {"Ulimits": [{"Name": "bogus", "Soft": 1, "Hard": 1}]}})):
+            with self.subTest(what=what):
+                self.refused(what, **fields)
+        for place, filters, what in (("/containers/json", {"health": ["bogus"]}, "bogus"), ("/containers/json", {"is-task": ["maybe"]}, "is-task")):
+            with self.subTest(filters=filters):
+                status, text = self.daemon.api("GET", f"{place}?filters={urllib.parse.quote(json.dumps(filters))}")
+                self.assertEqual((status, what in text), (400, True), text)
 
     # G16
     def test_limits_near_the_largest_number_start(self):

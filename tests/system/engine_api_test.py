@@ -196,6 +196,17 @@ class EngineApi(Case):
             self.docker("run", "-d", "--rm", "--name", "name", "busybox", "sleep", "1000")
             self.docker(*(("kill", "name") if number % 2 else ("stop", "-t", "0", "name")))
 
+    # G23: by a removal that takes long, for all that is in the container's folder.
+    def test_the_name_of_one_that_goes_slowly_is_free(self):
+        for end in (("stop", "-t", "0", "name"), ("kill", "name")):
+            id = self.out("run", "-d", "--rm", "--name", "name", "busybox", "sleep", "1000")
+            more = self.daemon.root / "data/containers" / id / "more"
+            more.mkdir()
+            for number in range(60000):
+                (more / str(number)).touch()
+            self.docker(*end)
+            self.docker("run", "--rm", "--name", "name", "busybox", "true")
+
     # G4
     def test_a_build_client_is_told_that_there_are_no_builds(self):
         preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"

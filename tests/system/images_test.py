@@ -125,6 +125,20 @@ class Images(Case):
                 self.assertEqual(self.out("inspect", "--format", "{{.Id}} {{.RootFS.Layers}}", f"twice:{number}"), identity)
         self.assertEqual(self.grua("system", "check", check=False).returncode, 0)
 
+    def test_an_image_of_500_layers_runs(self):
+        """G29"""
+        with tempfile.TemporaryDirectory() as work:
+            run(ENV / "rootfs.sh", "--busybox", f"{work}/root")
+            shell = pathlib.Path(f"{work}/root/bin/busybox").read_bytes()
+        self.image_of([[("bin/sh", shell), ("bin/ls", shell), ("bin/wc", shell)], *([(f"layers/{n}", b"x")] for n in range(498)), [("layers/.wh.7", b"")]], "deep:1")
+        self.assertEqual(self.out("run", "--rm", "--network", "none", "deep:1", "sh", "-c", "ls /layers | wc -l", timeout=120), "497")
+        self.docker("rmi", "deep:1")
+
+    def test_a_digest_of_another_algorithm_is_a_reference(self):
+        """G29"""
+        status, text = self.daemon.api("POST", "/containers/create", {"Image": "busybox@sha512:" + 128 * "0"})
+        self.assertEqual((status, "No such image" in text), (404, True), text)
+
     def test_an_import_that_breaks_off_gets_no_name(self):
         """B9: the client leaves between two entries, where a tar might end."""
         entry = io.BytesIO()

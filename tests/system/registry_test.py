@@ -1,6 +1,7 @@
 """Registries: the packaged docker-registry and a double that misbehaves, by the docker CLI and skopeo."""
 
 import contextlib
+import gzip
 import json
 import os
 import pathlib
@@ -582,6 +583,145 @@ class Misbehaving(RegistryCase):
         self.assertGreater(self.registry.connections, 3)
         self.assertLess(self.registry.sent, 1.05 * image.size())
         self.is_intact()
+
+
+class Realms(double.Double):
+    """A registry whose ways in are `way(repository)`: the good value of Authorization and the fields of WWW-Authenticate."""
+
+    def let_in(self, handler):
+        found = handler.path.removeprefix("/v2/").partition("/")[0]
+        good, fields = self.realm(found)
+        if handler.headers.get("Authorization") == good:
+            return True
+        handler.send_response(401)
+        for each in fields:
+            handler.send_header("WWW-Authenticate", each)
+        body = b'{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}'
+        handler.send_header("Content-Type", "application/json")
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body)
+        return False
+
+
+class TokensByPath(double.Server):
+    """Each path has a token of its own; /dead has none."""
+
+    def answer(self, handler):
+        name = handler.path[1:].partition("?")[0]
+        if name == "dead":
+            return self.send(handler, 503)
+        self.send(handler, 200, json.dumps({"token": name}).encode(), Content_Type="application/json")
+
+
+class Ways(RegistryCase):
+    """How a registry asks for credentials changes, differs, and has several forms."""
+
+    def setUp(self):
+        self.registry = self.host(Realms)
+        self.tokens = self.host(TokensByPath)
+        for name in ("a", "b"):
+            self.registry.add(name, "1", double.Image([10 * KIB], seed=name))
+
+    def bearer(self, name):
+        return f'Bearer realm="http://{self.tokens.authority}/{name}",service="s"'
+
+    def pull(self, name):
+        self.docker("pull", "-q", f"{self.registry.authority}/{name}:1")
+        self.docker("rmi", "-f", f"{self.registry.authority}/{name}:1")
+
+    # G25
+    def test_a_token_service_that_was_dead_once_is_not_asked_for_ever(self):
+        self.registry.realm = lambda _: ("Bearer live", [self.bearer("dead")])
+        self.fails("pull", f"{self.registry.authority}/a:1")
+        self.registry.realm = lambda _: ("Bearer live", [self.bearer("live")])
+        self.pull("a")
+
+    # G25
+    def test_repositories_have_token_services_of_their_own(self):
+        self.registry.realm = lambda name: (f"Bearer of-{name}", [self.bearer(f"of-{name}")])
+        for name in ("a", "b", "a", "b"):
+            self.pull(name)
+
+    # G25
+    def test_a_registry_changes_from_basic_to_bearer(self):
+        self.registry.realm = lambda _: ("Basic dTpw", ['Basic realm="r"'])
+        self.docker("login", "-u", "u", "-p", "p", self.registry.authority)
+        self.pull("a")
+        self.registry.realm = lambda _: ("Bearer live", [self.bearer("live")])
+        self.pull("a")
+        self.docker("logout", self.registry.authority)
+
+    # G26
+    def test_the_way_in_is_not_the_first_that_is_offered(self):
+        for fields, good in ((["Negotiate", self.bearer("live")], "Bearer live"), (['Digest realm="r", nonce="n"', 'Basic realm="r"'], "Basic dTpw")):
+            self.registry.realm = lambda _, fields=fields, good=good: (good, fields)
+            self.docker("login", "-u", "u", "-p", "p", self.registry.authority)
+            self.pull("a")
+            self.docker("logout", self.registry.authority)
+
+    # G27
+    def test_an_index_of_one_platform_with_a_level_or_with_nothing(self):
+        for number, platform in enumerate(({"os": "linux", "architecture": "amd64", "variant": "v2"}, {"os": "", "architecture": ""})):
+            image = double.Image([10 * KIB], seed=f"level-{number}")
+            index = json.dumps({"schemaVersion": 2, "mediaType": double.OCI_INDEX, "manifests": [
+                {"mediaType": double.OCI_MANIFEST, "digest": image.digest, "size": len(image.manifest), "platform": platform}]}).encode()
+            self.registry.add("level", "only", image)
+            self.registry.manifests["level", "1"] = (double.OCI_INDEX, index)
+            with self.subTest(platform=platform):
+                self.pull("level")
+
+    # G28
+    def test_what_a_registry_packs_unasked_is_unpacked(self):
+        def packs(handler, kind, name):
+            found = self.registry.manifests.get(("a", name)) if kind == "manifests" else ("application/octet-stream", self.registry.blobs.get(name))
+            if not found or found[1] is None:
+                return False
+            self.registry.send(handler, 200, gzip.compress(found[1]), Content_Type=found[0], Content_Encoding="gzip")
+            return True
+
+        self.registry.fault = packs
+        self.pull("a")
+        self.is_intact()
+
+    # G28
+    def test_other_words_for_a_success_of_a_push(self):
+        self.docker("load", "-q", "-i", busybox_image())
+        for blob, manifest in ((200, 204), (202, 201)):
+            taker = self.host(Taker, blob, manifest)
+            self.docker("tag", "busybox", f"{taker.authority}/x:1")
+            self.docker("push", f"{taker.authority}/x:1")
+            self.assertTrue(taker.manifest)
+
+
+class Taker(double.Server):
+    """A registry that takes what is pushed, and answers with statuses of its own."""
+
+    def __init__(self, pid, blob, manifest):
+        self.statuses = (blob, manifest)
+        self.manifest = b""
+        super().__init__(pid)
+
+    def answer(self, handler):
+        size = int(handler.headers.get("Content-Length", 0))
+        body = handler.rfile.read(size)
+        if "chunked" in handler.headers.get("Transfer-Encoding", ""):
+            while size := int(handler.rfile.readline(), 16):
+                body += handler.rfile.read(size)
+                handler.rfile.readline()
+            handler.rfile.readline()
+        if handler.path == "/v2/":
+            return self.send(handler, 200, b"{}")
+        if handler.command == "POST":
+            return self.send(handler, 202, Location="/v2/x/blobs/uploads/1", Range="0-0")
+        if handler.command == "PATCH":
+            return self.send(handler, 202, Location="/v2/x/blobs/uploads/1", Range=f"0-{len(body) - 1}")
+        if handler.command == "PUT" and "/manifests/" in handler.path:
+            self.manifest = body
+            return self.send(handler, self.statuses[1], Docker_Content_Digest=double.digest_of(body))
+        if handler.command == "PUT":
+            return self.send(handler, self.statuses[0])
+        self.complain(handler, 404, "UNKNOWN", "not here")
 
 
 class Search(double.Server):
