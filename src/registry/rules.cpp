@@ -237,7 +237,7 @@ bool Rules::is_insecure(const std::string& authority) const {
         if (each == authority || each == host) return true;
         networks |= each.find('/') != std::string::npos;
     }
-    if (host == "localhost") return true;
+    if (to_lower(host) == "localhost") return true;
     const auto literal = parse_address(host);
     // A name is looked up only where an answer can matter.
     if (!literal && !networks) return false;

@@ -693,6 +693,11 @@ class Ways(RegistryCase):
             self.docker("push", f"{taker.authority}/x:1")
             self.assertTrue(taker.manifest)
 
+    # G29
+    def test_localhost_in_capitals_is_local(self):
+        name = f"LOCALHOST:{self.registry.authority.rpartition(':')[2]}/a:1"
+        self.docker("pull", "-q", name)
+
 
 class Taker(double.Server):
     """A registry that takes what is pushed, and answers with statuses of its own."""
