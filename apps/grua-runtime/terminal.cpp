@@ -3,13 +3,13 @@
 #include "base/error.hpp"
 #include "base/files.hpp"
 #include "base/passed_descriptor.hpp"
+#include "base/unix_address.hpp"
 #include "linux/process.hpp"
 
 #include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <array>
@@ -74,11 +74,10 @@ sigset_t block_signals() {
 }
 
 void send_descriptor(const std::string& path, std::string_view name, int fd) {
-    sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
-    if (path.size() >= sizeof address.sun_path) fail(ErrorKind::invalid_argument, "socket {}: the path is too long", path);
-    std::memcpy(address.sun_path, path.data(), path.size());
+    const auto address = unix_address(path);
+    if (!address) fail(ErrorKind::invalid_argument, "socket {}: the path is too long", path);
     const Fd socket{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
-    if (!socket || ::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) fail_errno("socket {}", path);
+    if (!socket || ::connect(socket.get(), plain(*address), sizeof *address) != 0) fail_errno("socket {}", path);
     iovec part{const_cast<char*>(name.data()), name.size()};
     msghdr message{};
     message.msg_iov = &part;

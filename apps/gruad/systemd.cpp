@@ -3,10 +3,10 @@
 #include "base/error.hpp"
 #include "base/log.hpp"
 #include "base/text.hpp"
+#include "base/unix_address.hpp"
 
 #include <fcntl.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 #include <cstdlib>
 #include <cstring>
@@ -48,15 +48,13 @@ Systemd Systemd::from_environment() {
 
 void Systemd::notify(std::string_view state) const {
     if (notify_path_.empty()) return;
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    if ((notify_path_.front() != '/' && notify_path_.front() != '@') || notify_path_.size() >= sizeof address.sun_path)
+    auto address = unix_address(notify_path_);
+    if ((notify_path_.front() != '/' && notify_path_.front() != '@') || !address)
         return log::warn("NOTIFY_SOCKET={}: not a socket's address", notify_path_);
-    std::memcpy(address.sun_path, notify_path_.data(), notify_path_.size());
-    if (address.sun_path[0] == '@') address.sun_path[0] = '\0';
+    if (address->sun_path[0] == '@') address->sun_path[0] = '\0';
     const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + notify_path_.size());
     const Fd socket{::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
-    if (!socket || ::sendto(socket.get(), state.data(), state.size(), MSG_NOSIGNAL, reinterpret_cast<const sockaddr*>(&address), size) < 0)
+    if (!socket || ::sendto(socket.get(), state.data(), state.size(), MSG_NOSIGNAL, plain(*address), size) < 0)
         log::warn("systemd was not told {}: {}", state, std::strerror(errno));
 }
 

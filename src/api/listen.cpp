@@ -4,6 +4,7 @@
 #include "base/files.hpp"
 #include "base/log.hpp"
 #include "base/text.hpp"
+#include "base/unix_address.hpp"
 
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -11,7 +12,6 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <array>
 #include <cstring>
 #include <filesystem>
@@ -24,14 +24,10 @@ namespace {
 /// As many as the kernel lets wait (net.core.somaxconn): a client beyond them is refused by it.
 constexpr int backlog = 65535;
 
-sockaddr_un unix_address(const std::string& path) {
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    if (path.size() >= sizeof address.sun_path) {
-        fail(ErrorKind::invalid_argument, "unix://{}: the path is longer than {} bytes", path, sizeof address.sun_path - 1);
-    }
-    std::memcpy(address.sun_path, path.data(), path.size());
-    return address;
+sockaddr_un address_of(const std::string& path) {
+    const auto address = unix_address(path);
+    if (!address) fail(ErrorKind::invalid_argument, "unix://{}: the path is longer than {} bytes", path, sizeof address->sun_path - 1);
+    return *address;
 }
 
 Fd open_socket(int family) {
@@ -74,7 +70,7 @@ void give_to_group(const std::string& path, const std::string& group) {
 }
 
 Listening listen_unix(const Address& address, const std::string& group) {
-    const sockaddr_un name = unix_address(address.path);
+    const sockaddr_un name = address_of(address.path);
     make_directories(std::filesystem::path(address.path).parent_path().string());
     remove_stale(address.path, name);
     Fd socket = open_socket(AF_UNIX);

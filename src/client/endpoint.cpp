@@ -1,10 +1,10 @@
 #include "client/endpoint.hpp"
 
 #include "base/error.hpp"
+#include "base/unix_address.hpp"
 
 #include <netdb.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <cstring>
 #include <memory>
 
@@ -59,15 +59,11 @@ Endpoint parse_endpoint(std::string_view text) {
 namespace {
 
 Fd connect_unix(const Endpoint& endpoint) {
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    if (endpoint.address.size() >= sizeof address.sun_path) {
-        fail(ErrorKind::invalid_argument, "{}: longer than a socket's path can be", endpoint.text());
-    }
-    std::memcpy(address.sun_path, endpoint.address.data(), endpoint.address.size());
+    const auto address = unix_address(endpoint.address);
+    if (!address) fail(ErrorKind::invalid_argument, "{}: longer than a socket's path can be", endpoint.text());
     Fd socket{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
     if (!socket) fail_errno("socket");
-    while (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
+    while (::connect(socket.get(), plain(*address), sizeof *address) != 0) {
         if (errno == EINTR) continue;
         const int error = errno;
         throw Error(ErrorKind::unavailable, fmt::format("connect {}: {}", endpoint.text(), std::strerror(error)), error);

@@ -2,12 +2,12 @@
 
 #include "base/error.hpp"
 #include "base/passed_descriptor.hpp"
+#include "base/unix_address.hpp"
 
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <algorithm>
 
 namespace grua::monitor {
@@ -19,12 +19,8 @@ constexpr std::size_t longest_name = 64;  // journald leaves out fields with lon
 
 Fd connect_to_journald() {
     Fd socket(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    constexpr std::string_view path = journald_socket;
-    static_assert(path.size() < sizeof address.sun_path);
-    std::ranges::copy(path, address.sun_path);
-    if (socket && ::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) return socket;
+    const auto address = unix_address(journald_socket);
+    if (socket && ::connect(socket.get(), plain(*address), sizeof *address) == 0) return socket;
     return {};
 }
 

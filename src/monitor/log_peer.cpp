@@ -1,6 +1,7 @@
 #include "monitor/log_peer.hpp"
 
 #include "base/error.hpp"
+#include "base/unix_address.hpp"
 
 #include <arpa/inet.h>
 #include <linux/sockios.h>
@@ -8,7 +9,6 @@
 #include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -33,13 +33,10 @@ struct SocketAddress {
 SocketAddress address_of(const PeerAddress& peer) {
     SocketAddress out;
     if (peer.kind == PeerAddress::Kind::stream_path || peer.kind == PeerAddress::Kind::datagram_path) {
-        sockaddr_un path{};
-        path.sun_family = AF_UNIX;
-        if (peer.address.size() >= sizeof path.sun_path)
-            fail(ErrorKind::invalid_argument, "the path of a socket is too long: {}", peer.address);
-        std::memcpy(path.sun_path, peer.address.data(), peer.address.size());
-        std::memcpy(&out.storage, &path, sizeof path);
-        out.size = sizeof path;
+        const auto path = unix_address(peer.address);
+        if (!path) fail(ErrorKind::invalid_argument, "the path of a socket is too long: {}", peer.address);
+        std::memcpy(&out.storage, &*path, sizeof *path);
+        out.size = sizeof *path;
         return out;
     }
     sockaddr_in four{};

@@ -2,12 +2,12 @@
 
 #include "base/error.hpp"
 #include "base/files.hpp"
+#include "base/unix_address.hpp"
 
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <array>
 #include <cstring>
 
@@ -30,11 +30,7 @@ Fd text_in_memory(std::string_view text) {
 
 /// sun_path has 108 bytes and a folder's path may be longer, so the name is looked up from the folder's descriptor.
 sockaddr_un address_in(const Fd& directory, const char* name) {
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    const std::string path = fmt::format("/proc/self/fd/{}/{}", directory.get(), name);
-    std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
-    return address;
+    return unix_address(fmt::format("/proc/self/fd/{}/{}", directory.get(), name)).value();
 }
 
 Fd open_directory(const std::string& path) { return Fd(::open(path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)); }

@@ -3,10 +3,10 @@
 #include "base/error.hpp"
 #include "base/fd.hpp"
 #include "base/text.hpp"
+#include "base/unix_address.hpp"
 #include "monitor/journald.hpp"
 
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/steady_timer.hpp>
@@ -24,12 +24,10 @@ constexpr auto patience = 10s;
 
 /// Empty where somebody listens there.
 std::string refusal_of(const std::string& path, int type) {
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    if (path.size() >= sizeof address.sun_path) return "the path is too long";
-    std::memcpy(address.sun_path, path.data(), path.size());
+    const auto address = unix_address(path);
+    if (!address) return "the path is too long";
     const Fd socket(::socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-    if (socket && ::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) return {};
+    if (socket && ::connect(socket.get(), plain(*address), sizeof *address) == 0) return {};
     // One whose queue is full is there.
     return errno == EAGAIN ? std::string() : std::strerror(errno);
 }
