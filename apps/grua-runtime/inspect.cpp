@@ -216,7 +216,7 @@ int features(const Context&, const Options&) {
                                    {"archs", list_of(seccomp.architectures)},
                                    {"knownFlags", list_of(seccomp.flags)},
                                    {"supportedFlags", list_of(seccomp.kernel_flags)}}},
-                                 {"apparmor", {{"enabled", false}}},
+                                 {"apparmor", {{"enabled", true}}},
                                  {"selinux", {{"enabled", false}}},
                                  {"intelRdt", {{"enabled", false}}},
                                  {"mountExtensions", {{"idmap", {{"enabled", false}}}}},

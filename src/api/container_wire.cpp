@@ -81,6 +81,7 @@ wire::ContainerInspect inspect_of(const engine::ContainerRecord& record, json::V
     out.name = "/" + record.name;
     out.restart_count = record.restart_count;
     out.platform = record.platform;
+    out.app_armor_profile = record.apparmor_profile;
     if (!record.exec_ids.empty()) out.exec_ids = record.exec_ids;
     out.host_config = record.host_config;
     out.mounts = record.mounts;

@@ -3,6 +3,7 @@
 #include "base/error.hpp"
 #include "base/files.hpp"
 #include "base/text.hpp"
+#include "linux/apparmor.hpp"
 #include "linux/cgroup.hpp"
 
 #include <malloc.h>
@@ -68,7 +69,8 @@ void describe_cgroups(wire::Info& info) {
         info.oom_kill_disable = !v2 && info.memory_limit;
         if (!v2 && std::filesystem::exists("/sys/fs/cgroup/memory/memory.kmem.tcp.limit_in_bytes")) info.kernel_memory_tcp = true;
         if (!v2 && std::filesystem::exists("/sys/fs/cgroup/memory/memory.kmem.limit_in_bytes")) info.kernel_memory = true;
-        info.security_options = {"name=seccomp,profile=builtin"};
+        if (has_apparmor()) info.security_options.emplace_back("name=apparmor");
+        info.security_options.emplace_back("name=seccomp,profile=builtin");
         if (v2) info.security_options.emplace_back("name=cgroupns");
     } catch (const Error& error) {
         info.warnings = wire::StringList{fmt::format("WARNING: {}", error.what())};

@@ -272,6 +272,7 @@ Started create(const oci::RuntimeSpec& spec, CreateRequest request) {
     plan.pivot = request.pivot;
     plan.runs_hooks = spec.hooks.has_value();
     refuse_unsupported(*plan.process, *plan.linux);
+    plan.apparmor_profile = planned_profile(*plan.process);
     plan_namespaces(plan, request);
     plan_mounts(plan, request);
     plan.capabilities = planned_capabilities(*plan.process);

@@ -2,6 +2,7 @@
 #include "runtime/convert.hpp"
 #include "base/error.hpp"
 #include "base/log.hpp"
+#include "linux/apparmor.hpp"
 #include "runtime/plan.hpp"
 
 #include <unistd.h>
@@ -78,6 +79,12 @@ linux::Resources resources_of(const oci::Resources& from) {
     return to;
 }
 
+std::string planned_profile(const oci::Process& process) {
+    if (process.apparmor_profile.empty() || linux::has_apparmor()) return process.apparmor_profile;
+    if (process.apparmor_profile != "unconfined") log::warn("process.apparmorProfile has no effect: this kernel has no AppArmor");
+    return {};
+}
+
 void refuse_unsupported(const oci::Process& process, const oci::Linux& linux) {
     const auto refuse = [](bool given, const char* what) {
         if (given) fail(ErrorKind::not_implemented, "not implemented: {}", what);
@@ -88,9 +95,7 @@ void refuse_unsupported(const oci::Process& process, const oci::Linux& linux) {
         refuse(::access(module, F_OK) == 0, what);
         log::warn("{} has no effect: this kernel has no such module", what);
     };
-    constexpr const char* apparmor = "/sys/module/apparmor/parameters/enabled";
     constexpr const char* selinux = "/sys/fs/selinux";
-    refuse_or_warn(!process.apparmor_profile.empty() && process.apparmor_profile != "unconfined", apparmor, "process.apparmorProfile");
     refuse_or_warn(!process.selinux_label.empty(), selinux, "process.selinuxLabel");
     refuse_or_warn(!linux.mount_label.empty(), selinux, "linux.mountLabel");
     refuse(process.io_priority.has_value(), "process.ioPriority");

@@ -130,6 +130,7 @@ ExecStarted exec(const ExecTarget& target, const oci::Process& process, const Ex
     plan.preserved_fds = options.preserved_fds;
     plan.plain_newlines = options.plain_newlines;
     refuse_unsupported(process, *plan.linux);
+    plan.apparmor_profile = planned_profile(process);
     plan.capabilities = planned_capabilities(process);
     linux::SeccompCache filters{options.seccomp_cache};
     if (plan.linux->seccomp) plan.seccomp = &filters.get(seccomp_profile(*plan.linux->seccomp));

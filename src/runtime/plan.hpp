@@ -70,6 +70,7 @@ struct Plan {
     bool plain_newlines = false;
     Fd start_fifo;  ///< Read end, with StartMode::on_start.
     const linux::SeccompProgram* seccomp = nullptr;
+    std::string apparmor_profile;  ///< Empty: what the program is confined by stays as it is.
     linux::Capabilities capabilities;
 
     Outcome outcome;
@@ -157,6 +158,8 @@ Fd proc_of(const Plan& plan);
 /// The sets of a process document, none where it has none; warns of names that mean nothing here, as runc does.
 linux::Capabilities planned_capabilities(const oci::Process& process);
 /// Throws Error(not_implemented) for what is in a configuration and would have no effect.
+/// What this kernel can apply; empty where it has no AppArmor, which is told.
+std::string planned_profile(const oci::Process& process);
 void refuse_unsupported(const oci::Process& process, const oci::Linux& linux);
 linux::SeccompProfile seccomp_profile(const oci::Seccomp& seccomp);
 

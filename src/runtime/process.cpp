@@ -10,6 +10,7 @@
 #include "linux/process.hpp"
 #include "base/error.hpp"
 #include "base/test_points.hpp"
+#include "linux/apparmor.hpp"
 #include "runtime/hooks.hpp"
 #include "runtime/plan.hpp"
 #include "runtime/program.hpp"
@@ -182,6 +183,7 @@ void hop(const Plan& plan, Progress& progress) {
 }
 
 [[noreturn]] void execute(const Plan& plan, Progress& progress) {
+    if (!plan.apparmor_profile.empty()) linux::set_exec_profile(plan.apparmor_profile);
     if (plan.pid_namespace && ::setns(plan.pid_namespace.get(), CLONE_NEWPID) != 0) fail_errno("join the PID namespace");
     close_all_but(plan, progress.channel->fd());
     // Once as root, who may enter what the user may not, then as the user, whom a file system may know that does not know root.

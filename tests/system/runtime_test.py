@@ -430,8 +430,7 @@ class Runtime(unittest.TestCase):
             self.spec = default_spec()
             self.spec["linux"][name] = value
             self.assertIn("not implemented", self.start("true", check=False).stderr, name)
-        for part, name, module in (("process", "apparmorProfile", "/sys/module/apparmor/parameters/enabled"), ("process", "selinuxLabel", "/sys/fs/selinux"),
-                                   ("linux", "mountLabel", "/sys/fs/selinux")):
+        for part, name, module in (("process", "selinuxLabel", "/sys/fs/selinux"), ("linux", "mountLabel", "/sys/fs/selinux")):
             self.spec = default_spec()
             self.spec[part][name] = "x"
             there = os.path.exists(module)

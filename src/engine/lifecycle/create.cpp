@@ -279,6 +279,7 @@ asio::awaitable<void> fill_record(Work work) {
     record.args.assign(command.begin() + 1, command.end());
     record.config = std::move(request.config);
     record.host_config = std::move(request.host_config);
+    record.apparmor_profile = apparmor_profile_of(record.host_config, life.host);
     set_networks(work->rooms.networks, request.networking, record);
     const std::string directory = life.container_directory(record.id);
     record.hostname_path = directory + "/hostname";

@@ -55,6 +55,7 @@ asio::awaitable<void> plan(std::shared_ptr<StartWork> work) {
     ContainerRecord& next = work->next;
     work->cgroup_path = life.cgroup_path(next);
     work->live = life.live_directory(next.id);
+    next.apparmor_profile = apparmor_profile_of(next.host_config, life.host);
     work->with_init = next.host_config.init.value_or(life.options.init);
     if (work->with_init && life.options.init_path.empty()) fail(ErrorKind::unavailable, "grua-init is not installed");
     const auto running = [&](const std::string& reference, const char* type) {

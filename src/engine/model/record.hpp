@@ -134,6 +134,7 @@ struct ContainerRecord {
     std::vector<std::string> anonymous_volumes;        ///< Names; removed with the container where that is asked.
     State state;
     int restart_count = 0;
+    std::string apparmor_profile;    ///< Of its last start, or of its creation.
     bool stopped_by_user = false;    ///< unless-stopped does not start these again.
     std::vector<std::string> chain;  ///< The image's diff IDs, lowest first.
 
@@ -169,6 +170,7 @@ struct ContainerRecord {
                             field("mount_details", &Self::mount_details).omitted_when_empty(),
                             field("anonymous_volumes", &Self::anonymous_volumes),
                             field("restart_count", &Self::restart_count),
+                            field("apparmor_profile", &Self::apparmor_profile).omitted_when_empty(),
                             field("stopped_by_user", &Self::stopped_by_user),
                             field("chain", &Self::chain),
                             field("log_path", &Self::log_path),

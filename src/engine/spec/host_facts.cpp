@@ -1,6 +1,8 @@
 #include "base/files.hpp"
 #include "base/text.hpp"
+#include "engine/spec/apparmor_profile.hpp"
 #include "engine/spec/spec.hpp"
+#include "linux/apparmor.hpp"
 #include "linux/capabilities.hpp"
 #include "linux/cgroup.hpp"
 
@@ -25,7 +27,8 @@ HostFacts host_facts() {
     out.cgroup_v2 = mounts.layout() == linux::CgroupLayout::v2;
     std::error_code ignored;
     out.swap_limit = out.cgroup_v2 || std::filesystem::exists("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes", ignored);
-    out.apparmor = std::filesystem::exists("/sys/module/apparmor/parameters/enabled", ignored);
+    out.apparmor = linux::has_apparmor();
+    if (out.apparmor && load_default_profile()) out.default_profile = default_profile_name;
     out.selinux = std::filesystem::exists("/sys/fs/selinux/enforce", ignored);
     out.cpus = static_cast<unsigned>(std::max(1L, ::sysconf(_SC_NPROCESSORS_ONLN)));
     // "0" or "0-3"

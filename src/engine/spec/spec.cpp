@@ -291,6 +291,7 @@ oci::Process exec_process(const SpecInput& input, const ExecConfig& config) {
     process.capabilities->effective = capabilities;
     process.capabilities->permitted = capabilities;
     process.no_new_privileges = input.no_new_privileges || parse_security_options(record.host_config).no_new_privileges;
+    if (!record.apparmor_profile.empty()) process.apparmor_profile = config.privileged ? "unconfined" : record.apparmor_profile;
     process.rlimits = rlimits(record.host_config);
     process.oom_score_adj = static_cast<std::int32_t>(record.host_config.oom_score_adj);
     return process;

@@ -22,6 +22,7 @@ struct HostFacts {
     unsigned cpus = 1;        ///< Online.
     unsigned memory_nodes = 1;
     bool apparmor = false;
+    std::string default_profile;  ///< AppArmor's, of containers that ask for none; empty: they have none.
     bool selinux = false;
     StringList capabilities;         ///< All that this kernel has.
     StringList thermal_directories;  ///< /sys/devices/system/cpu/cpu*/thermal_throttle
@@ -64,6 +65,9 @@ struct SecurityOptions {
     StringList labels;             ///< Of SELinux, "type:x"; empty where they are disabled.
 };
 SecurityOptions parse_security_options(const HostConfig& config);
+
+/// AppArmor's profile of a container; empty where this kernel has no AppArmor and none is asked for.
+std::string apparmor_profile_of(const HostConfig& config, const HostFacts& host);
 
 // What a container does not see of /proc and /sys, and what it cannot change there, unless it is asked for otherwise.
 StringList default_masked_paths(const HostFacts& host);

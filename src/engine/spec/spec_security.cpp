@@ -74,6 +74,12 @@ SecurityOptions parse_security_options(const HostConfig& config) {
     return out;
 }
 
+std::string apparmor_profile_of(const HostConfig& config, const HostFacts& host) {
+    std::string asked = parse_security_options(config).apparmor_profile;
+    if (!asked.empty() || !host.apparmor) return asked;
+    return config.privileged ? "unconfined" : host.default_profile;
+}
+
 void add_security(const SpecInput& input, oci::RuntimeSpec& spec) {
     const HostConfig& config = input.record.host_config;
     const SecurityOptions options = parse_security_options(config);
@@ -84,7 +90,7 @@ void add_security(const SpecInput& input, oci::RuntimeSpec& spec) {
     sets.effective = capabilities;
     sets.permitted = capabilities;  // Inheritable and ambient stay empty: CVE-2022-24769.
     spec.process->no_new_privileges = options.no_new_privileges || input.no_new_privileges;
-    spec.process->apparmor_profile = options.apparmor_profile;
+    spec.process->apparmor_profile = input.record.apparmor_profile;
 
     const bool open_paths = config.privileged || options.system_paths_unconfined;
     if (config.masked_paths)

@@ -130,6 +130,31 @@ TEST(Spec, CpusBecomeAQuota) {
     EXPECT_EQ(spec_of(record).linux_->resources->cpu->quota, 150000);
 }
 
+TEST(SecurityOptions, AppArmorHasADefault) {
+    HostFacts host;
+    HostConfig config;
+    EXPECT_EQ(apparmor_profile_of(config, host), "");
+    host.apparmor = true;
+    host.default_profile = "grua-default";
+    EXPECT_EQ(apparmor_profile_of(config, host), "grua-default");
+    config.privileged = true;
+    EXPECT_EQ(apparmor_profile_of(config, host), "unconfined");
+    config.security_opt = {"apparmor=mine"};
+    EXPECT_EQ(apparmor_profile_of(config, host), "mine");
+}
+
+TEST(Spec, AnExecHasTheProfileOfItsContainer) {
+    auto record = test_record();
+    record.apparmor_profile = "mine";
+    EXPECT_EQ(spec_of(record).process->apparmor_profile, "mine");
+    const HostFacts host;
+    const SpecInput input{.record = record, .host = host};
+    EXPECT_EQ(exec_process(input, {}).apparmor_profile, "mine");
+    ExecConfig privileged;
+    privileged.privileged = true;
+    EXPECT_EQ(exec_process(input, privileged).apparmor_profile, "unconfined");
+}
+
 TEST(SecurityOptions, AreReadOrRefused) {
     HostConfig config;
     config.security_opt = {"no-new-privileges", "seccomp=unconfined", "systempaths=unconfined", "apparmor=unconfined", "label=disable"};
