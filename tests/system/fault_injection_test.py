@@ -9,17 +9,16 @@ import json
 import os
 import pathlib
 import re
-import sqlite3
 import time
 import unittest
 
 import registry_double as double
 from harness import Daemon, busybox_image, wait_until
+from traces import MADE, FaultPoints, Traces
 
 KINDS = {"ENOSPC": "No space left on device", "EMFILE": "Too many open files", "ENOMEM": "Cannot allocate memory", "EIO": "Input/output error"}
 # All kinds at each point, where there is time for it; else they take turns.
 FULL = os.environ.get("GRUA_FAULTS") == "all"
-MADE = "(made by a test)"
 NOT_FOUND = 404
 
 
@@ -31,117 +30,35 @@ class Faults(unittest.TestCase):
         cls.folder = pathlib.Path(os.environ.get("GRUA_TEST_DIR", "/var/tmp")) / f"grua-faults-{os.getpid()}-{cls.__name__}"
         cls.folder.mkdir()
         cls.addClassCleanup(lambda: [each.unlink() for each in cls.folder.iterdir()] and None or cls.folder.rmdir())
-        cls.armed, cls.trace = cls.folder / "fail-at", cls.folder / "trace"
-        cls.armed.touch()
-        cls.trace.touch()
-        cls.daemon = Daemon(env={"GRUA_FAIL_AT": f"@{cls.armed}", "GRUA_FAULT_TRACE": str(cls.trace)})
+        cls.faults = FaultPoints(cls.folder)
+        cls.trace = cls.faults.trace
+        cls.daemon = Daemon(env=cls.faults.environment())
         cls.addClassCleanup(cls.daemon.close)
         cls.pid = cls.gruad_pid()
+        cls.traces = Traces(cls.daemon, cls.faults.mark())
 
     @classmethod
     def gruad_pid(cls):
-        return int((cls.daemon.exec_root / "pid").read_text())
+        return cls.daemon.pid()
 
     def arm(self, text):
-        """In one step: gruad looks at it in the middle of its work."""
-        new = self.folder / "fail-at.new"
-        new.write_text(text)
-        new.rename(self.armed)
+        self.faults.arm(text)
 
     def visited(self):
-        return list(dict.fromkeys(self.trace.read_text().splitlines()))
-
-    # What a container, an image or a network may leave behind.
-
-    def cgroups(self):
-        found = []
-        for parent in [*pathlib.Path("/sys/fs/cgroup").glob(f"*/{self.daemon.name}"), *pathlib.Path("/sys/fs/cgroup").glob(self.daemon.name)]:
-            found += [str(each) for each in parent.iterdir() if each.is_dir()]
-        return found
-
-    def mounts(self):
-        lines = pathlib.Path(f"/proc/{self.pid}/mountinfo").read_text().splitlines()
-        return sorted(line.split()[4] for line in lines if str(self.daemon.root) in line or str(self.daemon.exec_root) in line)
-
-    def links(self):
-        """Links of containers: they carry the ID of theirs. The sandboxes that wait for one come and go."""
-        shown = self.daemon.in_netns("ip", "-d", "-o", "link").stdout
-        return sorted(re.findall(r"alias (\S*:[0-9a-f]{64}:\S*)", shown))
-
-    def folders(self):
-        data, live = self.daemon.root / "data", self.daemon.exec_root / "exec"
-        out = {}
-        for name in ("layers/staging", "layers/trash", "layers/containers", "layers/l", "content/trash", "containers", "volumes"):
-            if (data / name).is_dir():
-                out[name] = sorted(os.listdir(data / name))
-        out["content/blobs"] = sorted(each.name for each in (data / "content/blobs").rglob("*") if each.is_file())
-        out["live"] = sorted(str(each.relative_to(live)) for each in live.rglob("*") if re.search(r"[0-9a-f]{64}", str(each)))
-        return out
-
-    def rows(self):
-        with sqlite3.connect(f"file:{self.daemon.root}/data/grua.db?mode=ro", uri=True, timeout=10) as database:
-            names = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")]
-            return {name: database.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0] for name in sorted(names)}
-
-    def rules(self):
-        """As words without an order, which elements of sets have none of."""
-        text = re.sub(r" counter packets \d+ bytes \d+", "", self.daemon.in_netns("nft", "list", "ruleset").stdout)
-        return sorted(word.rstrip(",") for word in text.split())
-
-    def shown(self):
-        def answer(path):
-            return json.loads(self.daemon.api("GET", path)[1])
-        return {"containers": sorted((each["Id"], each["State"]) for each in answer("/containers/json?all=1")),
-                "images": sorted(each["Id"] for each in answer("/images/json?all=1")),
-                "volumes": sorted(each["Name"] for each in answer("/volumes")["Volumes"] or []),
-                "networks": sorted(each["Name"] for each in answer("/networks"))}
-
-    def processes(self):
-        """Of this gruad, by its environment: the launcher and the monitors. A monitor that nobody needs any more is one too many."""
-        count = 0
-        mark = f"GRUA_FAULT_TRACE={self.trace}".encode()
-        for each in pathlib.Path("/proc").glob("[0-9]*/environ"):
-            try:
-                count += mark in each.read_bytes().split(b"\0")
-            except OSError:
-                continue
-        return count
-
-    def state(self):
-        return {"cgroups": self.cgroups(), "mounts": self.mounts(), "links": self.links(), "folders": self.folders(), "rows": self.rows(),
-                "rules": self.rules(), "shown": self.shown(), "processes": self.processes()}
-
-    def settled(self):
-        """The state when nothing has changed for longer than anything is put off."""
-        last, since = self.state(), time.monotonic()
-
-        def is_quiet():
-            nonlocal last, since
-            now = self.state()
-            if now != last:
-                last, since = now, time.monotonic()
-            return time.monotonic() - since > 3
-
-        wait_until("nothing changes any more", is_quiet, 30)
-        return last
-
-    def differences(self, before):
-        now = self.state()
-        return {key: {"before": before[key], "now": now[key]} if key != "rules" else sorted(set(before[key]) ^ set(now[key]))
-                for key in now if before[key] != now[key]}
+        return self.faults.visited()
 
     def expect_state(self, what):
         last = {}
 
         def is_same():
             last.clear()
-            last.update(self.differences(self.before))
+            last.update(self.traces.differences(self.before))
             return not last
 
         try:
             wait_until(what, is_same, 6)
         except AssertionError:
-            self.before = self.settled()  # it is told once, not of every point from here on
+            self.before = self.traces.settled()  # it is told once, not of every point from here on
             self.fail(f"{what}: left behind: {json.dumps(last, indent=1, default=str)[:6000]}\n{self.daemon.tail(15)}")
 
     # The walk.
@@ -153,7 +70,7 @@ class Faults(unittest.TestCase):
             succeeded, said = do()
             self.assertTrue(succeeded, said)
             undo()
-        self.before = self.settled()
+        self.before = self.traces.settled()
         self.trace.write_text("")
         succeeded, said = do()
         self.assertTrue(succeeded, said)

@@ -7,6 +7,7 @@ beside a gruad of the machine. Where a test fails the daemon's log is printed.
 import contextlib
 import ctypes
 import fcntl
+import http.client
 import json
 import os
 import pathlib
@@ -15,6 +16,7 @@ import re
 import select
 import shutil
 import signal
+import socket
 import struct
 import subprocess
 import tempfile
@@ -92,6 +94,26 @@ def debian_tar():
         run(ENV / "rootfs.sh", f"{archive}.new.tar", timeout=600)
         os.rename(f"{archive}.new.tar", archive)
     return archive
+
+
+class Connection(http.client.HTTPConnection):
+    """To an engine's socket; it is kept from request to request as far as the engine keeps it."""
+
+    def __init__(self, path, timeout=60):
+        super().__init__("d", timeout=timeout * PATIENCE)
+        self.path = str(path)
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
+
+    def ask(self, method, target, body=None, headers=None):
+        """Status and bytes. A body that is not bytes goes as JSON."""
+        data = json.dumps(body).encode() if body is not None and not isinstance(body, bytes) else body
+        self.request(method, target, data, {**({"Content-Type": "application/json"} if data is not None else {}), **(headers or {})})
+        answer = self.getresponse()
+        return answer.status, answer.read()
 
 
 class Daemon:
@@ -214,22 +236,6 @@ class Daemon:
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.tail()}") from None
 
-    def descriptors(self):
-        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
-
-    def threads(self):
-        return len(os.listdir(f"/proc/{self.process.pid}/task"))
-
-    def at_rest(self):
-        """The number of descriptors when neither that nor the threads have changed for half a second, and for longer where everything takes longer: what
-        is made ahead for the next container is there then."""
-        def still():
-            first = (self.descriptors(), self.threads())
-            time.sleep(0.5 * PATIENCE)
-            return first if first == (self.descriptors(), self.threads()) else None
-
-        return wait_until("gruad is at rest", still, 60)[0]
-
     def anonymous(self):
         """Bytes of memory that are no file's: what gruad has allocated, and what its allocator keeps of what was freed."""
         for line in pathlib.Path(f"/proc/{self.process.pid}/smaps_rollup").read_text().splitlines():
@@ -246,6 +252,26 @@ class Daemon:
 
     def memory(self):
         return self.heap() if SANITIZED else self.anonymous()
+
+    def pid(self):
+        """gruad's own, as it says."""
+        return int((self.exec_root / "pid").read_text())
+
+    def descriptors(self):
+        return len(os.listdir(f"/proc/{self.pid()}/fd"))
+
+    def threads(self):
+        return len(os.listdir(f"/proc/{self.pid()}/task"))
+
+    def at_rest(self):
+        """Descriptors when nothing has changed for half a second, and for longer where everything takes longer: what waits for its turn changes
+        nothing, and what is made ahead for the next container is there."""
+        def still():
+            first = (self.descriptors(), self.threads())
+            time.sleep(0.5 * PATIENCE)
+            return first if first == (self.descriptors(), self.threads()) else None
+
+        return wait_until("gruad is at rest", still, 60)[0]
 
     def inspect(self, container):
         return json.loads(self.docker("inspect", container).stdout)[0]

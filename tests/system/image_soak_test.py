@@ -4,42 +4,32 @@ GRUA_SOAK_SECONDS (120) says for how long, GRUA_SOAK_SEED what they do. Each cli
 globally (prune -a, gc) may take names of images without a container from both, and nothing else.
 """
 
-import http.client
 import json
 import os
 import pathlib
 import random
 import shutil
-import socket
 import tempfile
 import threading
 import time
 import unittest
 
-from harness import BIN, DOCKER, ENV, Daemon, busybox_image, run, wait_until
+from harness import BIN, DOCKER, ENV, Connection, Daemon, busybox_image, run, wait_until
 
 SECONDS = float(os.environ.get("GRUA_SOAK_SECONDS", "120"))
 SEED = int(os.environ.get("GRUA_SOAK_SEED", str(random.SystemRandom().randrange(1 << 32))))
 IMAGES = 5
 
 
-class Api(http.client.HTTPConnection):
+class Api:
     def __init__(self, path):
-        super().__init__("d")
-        self.path = path
-
-    def connect(self):
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(60)
-        self.sock.connect(str(self.path))
+        self.connection = Connection(path)
 
     def ask(self, method, target):
-        self.request(method, target)
-        answer = self.getresponse()
-        text = answer.read().decode()
-        if answer.status >= 300:
-            raise AssertionError(f"{method} {target}: {answer.status} {text}")
-        return text
+        status, text = self.connection.ask(method, target)
+        if status >= 300:
+            raise AssertionError(f"{method} {target}: {status} {text}")
+        return text.decode()
 
 
 class Removals:

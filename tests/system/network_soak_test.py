@@ -7,10 +7,9 @@ import http.client
 import json
 import os
 import random
-import socket
 import unittest
 
-from harness import Daemon, wait_until
+from harness import Connection, Daemon, wait_until
 
 OPERATIONS = int(os.environ.get("GRUA_SOAK_OPERATIONS", "400"))
 FULL = OPERATIONS >= 10_000
@@ -21,22 +20,15 @@ class Api:
     """gruad's, on one connection."""
 
     def __init__(self, daemon):
-        self.daemon = daemon
-        self.connection = None
+        self.connection = Connection(daemon.socket)
 
     def __call__(self, method, path, body=None):
         for again in (False, True):
             try:
-                if self.connection is None:
-                    self.connection = http.client.HTTPConnection("d", timeout=60)
-                    self.connection.sock = socket.socket(socket.AF_UNIX)
-                    self.connection.sock.connect(str(self.daemon.socket))
-                self.connection.request(method, "/v1.50" + path, json.dumps(body) if body is not None else None, {"Content-Type": "application/json"})
-                answer = self.connection.getresponse()
-                text = answer.read()
-                return answer.status, json.loads(text) if text.strip() else None
+                status, text = self.connection.ask(method, "/v1.50" + path, body)
+                return status, json.loads(text) if text.strip() else None
             except (OSError, http.client.HTTPException):
-                self.connection = None
+                self.connection.close()
                 if again:
                     raise
         return None
