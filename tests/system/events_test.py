@@ -53,3 +53,37 @@ class Events(unittest.TestCase):
         self.assertNotIn("aa", reader.text)
         reader.send("\x03")
         reader.wait()
+
+    def told(self, container):
+        """With the signals of kills."""
+        return [each["Action"] + (f" {each['Actor']['Attributes']['signal']}" if each["Action"] == "kill" else "")
+                for each in self.events("--filter", f"container={container}")]
+
+    def test_a_restart_tells_of_the_stop(self):
+        container = self.daemon.docker("run", "-d", "--network", "none", "busybox", "sleep", "1000").stdout.strip()
+        self.daemon.docker("restart", "-t", "0", container)
+        self.assertEqual(self.told(container), ["create", "start", "kill 15", "kill 9", "die", "stop", "start", "restart"])
+
+    def test_what_is_paused_and_stopped_goes_on_to_its_end(self):
+        container = self.daemon.docker("run", "-d", "--init", "--network", "none", "busybox", "sleep", "1000").stdout.strip()
+        self.daemon.docker("pause", container)
+        self.daemon.docker("stop", container)
+        self.assertEqual(self.told(container), ["create", "start", "pause", "kill 15", "unpause", "die", "stop"])
+
+    def test_the_stop_signal_by_kill_ends_a_pause(self):
+        container = self.daemon.docker("run", "-d", "--init", "--stop-signal", "USR1", "--network", "none", "busybox", "sleep", "1000").stdout.strip()
+        self.daemon.docker("pause", container)
+        self.daemon.docker("kill", "-s", "TERM", container)
+        self.assertEqual(self.daemon.inspect(container)["State"]["Status"], "paused")
+        self.daemon.docker("unpause", container)
+        self.assertEqual(self.daemon.docker("wait", container).stdout, "143\n")
+        self.daemon.docker("start", container)
+        self.daemon.docker("pause", container)
+        self.daemon.docker("kill", "-s", "USR1", container)
+        self.assertEqual(self.daemon.docker("wait", container, timeout=20).stdout, "138\n")
+        self.assertEqual(self.told(container)[-5:], ["start", "pause", "kill 10", "unpause", "die"])
+
+    def test_what_did_not_start_has_not_died(self):
+        container = self.daemon.docker("create", "--network", "none", "busybox", "/nosuch").stdout.strip()
+        self.assertNotEqual(self.daemon.docker("start", container, check=False).returncode, 0)
+        self.assertEqual(self.told(container), ["create"])

@@ -386,7 +386,6 @@ asio::awaitable<void> Lifecycle::start_failed(ContainerPtr container, std::share
     co_await release(container, first_of_run, last_of_run);
     set_phase(*container, Phase::idle);
     publish(*container);
-    emit(*container->record, "die", {{"exitCode", std::to_string(failure.exit_code)}});
     if (container->record->host_config.auto_remove) {
         try {
             co_await remove_held(container, true);

@@ -28,6 +28,23 @@ void signal_to(Container& container, int signal) {
     if (task) while_doing(fmt::format("container {}", container.id()), [&] { task->kill(signal); });
 }
 
+/// One that has been killed may have ended meanwhile.
+asio::awaitable<void> resume(Lifecycle& life, ContainerPtr container) {
+    const std::uint64_t round = container->round;
+    if (const auto task = container->task) co_await task->resume();
+    if (container->round != round || container->record->state.status != Status::paused) co_return;
+    container->update([](ContainerRecord& next) { next.state.status = Status::running; });
+    life.publish(*container);
+    life.save(*container);
+    life.emit(*container->record, "unpause");
+}
+
+/// So that it hears the signal that is to end it. What is killed does not go on, whichever of the two comes first.
+asio::awaitable<void> resume_to_end(Lifecycle& life, ContainerPtr container, int signal) {
+    if (signal != SIGKILL) co_return co_await resume(life, container);
+    if (const auto task = container->task) co_await task->resume();
+}
+
 }  // namespace
 
 asio::awaitable<bool> Lifecycle::wait_for_exit(ContainerPtr container, Clock::Point deadline) {
@@ -122,9 +139,7 @@ asio::awaitable<void> Lifecycle::stop_held(ContainerPtr container, StopOptions s
     const bool unheard = !co_await hears(container, signal);
     signal_to(*container, signal);
     emit(*container->record, "kill", {{"signal", std::to_string(signal)}});
-    if (paused) {
-        if (const auto task = container->task) co_await task->resume();
-    }
+    if (paused) co_await resume_to_end(*this, container, signal);
     const auto deadline = seconds < 0 ? Clock::never : ground.clock.steady() + std::chrono::seconds(seconds);
     if (unheard) co_await signal_once_heard(container, signal, deadline);
     if (co_await wait_for_exit(container, deadline)) co_return;
@@ -146,7 +161,10 @@ asio::awaitable<void> Lifecycle::restart(std::string reference, StopOptions stop
     const auto restarting = std::make_shared<const bool>(true);
     container->restarts = restarting;
     const Status status = container->record->state.status;
-    if (is_running(status) || status == Status::restarting) co_await stop_held(container, std::move(stop_options));
+    if (is_running(status) || status == Status::restarting) {
+        co_await stop_held(container, std::move(stop_options));
+        emit(*container->record, "stop");
+    }
     container->delay.reset();
     co_await start_held(container, StartReason::restart);
     emit(*container->record, "restart");
@@ -204,9 +222,8 @@ asio::awaitable<void> Lifecycle::kill(std::string reference, std::string signal_
     if (ends) container->update([](ContainerRecord& next) { next.stopped_by_user = true; });
     signal_to(*container, signal);
     emit(*container->record, "kill", {{"signal", std::to_string(signal)}});
-    if (signal == SIGKILL && container->record->state.status == Status::paused) {
-        if (const auto task = container->task) co_await task->resume();
-    }
+    // What is to end it is heard once it goes on; another signal waits for that.
+    if (ends && container->record->state.status == Status::paused) co_await resume_to_end(*this, container, signal);
     // Docker answers once a killed container has ended.
     if (signal != SIGKILL) co_return;
     if (co_await wait_for_exit(container, ground.clock.steady() + kill_timeout)) co_await wait_for_removal(container);
@@ -234,13 +251,7 @@ asio::awaitable<void> Lifecycle::unpause(std::string reference) {
     const auto container = get_container(reference);
     const Lane::Turn turn = co_await container->lane.take();
     if (container->record->state.status != Status::paused) fail(ErrorKind::conflict, "Container {} is not paused", container->id());
-    if (const auto task = container->task) co_await task->resume();
-    if (container->record->state.status == Status::paused) {
-        container->update([](ContainerRecord& next) { next.state.status = Status::running; });
-        publish(*container);
-        save(*container);
-    }
-    emit(*container->record, "unpause");
+    co_await resume(*this, container);
 }
 
 }  // namespace grua::engine
