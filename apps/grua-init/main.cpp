@@ -1,6 +1,7 @@
 // PID 1 for programs that do not know how to be it (`docker run --init`): starts the program, hands it every signal, reaps
 // whatever is orphaned, and ends with the program's status. Bound read-only at /sbin/docker-init.
 #include <sys/ioctl.h>
+#include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <cerrno>
@@ -44,6 +45,12 @@ int main(int count, char** arguments) {
     for (const int number : {SIGFPE, SIGILL, SIGSEGV, SIGBUS, SIGABRT, SIGTRAP, SIGSYS}) ::sigdelset(&all, number);
     ::sigprocmask(SIG_SETMASK, &all, &before);
 
+    // Not sigwait(), which unblocks what it waits for: whoever looks at /proc for whether a signal would be heard sees it blocked.
+    const int signals = ::signalfd(-1, &all, SFD_CLOEXEC);
+    if (signals < 0) {
+        std::perror("grua-init: signalfd");
+        return 1;
+    }
     const pid_t program = ::fork();
     if (program < 0) {
         std::perror("grua-init: fork");
@@ -61,10 +68,10 @@ int main(int count, char** arguments) {
         ::_exit(error == ENOENT ? 127 : 126);
     }
     for (int status = 0;;) {
-        siginfo_t signal{};
-        if (::sigwaitinfo(&all, &signal) < 0) continue;
-        if (signal.si_signo != SIGCHLD) {
-            ::kill(program, signal.si_signo);
+        signalfd_siginfo signal{};
+        if (::read(signals, &signal, sizeof signal) != sizeof signal) continue;
+        if (signal.ssi_signo != SIGCHLD) {
+            ::kill(program, static_cast<int>(signal.ssi_signo));
         } else if (reap(program, status)) {
             return status_of(status);
         }

@@ -83,7 +83,9 @@ std::optional<SignalSets> signal_sets(int pidfd) {
     }
     // The number was its own where it is there afterwards still.
     if (::syscall(SYS_pidfd_send_signal, pidfd, 0, nullptr, 0) != 0) return std::nullopt;
-    return SignalSets{.caught = signal_line(status, "SigCgt"), .pending = signal_line(status, "ShdPnd") | signal_line(status, "SigPnd")};
+    return SignalSets{.caught = signal_line(status, "SigCgt"),
+                      .blocked = signal_line(status, "SigBlk"),
+                      .pending = signal_line(status, "ShdPnd") | signal_line(status, "SigPnd")};
 }
 
 void close_on_exec_from(unsigned first) {

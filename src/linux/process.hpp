@@ -30,6 +30,7 @@ void send_signal(int pidfd, int signal);
 /// Which signals a process would act on, as bits: 1 << (signal - 1).
 struct SignalSets {
     std::uint64_t caught = 0;   ///< It has a handler.
+    std::uint64_t blocked = 0;  ///< It takes it when it wants to, as by signalfd; until then the kernel keeps it.
     std::uint64_t pending = 0;  ///< Sent, and blocked so far.
 };
 /// Nothing where the process has ended.

@@ -4,7 +4,7 @@ import json
 import pathlib
 import time
 
-from harness import Case, Daemon, wait_until
+from harness import BIN, Case, Daemon, wait_until
 
 
 class Modes(Case):
@@ -149,6 +149,14 @@ class Young(Case):
         took, code = self.stop_after("sleep 1; exec sh -c \"trap 'exit 8' TERM; while true; do sleep 0.1; done\"")
         self.assertEqual(code, 8)
         self.assertLess(took, 29)
+
+    def test_also_one_that_becomes_an_init(self):
+        """Which has no handler either: it blocks signals, and takes them one by one."""
+        self.docker("run", "-d", "--name", "aa", "-v", f"{BIN}/grua-init:/the-init:ro", "busybox", "sh", "-c", "sleep 1; exec /the-init sleep 1000")
+        began = time.monotonic()
+        self.docker("stop", "-t", "30", "aa", timeout=90)
+        self.assertEqual(self.out("inspect", "-f", "{{.State.ExitCode}}", "aa"), "143")
+        self.assertLess(time.monotonic() - began, 29)
 
     def test_one_that_has_a_handler_gets_it_once(self):
         self.docker("run", "-d", "--name", "aa", "busybox", "sh", "-c",

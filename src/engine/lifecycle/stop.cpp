@@ -72,8 +72,8 @@ asio::awaitable<bool> Lifecycle::end_without_monitor(ContainerPtr container) {
     co_return co_await wait_for_exit(container, ground.clock.steady() + kill_timeout);
 }
 
-/// Whether its program has a handler for it, or will when it looks. To the first process of a PID namespace the kernel gives no other
-/// signal, and what it does not give is lost.
+/// Whether its program has a handler for it, or waits for it, or will when it looks. To the first process of a PID namespace the kernel
+/// gives no other signal, and what it does not give is lost.
 asio::awaitable<bool> Lifecycle::hears(ContainerPtr container, int signal) {
     const auto task = container->task;
     const auto pidfd = std::make_shared<Fd>(task ? task->pidfd() : Fd());
@@ -81,7 +81,7 @@ asio::awaitable<bool> Lifecycle::hears(ContainerPtr container, int signal) {
     try {
         const auto sets = co_await offload(pool, [pidfd] { return linux::signal_sets(pidfd->get()); });
         const std::uint64_t bit = std::uint64_t{1} << static_cast<unsigned>(signal - 1);
-        co_return !sets || ((sets->caught | sets->pending) & bit) != 0;
+        co_return !sets || ((sets->caught | sets->blocked | sets->pending) & bit) != 0;
     } catch (const Error& error) {
         log::warn("container {}: whether it hears signal {}: {}", short_id(container->id()), signal, error.what());
         co_return true;
