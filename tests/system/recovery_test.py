@@ -12,7 +12,7 @@ import time
 import unittest
 
 from dns_load import query, sockets_in
-from harness import DOCKER, Case, Daemon, in_namespace, run, wait_until
+from harness import DOCKER, Case, Connection, Daemon, in_namespace, run, wait_until
 
 ROUNDS = int(os.environ.get("GRUA_KILLS", "25"))
 
@@ -90,6 +90,19 @@ class Recovery(unittest.TestCase):
                 socket_of.close()
                 stream.close()
         self.daemon.docker("rm", "-f", *names)
+
+    def test_a_stop_that_was_answered_holds(self):
+        """gruad dies in the moment after its answer; the restart policy finds it written down."""
+        for number in range(12):
+            name = f"c{number}"
+            self.daemon.docker("run", "-d", "--init", "--name", name, "--network", "none", "--restart", "unless-stopped", "busybox", "sleep", "100000")
+            connection = Connection(self.daemon.socket)
+            status, text = connection.ask("POST", f"/containers/{name}/{('stop', 'kill', 'kill?signal=TERM')[number % 3]}")
+            self.daemon.kill()
+            self.assertEqual(status, 204, text)
+            self.daemon.start()
+            time.sleep(0.2)
+            self.assertEqual(self.daemon.inspect(name)["State"]["Status"], "exited", name)
 
     def test_an_attached_client_goes_on_on_its_socket(self):
         # Not by docker attach or run: they also ask for the exit status and may leave when that connection breaks.

@@ -39,6 +39,17 @@ asio::awaitable<void> resume(Lifecycle& life, ContainerPtr container) {
     life.emit(*container->record, "unpause");
 }
 
+/// What was answered holds: the next gruad's restart policy is to know of it, though this one is killed at once. That it ended is true
+/// also where the store is full.
+asio::awaitable<void> keep_stop(Lifecycle& life, ContainerPtr container) {
+    life.save(*container);
+    try {
+        co_await life.saver.flushed(container->id());
+    } catch (const Error& error) {
+        log::warn("container {}: that it was stopped is not written down: {}", short_id(container->id()), error.what());
+    }
+}
+
 /// So that it hears the signal that is to end it. What is killed does not go on, whichever of the two comes first.
 asio::awaitable<void> resume_to_end(Lifecycle& life, ContainerPtr container, int signal) {
     if (signal != SIGKILL) co_return co_await resume(life, container);
@@ -112,7 +123,7 @@ asio::awaitable<void> Lifecycle::stop(std::string reference, StopOptions stop_op
         container->update([](ContainerRecord& next) { next.stopped_by_user = true; });
         co_await stop_held(container, std::move(stop_options));
         emit(*container->record, "stop");
-        save(*container);
+        co_await keep_stop(*this, container);
     }
     co_await wait_for_removal(container);
 }
@@ -225,8 +236,9 @@ asio::awaitable<void> Lifecycle::kill(std::string reference, std::string signal_
     // What is to end it is heard once it goes on; another signal waits for that.
     if (ends && container->record->state.status == Status::paused) co_await resume_to_end(*this, container, signal);
     // Docker answers once a killed container has ended.
-    if (signal != SIGKILL) co_return;
-    if (co_await wait_for_exit(container, ground.clock.steady() + kill_timeout)) co_await wait_for_removal(container);
+    const bool has_ended = signal == SIGKILL && co_await wait_for_exit(container, ground.clock.steady() + kill_timeout);
+    if (ends && !container->is_gone()) co_await keep_stop(*this, container);
+    if (has_ended) co_await wait_for_removal(container);
 }
 
 asio::awaitable<void> Lifecycle::pause(std::string reference) {
