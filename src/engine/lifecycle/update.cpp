@@ -65,7 +65,7 @@ asio::awaitable<void> Engine::Impl::update(std::string reference, UpdateConfig a
     if (!asked.restart_policy.name.empty()) {
         check(asked.restart_policy);
         if (merged.auto_remove && !is_none(asked.restart_policy))
-            fail(ErrorKind::invalid_argument, "Restart policy cannot be updated because AutoRemove is enabled for the container");
+            fail(ErrorKind::conflict, "Restart policy cannot be updated because AutoRemove is enabled for the container");
         merged.restart_policy = asked.restart_policy;
     }
     warnings = check_resources(merged, host);
