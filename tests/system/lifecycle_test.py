@@ -272,6 +272,15 @@ class Removals(Case):
             self.daemon.start()
 
 
+class Restarts(Case):
+    def test_one_that_is_asked_for_begins_to_count_anew(self):
+        self.docker("run", "-d", "--name", "cc", "--network", "none", "--restart", "always", "busybox", "sleep", "100000")
+        os.kill(self.daemon.inspect("cc")["State"]["Pid"], signal.SIGKILL)
+        wait_until("it runs again", lambda: self.daemon.inspect("cc")["RestartCount"] == 1 and self.daemon.inspect("cc")["State"]["Running"])
+        self.docker("restart", "-t", "0", "cc")
+        self.assertEqual(self.daemon.inspect("cc")["RestartCount"], 0)
+
+
 class ComingBack(unittest.TestCase):
     def setUp(self):
         self.daemon = Daemon()

@@ -298,11 +298,9 @@ StartFailure start_failure(const Error& error, bool in_own_words) {
 void apply(StartReason reason, ContainerRecord& record) {
     switch (reason) {
         case StartReason::asked:
-            record.stopped_by_user = false;
-            record.restart_count = 0;
-            return;
         case StartReason::restart:
             record.stopped_by_user = false;
+            record.restart_count = 0;
             return;
         case StartReason::policy:
             ++record.restart_count;
