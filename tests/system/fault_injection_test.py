@@ -9,7 +9,6 @@ import json
 import os
 import pathlib
 import re
-import time
 import unittest
 
 import registry_double as double
