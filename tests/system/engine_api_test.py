@@ -1,16 +1,29 @@
 """What Docker's clients meet in the Engine API beside the ordinary: versions, odd paths, what there is none of, events."""
 
+import contextlib
+import http.client
 import json
 import socket
+import threading
 import time
 
-from harness import Case, wait_until
+from harness import PATIENCE, Case, wait_until
 
 
 class EngineApi(Case):
     def ask(self, method, path, body=None):
         status, text = self.daemon.api(method, path, body)
         return status, json.loads(text) if text.strip() else None
+
+    def ask_at_once(self, method, path, body=None):
+        """The same without a program of its own, whose start takes longer than what is raced with."""
+        client = http.client.HTTPConnection("d", timeout=20 * PATIENCE)
+        with contextlib.closing(client):
+            client.sock = socket.socket(socket.AF_UNIX)
+            client.sock.connect(str(self.daemon.socket))
+            client.request(method, path, json.dumps(body or {}), {"Content-Type": "application/json"})
+            text = client.getresponse().read()
+        return json.loads(text) if text else None
 
     def raw(self, request):
         """All that comes until the other side has nothing left to say."""
@@ -61,6 +74,35 @@ class EngineApi(Case):
         self.assertEqual(self.daemon.inspect("cc")["NetworkSettings"]["Networks"]["own"]["MacAddress"], "02:42:ac:11:00:02")
         self.assertEqual(self.out("start", "-a", "cc"), "02:42:ac:11:00:02")
         self.docker("rm", "cc")
+
+    def test_who_attaches_before_the_start_misses_nothing(self):
+        """Also not with logs=1, where the container may start and end before its log was looked at."""
+        lost = []
+
+        def attach(logs):
+            for _ in range(5):
+                made = self.ask_at_once("POST", "/containers/create", {"Image": "busybox", "Cmd": ["printf", "said"], "HostConfig": {"NetworkMode": "none"}})["Id"]
+                with socket.socket(socket.AF_UNIX) as client:
+                    client.settimeout(10 * PATIENCE)
+                    client.connect(str(self.daemon.socket))
+                    client.sendall(f"POST /containers/{made}/attach?stream=1&stdout=1{logs} HTTP/1.1\r\nHost: d\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n".encode())
+                    head = b""
+                    while not head.endswith(b"\r\n\r\n"):
+                        head += client.recv(1)
+                    self.ask_at_once("POST", f"/containers/{made}/start")
+                    got = b""
+                    with contextlib.suppress(TimeoutError):
+                        while piece := client.recv(100):
+                            got += piece
+                    if got != b"\1\0\0\0\0\0\0\4said":
+                        lost.append((logs, got))
+
+        threads = [threading.Thread(target=attach, args=(logs,)) for logs in ("", "&logs=1", "&logs=1", "&logs=1", "&logs=1") * 2]
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join()
+        self.assertEqual(lost, [])
 
     # G12
     def test_images_count_their_containers(self):

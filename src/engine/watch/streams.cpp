@@ -29,6 +29,12 @@ void require_place(const Container& container) {
              container.record->name);
 }
 
+/// Whose monitor takes clients: it runs, or a start has come so far that it takes no more of those that waited.
+tasks::TaskPtr attachable_task(const Container& container) {
+    const bool starts = container.phase == Phase::starting && !container.owned.has_between(Held::monitor, Held::monitor);
+    return starts || container.record->state.status == Status::running ? container.task : nullptr;
+}
+
 /// Of a container that does not run: the log in Docker's framing.
 asio::awaitable<void> write_log(std::shared_ptr<LogStream> log, bool multiplexed, std::shared_ptr<asio::posix::stream_descriptor> client) {
     for (;;) {
@@ -67,17 +73,25 @@ asio::awaitable<void> Engine::Impl::attach(std::string reference, AttachOptions 
                                  .early_input = std::move(early_input)};
     // stdin of a container that was made without one goes nowhere.
     if (!container->record->config.open_stdin) request.options.use_stdin = false;
-    if (container->record->state.status == Status::running && container->task) {
-        const auto task = container->task;
+    if (const auto task = attachable_task(*container)) {
         co_await task->attach(std::move(request), std::move(client));
         co_return;
     }
-    if (attach_options.logs && !container->record->log_path.empty() && (attach_options.use_stdout || attach_options.use_stderr)) {
+    const bool wants_log =
+        attach_options.logs && !container->record->log_path.empty() && (attach_options.use_stdout || attach_options.use_stderr);
+    // One that never ran has no log yet. The first run's monitor gives it, whenever it begins: nothing is missed and nothing comes twice.
+    if (wants_log && (!attach_options.stream || container->record->state.started_at != Time{})) {
         const int duplicate = ::fcntl(client.get(), F_DUPFD_CLOEXEC, 0);
         if (duplicate < 0) fail_errno("duplicate a client's socket");
         const auto writing = std::make_shared<asio::posix::stream_descriptor>(loop, duplicate);
-        const LogOptions wanted{.use_stdout = attach_options.use_stdout, .use_stderr = attach_options.use_stderr, .since = {}, .until = {}};
-        co_await write_log(log_streams.open(container, wanted), request.multiplexed, writing);
+        LogOptions wanted{.use_stdout = attach_options.use_stdout, .use_stderr = attach_options.use_stderr, .since = {}, .until = {}};
+        for (;;) {
+            const Time began = container->record->state.started_at;
+            co_await write_log(log_streams.open(container, wanted), request.multiplexed, writing);
+            const State& state = container->record->state;
+            if (!attach_options.stream || is_running(state.status) || state.started_at == began) break;
+            wanted.since = state.started_at;  // It ran and ended meanwhile.
+        }
         request.options.logs = false;
     }
     if (!attach_options.stream) {
@@ -85,8 +99,7 @@ asio::awaitable<void> Engine::Impl::attach(std::string reference, AttachOptions 
         co_return;
     }
     // It may have started while the log was written.
-    if (container->record->state.status == Status::running && container->task) {
-        const auto task = container->task;
+    if (const auto task = attachable_task(*container)) {
         co_await task->attach(std::move(request), std::move(client));
         co_return;
     }
