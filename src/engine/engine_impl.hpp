@@ -74,6 +74,9 @@ public:
     asio::awaitable<Processes> top(std::string reference, std::string ps_args);
     asio::awaitable<Sizes> sizes(std::string reference);
 
+    // exec_user.cpp
+    asio::awaitable<std::string> create_exec(std::string reference, ExecConfig config);
+
     // reach.cpp
     asio::awaitable<std::vector<Reached>> reach(bool with_probe);
 

@@ -7,7 +7,7 @@ namespace grua::engine {
 ExecPtr Execs::find(std::string_view id) const { return ask(Operation::exec_inspect, id).exec_find(id); }
 
 asio::awaitable<std::string> Execs::create(std::string reference, ExecConfig config) const {
-    return ask(Operation::exec_create, reference, &config).exec_create(std::move(reference), std::move(config));
+    return ask(Operation::exec_create, reference, &config).create_exec(std::move(reference), std::move(config));
 }
 
 asio::awaitable<void> Execs::start(std::string id, ExecStart start) const {

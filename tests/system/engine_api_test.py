@@ -75,6 +75,22 @@ class EngineApi(Case):
         self.assertEqual(self.out("start", "-a", "cc"), "02:42:ac:11:00:02")
         self.docker("rm", "cc")
 
+    def test_an_exec_is_made_for_a_user_that_the_container_knows(self):
+        self.docker("run", "-d", "--name", "cc", "busybox", "sh", "-c", "echo late:x:77:78::/:/bin/sh >> /etc/passwd; echo last:x:79: >> /etc/group; touch /ready; sleep 1000")
+        wait_until("its files are written", lambda: self.docker("exec", "cc", "test", "-e", "/ready", check=False).returncode == 0)
+        known = {"": "0:0", "late": "77:78", "77": "77:78", "late:last": "77:79", "1234:5678": "1234:5678"}
+        for user, ids in known.items():
+            self.assertEqual(self.out("exec", "-u", user, "cc", "sh", "-c", "echo $(id -u):$(id -g)"), ids, user)
+        unknown = {"nosuch": "unable to find user nosuch: no matching entries in passwd file", "late:nosuch": "unable to find group nosuch: no matching entries in group file",
+                   "2147483648": "uids and gids must be in range 0-2147483647"}
+        for user, text in unknown.items():
+            self.assertEqual(self.ask("POST", "/containers/cc/exec", {"Cmd": ["true"], "User": user}), (400, {"message": text}), user)
+        self.assertEqual(self.daemon.inspect("cc")["ExecIDs"], None)
+        for program in (self.docker, self.grua):
+            done = program("exec", "-u", "nosuch", "cc", "true", check=False)
+            self.assertEqual((done.returncode, done.stdout), (1, ""))
+            self.assertIn("unable to find user nosuch", done.stderr)
+
     def test_who_attaches_before_the_start_misses_nothing(self):
         """Also not with logs=1, where the container may start and end before its log was looked at."""
         lost = []

@@ -103,6 +103,16 @@ RunningMounts copy_running_mounts(int pidfd, const std::vector<std::string>& tmp
     return out;
 }
 
+runtime::UserFiles read_running_user_files(int pidfd) {
+    runtime::UserFiles out;
+    in_thread([&] {
+        if (::unshare(CLONE_FS) != 0) fail_errno("unshare the working folder");
+        if (::setns(pidfd, CLONE_NEWNS) != 0) fail_errno("enter the container's mount namespace");
+        out = runtime::read_user_files(Root::open("/"));
+    });
+    return out;
+}
+
 std::vector<ViewMount> copy_host_mounts(const ContainerRecord& record, const ImageMounter& mount_image) {
     std::vector<ViewMount> out;
     for (const MountPoint& point : record.mounts) {

@@ -7,6 +7,7 @@
 #include "base/fd.hpp"
 #include "engine/model/record.hpp"
 #include "linux/root.hpp"
+#include "runtime/user.hpp"
 
 #include <functional>
 #include <memory>
@@ -32,6 +33,9 @@ RunningMounts copy_running_mounts(int pidfd, const std::vector<std::string>& tmp
 
 /// A detached mount of what a mount of type "image" shows.
 using ImageMounter = std::function<Fd(const MountDetail&)>;
+
+/// /etc/passwd and /etc/group as the processes of a running container see them. Throws Error with ESRCH where the process has ended.
+runtime::UserFiles read_running_user_files(int pidfd);
 
 /// Volumes, binds, images and network files of a container, as copies of what is mounted on the host.
 std::vector<ViewMount> copy_host_mounts(const ContainerRecord& record, const ImageMounter& mount_image);

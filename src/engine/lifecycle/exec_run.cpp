@@ -119,8 +119,8 @@ void Lifecycle::change_exec(const std::string& id, const std::function<void(Exec
     execs.insert_or_assign(id, std::move(next));
 }
 
-asio::awaitable<std::string> Lifecycle::exec_create(std::string reference, ExecConfig config) {
-    const auto container = get_container(reference);
+ContainerPtr Lifecycle::check_exec_create(std::string_view reference, const ExecConfig& config) const {
+    auto container = get_container(reference);
     const Status status = container->record->state.status;
     if (status == Status::paused)
         fail(ErrorKind::conflict, "Container {} is paused, unpause the container before exec", container->record->name);
@@ -132,6 +132,11 @@ asio::awaitable<std::string> Lifecycle::exec_create(std::string reference, ExecC
         if (each.empty() || each.starts_with('=')) fail(ErrorKind::invalid_argument, "invalid environment variable: {}", each);
     check_texts(config);
     monitor::check_detach_keys(config.detach_keys);
+    return container;
+}
+
+asio::awaitable<std::string> Lifecycle::exec_create(std::string reference, ExecConfig config) {
+    const auto container = check_exec_create(reference, config);
     expire_execs();
     forget_oldest_waiting(*container);
     auto exec = std::make_shared<ExecRecord>();

@@ -110,6 +110,8 @@ public:
     // exec_run.cpp
     /// What a further program in it gets of the container.
     oci::Process further_process(const ContainerRecord& record, const ExecConfig& config) const;
+    /// Throws where it cannot be made; whom it runs as is not looked up here.
+    ContainerPtr check_exec_create(std::string_view reference, const ExecConfig& config) const;
     asio::awaitable<std::string> exec_create(std::string reference, ExecConfig config);
     ExecPtr exec_find(std::string_view id) const;
     ExecPtr check_exec(std::string_view id) const;
