@@ -173,6 +173,10 @@ private:
             return [told = events_.log_news, message = monitor::decode<monitor::LogNews>(packet.text)] {
                 if (told) told(message.text);
             };
+        } else if (type == monitor::Detached::name) {
+            return [told = events_.detached, message = monitor::decode<monitor::Detached>(packet.text)] {
+                if (told) told(message.exec_id);
+            };
         } else if (type == monitor::ExecExited::name) {
             const auto message = monitor::decode<monitor::ExecExited>(packet.text);
             return [told = events_.exec_exited, message] {

@@ -29,6 +29,7 @@ struct MonitorEvents {
     std::function<void(const Error& error)> failed;
     std::function<void(const ExitReport& report)> exited;
     std::function<void(const std::string& exec_id, int code)> exec_exited;
+    std::function<void(const std::string& exec_id)> detached;  ///< A client left by its keys; an empty ID is the first process's.
     std::function<void(const std::string& text)> log_news;
     std::function<void(const std::string& why)> closed;  ///< The last of all.
 };

@@ -266,6 +266,9 @@ private:
             if (self.events_.exited) std::function(self.events_.exited)(report);
         });
         out.exec_exited = with([](LinkedTask& self, const std::string& id, int code) { self.end_exec(id, code); });
+        out.detached = with([](LinkedTask& self, const std::string& exec_id) {
+            if (self.events_.detached) std::function(self.events_.detached)(exec_id);
+        });
         out.log_news = with([](LinkedTask& self, const std::string& text) {
             if (self.events_.log_news) std::function(self.events_.log_news)(text);
         });

@@ -104,6 +104,8 @@ struct TaskEvents {
     std::function<void(pid_t pid, Time started_at)> started;
     std::function<void(const ExitReport& report)> exited;
     std::function<void(const std::string& exec_id, int code)> exec_exited;
+    /// A client left by its detach keys; an empty ID is the first process's.
+    std::function<void(const std::string& exec_id)> detached;
     /// A log driver's peer is away, or there again, or lines were left out.
     std::function<void(const std::string& text)> log_news;
     /// The last of all, and not where close() was called: the monitor has ended, or what it said could not be read.

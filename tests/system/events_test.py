@@ -1,10 +1,11 @@
 """What is told of a container's life, also to who asks after a restart of gruad."""
 
 import json
+import socket
 import time
 import unittest
 
-from harness import Daemon, wait_until
+from harness import PATIENCE, Daemon, wait_until
 
 
 class Events(unittest.TestCase):
@@ -42,6 +43,42 @@ class Events(unittest.TestCase):
         names = [each["Actor"]["Attributes"].get("name") for each in self.events("--filter", "type=container", "--filter", "event=destroy")]
         self.assertEqual(names, ["aa", "bb"])
         self.assertEqual(self.events("--filter", "label=a=b", "--filter", "event=start")[0]["Actor"]["Attributes"]["a"], "b")
+
+    def type_and_leave(self, path, body, keys):
+        """A client of a stream that types, and the end of what it reads."""
+        text = json.dumps(body)
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(10 * PATIENCE)
+            client.connect(str(self.daemon.socket))
+            client.sendall(f"POST {path} HTTP/1.1\r\nHost: d\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nContent-Type: application/json\r\n"
+                           f"Content-Length: {len(text)}\r\n\r\n{text}".encode())
+            head = b""
+            while not head.endswith(b"\r\n\r\n"):
+                head += client.recv(1)
+            client.sendall(keys)
+            if not keys:
+                return
+            while client.recv(100):
+                pass
+
+    def test_who_detaches_is_told_of(self):
+        """The docker CLI looks for the keys itself; who sends them is let go of by the engine, which tells of it. Who just leaves is not told of."""
+        self.daemon.docker("run", "-dit", "--name", "cc", "--label", "a=b", "busybox", "cat")
+        stream = "stream=1&stdin=1&stdout=1"
+        self.type_and_leave(f"/containers/cc/attach?{stream}", {}, b"")
+        self.type_and_leave(f"/containers/cc/attach?{stream}", {}, b"x\x10\x11")
+        self.type_and_leave(f"/containers/cc/attach?{stream}&detachKeys=ctrl-a", {}, b"\x01")
+        config = {"Cmd": ["cat", "-"], "Tty": True, "AttachStdin": True, "AttachStdout": True, "DetachKeys": "ctrl-x"}
+        made = json.loads(self.daemon.api("POST", "/containers/cc/exec", config)[1])["Id"]
+        self.type_and_leave(f"/exec/{made}/start", {"Tty": True}, b"\x18")
+        wait_until("it is told", lambda: self.events("--filter", "event=exec_detach"))
+        told = self.events("--filter", "type=container")
+        self.assertEqual([each["Action"] for each in told if not each["Action"].startswith("health")],
+                         ["create", "start", "attach", "attach", "detach", "attach", "detach", "exec_create: cat -", "exec_start: cat -", "exec_detach"])
+        self.assertEqual(told[-1]["Actor"]["Attributes"]["execID"], made)
+        for each in told[4], told[-1]:
+            self.assertEqual([each["Actor"]["Attributes"].get(name) for name in ("name", "image", "a")], ["cc", "busybox", "b"])
+        self.assertEqual(len(self.events("--filter", "event=detach")), 2)
 
     def test_one_that_reads_on_is_told_of_what_comes_only(self):
         self.life("aa")

@@ -411,6 +411,13 @@ tasks::TaskEvents Lifecycle::task_events(const ContainerPtr& container, std::sha
     out.exited = with([](Lifecycle& self, const ContainerPtr& target, const tasks::ExitReport& report) { self.on_exited(target, report); });
     out.exec_exited =
         with([](Lifecycle& self, const ContainerPtr& target, const std::string& id, int code) { self.on_exec_exited(target, id, code); });
+    out.detached = with([](Lifecycle& self, const ContainerPtr& target, const std::string& exec_id) {
+        if (exec_id.empty()) {
+            self.emit(*target->record, "detach");
+        } else {
+            self.emit(*target->record, "exec_detach", {{"execID", exec_id}});
+        }
+    });
     out.log_news = with([](Lifecycle&, const ContainerPtr& target, const std::string& text) {
         log::warn("container {} ({}): {}", short_id(target->id()), target->record->name, text);
     });
