@@ -134,12 +134,21 @@ class CreateRequest(unittest.TestCase):
             self.refused(what, HostConfig={"LogConfig": {"Type": "json-file", "Config": {option: value}}})
         self.created(HostConfig={"LogConfig": {"Type": "json-file", "Config": {"max-size": "1m", "max-file": "2"}}})
 
+    def test_a_volume_driver_that_no_volume_asks_for_is_shown_only(self):
+        self.addCleanup(self.daemon.docker, "volume", "rm", "vol")
+        mounts = [{"Type": "volume", "Source": "vol", "Target": "/x"}, {"Type": "tmpfs", "Target": "/y"}]
+        for host in ({}, {"Binds": ["/tmp:/x"]}, {"Mounts": mounts}):
+            id = self.created(HostConfig={**host, "VolumeDriver": "nosuch"})
+            self.assertEqual(self.daemon.inspect(id)["HostConfig"]["VolumeDriver"], "nosuch")
+
     # G8: a client pulls the image where it reads 404.
     def test_what_is_not_there_but_the_image_is_no_404(self):
         self.refused("No such container: nosuch", HostConfig={"VolumesFrom": ["nosuch"]})
         self.refused("No such container: nosuch", HostConfig={"NetworkMode": "container:nosuch"})
         self.refused("No such container: nosuch", HostConfig={"PidMode": "container:nosuch"})
-        self.refused('plugin "nosuch" not found', HostConfig={"VolumeDriver": "nosuch"})
+        for wants in ({"HostConfig": {"Binds": ["vol:/x"]}}, {"HostConfig": {"Binds": ["/x"]}}, {"Volumes": {"/x": {}}}):
+            self.refused('error looking up volume plugin nosuch: plugin "nosuch" not found',
+                         **{**wants, "HostConfig": {**wants.get("HostConfig", {}), "VolumeDriver": "nosuch"}})
         self.refused("nosuch", HostConfig={"Links": ["nosuch:a"]})
         self.assertEqual(self.create(Image="nosuch")[0], 404)
 

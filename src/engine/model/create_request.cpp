@@ -373,7 +373,6 @@ StringList check_request(ContainerConfig& config, HostConfig& host_config, const
     check_cgroup_parent(host_config);
     check_ulimits(host_config.ulimits);
     check_block_devices(host_config);
-    check_volume_driver(host_config.volume_driver);
     for (const std::string& each : host_config.extra_hosts) network::check_extra_host(each);
     take_labels(config.labels, host_config);
     check_networking(config, host_config);

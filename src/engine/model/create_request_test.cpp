@@ -129,7 +129,12 @@ TEST(Request, ValuesThatNobodyCouldUseAreRefusedNow) {
               "invalid mount config for type \"bind\": invalid propagation mode: bogus");
     EXPECT_THAT(refusal("{}", R"({"Mounts":[{"Type":"volume","Target":"/b","VolumeOptions":{"DriverConfig":{"Name":"bogus"}}}]})"),
                 HasSubstr("plugin \"bogus\" not found"));
-    EXPECT_THAT(refusal("{}", R"({"VolumeDriver":"bogus"})"), HasSubstr("plugin \"bogus\" not found"));
+    // A driver that no volume asks for is nobody's trouble.
+    EXPECT_EQ(refusal("{}", R"({"VolumeDriver":"bogus","Binds":["/tmp:/x"]})"), "");
+    for (const char* binds : {"v:/x", "/x"})
+        EXPECT_THAT(refusal("{}", fmt::format(R"({{"VolumeDriver":"bogus","Binds":["{}"]}})", binds)),
+                    HasSubstr("plugin \"bogus\" not found"));
+    EXPECT_THAT(refusal(R"({"Volumes":{"/x":{}}})", R"({"VolumeDriver":"bogus"})"), HasSubstr("plugin \"bogus\" not found"));
     EXPECT_THAT(refusal("{}", R"({"Mounts":[{"Type":"tmpfs","Target":"/b","TmpfsOptions":{"SizeBytes":-1}}]})"), HasSubstr("SizeBytes"));
     EXPECT_EQ(refusal("{}", R"({"Ulimits":[{"Name":"bogus","Soft":1,"Hard":1}]})"), "invalid ulimit type: bogus");
     EXPECT_THAT(refusal("{}", R"({"Ulimits":[{"Name":"nofile","Soft":2,"Hard":1}]})"), HasSubstr("soft limit must be less than or equal"));

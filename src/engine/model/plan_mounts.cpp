@@ -253,7 +253,12 @@ std::vector<PlannedMount> plan_mounts(const ContainerConfig& config, const HostC
         by_place.insert_or_assign(place, std::move(mount));
     };
     for (const auto& [place, options] : host_config.tmpfs) check_destination(clean_path(place), place);
-    for (const auto& spec : host_config.binds) add(plan_bind(spec));
+    // Those of --mount name their own driver.
+    const auto by_its_driver = [&](PlannedMount mount) {
+        if (mount.point.type == "volume") check_volume_driver(host_config.volume_driver);
+        return mount;
+    };
+    for (const auto& spec : host_config.binds) add(by_its_driver(plan_bind(spec)));
     for (const auto& mount : host_config.mounts) add(MountReader(mount).read());
     for (const auto& [path, value] : config.volumes) {
         const std::string place = clean_path(path);
@@ -264,7 +269,7 @@ std::vector<PlannedMount> plan_mounts(const ContainerConfig& config, const HostC
         mount.point.driver = "local";
         mount.point.destination = place;
         mount.anonymous = true;
-        by_place.emplace(place, std::move(mount));
+        by_place.emplace(place, by_its_driver(std::move(mount)));
     }
     std::vector<PlannedMount> out;
     out.reserve(by_place.size());
