@@ -63,7 +63,7 @@ public:
     asio::awaitable<PathStat> stat(std::string reference, std::string path) const;
     /// What is at `path` as a tar whose entries begin with its name.
     asio::awaitable<std::shared_ptr<TarStream>> read(std::string reference, std::string path) const;
-    /// A tar (plain, gzip or zstd) from `input` into a folder of the container.
+    /// A tar (plain, gzip, bzip2, xz or zstd) from `input` into a folder of the container.
     asio::awaitable<void> write(std::string reference, ExtractRequest request, OpenInput input) const;
     /// The root file system without what is mounted in it.
     asio::awaitable<std::shared_ptr<TarStream>> export_all(std::string reference) const;

@@ -2,6 +2,7 @@
 
 #include "base/error.hpp"
 #include "base/files.hpp"
+#include "layers/compress.hpp"
 #include "layers/source.hpp"
 #include "layers/tar.hpp"
 
@@ -33,7 +34,7 @@ std::optional<oci::Digest> named_digest(const std::string& path) {
 }
 
 bool looks_like_layer(std::string_view first) {
-    return first.starts_with("\x1f\x8b") || first.starts_with("\x28\xb5\x2f\xfd") ||
+    return layers::packing_of(first) != layers::Packing::plain ||
            (first.size() >= 512 && (first.substr(257, 5) == "ustar" || first.find_first_not_of('\0') == std::string_view::npos));
 }
 
@@ -66,6 +67,39 @@ private:
     std::size_t have_ = 0;
     std::uint64_t done_ = 0;
 };
+
+/// The entry as a source.
+class EntrySource : public layers::Source {
+public:
+    explicit EntrySource(EntryReader& reader) noexcept : reader_(reader) {}
+    std::size_t read(std::span<char> out) override {
+        if (at_ == reader_.chunk().size()) {
+            reader_.next();
+            at_ = 0;
+        }
+        const std::size_t count = reader_.chunk().substr(at_).copy(out.data(), out.size());
+        at_ += count;
+        return count;
+    }
+
+private:
+    EntryReader& reader_;
+    std::size_t at_ = 0;
+};
+
+namespace {
+
+/// What no layer may be packed with, as gzip.
+void repack(EntryReader& reader, const std::function<void(std::string_view)>& write) {
+    EntrySource entry{reader};
+    const auto plain = layers::decompress(entry);
+    layers::GzipWriter gzip{write};
+    std::vector<char> bytes(buffer_size);
+    while (const std::size_t count = plain->read(bytes)) gzip.write({bytes.data(), count});
+    gzip.finish();
+}
+
+}  // namespace
 
 /// A blob that is not committed, and what is unpacked from it.
 struct Archive::Blob {
@@ -159,14 +193,19 @@ void Archive::add_file(const std::string& name, std::uint64_t size, EntryReader&
         blob->incoming =
             std::make_unique<Incoming>(layers_, blob->writer.fd(), std::nullopt, std::string(expected ? expected->algorithm() : "sha256"));
     }
-    for (; !reader.chunk().empty(); reader.next()) {
-        blob->writer.write(reader.chunk());
+    const auto write = [&blob](std::string_view bytes) {
+        blob->writer.write(bytes);
         if (blob->incoming) blob->incoming->grew_to(blob->writer.written());
+    };
+    if (!expected && layers::is_no_layer_packing(layers::packing_of(reader.chunk()))) {
+        repack(reader, write);
+    } else {
+        for (; !reader.chunk().empty(); reader.next()) write(reader.chunk());
     }
     while_doing("invalid archive", [&] { blob->writer.verify(); });
     const oci::Digest digest = blob->writer.digest();
     if (blob->incoming) blob->incoming->end(digest);
-    files_.insert_or_assign(name, File{digest, size});
+    files_.insert_or_assign(name, File{digest, blob->writer.written()});
     if (blobs_.contains(digest)) return;
     if (blob->incoming) unpacking_.push_back(blob.get());
     blobs_.emplace(digest, std::move(blob));
@@ -203,7 +242,7 @@ std::string Archive::read(const std::string& path, std::size_t limit) const {
 }
 
 std::string Archive::first_bytes(const File& file) const {
-    std::string out(4, '\0');
+    std::string out(layers::packing_mark_size, '\0');
     const auto document = documents_.find(file.digest);
     if (document != documents_.end()) return document->second.substr(0, out.size());
     const auto blob = blobs_.find(file.digest);

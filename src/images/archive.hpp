@@ -24,10 +24,11 @@ public:
     /// Told of a blob before it is looked for in the store, so that what is there stays.
     using OnFound = std::function<void(const oci::Digest&)>;
 
-    /// Reads the tar (plain, gzip, zstd) from `input` to its end.
+    /// Reads the tar (plain or packed) from `input` to its end.
     Archive(int input, content::ContentStore& content, layers::LayerStore& layers, OnFound claim, const OnProgress& progress);
     ~Archive();
 
+    /// Of what is kept: a layer in bzip2 or xz is kept as gzip.
     struct File {
         oci::Digest digest;
         std::uint64_t size = 0;

@@ -134,7 +134,7 @@ public:
 
     PushResult push(const registry::Client& client, const PushRequest& request, const OnProgress& progress = {});
 
-    /// docker-archive or OCI layout in one tar (plain, gzip or zstd) from `input` (file, pipe or socket), to its end.
+    /// docker-archive or OCI layout in one tar (plain, gzip, bzip2, xz or zstd) from `input` (file, pipe or socket), to its end.
     /// `platforms`: these of an index; where empty, all that the archive has.
     std::vector<LoadedImage> load(int input, const OnProgress& progress = {}, const std::vector<oci::Platform>& platforms = {});
 

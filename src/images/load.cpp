@@ -4,6 +4,7 @@
 #include "images/archive.hpp"
 #include "images/image_store_impl.hpp"
 #include "images/make.hpp"
+#include "layers/source.hpp"
 
 #include <algorithm>
 #include <set>
@@ -101,8 +102,10 @@ private:
             std::vector<Archive::File> files;
             for (const std::string& path : each.layers) {
                 const Archive::File& file = files.emplace_back(archive_.get(path));
-                manifest.layers.push_back(
-                    {.media_type = layer_media_type(archive_.first_bytes(file)), .digest = file.digest.text(), .size = file.size});
+                const std::string first = archive_.first_bytes(file);
+                if (layers::is_no_layer_packing(layers::packing_of(first)))
+                    fail(ErrorKind::not_implemented, "not implemented: layers in bzip2 or xz that are named by their digest");
+                manifest.layers.push_back({.media_type = layer_media_type(first), .digest = file.digest.text(), .size = file.size});
             }
             const ImageDocuments documents =
                 check_image(std::move(manifest), archive_.read(each.config, oci::image_config_size_limit), config_file.digest.text());

@@ -19,8 +19,9 @@ constexpr std::size_t buffer_size = std::size_t{256} << 10U;
 
 std::string layer_media_type(std::string_view first_bytes) {
     std::string type = "application/vnd.oci.image.layer.v1.tar";
-    if (first_bytes.starts_with("\x1f\x8b")) type += "+gzip";
-    if (first_bytes.starts_with("\x28\xb5\x2f\xfd")) type += "+zstd";
+    const layers::Packing packing = layers::packing_of(first_bytes);
+    if (packing == layers::Packing::gzip) type += "+gzip";
+    if (packing == layers::Packing::zstd) type += "+zstd";
     return type;
 }
 
@@ -39,15 +40,25 @@ std::string manifest_text(oci::Manifest manifest) {
 
 NewLayer read_layer(int input, content::ContentStore& content, layers::LayerStore& layers,
                     const std::function<void(std::uint64_t done)>& progress) {
-    layers::FdSource source{input};
+    layers::FdSource file{input};
+    layers::CountingSource counted{file};
+    layers::Source* source = &counted;
     std::vector<char> buffer(buffer_size);
     const auto fill = [&] {
         std::size_t have = 0;
-        for (std::size_t count = 1; have < buffer.size() && count > 0; have += count) count = source.read(std::span(buffer).subspan(have));
+        for (std::size_t count = 1; have < buffer.size() && count > 0; have += count) count = source->read(std::span(buffer).subspan(have));
         return std::string_view{buffer.data(), have};
     };
     auto writer = content.receive();
     std::string_view bytes = fill();
+    std::optional<layers::ReplaySource> replay;
+    std::unique_ptr<layers::Source> unpacked;
+    if (layers::is_no_layer_packing(layers::packing_of(bytes))) {
+        replay.emplace(std::string(bytes), counted);
+        unpacked = layers::decompress(*replay);
+        source = unpacked.get();
+        bytes = fill();
+    }
     const std::string type = layer_media_type(bytes);
     const bool is_packed = type != layer_media_type({});
     Incoming incoming{layers, writer.fd(), std::nullopt, "sha256"};
@@ -56,15 +67,13 @@ NewLayer read_layer(int input, content::ContentStore& content, layers::LayerStor
         incoming.grew_to(writer.written());
     };
     layers::GzipWriter gzip{write};
-    std::uint64_t done = 0;
     for (; !bytes.empty(); bytes = fill()) {
         if (is_packed) {
             write(bytes);
         } else {
             gzip.write(bytes);
         }
-        done += bytes.size();
-        if (progress) progress(done);
+        if (progress) progress(counted.count());
     }
     if (!is_packed) gzip.finish();
     writer.verify();

@@ -30,7 +30,7 @@ struct NewLayer {
     content::ContentStore::Writer writer;
 };
 
-/// Reads a layer's tar to its end. What comes plain is kept as gzip, what comes packed as it is.
+/// Reads a layer's tar to its end. What comes as gzip or zstd is kept as it is, all else as gzip.
 NewLayer read_layer(int input, content::ContentStore& content, layers::LayerStore& layers,
                     const std::function<void(std::uint64_t done)>& progress);
 

@@ -5,7 +5,9 @@
 #include "base/thread.hpp"
 #include "content/hash.hpp"
 
+#include <bzlib.h>
 #include <isa-l/igzip_lib.h>
+#include <lzma.h>
 #include <unistd.h>
 #include <zstd.h>
 #include <algorithm>
@@ -23,7 +25,8 @@ namespace {
 constexpr std::size_t input_size = std::size_t{128} << 10U;
 constexpr std::size_t chunk_size = std::size_t{256} << 10U;
 constexpr std::size_t chunks_ahead = 8;
-constexpr int zstd_window_log_limit = 27;  // 128 MiB, what zstd itself allows without --long
+constexpr int zstd_window_log_limit = 27;                             // 128 MiB, what zstd itself allows without --long
+constexpr std::uint64_t xz_memory_limit = std::uint64_t{128} << 20U;  // xz -9 needs half of it
 
 [[noreturn]] void fail_limit(std::uint64_t limit) {
     fail(ErrorKind::invalid_argument, "the decompressed data is larger than {} bytes", limit);
@@ -159,7 +162,110 @@ private:
     bool complete_ = true;
 };
 
+class Bzip2Source : public Source {
+public:
+    Bzip2Source(Input input, std::uint64_t limit) : input_(std::move(input)), limit_(limit) { begin_stream(); }
+    ~Bzip2Source() override { end_stream(); }
+    Bzip2Source(const Bzip2Source&) = delete;
+    Bzip2Source& operator=(const Bzip2Source&) = delete;
+
+    std::size_t read(std::span<char> out) override {
+        if (out.empty()) return 0;
+        for (;;) {
+            const bool more = input_.fill();
+            if (!more && between_) return 0;
+            if (!more) fail(ErrorKind::invalid_argument, "bzip2: unexpected end of data");
+            if (between_) begin_stream();
+            const std::span<char> rest = input_.rest();
+            stream_.next_in = rest.data();
+            stream_.avail_in = static_cast<unsigned>(rest.size());
+            const auto room = static_cast<unsigned>(std::min(out.size(), chunk_size));
+            stream_.next_out = out.data();
+            stream_.avail_out = room;
+            const int code = ::BZ2_bzDecompress(&stream_);
+            if (code == BZ_MEM_ERROR) throw std::bad_alloc();
+            if (code != BZ_OK && code != BZ_STREAM_END) fail(ErrorKind::invalid_argument, "bzip2: damaged data ({})", code);
+            input_.consume(rest.size() - stream_.avail_in);
+            if (code == BZ_STREAM_END) end_stream();
+            const std::size_t made = room - stream_.avail_out;
+            if ((done_ += made) > limit_) fail_limit(limit_);
+            if (made > 0) return made;
+        }
+    }
+
+private:
+    void begin_stream() {
+        stream_ = bz_stream{};
+        if (::BZ2_bzDecompressInit(&stream_, 0, 0) != BZ_OK) throw std::bad_alloc();
+        between_ = false;
+    }
+    void end_stream() {
+        if (!between_) (void)::BZ2_bzDecompressEnd(&stream_);
+        between_ = true;
+    }
+
+    Input input_;
+    std::uint64_t limit_;
+    std::uint64_t done_ = 0;
+    bz_stream stream_{};
+    bool between_ = true;  ///< What was begun has been ended.
+};
+
+class XzSource : public Source {
+public:
+    XzSource(Input input, std::uint64_t limit) : input_(std::move(input)), limit_(limit) {
+        if (::lzma_stream_decoder(&stream_, xz_memory_limit, LZMA_CONCATENATED) != LZMA_OK) throw std::bad_alloc();
+    }
+    ~XzSource() override { ::lzma_end(&stream_); }
+    XzSource(const XzSource&) = delete;
+    XzSource& operator=(const XzSource&) = delete;
+
+    std::size_t read(std::span<char> out) override {
+        if (out.empty()) return 0;
+        while (!ended_) {
+            const bool more = input_.fill();
+            const std::span<char> rest = more ? input_.rest() : std::span<char>{};
+            stream_.next_in = reinterpret_cast<const std::uint8_t*>(rest.data());
+            stream_.avail_in = rest.size();
+            stream_.next_out = reinterpret_cast<std::uint8_t*>(out.data());
+            stream_.avail_out = out.size();
+            const lzma_ret code = ::lzma_code(&stream_, more ? LZMA_RUN : LZMA_FINISH);
+            input_.consume(rest.size() - stream_.avail_in);
+            ended_ = code == LZMA_STREAM_END;
+            if (code != LZMA_OK && !ended_) fail_with(code);
+            const std::size_t made = out.size() - stream_.avail_out;
+            if ((done_ += made) > limit_) fail_limit(limit_);
+            if (made > 0) return made;
+        }
+        return 0;
+    }
+
+private:
+    [[noreturn]] static void fail_with(lzma_ret code) {
+        if (code == LZMA_MEM_ERROR) throw std::bad_alloc();
+        if (code == LZMA_MEMLIMIT_ERROR)
+            fail(ErrorKind::invalid_argument, "xz: unpacking it takes more than {} MiB of memory", xz_memory_limit >> 20U);
+        if (code == LZMA_BUF_ERROR) fail(ErrorKind::invalid_argument, "xz: unexpected end of data");
+        fail(ErrorKind::invalid_argument, "xz: damaged data ({})", static_cast<int>(code));
+    }
+
+    Input input_;
+    std::uint64_t limit_;
+    std::uint64_t done_ = 0;
+    lzma_stream stream_ = LZMA_STREAM_INIT;
+    bool ended_ = false;
+};
+
 }  // namespace
+
+Packing packing_of(std::string_view first_bytes) {
+    using namespace std::string_view_literals;
+    if (first_bytes.starts_with("\x1f\x8b"sv)) return Packing::gzip;
+    if (first_bytes.starts_with("\x28\xb5\x2f\xfd"sv)) return Packing::zstd;
+    if (first_bytes.starts_with("BZh"sv)) return Packing::bzip2;
+    if (first_bytes.starts_with("\xfd\x37zXZ\0"sv)) return Packing::xz;
+    return Packing::plain;
+}
 
 std::size_t FdSource::read(std::span<char> out) {
     for (;;) {
@@ -182,24 +288,37 @@ std::size_t ExtentSource::read(std::span<char> out) {
     }
 }
 
+std::size_t ReplaySource::read(std::span<char> out) {
+    if (at_ == first_.size()) return inner_.read(out);
+    const std::size_t count = first_.copy(out.data(), out.size(), at_);
+    at_ += count;
+    return count;
+}
+
 std::unique_ptr<Source> decompress(Source& inner, std::uint64_t limit, bool* was_packed) {
-    constexpr std::size_t magic_size = 4;
     std::vector<char> first(input_size);
     std::size_t have = 0;
-    while (have < magic_size) {
+    while (have < packing_mark_size) {
         const std::size_t count = inner.read(std::span(first).subspan(have));
         if (count == 0) break;
         have += count;
     }
     first.resize(have);
-    const std::string_view magic{first.data(), std::min(have, magic_size)};
+    const Packing packing = packing_of({first.data(), have});
     Input input{inner, std::move(first)};
-    if (was_packed) *was_packed = true;
-    if (magic.starts_with("\x1f\x8b")) return std::make_unique<GzipSource>(std::move(input), limit);
-    if (magic == "\x28\xb5\x2f\xfd") return std::make_unique<ZstdSource>(std::move(input), limit);
-    if (magic.starts_with("BZh")) fail(ErrorKind::not_implemented, "not implemented: archives compressed with bzip2");
-    if (magic == "\xfd\x37zX") fail(ErrorKind::not_implemented, "not implemented: archives compressed with xz");
-    if (was_packed) *was_packed = false;
+    if (was_packed) *was_packed = packing != Packing::plain;
+    switch (packing) {
+        case Packing::gzip:
+            return std::make_unique<GzipSource>(std::move(input), limit);
+        case Packing::zstd:
+            return std::make_unique<ZstdSource>(std::move(input), limit);
+        case Packing::bzip2:
+            return std::make_unique<Bzip2Source>(std::move(input), limit);
+        case Packing::xz:
+            return std::make_unique<XzSource>(std::move(input), limit);
+        case Packing::plain:
+            break;
+    }
     return std::make_unique<PlainSource>(std::move(input), limit);
 }
 

@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
+#include <string_view>
 
 namespace grua::layers {
 
@@ -39,10 +41,47 @@ private:
     std::uint64_t end_;
 };
 
+/// Counts what `inner` gives.
+class CountingSource : public Source {
+public:
+    explicit CountingSource(Source& inner) noexcept : inner_(inner) {}
+    std::size_t read(std::span<char> out) override {
+        const std::size_t count = inner_.read(out);
+        count_ += count;
+        return count;
+    }
+    std::uint64_t count() const noexcept { return count_; }
+
+private:
+    Source& inner_;
+    std::uint64_t count_ = 0;
+};
+
+/// What was read of `inner` already, and then the rest of it.
+class ReplaySource : public Source {
+public:
+    ReplaySource(std::string first, Source& inner) noexcept : first_(std::move(first)), inner_(inner) {}
+    std::size_t read(std::span<char> out) override;
+
+private:
+    std::string first_;
+    std::size_t at_ = 0;
+    Source& inner_;
+};
+
 /// More than this from one stream is taken for a bomb.
 inline constexpr std::uint64_t decompressed_limit = std::uint64_t{1} << 40U;
 
-/// gzip (also of several members), zstd (also of several frames) or the bytes as they are: found out by the first bytes.
+enum class Packing { plain, gzip, zstd, bzip2, xz };
+
+/// How what begins with these bytes is packed; packing_mark_size of them are enough.
+Packing packing_of(std::string_view first_bytes);
+inline constexpr std::size_t packing_mark_size = 6;
+
+/// No type of a layer stands for it: what comes so is not kept so.
+constexpr bool is_no_layer_packing(Packing packing) { return packing == Packing::bzip2 || packing == Packing::xz; }
+
+/// gzip, zstd, bzip2, xz (also several of them in a row) or the bytes as they are: found out by the first bytes.
 /// `inner` must outlive it. Throws Error(invalid_argument) for damaged data and past `limit` bytes.
 std::unique_ptr<Source> decompress(Source& inner, std::uint64_t limit = decompressed_limit, bool* was_packed = nullptr);
 

@@ -10,10 +10,12 @@
 #include "layers/source.hpp"
 #include "layers/tree.hpp"
 
+#include <bzlib.h>
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <isa-l/igzip_lib.h>
+#include <lzma.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
@@ -434,9 +436,72 @@ std::string zeros_zstd(std::size_t size) {
     return out;
 }
 
+std::string in_bzip2(std::string plain) {
+    std::string out(plain.size() + plain.size() / 100 + 600, '\0');
+    auto size = static_cast<unsigned>(out.size());
+    EXPECT_EQ(::BZ2_bzBuffToBuffCompress(out.data(), &size, plain.data(), static_cast<unsigned>(plain.size()), 9, 0, 0), BZ_OK);
+    out.resize(size);
+    return out;
+}
+
+/// `dictionary`: what it takes to unpack it, in bytes.
+std::string in_xz(const std::string& plain, std::uint32_t dictionary = 1U << 20U) {
+    lzma_options_lzma options;
+    EXPECT_FALSE(::lzma_lzma_preset(&options, 0));
+    options.dict_size = dictionary;
+    std::array filters{lzma_filter{.id = LZMA_FILTER_LZMA2, .options = &options}, lzma_filter{.id = LZMA_VLI_UNKNOWN, .options = nullptr}};
+    std::string out(::lzma_stream_buffer_bound(plain.size()), '\0');
+    std::size_t size = 0;
+    EXPECT_EQ(::lzma_stream_buffer_encode(filters.data(), LZMA_CHECK_CRC32, nullptr, reinterpret_cast<const std::uint8_t*>(plain.data()),
+                                          plain.size(), reinterpret_cast<std::uint8_t*>(out.data()), &size, out.size()),
+              LZMA_OK);
+    out.resize(size);
+    return out;
+}
+
+/// What comes out of it, or why nothing does.
+std::string unpacked(const std::string& bytes) {
+    try {
+        Text source{bytes};
+        const auto plain = decompress(source);
+        std::string out;
+        std::vector<char> buffer(1000);
+        while (const std::size_t count = plain->read(buffer)) out.append(buffer.data(), count);
+        return out;
+    } catch (const Error& error) {
+        return error.what();
+    }
+}
+
+TEST(Packing, bzip2_and_xz_are_unpacked_also_several_in_a_row) {
+    std::string plain;
+    for (int i = 0; plain.size() < 3U << 20U; ++i) plain += std::to_string(i * 7919);
+    for (const auto& pack :
+         std::vector<std::function<std::string(std::string)>>{in_bzip2, [](const std::string& text) { return in_xz(text); }}) {
+        const std::string packed = pack(plain);
+        EXPECT_NE(packing_of(packed), Packing::plain);
+        EXPECT_TRUE(is_no_layer_packing(packing_of(packed)));
+        EXPECT_TRUE(unpacked(packed) == plain);
+        EXPECT_TRUE(unpacked(packed + pack("more") + pack("")) == plain + "more");
+        EXPECT_EQ(unpacked(pack("")), "");
+        for (const std::size_t at : {packing_mark_size, packed.size() / 2, packed.size() - 1})
+            EXPECT_THAT(unpacked(packed.substr(0, at)), testing::HasSubstr("unexpected end of data")) << at;
+        EXPECT_THAT(unpacked(packed + "behind it there is something"), testing::HasSubstr("damaged data"));
+        std::string damaged = packed;
+        damaged[packed.size() / 2] = static_cast<char>(damaged[packed.size() / 2] ^ 1);
+        EXPECT_THAT(unpacked(damaged), testing::HasSubstr("damaged data"));
+    }
+}
+
+TEST(Packing, what_xz_may_take_of_the_memory_is_bounded) {
+    EXPECT_EQ(unpacked(in_xz("x", 64U << 20U)), "x");  // xz -9
+    EXPECT_EQ(unpacked(in_xz("x", 256U << 20U)), "xz: unpacking it takes more than 128 MiB of memory");
+}
+
 TEST_F(UnpackTest, compression_bombs_are_bounded) {
     constexpr std::uint64_t limit = 1U << 20U;
-    for (const std::string& bomb : {zeros_gzip(8 * limit), zeros_zstd(8 * limit)}) {
+    const std::string zeros(8 * limit, '\0');
+    for (const std::string& bomb : {zeros_gzip(8 * limit), zeros_zstd(8 * limit), in_bzip2(zeros), in_xz(zeros)}) {
         EXPECT_LT(bomb.size(), limit / 4);
         Text source{bomb};
         const auto plain = decompress(source, limit);

@@ -13,6 +13,7 @@ import shutil
 import socket
 import stat
 import subprocess
+import sys
 import tarfile
 import tempfile
 import threading
@@ -435,10 +436,11 @@ class Copy(Files):
         self.docker("run", "-d", "--name", "cc", "busybox", "sleep", "1000")
         tree = self.tree("in")
         (tree / "f").write_text("text")
-        for tool in (["gzip"], ["zstd"]):
+        for number, tool in enumerate((["gzip"], ["zstd"], ["xz"], [sys.executable, "-c", "import bz2, sys; sys.stdout.buffer.write(bz2.compress(sys.stdin.buffer.read()))"])):
+            (tree / "f").write_text(f"text {number}")
             packed = subprocess.run(tool, input=self.tar(tree, "t.tar").read_bytes(), capture_output=True, check=True).stdout
             subprocess.run([DOCKER, "cp", "-", "cc:/tmp"], input=packed, env=self.daemon.environment(), check=True)
-            self.assertEqual(self.out("exec", "cc", "cat", "/tmp/f"), "text")
+            self.assertEqual(self.out("exec", "cc", "cat", "/tmp/f"), f"text {number}")
         for bad in (b"not a tar at all" * 100, self.tar(tree, "t.tar").read_bytes()[:1300]):
             done = subprocess.run([DOCKER, "cp", "-", "cc:/tmp"], input=bad, env=self.daemon.environment(), capture_output=True)
             self.assertNotEqual(done.returncode, 0, bad[:10])

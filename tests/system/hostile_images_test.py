@@ -1,11 +1,13 @@
 """Images that want to do harm, through every door: import, load, pull, copy. Each ends in a clear answer, in bounded memory and time; gruad
 answers others meanwhile, nothing outside of the layer changes, and nothing of it stays in the store."""
 
+import bz2
 import gzip
 import hashlib
 import http.client
 import io
 import json
+import lzma
 import os
 import pathlib
 import random
@@ -195,12 +197,19 @@ def layers(canary):
         "a gzip that is cut": (gzip.compress(whole)[:-9], ""),
         "a gzip in a gzip": (gzip.compress(gzip.compress(whole)), ""),
         "a gzip header without end": (b"\x1f\x8b\x08\x18" + bytes(6) + b"x" * (2 * MIB), ""),
+        "a bzip2 of garbage": (b"BZh9" + random.Random(3).randbytes(5000), "bzip2: damaged data"),
+        "an xz of garbage": (b"\xfd7zXZ\0" + random.Random(4).randbytes(5000), "xz: damaged data"),
+        "a bzip2 that is cut": (bz2.compress(whole)[:-9], "bzip2: unexpected end of data"),
+        "an xz that is cut": (lzma.compress(whole)[:-9], "xz: unexpected end of data"),
+        "an xz that takes 256 MiB": (lzma.compress(whole, filters=[{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": 256 * MIB}]),
+                                     "xz: unpacking it takes more than 128 MiB of memory"),
         "a zstd window of 2 GiB": (b"\x28\xb5\x2f\xfd" + b"\x00" + bytes([21 << 3]) + b"\x01\x00\x00", ""),
     }.items()
     for number, tar in enumerate(random_damage(whole, 20, 7)):
         yield f"damaged at random {number}", (tar, None)
-    for number, tar in enumerate(random_damage(gzip.compress(whole), 10, 8)):
-        yield f"packed and damaged {number}", (tar, None)
+    for kind, pack in (("gzip", gzip.compress), ("bzip2", bz2.compress), ("xz", lzma.compress)):
+        for number, tar in enumerate(random_damage(pack(whole), 10, 8)):
+            yield f"packed in {kind} and damaged {number}", (tar, None)
 
 
 def described(data, kind=double.OCI_MANIFEST, **more):
@@ -372,7 +381,7 @@ class Hostile(Case):
         registry = double.Double(self.daemon.holder.pid)
         self.addCleanup(registry.close)
         for number, (name, (tar, say)) in enumerate(layers(self.canary)):
-            packed = tar if tar[:2] in (b"\x1f\x8b", b"\x28\xb5") else gzip.compress(tar, 1)
+            packed = tar if tar[:2] in (b"\x1f\x8b", b"\x28\xb5", b"BZ", b"\xfd7") else gzip.compress(tar, 1)
             image = double.Image([])
             layer = image._blob("application/vnd.oci.image.layer.v1.tar+gzip", packed)
             config = image._blob("application/vnd.oci.image.config.v1+json", json.dumps(

@@ -1,9 +1,11 @@
 """Images as the docker CLI sees them: load, import, list, tag, history, remove."""
 
+import bz2
 import gzip
 import hashlib
 import io
 import json
+import lzma
 import os
 import pathlib
 import socket
@@ -32,8 +34,10 @@ class Images(Case):
             for kind in (["--oci"], ["--oci", "--zstd"], ["--oci", "--plain"], ["--gzip"]):
                 tag = "kind" + "".join(kind).replace("--", "-") + ":1"
                 run(ENV / "oci-image.sh", *kind, "--tag", tag, "--cmd", "true", f"{work}/root", f"{work}/image.tar")
-                run("gzip", "-kf", f"{work}/image.tar")
-                for name in ("image.tar", "image.tar.gz"):
+                image = pathlib.Path(f"{work}/image.tar")
+                for name, pack in (("image.tar.gz", gzip.compress), ("image.tar.bz2", bz2.compress), ("image.tar.xz", lzma.compress)):
+                    image.with_name(name).write_bytes(pack(image.read_bytes()))
+                for name in ("image.tar", "image.tar.gz", "image.tar.bz2", "image.tar.xz"):
                     self.assertIn(f"Loaded image: {tag}", self.out("load", "-i", f"{work}/{name}"))
                 self.docker("run", "--rm", "--network", "none", tag)
                 self.docker("rmi", tag)
