@@ -7,6 +7,7 @@ engine are kept in docker_answers.txt (made by beside_dockerd); tests/system/sam
 import collections
 import http.client
 import json
+import os
 import pathlib
 import re
 import socket
@@ -145,6 +146,7 @@ class Names:
                 self.words[each["Id"]] = f"<image {tag}>"
         for name, one in execs.items():
             self.words[one] = f"<exec {name}>"
+        self.words[os.uname().release] = "<kernel>"
         self.pattern = re.compile("|".join(re.escape(each) for each in sorted(self.words, key=len, reverse=True)))
 
     def of(self, text):
