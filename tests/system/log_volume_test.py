@@ -12,7 +12,6 @@ import subprocess
 import tempfile
 import threading
 import time
-import unittest
 
 import log_drivers_test as drivers
 from harness import DOCKER, PATIENCE, SANITIZED, Daemon, run, wait_until
@@ -364,7 +363,11 @@ class FullDisk(Volume):
     def test_the_container_goes_on_and_so_does_its_log(self):
         for driver, more in (("json-file", ()), ("local", ()), ("json-file", ("--log-opt", "mode=non-blocking"))):
             with self.subTest(driver=driver, more=more):
-                self.goes_on(driver, more)
+                try:
+                    self.goes_on(driver, more)
+                finally:
+                    (self.disk / "rest").unlink(missing_ok=True)
+                    self.docker("rm", "-f", "cc")
 
     def goes_on(self, driver, more):
         said = len(self.daemon.log.read_text(errors="replace"))
@@ -403,9 +406,4 @@ class FullDisk(Volume):
         self.assertEqual(followed, numbers)
         news = self.daemon.log.read_text(errors="replace")[said:]
         self.assertIn("No space left on device", news)
-        self.assertRegex(news, r"lines were left out")
-        self.docker("rm", "cc")
-
-
-if __name__ == "__main__":
-    unittest.main()
+        self.assertRegex(news, r"it is written again; \d+ lines were left out in all")
