@@ -161,6 +161,19 @@ class JsonFile(Drivers):
             self.assertEqual(self.out("logs", "cc", timeout=120).split("\n"), lines + expected(30000))
             self.docker("rm", "-f", "cc")
 
+    def test_a_broken_line_is_left_out_and_said(self):
+        for driver, name in (("json-file", "{}-json.log"), ("local", "container.log")):
+            self.run_ended("cc", "--log-driver", driver, script="echo one; echo two")
+            path = self.folder("cc") / name.format(self.folder("cc").name)
+            first, second = path.read_bytes().splitlines(keepends=True)
+            path.write_bytes(first + b"\0" * 4096 + first[:9] + b"\n" + second)
+            said = len(self.daemon.log.read_bytes())
+            self.assertEqual(self.out("logs", "cc"), "one\ntwo")
+            self.assertEqual(self.out("logs", "--tail", "1", "cc"), "two")
+            news = self.daemon.log.read_bytes()[said:].decode()
+            self.assertEqual(news.count("(cc): lines of its log are broken"), 1, news)
+            self.docker("rm", "cc")
+
     def test_what_is_wrong_is_told_at_create(self):
         for driver, option, said in (("json-file", "labels-regex=(", "error parsing regexp"), ("json-file", "tag={{.Nosuch}}", "Nosuch"),
                                      ("json-file", "tag={{", "log option tag"), ("json-file", "max-buffer-size=1m", "only supported with 'mode=non-blocking'"),
