@@ -84,7 +84,7 @@ Credentials credentials_of_body(std::string_view json) { return registry::parse_
 
 std::string reference_of(std::string_view repository, std::string_view tag) {
     if (tag.empty()) return std::string(repository);
-    return fmt::format("{}{}{}", repository, tag.starts_with("sha256:") ? "@" : ":", tag);
+    return fmt::format("{}{}{}", repository, tag.contains(':') ? "@" : ":", tag);
 }
 
 // --- looking ---------------------------------------------------------------------------------------------------------

@@ -36,7 +36,7 @@ using registry::Credentials;
 Credentials credentials_of_header(std::string_view header);
 Credentials credentials_of_body(std::string_view json);
 
-/// "x" and "1" are "x:1", "x" and "sha256:…" are "x@sha256:…".
+/// "x" and "1" are "x:1", "x" and a digest, whatever its algorithm, are "x@sha256:…".
 std::string reference_of(std::string_view repository, std::string_view tag);
 
 /// Is told what a transfer does, from the transfer's thread.

@@ -2,6 +2,7 @@
 
 import contextlib
 import gzip
+import hashlib
 import json
 import os
 import pathlib
@@ -692,6 +693,17 @@ class Ways(RegistryCase):
             self.docker("tag", "busybox", f"{taker.authority}/x:1")
             self.docker("push", f"{taker.authority}/x:1")
             self.assertTrue(taker.manifest)
+
+    # G29
+    def test_a_digest_of_another_algorithm_is_pulled(self):
+        kind, manifest = self.registry.manifests["a", "1"]
+        digest = "sha512:" + hashlib.sha512(manifest).hexdigest()
+        self.registry.manifests["a", digest] = (kind, manifest)
+        name = f"{self.registry.authority}/a@{digest}"
+        self.docker("pull", "-q", name)
+        self.registry.manifests["a", digest] = (kind, manifest + b" ")
+        self.docker("rmi", "-f", name)
+        self.assertIn(digest, self.fails("pull", name))
 
     # G29
     def test_localhost_in_capitals_is_local(self):
