@@ -5,6 +5,7 @@ import os
 import pathlib
 import random
 import select
+import signal
 import socket
 import struct
 import subprocess
@@ -103,6 +104,23 @@ class Recovery(unittest.TestCase):
             self.daemon.start()
             time.sleep(0.2)
             self.assertEqual(self.daemon.inspect(name)["State"]["Status"], "exited", name)
+
+    def test_restarts_that_are_used_up_are_not_begun_anew(self):
+        """The last end is while gruad is away."""
+        self.daemon.docker("run", "-d", "--name", "cc", "--network", "none", "--restart", "on-failure:1", "busybox", "sh", "-c", "sleep 3; exit 3")
+        os.kill(self.daemon.inspect("cc")["State"]["Pid"], signal.SIGKILL)
+
+        def runs_again():
+            shown = self.daemon.inspect("cc")
+            return shown["RestartCount"] == 1 and shown["State"]["Pid"]
+
+        pid = wait_until("it runs again", runs_again)
+        self.daemon.kill()
+        wait_until("it has ended", lambda: not os.path.exists(f"/proc/{pid}"))
+        self.daemon.start()
+        time.sleep(0.5)
+        shown = self.daemon.inspect("cc")
+        self.assertEqual((shown["State"]["Status"], shown["State"]["ExitCode"], shown["RestartCount"]), ("exited", 3, 1))
 
     def test_an_attached_client_goes_on_on_its_socket(self):
         # Not by docker attach or run: they also ask for the exit status and may leave when that connection breaks.

@@ -104,7 +104,10 @@ void read_live_record(RecoverWork& work, const std::string& id) {
     ContainerRecord started = by_record ? *beside : each.record;
     const bool is_marked =
         try_for(id, "what its start left behind", [&] { each.start_asked = read_start_mark(live, started) || each.start_asked; });
-    if (is_marked && each.start_asked) each.started = std::move(started);
+    if (is_marked && each.start_asked) {
+        each.record.restart_count = started.restart_count;
+        each.started = std::move(started);
+    }
     if (known == work.all.end() && each.start_asked && each.record.state.error.empty())
         each.record.state.error = "the daemon ended before the program started";
 }
@@ -425,8 +428,10 @@ bool Lifecycle::recover_container(const ContainerPtr& container, Leftover& found
     publish(*container);
     save(*container);
     const State& state = container->record->state;
-    return state.status == Status::exited &&
-           starts_with_the_daemon(container->record->host_config.restart_policy, container->record->stopped_by_user, ran, state.exit_code);
+    const RestartPolicy& policy = container->record->host_config.restart_policy;
+    const bool is_used_up = policy.maximum_retry_count > 0 && container->record->restart_count >= policy.maximum_retry_count;
+    return state.status == Status::exited && !is_used_up &&
+           starts_with_the_daemon(policy, container->record->stopped_by_user, ran, state.exit_code);
 }
 
 /// After those that it needs, and once more where it could not be.

@@ -6,6 +6,7 @@
 
 #include <unistd.h>
 #include <array>
+#include <optional>
 #include <utility>
 
 namespace grua::engine {
@@ -20,11 +21,12 @@ struct Mark {
     StringMap interfaces;
     std::map<std::string, std::vector<PortBinding>> ports;
     std::string sandbox_id;
+    std::optional<int> restart_count;  ///< Not in the marks of older gruads.
     template <typename Self = Mark>
     static json::Fields fields() {
-        return json::Fields{json::field("networks", &Self::networks), json::field("desired_macs", &Self::desired_macs),
+        return json::Fields{json::field("networks", &Self::networks),     json::field("desired_macs", &Self::desired_macs),
                             json::field("interfaces", &Self::interfaces), json::field("ports", &Self::ports),
-                            json::field("sandbox_id", &Self::sandbox_id)};
+                            json::field("sandbox_id", &Self::sandbox_id), json::field("restart_count", &Self::restart_count)};
     }
 };
 
@@ -35,7 +37,8 @@ void write_start_mark(const std::string& live, const ContainerRecord& record) {
                     .desired_macs = record.desired_macs,
                     .interfaces = record.interfaces,
                     .ports = record.ports,
-                    .sandbox_id = record.sandbox_id};
+                    .sandbox_id = record.sandbox_id,
+                    .restart_count = record.restart_count};
     replace_file(live + mark_name, json::dump(mark, {1, 999}), 0600);
 }
 
@@ -53,6 +56,7 @@ bool read_start_mark(const std::string& live, ContainerRecord& record) {
     record.interfaces = std::move(mark.interfaces);
     record.ports = std::move(mark.ports);
     record.sandbox_id = std::move(mark.sandbox_id);
+    record.restart_count = mark.restart_count.value_or(record.restart_count);
     return true;
 }
 
