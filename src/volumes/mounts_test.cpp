@@ -184,7 +184,7 @@ TEST_F(MountsTest, ALinkInThePlaceOfTheFolderIsNotFollowed) {
 TEST_F(MountsTest, OneThatDoesNotAnswerHoldsUpNobody) {
     const Silent silent(directory_ + "/silent");
     if (!silent.is_there()) GTEST_SKIP() << "no FUSE here";
-    begin({.mount = 300ms});
+    begin({.mount = 2s});
     volumes_->create({.name = "dead", .options = {{"type", "none"}, {"device", directory_ + "/silent/x"}, {"o", "bind"}}});
     const VolumePtr other = tmpfs("memory");
     std::string said;
