@@ -105,6 +105,19 @@ class Recovery(unittest.TestCase):
             time.sleep(0.2)
             self.assertEqual(self.daemon.inspect(name)["State"]["Status"], "exited", name)
 
+    def test_a_change_of_one_that_goes_with_its_exit_holds(self):
+        self.daemon.docker("network", "create", "--subnet", "10.99.66.0/24", "nn")
+        self.daemon.docker("create", "--rm", "--name", "created", "--memory", "32m", "busybox", "true")
+        self.daemon.docker("run", "-d", "--rm", "--name", "running", "--memory", "32m", "busybox", "sleep", "100000")
+        for name in ("created", "running"):
+            self.daemon.docker("update", "--memory", "64m", "--memory-swap", "-1", name)
+            self.daemon.docker("network", "connect", "nn", name)
+        self.daemon.kill()
+        self.daemon.start()
+        for name in ("created", "running"):
+            shown = self.daemon.inspect(name)
+            self.assertEqual((shown["HostConfig"]["Memory"], sorted(shown["NetworkSettings"]["Networks"])), (64 << 20, ["bridge", "nn"]), name)
+
     def test_restarts_that_are_used_up_are_not_begun_anew(self):
         """The last end is while gruad is away."""
         self.daemon.docker("run", "-d", "--name", "cc", "--network", "none", "--restart", "on-failure:1", "busybox", "sh", "-c", "sleep 3; exit 3")

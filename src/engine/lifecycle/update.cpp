@@ -90,7 +90,7 @@ asio::awaitable<void> Engine::Impl::update(std::string reference, UpdateConfig a
     try {
         co_await apply(container, before->host_config, merged);
         note(merged);
-        co_await saver.flushed(container->id());
+        co_await save_to_end(container);
     } catch (...) {
         failure = std::current_exception();
     }

@@ -236,16 +236,13 @@ asio::awaitable<Pruned> Engine::Impl::prune_networks(std::function<bool(const ne
     co_return out;
 }
 
-/// Of a container that runs, where the next gruad looks: see recover.cpp.
+/// Where the next gruad looks, of one that runs also in the mark of its start: see recover.cpp.
 asio::awaitable<void> Engine::Impl::save_networking(ContainerPtr container) {
     publish(*container);
     save(*container);
-    auto keep = [live = live_directory(container->id()), record = container->record] {
-        write_start_mark(live, *record);
-        if (record->host_config.auto_remove) replace_file(live + "/record.json", to_json(*record), 0600);
-    };
+    auto keep = [live = live_directory(container->id()), record = container->record] { write_start_mark(live, *record); };
     if (is_running(container->record->state.status)) co_await offload(pool, std::move(keep));
-    if (!container->record->host_config.auto_remove) co_await saver.flushed(container->id());
+    co_await save_to_end(container);
 }
 
 asio::awaitable<void> Engine::Impl::connect_network(std::string reference, std::string network, EndpointSettings settings) {
