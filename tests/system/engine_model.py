@@ -11,7 +11,10 @@ import dataclasses
 import signal
 
 KILL = int(signal.SIGKILL)
-EXPLAINED = {"unpause what is not paused": 409}  # 500 by dockerd
+# Where gruad's answer is another than dockerd's on purpose (docs/api.md); the model speaks of either.
+GRUA = {"unpause what is not paused": 409, "restart what cannot start": 400, "only the stop signal is one": True}
+DOCKERD = {"unpause what is not paused": 500, "restart what cannot start": 500, "only the stop signal is one": False}
+engine = GRUA
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +69,7 @@ class Container:
     code: int = 0
     restarts: int = 0
     by_user: bool | None = False  # stopped; None: who knows
+    is_cancelled: bool = False  # until the next start no policy restarts it
     pid: int | None = None  # once seen in this run
     pending: int = 0  # a signal that waits for the end of a pause
     lines: list = dataclasses.field(default_factory=lambda: [0, 0])  # at least, at most
@@ -95,7 +99,7 @@ class Container:
             self.end(self.program.code)
 
     def wants_restart(self, code):
-        if self.by_user or self.policy == "no":
+        if self.policy == "no" or self.by_user and (self.is_cancelled or self.policy == "unless-stopped"):
             return False
         return self.policy != "on-failure" or (code != 0 and (self.most == 0 or self.restarts < self.most))
 
@@ -115,7 +119,7 @@ class Container:
         self.events.append("destroy")
 
     def start_anew(self):
-        self.by_user, self.restarts = False, 0
+        self.by_user, self.is_cancelled, self.restarts = False, False, 0
         if not self.program.is_absent:
             self.run()
             return True
@@ -150,7 +154,7 @@ class Container:
     def stop(self, number=None):
         if not self.is_up:
             return 304
-        self.by_user = True
+        self.by_user = self.is_cancelled = True
         self.stop_running(number)
         return 204
 
@@ -158,7 +162,7 @@ class Container:
         if self.is_up:
             self.stop_running(number, is_restart=True)
         if not self.start_anew():
-            return 400
+            return engine["restart what cannot start"]
         self.events.append("restart")
         return 204
 
@@ -167,8 +171,11 @@ class Container:
             return 409
         self.signal(number)
         is_end = number in (KILL, self.program.stop_signal)
-        if is_end:
+        if not engine["only the stop signal is one"]:
+            is_end = is_end or "StopSignal" not in dict(self.program.config)
             self.by_user = True
+        if is_end:
+            self.by_user = self.is_cancelled = True
         if self.status == "paused":
             if not is_end:
                 if self.program.dies_of(number):
@@ -190,7 +197,7 @@ class Container:
 
     def unpause(self):
         if self.status != "paused":
-            return EXPLAINED["unpause what is not paused"]
+            return engine["unpause what is not paused"]
         self.status = "running"
         self.events.append("unpause")
         if self.pending:
@@ -221,7 +228,7 @@ class Container:
         if self.is_up:
             if not force:
                 return 409
-            self.by_user = True
+            self.by_user = self.is_cancelled = True
             self.signal(KILL)
             self.end(128 + KILL)
         if not self.is_gone:
