@@ -475,7 +475,7 @@ std::string unpacked(const std::string& bytes) {
 
 TEST(Packing, bzip2_and_xz_are_unpacked_also_several_in_a_row) {
     std::string plain;
-    for (int i = 0; plain.size() < 3U << 20U; ++i) plain += std::to_string(i * 7919);
+    for (int i = 0; plain.size() < 3U << 20U; ++i) plain += std::to_string(std::int64_t{i} * 7919);
     for (const auto& pack :
          std::vector<std::function<std::string(std::string)>>{in_bzip2, [](const std::string& text) { return in_xz(text); }}) {
         const std::string packed = pack(plain);

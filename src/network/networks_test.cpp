@@ -385,9 +385,14 @@ TEST_F(NetworksTest, TheNextSandboxesJoinACrowdedBridgeAhead) {
     };
     std::vector<Attached> all;
     for (int i = 0; i < 32; ++i) all.push_back(networks.attach(fmt::format("c{}", i)));
+    // Those that were made before it was crowded are taken first.
+    const auto is_full = [&] { return std::ranges::count(veths(*netlink_), std::string{}, &Link::alias) == 2; };
+    EXPECT_TRUE(soon(is_full));
     EXPECT_EQ(waiting_ports(), 0);
-    all.push_back(networks.attach("crowded"));
-    all.push_back(networks.attach("more"));
+    for (const char* each : {"crowded", "more"}) {
+        all.push_back(networks.attach(each));
+        EXPECT_TRUE(soon(is_full));
+    }
     EXPECT_TRUE(soon([&] { return waiting_ports() == 2; }));
 
     // Those are no obstacle for another network.
