@@ -257,8 +257,7 @@ class Container:
         if self.status != "exited":
             return  # What never ran is not started.
         if self.policy == "always" or (self.policy == "unless-stopped" and not self.by_user):
-            self.by_user = False
-            self.run()
+            self.start_anew()
 
 
 def comparable(events):

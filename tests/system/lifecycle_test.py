@@ -1,5 +1,6 @@
 """Starts, ends and removals that go wrong: each has an end, says why, and leaves nothing."""
 
+import collections
 import contextlib
 import json
 import os
@@ -12,7 +13,7 @@ import subprocess
 import time
 import unittest
 
-from harness import DOCKER, Case, Daemon, cgroup_version, run, wait_until
+from harness import DOCKER, Case, Connection, Daemon, cgroup_version, run, wait_until
 
 
 def processes(words):
@@ -270,6 +271,24 @@ class Removals(Case):
             self.docker("rm", "-f", "cc", check=False)
             self.daemon.stop()
             self.daemon.start()
+
+
+class Pauses(Case):
+    def test_what_ends_while_it_is_to_be_paused_does_not_run(self):
+        ask = Connection(self.daemon.socket).ask
+        self.docker("create", "--name", "cc", "--network", "none", "busybox", "true")
+        answers = collections.Counter()
+        until = time.monotonic() + 8
+        while time.monotonic() < until:
+            self.assertEqual(ask("POST", "/containers/cc/start")[0], 204)
+            while True:
+                status, text = ask("POST", "/containers/cc/pause")
+                answers[status] += 1
+                self.assertIn(status, (204, 409), text)
+                if status == 409 and not json.loads(ask("GET", "/containers/cc/json")[1])["State"]["Running"]:
+                    break
+                ask("POST", "/containers/cc/unpause")
+        self.assertGreater(answers[204], 0, answers)
 
 
 class Restarts(Case):

@@ -7,6 +7,7 @@
 #include "linux/process.hpp"
 
 #include <poll.h>
+#include <cerrno>
 #include <csignal>
 
 namespace grua::engine {
@@ -248,7 +249,13 @@ asio::awaitable<void> Lifecycle::pause(std::string reference) {
     if (container->record->state.status == Status::paused) fail(ErrorKind::conflict, "Container {} is already paused", container->id());
     const auto task = container->task;
     if (!task) fail(ErrorKind::conflict, "container {} is not running", container->id());
-    co_await task->pause();
+    try {
+        co_await task->pause();
+    } catch (const Error& error) {
+        // It has ended meanwhile, and its cgroup is gone.
+        if (error.kind() != ErrorKind::not_found && error.os_error() != ENOENT && error.os_error() != ENODEV) throw;
+        fail(ErrorKind::conflict, "container {} is not running", container->id());
+    }
     if (container->record->state.status != Status::running) fail(ErrorKind::conflict, "container {} is not running", container->id());
     container->update([](ContainerRecord& next) {
         next.state.status = Status::paused;
