@@ -270,8 +270,8 @@ class Feeding(Drivers):
             self.assertLess(memory, 6000)
         server.may_read.set()
         wait_until("it has caught up", lambda: self.in_gruads_log("it has caught up"), 30)
-        # The cache is a driver of its own: what it has is no less for the server's being away.
-        self.assertGreater(len(self.out("logs", "cc").split("\n")), 50)
+        # The cache is a driver of its own: what it has is no less for the server's being away. It may lose, too, where its worker is slow.
+        self.assertGreater(len(self.out("logs", "cc").split("\n")), 10 if SANITIZED else 50)
 
 
 class Syslog(Drivers):
