@@ -249,6 +249,8 @@ private:
         };
         MonitorEvents out;
         out.started = with([](LinkedTask& self, pid_t pid, Time started_at, Fd pidfd) {
+            // Whoever waited has been told that it did not start, and closes this; until then it is as if nothing had come.
+            if (self.failure_) return end_unwanted(pidfd);
             self.pid_ = pid;
             self.pidfd_ = std::move(pidfd);
             self.state_ = State::started;
@@ -299,17 +301,21 @@ private:
         while (!execs_.empty()) end_exec(std::string(execs_.begin()->first), code);
     }
 
+    static void end_unwanted(const Fd& pidfd) {
+        try {
+            send_signal(pidfd, SIGKILL);
+        } catch (const Error& error) {
+            log::error("a program whose start was called off: {}", error.what());
+        }
+    }
+
     /// Nobody waits for the start any more, and a monitor that works on it hears of that only afterwards.
     void end_when_it_starts() {
         const auto link = link_;
         MonitorEvents events;
         events.started = [pidfd = std::make_shared<Fd>()](pid_t, Time, Fd given) {
             *pidfd = std::move(given);
-            try {
-                send_signal(*pidfd, SIGKILL);
-            } catch (const Error& error) {
-                log::error("a program whose start was called off: {}", error.what());
-            }
+            end_unwanted(*pidfd);
         };
         auto end = [link, &pool = pool_, mounts = mounts_, path = cgroup_path_] {
             asio::post(pool, [mounts, path] {

@@ -5,11 +5,13 @@ import contextlib
 import json
 import os
 import pathlib
+import random
 import shutil
 import signal
 import socket
 import sqlite3
 import subprocess
+import threading
 import time
 import unittest
 
@@ -271,6 +273,24 @@ class Removals(Case):
             self.docker("rm", "-f", "cc", check=False)
             self.daemon.stop()
             self.daemon.start()
+
+
+class Races(Case):
+    def test_a_start_beside_a_removal_by_force_is_done_or_a_conflict(self):
+        answers = collections.Counter()
+        until = time.monotonic() + 10
+        while time.monotonic() < until:
+            self.docker("create", "--name", "cc", "--network", "none", "busybox", "sleep", "1000")
+            found = []
+            starter = threading.Thread(target=lambda: found.append(Connection(self.daemon.socket).ask("POST", "/containers/cc/start")))
+            starter.start()
+            time.sleep(random.random() * 0.02)
+            status, text = Connection(self.daemon.socket).ask("DELETE", "/containers/cc?force=1")
+            self.assertEqual(status, 204, text)
+            starter.join()
+            self.assertIn(found[0][0], (204, 404, 409), found)
+            answers[found[0][0]] += 1
+        self.assertGreater(answers[409], 0, answers)
 
 
 class Pauses(Case):

@@ -359,7 +359,10 @@ asio::awaitable<void> Lifecycle::start_failed(ContainerPtr container, std::share
         try {
             std::rethrow_exception(thrown);
         } catch (const Error& error) {
-            return start_failure(error, work->in_own_words);
+            StartFailure out = start_failure(error, work->in_own_words);
+            // As where its removal began before its start.
+            if (work->called_off) out.error = Error(ErrorKind::conflict, out.error.what());
+            return out;
         } catch (const std::exception& error) {
             return start_failure(Error(ErrorKind::system, error.what()), false);
         }
