@@ -289,15 +289,17 @@ class Client:
                 return None
             return seen["State"]["Status"], seen["State"]["Pid"], seen["RestartCount"], seen["Name"]
 
-        last, since = look(), time.monotonic()
-        while time.monotonic() - since < (1.0 if at_rest or each.policy != "no" or each.auto_remove else 0.3):
-            time.sleep(0.05)
-            now = look()
-            if now != last or (now and now[0] in ("restarting", "removing")):
-                last, since = now, time.monotonic()
-        if self.epoch != self.trial.epoch:
-            self.catch_up()
-        seen = self.observe(each)
+        seen = {"State": {"Status": "restarting"}}
+        while seen and seen["State"]["Status"] in ("restarting", "removing"):
+            last, since = look(), time.monotonic()
+            while time.monotonic() - since < (1.0 if at_rest or each.policy != "no" or each.auto_remove else 0.3):
+                time.sleep(0.05)
+                now = look()
+                if now != last or (now and now[0] in ("restarting", "removing")):
+                    last, since = now, time.monotonic()
+            if self.epoch != self.trial.epoch:
+                self.catch_up()
+            seen = self.observe(each)
         each.is_doubtful = True
         if seen is None:
             self.expect(each.is_gone or each.auto_remove, f"{before.name} is gone: {before}")
