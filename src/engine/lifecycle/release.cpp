@@ -5,6 +5,7 @@
 #include "engine/lifecycle/start_mark.hpp"
 
 #include <filesystem>
+#include <thread>
 
 namespace grua::engine {
 namespace {
@@ -13,10 +14,17 @@ using namespace std::chrono_literals;
 
 constexpr std::chrono::seconds first_retry = 5s;
 constexpr std::chrono::seconds longest_retry = 300s;
+constexpr int most_tries = 100;
+constexpr auto pause_between = 10ms;
 
+/// A monitor whose start was called off may write its last word there meanwhile. Blocks.
 void remove_tree(const std::string& path) {
     std::error_code error;
-    std::filesystem::remove_all(path, error);
+    for (int tries = 0; tries < most_tries; ++tries) {
+        std::filesystem::remove_all(path, error);
+        if (error != std::errc::directory_not_empty) break;
+        std::this_thread::sleep_for(pause_between);
+    }
     if (error) throw Error(ErrorKind::system, fmt::format("remove {}: {}", path, error.message()), error.value());
 }
 
