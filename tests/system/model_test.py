@@ -15,6 +15,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import shutil
 import signal
 import struct
@@ -457,6 +458,23 @@ class Client:
         if each := self.pick():
             self.change(each, Container.stop, "POST", f"/containers/{self.ref(each)}/stop?t={self.seconds(each)}")
 
+    def wait_until_it_hears(self, each):
+        """A signal that comes before its init is ready is lost: the kernel gives it to no first process of a namespace. Of a stop gruad knows."""
+        if not each.program.hears or not each.pid:
+            return
+        if SOCKET:
+            time.sleep(0.3)
+            return
+
+        def is_ready():
+            try:
+                blocked = re.search(r"^SigBlk:\t(\S+)$", pathlib.Path(f"/proc/{each.pid}/status").read_text(), re.M)
+            except (FileNotFoundError, ProcessLookupError):
+                return True
+            return int(blocked[1], 16) != 0
+
+        wait_until(f"the init of {each.name} is ready", is_ready)
+
     def seconds(self, each):
         """What hears its signal is given the time to."""
         return 30 if each.program.hears else 0
@@ -468,6 +486,7 @@ class Client:
     def kill(self):
         if each := self.pick(lambda each: not each.pending):
             name = self.dice.choices(list(SIGNALS), [5, 3, 2, 2, 1])[0]
+            self.wait_until_it_hears(each)
             path = f"/containers/{self.ref(each)}/kill" + ("" if name == "KILL" and self.dice.random() < 0.5 else f"?signal={self.dice.choice([name, f'SIG{name}', SIGNALS[name]])}")
             self.change(each, lambda of: of.kill(SIGNALS[name]), "POST", path, soon=name != "KILL" or each.policy != "no")
 
