@@ -249,11 +249,13 @@ asio::awaitable<void> Lifecycle::pause(std::string reference) {
     if (container->record->state.status == Status::paused) fail(ErrorKind::conflict, "Container {} is already paused", container->id());
     const auto task = container->task;
     if (!task) fail(ErrorKind::conflict, "container {} is not running", container->id());
+    const std::uint64_t round = container->round;
     try {
         co_await task->pause();
     } catch (const Error& error) {
-        // It has ended meanwhile, and its cgroup is gone.
-        if (error.kind() != ErrorKind::not_found && error.os_error() != ENOENT && error.os_error() != ENODEV) throw;
+        // It has ended meanwhile, and its cgroup is gone, or what of it was still there.
+        const bool has_ended = container->round != round || container->record->state.status != Status::running;
+        if (!has_ended && error.kind() != ErrorKind::not_found && error.os_error() != ENOENT && error.os_error() != ENODEV) throw;
         fail(ErrorKind::conflict, "container {} is not running", container->id());
     }
     if (container->record->state.status != Status::running) fail(ErrorKind::conflict, "container {} is not running", container->id());
