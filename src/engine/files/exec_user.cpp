@@ -30,7 +30,7 @@ asio::awaitable<std::string> Engine::Impl::create_exec(std::string reference, Ex
     const auto container = check_exec_create(reference, config);
     if (is_numbers(config.user)) {
         check_user({}, config.user);
-        co_return co_await exec_create(std::move(reference), std::move(config));
+        co_return add_exec(*container, std::move(config));
     }
     const auto pidfd = std::make_shared<Fd>(container->task ? container->task->pidfd() : Fd());
     if (!*pidfd) fail(ErrorKind::conflict, "container {} is not running", container->id());
@@ -40,6 +40,7 @@ asio::awaitable<std::string> Engine::Impl::create_exec(std::string reference, Ex
         if (error.os_error() != ESRCH) throw;
         fail(ErrorKind::conflict, "container {} is not running", container->id());
     }
+    // Checked once more: much may have become of it meanwhile.
     co_return co_await exec_create(container->id(), std::move(config));
 }
 

@@ -137,17 +137,21 @@ ContainerPtr Lifecycle::check_exec_create(std::string_view reference, const Exec
 
 asio::awaitable<std::string> Lifecycle::exec_create(std::string reference, ExecConfig config) {
     const auto container = check_exec_create(reference, config);
+    co_return add_exec(*container, std::move(config));
+}
+
+std::string Lifecycle::add_exec(Container& container, ExecConfig config) {
     expire_execs();
-    forget_oldest_waiting(*container);
+    forget_oldest_waiting(container);
     auto exec = std::make_shared<ExecRecord>();
     exec->id = random_id();
-    exec->container_id = container->id();
+    exec->container_id = container.id();
     exec->config = std::move(config);
     execs.emplace(exec->id, exec);
-    container->update([&](ContainerRecord& next) { next.exec_ids.push_back(exec->id); });
-    publish(*container);
-    emit(*container->record, "exec_create: " + command_text(exec->config), {{"execID", exec->id}});
-    co_return exec->id;
+    container.update([&](ContainerRecord& next) { next.exec_ids.push_back(exec->id); });
+    publish(container);
+    emit(*container.record, "exec_create: " + command_text(exec->config), {{"execID", exec->id}});
+    return exec->id;
 }
 
 /// One more is about to come. Whoever starts what they make does so at once, so the oldest is nobody's.

@@ -112,6 +112,7 @@ public:
     oci::Process further_process(const ContainerRecord& record, const ExecConfig& config) const;
     /// Throws where it cannot be made; whom it runs as is not looked up here.
     ContainerPtr check_exec_create(std::string_view reference, const ExecConfig& config) const;
+    std::string add_exec(Container& container, ExecConfig config);  ///< One that was checked.
     asio::awaitable<std::string> exec_create(std::string reference, ExecConfig config);
     ExecPtr exec_find(std::string_view id) const;
     ExecPtr check_exec(std::string_view id) const;

@@ -428,10 +428,10 @@ bool Lifecycle::recover_container(const ContainerPtr& container, Leftover& found
     publish(*container);
     save(*container);
     const State& state = container->record->state;
-    const RestartPolicy& policy = container->record->host_config.restart_policy;
-    const bool is_used_up = policy.maximum_retry_count > 0 && container->record->restart_count >= policy.maximum_retry_count;
-    return state.status == Status::exited && !is_used_up &&
-           starts_with_the_daemon(policy, container->record->stopped_by_user, ran, state.exit_code);
+    return state.status == Status::exited && starts_with_the_daemon(container->record->host_config.restart_policy, ran,
+                                                                    {.exit_code = state.exit_code,
+                                                                     .stopped_by_user = container->record->stopped_by_user,
+                                                                     .restarts = container->record->restart_count});
 }
 
 /// After those that it needs, and once more where it could not be.

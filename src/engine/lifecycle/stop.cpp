@@ -7,7 +7,6 @@
 #include "linux/process.hpp"
 
 #include <poll.h>
-#include <cerrno>
 #include <csignal>
 
 namespace grua::engine {
@@ -252,10 +251,9 @@ asio::awaitable<void> Lifecycle::pause(std::string reference) {
     const std::uint64_t round = container->round;
     try {
         co_await task->pause();
-    } catch (const Error& error) {
-        // It has ended meanwhile, and its cgroup is gone, or what of it was still there.
-        const bool has_ended = container->round != round || container->record->state.status != Status::running;
-        if (!has_ended && error.kind() != ErrorKind::not_found && error.os_error() != ENOENT && error.os_error() != ENODEV) throw;
+    } catch (const Error&) {
+        // Where it has ended meanwhile its cgroup goes, piece by piece.
+        if (container->round == round && container->record->state.status == Status::running) throw;
         fail(ErrorKind::conflict, "container {} is not running", container->id());
     }
     if (container->record->state.status != Status::running) fail(ErrorKind::conflict, "container {} is not running", container->id());

@@ -47,11 +47,10 @@ std::optional<std::chrono::milliseconds> RestartDelay::next(const RestartPolicy&
     return delay_;
 }
 
-bool starts_with_the_daemon(const RestartPolicy& policy, bool stopped_by_user, bool ran, int exit_code) {
+bool starts_with_the_daemon(const RestartPolicy& policy, bool ran, const Ended& ended) {
     if (policy.name == "always") return true;
-    if (stopped_by_user) return false;
-    if (policy.name == "unless-stopped") return true;
-    return policy.name == "on-failure" && ran && exit_code != 0;
+    if (policy.name == "on-failure" && !ran) return false;
+    return wants_restart(policy, ended);
 }
 
 }  // namespace grua::engine

@@ -33,6 +33,6 @@ private:
 };
 
 /// Whether gruad starts it when it starts itself. `ran`: it was running, or waiting for its restart, when gruad was last there.
-bool starts_with_the_daemon(const RestartPolicy& policy, bool stopped_by_user, bool ran, int exit_code);
+bool starts_with_the_daemon(const RestartPolicy& policy, bool ran, const Ended& ended);
 
 }  // namespace grua::engine

@@ -67,11 +67,11 @@ void take_away(Ports& ports, const Ports& removed);
 /// Nothing of the last run is left: addresses, ports.
 void clear_networking(ContainerRecord& record);
 
-/// Of a record of a container that runs.
 // A container's resolver, for what holds it: tasks::Task::hold().
 std::map<std::string, Fd> held_of(network::ResolverSockets sockets);
 network::ResolverSockets resolver_of(std::map<std::string, Fd>& held);
 
+/// Of a record of a container that runs.
 network::Attachment attachment_of(const ContainerRecord& record, const StringList& nameservers);
 
 }  // namespace grua::engine
