@@ -4,9 +4,8 @@ import os
 import pathlib
 import unittest
 
-from harness import Case, run
+from harness import Case, has_apparmor, run
 
-ENABLED = pathlib.Path("/sys/module/apparmor/parameters/enabled")
 PROFILES = pathlib.Path("/sys/kernel/security/apparmor/profiles")
 OWN = """
 profile grua-test flags=(attach_disconnected,mediate_deleted) {
@@ -18,7 +17,7 @@ profile grua-test flags=(attach_disconnected,mediate_deleted) {
 """
 
 
-@unittest.skipUnless(ENABLED.exists() and ENABLED.read_text().startswith("Y"), "this kernel has no AppArmor")
+@unittest.skipUnless(has_apparmor(), "this kernel has no AppArmor")
 class AppArmor(Case):
     @classmethod
     def setUpClass(cls):

@@ -96,6 +96,42 @@ def debian_tar():
     return archive
 
 
+def has_apparmor():
+    """Whether this kernel confines by it."""
+    enabled = pathlib.Path("/sys/module/apparmor/parameters/enabled")
+    return enabled.exists() and enabled.read_text().startswith("Y")
+
+
+def connections_of(listener):
+    """One after the other, until the listener is closed."""
+    while True:
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            return
+        yield connection
+
+
+class SmallDisk:
+    """A disk of its own, in memory, which can be filled."""
+
+    def __init__(self, size):
+        self.path = pathlib.Path(tempfile.mkdtemp(prefix="grua-disk-", dir="/var/tmp"))
+        run("mount", "-t", "tmpfs", "-o", f"size={size},mode=0710", "grua-test", self.path)
+
+    def fill(self):
+        """To the last byte, in the file "rest"."""
+        with open(self.path / "rest", "ab", buffering=0) as rest:
+            for size in (1 << 16, 4096, 1):
+                with contextlib.suppress(OSError):
+                    while rest.write(b"x" * size) == size:
+                        pass
+
+    def close(self):
+        run("umount", "-l", self.path)
+        self.path.rmdir()
+
+
 class Connection(http.client.HTTPConnection):
     """To an engine's socket; it is kept from request to request as far as the engine keeps it."""
 

@@ -1,7 +1,6 @@
 """Log drivers with the docker CLI: json-file with attributes and packed files, local, syslog and journald, and how each is fed."""
 
 import contextlib
-import ctypes
 import gzip
 import json
 import os
@@ -13,26 +12,7 @@ import subprocess
 import threading
 import time
 
-from harness import DOCKER, PATIENCE, SANITIZED, Case, Daemon, run, wait_until
-
-LIBC = ctypes.CDLL(None, use_errno=True)
-CLONE_NEWNET = 0x40000000
-
-
-def in_netns_of(pid, make):
-    """What `make` gives, made in the network namespace of a process; a socket stays there."""
-    out = []
-
-    def work():
-        with open(f"/proc/{pid}/ns/net") as namespace:
-            if LIBC.setns(namespace.fileno(), CLONE_NEWNET) != 0:
-                raise OSError(ctypes.get_errno(), "setns")
-        out.append(make())
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    return out[0]
+from harness import DOCKER, PATIENCE, SANITIZED, Case, Daemon, connections_of, in_namespace, run, wait_until
 
 
 def counting(lines, start=1):
@@ -56,11 +36,7 @@ class Stream:
         threading.Thread(target=self.accept, daemon=True).start()
 
     def accept(self):
-        while True:
-            try:
-                connection, _ = self.listener.accept()
-            except OSError:
-                return
+        for connection in connections_of(self.listener):
             number = len(self.pieces)
             self.pieces.append(bytearray())
             self.connections.append(connection)
@@ -98,7 +74,7 @@ class Drivers(Case):
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             made.bind(("127.0.0.1", port))
             return made
-        return in_netns_of(self.daemon.holder.pid, make)
+        return in_namespace(self.daemon.holder.pid, make)
 
     def folder(self, name):
         return self.daemon.root / "data/containers" / self.out("inspect", "--format", "{{.Id}}", name)

@@ -9,12 +9,11 @@ import pathlib
 import shutil
 import socket
 import subprocess
-import tempfile
 import threading
 import time
 
 import log_drivers_test as drivers
-from harness import DOCKER, PATIENCE, SANITIZED, Daemon, run, wait_until
+from harness import DOCKER, PATIENCE, SANITIZED, Daemon, SmallDisk, connections_of, run, wait_until
 
 MEGABYTES = int(os.environ.get("GRUA_LOG_MEGABYTES", "1000"))
 LINE = 200
@@ -72,11 +71,7 @@ class Server:
 
     def accept(self):
         # One after the other: the next one begins where the last one broke off.
-        while True:
-            try:
-                connection, _ = self.listener.accept()
-            except OSError:
-                return
+        for connection in connections_of(self.listener):
             self.connections += 1
             left = self.pause_after
             with connection:
@@ -343,19 +338,10 @@ class Journal(drivers.Journald, Volume):
 class FullDisk(Volume):
     @classmethod
     def setUpClass(cls):
-        cls.disk = pathlib.Path(tempfile.mkdtemp(prefix="grua-disk-", dir="/var/tmp"))
-        cls.addClassCleanup(shutil.rmtree, cls.disk, ignore_errors=True)
-        run("mount", "-t", "tmpfs", "-o", "size=96m,mode=0710", "grua-test", cls.disk)
-        cls.addClassCleanup(run, "umount", "-l", cls.disk)
-        cls.daemon = Daemon("--data-root", str(cls.disk))
+        cls.disk = SmallDisk("96m")
+        cls.addClassCleanup(cls.disk.close)
+        cls.daemon = Daemon("--data-root", str(cls.disk.path))
         cls.addClassCleanup(cls.daemon.close)
-
-    def fill(self):
-        with open(self.disk / "rest", "ab", buffering=0) as rest:
-            for size in (1 << 16, 4096, 1):
-                with contextlib.suppress(OSError):
-                    while rest.write(b"x" * size) == size:
-                        pass
 
     def numbers(self, name):
         return [int(each.split()[0]) for each in self.out("logs", name).splitlines()]
@@ -366,7 +352,7 @@ class FullDisk(Volume):
                 try:
                     self.goes_on(driver, more)
                 finally:
-                    (self.disk / "rest").unlink(missing_ok=True)
+                    (self.disk.path / "rest").unlink(missing_ok=True)
                     self.docker("rm", "-f", "cc")
 
     def goes_on(self, driver, more):
@@ -383,13 +369,13 @@ class FullDisk(Volume):
             return int(pathlib.Path(f"/proc/{pid}/root/t/n").read_text() or 0)
 
         wait_until("it writes", lambda: len(self.numbers("cc")) > 100, 30)
-        self.fill()
+        self.disk.fill()
         full = written()
         wait_until("it goes on without room", lambda: written() > full + 500, 60)
         self.assertEqual(self.daemon.api("GET", "/containers/json")[0], 200)
         self.assertEqual(self.monitor_of("cc"), monitor)
         lost = written()
-        (self.disk / "rest").unlink()
+        (self.disk.path / "rest").unlink()
         wait_until("its log goes on", lambda: self.numbers("cc")[-1] > lost + 500, 60)
         self.docker("kill", "cc")
         reader.join(30 * PATIENCE)

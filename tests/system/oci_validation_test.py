@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import unittest
 
-from harness import BIN, CACHE, ENV, PATIENCE, cgroup_version, run
+from harness import BIN, CACHE, ENV, PATIENCE, cgroup_version, has_apparmor, run
 
 DIR = CACHE / "oci-validation"
 RUNTIME = os.environ.get("GRUA_OCI_RUNTIME", str(BIN / "grua-runtime"))
@@ -34,7 +34,7 @@ def has_all_capabilities():
 
 def passes_profiles_over():
     """With AppArmor a profile has to be loaded, and nobody has the program's."""
-    return not os.path.exists("/sys/module/apparmor/parameters/enabled")
+    return not has_apparmor()
 
 
 # What the programs want that is against the specification of today, or against what Docker and containerd need. runc fails them too.

@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import unittest
 
-from harness import BIN, Daemon, run, wait_until
+from harness import BIN, Daemon, SmallDisk, run, wait_until
 
 
 def end_of(daemon):
@@ -325,20 +325,14 @@ class Roots(unittest.TestCase):
 
 class FullDisk(unittest.TestCase):
     def setUp(self):
-        self.disk = pathlib.Path(tempfile.mkdtemp(prefix="grua-disk-", dir="/var/tmp"))
-        self.addCleanup(shutil.rmtree, self.disk, ignore_errors=True)
-        run("mount", "-t", "tmpfs", "-o", "size=64m,mode=0710", "grua-test", self.disk)
-        self.addCleanup(run, "umount", "-l", self.disk)
-        self.daemon = Daemon("--data-root", str(self.disk))
+        self.disk = SmallDisk("64m")
+        self.addCleanup(self.disk.close)
+        self.daemon = Daemon("--data-root", str(self.disk.path))
         self.addCleanup(self.daemon.close)
 
     def fill(self):
-        with open(self.disk / "rest", "ab", buffering=0) as rest:
-            for size in (1 << 16, 4096, 1):
-                with contextlib.suppress(OSError):
-                    while rest.write(b"x" * size) == size:
-                        pass
-        self.assertEqual(os.statvfs(self.disk).f_bfree, 0)
+        self.disk.fill()
+        self.assertEqual(os.statvfs(self.disk.path).f_bfree, 0)
 
     # B6
     def test_gruad_starts_and_makes_room(self):
@@ -361,7 +355,7 @@ class FullDisk(unittest.TestCase):
         docker("rm", "-f", "web")
         self.assertFalse(is_alive(pid))
         docker("image", "rm", "busybox")
-        (self.disk / "rest").unlink()
+        (self.disk.path / "rest").unlink()
         self.daemon.stop()
         self.daemon.start()
         self.assertEqual(docker("ps", "-aq").stdout, "")
@@ -384,7 +378,7 @@ class FullDisk(unittest.TestCase):
         made = docker("create", "--name", "third", "--label", "much=" + "m" * 20000, "busybox", check=False)
         self.assertNotEqual(made.returncode, 0)
         self.assertNotEqual(docker("inspect", "third", check=False).returncode, 0)
-        (self.disk / "rest").unlink()
+        (self.disk.path / "rest").unlink()
         docker("create", "--name", "second", "busybox")
         docker("rename", "second", "fourth")
         self.daemon.stop()
