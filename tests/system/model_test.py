@@ -918,10 +918,6 @@ class Client:
                 getattr(self, what)()
                 with self.trial.lock:
                     self.trial.counts[what] += 1
-            if self.epoch != self.trial.epoch:
-                self.catch_up()
-            self.reconcile()
-            self.connection.close()
         except BaseException as failure:
             with self.trial.lock:
                 if self.trial.left:
@@ -930,6 +926,13 @@ class Client:
                 self.trial.lock.notify_all()
             if not isinstance(failure, AssertionError):
                 raise
+
+    def finish(self):
+        """Once nothing goes wrong any more: gruad may have been killed after this client's last turn."""
+        if self.epoch != self.trial.epoch:
+            self.catch_up()
+        self.reconcile()
+        self.connection.close()
 
     def reconcile(self):
         """After faults, when gruad has tried again what it tries again: what each is now it stays."""
@@ -1036,6 +1039,8 @@ class Models(unittest.TestCase):
         took = time.monotonic() - began
         if self.trial.failures:
             raise AssertionError(f"seed {SEED}: {self.trial.failures[0]}\n{self.daemon.tail(60) if self.daemon else ''}")
+        for each in self.clients:
+            each.finish()
         self.print_counts(took)
         self.compare_shared()
         time.sleep(0.5)
