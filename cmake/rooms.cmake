@@ -5,7 +5,7 @@ find_package(GTest REQUIRED)
 find_package(PkgConfig REQUIRED)
 include(${CMAKE_CURRENT_LIST_DIR}/precompiled.cmake)
 
-set(GRUA_ROOMS base linux tls oci runtime monitor tasks store content layers registry images volumes network engine build cluster api
+set(GRUA_ROOMS base linux tls oci runtime monitor tasks store grpc content layers registry images volumes network engine build cluster api
                client compose cli cri)
 
 # What a room includes is checked when this is configured, and again before a room is built of which a file has changed.
