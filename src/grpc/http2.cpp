@@ -350,6 +350,12 @@ asio::awaitable<std::string> Stream::read() {
     co_return out;
 }
 
+void Stream::stop_reading() {
+    in_.clear();
+    has_all_ = true;
+    changed_.notify_all();
+}
+
 void Stream::answer(const Headers& headers) {
     if (is_closed_ || std::exchange(is_answered_, true)) return;
     connection_->submit_answer(*this, headers, true);

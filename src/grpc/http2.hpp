@@ -55,6 +55,9 @@ public:
     /// The next bytes; empty at the end. Throws Error(unavailable) where the stream has been given up or its connection is gone.
     asio::awaitable<std::string> read();
 
+    /// Whoever reads has come to the end.
+    void stop_reading();
+
     /// Of a server's stream, once.
     void answer(const Headers& headers);
     /// Headers alone: the answer and its end.

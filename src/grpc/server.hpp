@@ -29,6 +29,9 @@ public:
     /// The client's next message; nothing where it has said its last. Throws Error where it has given the call up.
     asio::awaitable<std::optional<std::string>> read();
 
+    /// Nothing more is wanted: whoever reads has come to the end.
+    void stop_reading() { stream_->stop_reading(); }
+
     /// The one message of a call that has one.
     asio::awaitable<std::string> read_only();
 

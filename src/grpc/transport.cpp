@@ -1,9 +1,12 @@
 #include "grpc/transport.hpp"
 
+#include "base/error.hpp"
+
+#include <sys/socket.h>
 #include <algorithm>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/buffer.hpp>
-#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/generic/stream_protocol.hpp>
 #include <boost/asio/write.hpp>
 
 namespace grua::grpc {
@@ -11,10 +14,17 @@ namespace {
 
 constexpr auto quiet = asio::as_tuple(asio::use_awaitable);
 
+int family_of(int socket) {
+    int out = 0;
+    socklen_t size = sizeof out;
+    if (::getsockopt(socket, SOL_SOCKET, SO_DOMAIN, &out, &size) != 0) fail_errno("a connection's address family");
+    return out;
+}
+
 class SocketTransport final : public Transport {
 public:
-    SocketTransport(const asio::any_io_executor& loop, Fd socket, std::string early)
-        : socket_(loop, socket.get()), early_(std::move(early)) {
+    SocketTransport(const asio::any_io_executor& loop, Fd socket, std::string early) : socket_(loop), early_(std::move(early)) {
+        socket_.assign({family_of(socket.get()), 0}, socket.get());
         static_cast<void>(socket.release());
         socket_.native_non_blocking(true);
     }
@@ -22,7 +32,7 @@ public:
     asio::awaitable<std::size_t> read(std::span<char> out) override {
         if (!early_.empty()) {
             const std::size_t count = std::min(out.size(), early_.size());
-            std::ranges::copy(early_.substr(0, count), out.begin());
+            std::copy_n(early_.begin(), count, out.begin());
             early_.erase(0, count);
             co_return count;
         }
@@ -41,7 +51,7 @@ public:
     }
 
 private:
-    asio::posix::stream_descriptor socket_;
+    asio::generic::stream_protocol::socket socket_;
     std::string early_;
 };
 

@@ -1,0 +1,178 @@
+#include "build/graph.hpp"
+
+#include "base/error.hpp"
+#include "base/text.hpp"
+#include "content/hash.hpp"
+
+#include <google/protobuf/io/coded_stream.h>
+#include <google/protobuf/io/zero_copy_stream_impl_lite.h>
+#include <algorithm>
+#include <map>
+#include <set>
+#include <utility>
+
+namespace grua::build {
+namespace {
+
+constexpr std::size_t shown = 19;  ///< Of a digest: "sha256:" and twelve digits.
+
+struct Known {
+    const std::string* bytes = nullptr;
+    std::shared_ptr<Vertex> vertex;
+};
+using KnownVertices = std::map<std::string, Known, std::less<>>;
+
+[[noreturn]] void refuse(std::string_view digest, std::string_view why) {
+    fail(ErrorKind::invalid_argument, "invalid definition: vertex {}: {}", digest.substr(0, shown), why);
+}
+
+KnownVertices parse_all(const pb::Definition& definition) {
+    if (definition.def_size() > static_cast<int>(vertices_limit))
+        fail(ErrorKind::invalid_argument, "invalid definition: {} vertices are more than the {} that are allowed", definition.def_size(),
+             vertices_limit);
+    KnownVertices out;
+    for (const std::string& bytes : definition.def()) {
+        std::string digest = content::digest_of(bytes).text();
+        const auto vertex = std::make_shared<Vertex>();
+        if (!vertex->op.ParseFromString(bytes)) refuse(digest, "it cannot be read");
+        vertex->digest = digest;
+        if (const auto found = definition.metadata().find(digest); found != definition.metadata().end()) vertex->metadata = found->second;
+        const auto& description = vertex->metadata.description();
+        const auto named = description.find("llb.customname");
+        vertex->name = named != description.end() ? named->second : default_name(vertex->op);
+        out.insert_or_assign(std::move(digest), Known{&bytes, vertex});
+    }
+    return out;
+}
+
+/// Their order is any; a digest that is its own input, by however many others, cannot be made.
+void connect(const KnownVertices& known) {
+    for (const auto& [digest, each] : known) {
+        for (const pb::Input& input : each.vertex->op.inputs()) {
+            const auto found = known.find(input.digest());
+            if (found == known.end()) refuse(digest, fmt::format("its input {} is not there", input.digest().substr(0, shown)));
+            if (input.index() < 0 || input.index() >= results_of(found->second.vertex->op))
+                refuse(digest, fmt::format("its input {} has no result {}", input.digest().substr(0, shown), input.index()));
+            each.vertex->inputs.push_back({found->second.vertex, static_cast<int>(input.index())});
+        }
+    }
+}
+
+std::string join_words(const google::protobuf::RepeatedPtrField<std::string>& words) {
+    std::string out;
+    for (const std::string& each : words) out += (out.empty() ? "" : " ") + each;
+    return out;
+}
+
+std::string name_of_files(const pb::FileOp& op) {
+    std::string out;
+    for (const pb::FileAction& each : op.actions()) {
+        if (!out.empty()) out += ", ";
+        switch (each.action_case()) {
+            case pb::FileAction::kCopy: out += fmt::format("copy {} {}", each.copy().src(), each.copy().dest()); break;
+            case pb::FileAction::kMkfile: out += fmt::format("mkfile {}", each.mkfile().path()); break;
+            case pb::FileAction::kMkdir: out += fmt::format("mkdir {}", each.mkdir().path()); break;
+            case pb::FileAction::kRm: out += fmt::format("rm {}", each.rm().path()); break;
+            case pb::FileAction::kSymlink: out += fmt::format("symlink {} -> {}", each.symlink().newpath(), each.symlink().oldpath()); break;
+            default: out += "nothing"; break;
+        }
+    }
+    return out;
+}
+
+}  // namespace
+
+/// One after the other: a chain of 100,000 that each hold the next would be freed on the stack.
+Vertex::~Vertex() {
+    std::vector<VertexPtr> rest;
+    const auto take = [&](std::vector<Edge>& edges) {
+        for (Edge& each : edges)
+            if (each.vertex) rest.push_back(std::move(each.vertex));
+        edges.clear();
+    };
+    take(inputs);
+    while (!rest.empty()) {
+        const VertexPtr last = std::move(rest.back());
+        rest.pop_back();
+        // Nobody else has it, so its inputs are ours to take.
+        if (last.use_count() == 1) take(const_cast<Vertex&>(*last).inputs);
+    }
+}
+
+Edge read_graph(const pb::Definition& definition) {
+    if (definition.def_size() == 0) return {};
+    const KnownVertices known = parse_all(definition);
+    connect(known);
+    // The last one is no operation: its one input is what is asked for.
+    const std::string& bytes = definition.def(definition.def_size() - 1);
+    const VertexPtr last = known.at(content::digest_of(bytes).text()).vertex;
+    if (last->op.op_case() != pb::Op::OP_NOT_SET || last->inputs.size() != 1) {
+        if (last->inputs.empty() && last->op.op_case() == pb::Op::OP_NOT_SET) return {};
+        refuse(last->digest, "the last one does not say which result is asked for");
+    }
+    const Edge head = last->inputs.front();
+    for (const VertexPtr& each : in_order(head))
+        if (each->op.op_case() == pb::Op::OP_NOT_SET) refuse(each->digest, "it is no operation that is known here");
+    return head;
+}
+
+int results_of(const pb::Op& op) noexcept {
+    std::int64_t last = -1;
+    switch (op.op_case()) {
+        case pb::Op::kExec:
+            for (const pb::Mount& each : op.exec().mounts()) last = std::max(last, each.output());
+            break;
+        case pb::Op::kFile:
+            for (const pb::FileAction& each : op.file().actions()) last = std::max(last, each.output());
+            break;
+        case pb::Op::OP_NOT_SET: return 0;
+        default: return 1;
+    }
+    return static_cast<int>(std::min<std::int64_t>(last + 1, vertices_limit));
+}
+
+std::vector<VertexPtr> in_order(const Edge& edge) {
+    std::vector<VertexPtr> out;
+    if (!edge.vertex) return out;
+    struct Step {
+        VertexPtr vertex;
+        std::size_t next = 0;
+    };
+    std::set<const Vertex*> seen{edge.vertex.get()};
+    std::vector<Step> path{{edge.vertex}};
+    while (!path.empty()) {
+        Step& step = path.back();
+        if (step.next == step.vertex->inputs.size()) {
+            out.push_back(std::move(step.vertex));
+            path.pop_back();
+            continue;
+        }
+        const VertexPtr& input = step.vertex->inputs[step.next++].vertex;
+        if (seen.insert(input.get()).second) path.push_back({input});
+    }
+    return out;
+}
+
+std::string to_bytes(const google::protobuf::MessageLite& message) {
+    std::string out;
+    google::protobuf::io::StringOutputStream stream(&out);
+    google::protobuf::io::CodedOutputStream coded(&stream);
+    coded.SetSerializationDeterministic(true);
+    message.SerializeToCodedStream(&coded);
+    coded.Trim();
+    return out;
+}
+
+std::string default_name(const pb::Op& op) {
+    switch (op.op_case()) {
+        case pb::Op::kSource: return op.source().identifier();
+        case pb::Op::kExec: return join_words(op.exec().meta().args());
+        case pb::Op::kFile: return name_of_files(op.file());
+        case pb::Op::kMerge: return "merge";
+        case pb::Op::kDiff: return "diff";
+        case pb::Op::kBuild: return "build";
+        default: return "unknown";
+    }
+}
+
+}  // namespace grua::build
