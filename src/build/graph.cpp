@@ -69,12 +69,24 @@ std::string name_of_files(const pb::FileOp& op) {
     for (const pb::FileAction& each : op.actions()) {
         if (!out.empty()) out += ", ";
         switch (each.action_case()) {
-            case pb::FileAction::kCopy: out += fmt::format("copy {} {}", each.copy().src(), each.copy().dest()); break;
-            case pb::FileAction::kMkfile: out += fmt::format("mkfile {}", each.mkfile().path()); break;
-            case pb::FileAction::kMkdir: out += fmt::format("mkdir {}", each.mkdir().path()); break;
-            case pb::FileAction::kRm: out += fmt::format("rm {}", each.rm().path()); break;
-            case pb::FileAction::kSymlink: out += fmt::format("symlink {} -> {}", each.symlink().newpath(), each.symlink().oldpath()); break;
-            default: out += "nothing"; break;
+            case pb::FileAction::kCopy:
+                out += fmt::format("copy {} {}", each.copy().src(), each.copy().dest());
+                break;
+            case pb::FileAction::kMkfile:
+                out += fmt::format("mkfile {}", each.mkfile().path());
+                break;
+            case pb::FileAction::kMkdir:
+                out += fmt::format("mkdir {}", each.mkdir().path());
+                break;
+            case pb::FileAction::kRm:
+                out += fmt::format("rm {}", each.rm().path());
+                break;
+            case pb::FileAction::kSymlink:
+                out += fmt::format("symlink {} -> {}", each.symlink().newpath(), each.symlink().oldpath());
+                break;
+            default:
+                out += "nothing";
+                break;
         }
     }
     return out;
@@ -125,8 +137,10 @@ int results_of(const pb::Op& op) noexcept {
         case pb::Op::kFile:
             for (const pb::FileAction& each : op.file().actions()) last = std::max(last, each.output());
             break;
-        case pb::Op::OP_NOT_SET: return 0;
-        default: return 1;
+        case pb::Op::OP_NOT_SET:
+            return 0;
+        default:
+            return 1;
     }
     return static_cast<int>(std::min<std::int64_t>(last + 1, vertices_limit));
 }
@@ -165,13 +179,20 @@ std::string to_bytes(const google::protobuf::MessageLite& message) {
 
 std::string default_name(const pb::Op& op) {
     switch (op.op_case()) {
-        case pb::Op::kSource: return op.source().identifier();
-        case pb::Op::kExec: return join_words(op.exec().meta().args());
-        case pb::Op::kFile: return name_of_files(op.file());
-        case pb::Op::kMerge: return "merge";
-        case pb::Op::kDiff: return "diff";
-        case pb::Op::kBuild: return "build";
-        default: return "unknown";
+        case pb::Op::kSource:
+            return op.source().identifier();
+        case pb::Op::kExec:
+            return join_words(op.exec().meta().args());
+        case pb::Op::kFile:
+            return name_of_files(op.file());
+        case pb::Op::kMerge:
+            return "merge";
+        case pb::Op::kDiff:
+            return "diff";
+        case pb::Op::kBuild:
+            return "build";
+        default:
+            return "unknown";
     }
 }
 

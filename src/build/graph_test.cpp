@@ -85,7 +85,8 @@ TEST(Graph, WhatIsWrongIsRefusedWithItsVertex) {
     const std::string missing = content::digest_of("x").text();
     const std::string made = add(definition, exec({missing}, "make"));
     ask_for(definition, made);
-    EXPECT_EQ(refusal(definition), "invalid definition: vertex " + made.substr(0, 19) + ": its input " + missing.substr(0, 19) + " is not there");
+    EXPECT_EQ(refusal(definition),
+              "invalid definition: vertex " + made.substr(0, 19) + ": its input " + missing.substr(0, 19) + " is not there");
 
     definition.Clear();
     const std::string base = add(definition, source("a"));

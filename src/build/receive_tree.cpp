@@ -18,8 +18,8 @@ namespace {
 
 namespace files = wire::files;
 
-constexpr std::size_t writers = 2;          ///< Threads that write and hash, at most.
-constexpr std::size_t files_ahead = 128;    ///< That are asked for and not yet whole.
+constexpr std::size_t writers = 2;                          ///< Threads that write and hash, at most.
+constexpr std::size_t files_ahead = 128;                    ///< That are asked for and not yet whole.
 constexpr std::size_t bytes_ahead = std::size_t{8} << 20U;  ///< That have come and are not yet written.
 
 struct Piece {
@@ -109,7 +109,8 @@ private:
             throw_failure();
             const auto packet = co_await next();
             if (!packet) fail(ErrorKind::unavailable, "the client's files: it has ended before all had come");
-            if (packet->type() == files::Packet::PACKET_FIN) fail(ErrorKind::unavailable, "the client's files: it has no more, and not all have come");
+            if (packet->type() == files::Packet::PACKET_FIN)
+                fail(ErrorKind::unavailable, "the client's files: it has no more, and not all have come");
             if (packet->type() != files::Packet::PACKET_DATA) continue;
             take_piece(*packet);
             while (waiting_bytes_ > bytes_ahead && !failure_) co_await changed_.wait();
@@ -126,7 +127,8 @@ private:
 
     void take_piece(const files::Packet& packet) {
         const auto file = open_.find(packet.id());
-        if (file == open_.end()) fail(ErrorKind::invalid_argument, "the client's files: contents of file {}, which were not asked for", packet.id());
+        if (file == open_.end())
+            fail(ErrorKind::invalid_argument, "the client's files: contents of file {}, which were not asked for", packet.id());
         Writer& writer = writers_[packet.id() % writers];
         writer.waiting.push_back({file->second, packet.data()});
         waiting_bytes_ += packet.data().size();
@@ -195,7 +197,8 @@ private:
 
 }  // namespace
 
-asio::awaitable<TreeIndex> receive_tree(grpc::ClientCall& call, ReceiveOptions options, asio::thread_pool& pool, asio::any_io_executor loop) {
+asio::awaitable<TreeIndex> receive_tree(grpc::ClientCall& call, ReceiveOptions options, asio::thread_pool& pool,
+                                        asio::any_io_executor loop) {
     const auto receiver = std::make_shared<Receiver>(call, std::move(options), pool, loop);
     std::exception_ptr failure;
     TreeIndex out;

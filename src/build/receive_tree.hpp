@@ -12,12 +12,13 @@
 namespace grua::build {
 
 struct ReceiveOptions {
-    std::string folder;     ///< Ours alone; what is in it is what `before` says.
+    std::string folder;  ///< Ours alone; what is in it is what `before` says.
     TreeIndex before = {};
     std::function<void(std::uint64_t bytes)> progress = {};  ///< Of what has come so far, in bytes of contents.
 };
 
 /// Gives what is in the folder then. After an Error nobody knows what is in it.
-asio::awaitable<TreeIndex> receive_tree(grpc::ClientCall& call, ReceiveOptions options, asio::thread_pool& pool, asio::any_io_executor loop);
+asio::awaitable<TreeIndex> receive_tree(grpc::ClientCall& call, ReceiveOptions options, asio::thread_pool& pool,
+                                        asio::any_io_executor loop);
 
 }  // namespace grua::build

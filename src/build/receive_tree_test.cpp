@@ -182,7 +182,8 @@ TEST_F(ReceiveTest, ATreeComesAndThenItsDifferences) {
 TEST_F(ReceiveTest, ManyFilesComeByWindows) {
     for (int folder_number = 0; folder_number < 20; ++folder_number) {
         directory(fmt::format("f{}", folder_number));
-        for (int number = 0; number < 100; ++number) file(fmt::format("f{}/{}", folder_number, number), fmt::format("contents {} {}", folder_number, number));
+        for (int number = 0; number < 100; ++number)
+            file(fmt::format("f{}/{}", folder_number, number), fmt::format("contents {} {}", folder_number, number));
     }
     receive();
     EXPECT_EQ(asked.size(), 2000U);

@@ -110,7 +110,8 @@ asio::awaitable<void> Sessions::watch(SessionPtr session) {
         while (!session->has_ended() && clock_.steady() < due) co_await wait_until(changed_, timers_, due);
         if (session->has_ended()) co_return;
         try {
-            (void)co_await grpc::call(session->connection(health_check), std::string(health_check), {}, {.metadata = {}, .timeout = check_time});
+            (void)co_await grpc::call(session->connection(health_check), std::string(health_check), {},
+                                      {.metadata = {}, .timeout = check_time});
             failed = 0;
         } catch (const Error& error) {
             if (session->has_ended()) co_return;
@@ -125,7 +126,8 @@ asio::awaitable<SessionPtr> Sessions::find(std::string id) {
     const auto deadline = clock_.steady() + wait_for_session;
     for (;;) {
         if (const auto found = sessions_.find(id); found != sessions_.end()) co_return found->second;
-        if (clock_.steady() >= deadline) fail(ErrorKind::not_found, "no session {}: the client has left, or has not come within {} s", id, wait_for_session.count());
+        if (clock_.steady() >= deadline)
+            fail(ErrorKind::not_found, "no session {}: the client has left, or has not come within {} s", id, wait_for_session.count());
         co_await wait_until(changed_, timers_, deadline);
     }
 }

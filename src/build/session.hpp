@@ -17,7 +17,7 @@ namespace grua::build {
 struct SessionHead {
     std::string id;
     std::string name;
-    std::string shared_key;  ///< Of a client's folder; empty where it has none.
+    std::string shared_key;                      ///< Of a client's folder; empty where it has none.
     std::set<std::string, std::less<>> methods;  ///< "/moby.filesync.v1.FileSync/DiffCopy"
 };
 

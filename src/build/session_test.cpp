@@ -56,10 +56,13 @@ protected:
             if (!is_well) fail(ErrorKind::unavailable, "not now");
             co_await call.write(std::string("\x08\x01"));
         });
-        client.add("/t.T/Secret", [](grpc::ServerCall& call) -> asio::awaitable<void> { co_await call.write("of " + co_await call.read_only()); });
+        client.add("/t.T/Secret",
+                   [](grpc::ServerCall& call) -> asio::awaitable<void> { co_await call.write("of " + co_await call.read_only()); });
     }
 
-    SessionHead head(std::string id = "s1") const { return {.id = std::move(id), .name = {}, .shared_key = {}, .methods = {health, "/t.T/Secret"}}; }
+    SessionHead head(std::string id = "s1") const {
+        return {.id = std::move(id), .name = {}, .shared_key = {}, .methods = {health, "/t.T/Secret"}};
+    }
 
     std::array<Fd, 2> pair() {
         std::array<int, 2> raw{};
@@ -107,7 +110,8 @@ TEST_F(SessionTest, ABuildWaitsForItALittle) {
     run_on_loop(loop, [&]() -> asio::awaitable<void> {
         std::string said;
         asio::co_spawn(
-            loop, [&]() -> asio::awaitable<void> {
+            loop,
+            [&]() -> asio::awaitable<void> {
                 try {
                     (void)co_await sessions.find("never");
                 } catch (const Error& error) {
@@ -160,9 +164,8 @@ TEST_F(SessionTest, OneThatDoesNotAnswerEnds) {
 
 TEST_F(SessionTest, ItComesThroughACallAsWell) {
     grpc::Services engine;
-    engine.add("/moby.buildkit.v1.Control/Session", [&](grpc::ServerCall& call) -> asio::awaitable<void> {
-        co_await sessions.serve(head("tunnelled"), over_call(call));
-    });
+    engine.add("/moby.buildkit.v1.Control/Session",
+               [&](grpc::ServerCall& call) -> asio::awaitable<void> { co_await sessions.serve(head("tunnelled"), over_call(call)); });
     run_on_loop(loop, [&]() -> asio::awaitable<void> {
         auto [ours, theirs] = pair();
         const auto executor = loop.get_executor();
@@ -172,7 +175,8 @@ TEST_F(SessionTest, ItComesThroughACallAsWell) {
         {
             grpc::ClientCall tunnel(*outer, "/moby.buildkit.v1.Control/Session");
             bool is_over = false;
-            asio::co_spawn(loop, client.serve(executor, std::make_unique<OverClientCall>(tunnel)), [&](const std::exception_ptr&) { is_over = true; });
+            asio::co_spawn(loop, client.serve(executor, std::make_unique<OverClientCall>(tunnel)),
+                           [&](const std::exception_ptr&) { is_over = true; });
             const SessionPtr session = co_await sessions.find("tunnelled");
             for (const std::size_t size : {std::size_t{0}, std::size_t{10}, std::size_t{1'000'000}}) {
                 const std::string text(size, 'x');

@@ -25,7 +25,8 @@ struct GoBit {
 constexpr std::array special{GoBit{1U << 23U, S_ISUID}, GoBit{1U << 22U, S_ISGID}, GoBit{1U << 20U, S_ISVTX}};
 constexpr std::uint32_t go_character = 1U << 21U;
 constexpr std::array kinds{GoBit{1U << 31U, S_IFDIR}, GoBit{1U << 27U, S_IFLNK}, GoBit{1U << 26U | go_character, S_IFCHR},
-                           GoBit{1U << 26U, S_IFBLK}, GoBit{1U << 25U, S_IFIFO}, GoBit{1U << 24U, S_IFSOCK}, GoBit{0, S_IFREG}};
+                           GoBit{1U << 26U, S_IFBLK}, GoBit{1U << 25U, S_IFIFO}, GoBit{1U << 24U, S_IFSOCK},
+                           GoBit{0, S_IFREG}};
 constexpr std::uint32_t go_kinds = 1U << 31U | 1U << 27U | 1U << 26U | 1U << 25U | 1U << 24U | go_character | 1U << 19U;
 constexpr std::uint32_t permissions = 0777;
 
@@ -115,7 +116,8 @@ void TreeList::add(const wire::files::Stat& stat) {
     TreeEntry entry = read_stat(stat);
     const std::string& path = stat.path();
     if (order_.size() >= limit) fail(ErrorKind::invalid_argument, "the client's files: more than {}", limit);
-    if (!order_.empty() && !PathOrder{}(order_.back()->first, path)) refuse(path, fmt::format("it comes after {}", to_valid_utf8(order_.back()->first)));
+    if (!order_.empty() && !PathOrder{}(order_.back()->first, path))
+        refuse(path, fmt::format("it comes after {}", to_valid_utf8(order_.back()->first)));
     if (const std::string_view parent = parent_of(path); !parent.empty()) {
         const auto above = entries_.find(parent);
         if (above == entries_.end() || !is_folder(above->second)) refuse(path, "what it is in is no folder that was sent");

@@ -16,9 +16,9 @@ struct TreeEntry {
     mode_t mode = 0;  ///< With the kind.
     uid_t uid = 0;
     gid_t gid = 0;
-    std::uint64_t size = 0;   ///< Of a file.
-    std::int64_t mtime = 0;   ///< Nanoseconds since 1970.
-    std::string link;         ///< Of a symbolic link where it leads, of a file the path that it is another name of.
+    std::uint64_t size = 0;  ///< Of a file.
+    std::int64_t mtime = 0;  ///< Nanoseconds since 1970.
+    std::string link;        ///< Of a symbolic link where it leads, of a file the path that it is another name of.
     dev_t device = 0;
     std::map<std::string, std::string> xattrs;
     std::string digest;  ///< Of a file's contents, once they have been read.

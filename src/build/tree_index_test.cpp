@@ -43,8 +43,8 @@ std::string refusal(const std::vector<wire::files::Stat>& stats) {
 }
 
 TEST(TreeIndex, ModesAreReadAndWritten) {
-    for (const int mode : {S_IFREG | 0644, S_IFREG | 04755, S_IFREG | 02755, S_IFDIR | 01777, S_IFLNK | 0777, S_IFCHR | 0600, S_IFBLK | 0660, S_IFIFO | 0600,
-                              S_IFSOCK | 0600}) {
+    for (const int mode : {S_IFREG | 0644, S_IFREG | 04755, S_IFREG | 02755, S_IFDIR | 01777, S_IFLNK | 0777, S_IFCHR | 0600,
+                           S_IFBLK | 0660, S_IFIFO | 0600, S_IFSOCK | 0600}) {
         TreeEntry entry{.mode = static_cast<mode_t>(mode), .uid = 1, .gid = 2, .mtime = 3};
         if (S_ISLNK(mode)) entry.link = "x";
         if (S_ISREG(mode)) entry.size = 7;
@@ -68,8 +68,11 @@ TEST(TreeIndex, AFolderStandsBeforeWhatIsInIt) {
 }
 
 TEST(TreeIndex, AListThatIsNoTreeIsRefused) {
-    EXPECT_EQ(refusal({stat_of("a", go_folder | 0755), stat_of("a/b"), stat_of("a/c", 0644, "a/b"), stat_of("d", go_link | 0777, "/etc/passwd")}), "");
-    for (const std::string path : {"", "/a", "a/", "a//b", ".", "..", "../a", "a/../b", "a/./b"}) EXPECT_NE(refusal({stat_of(path)}), "") << path;
+    EXPECT_EQ(
+        refusal({stat_of("a", go_folder | 0755), stat_of("a/b"), stat_of("a/c", 0644, "a/b"), stat_of("d", go_link | 0777, "/etc/passwd")}),
+        "");
+    for (const std::string path : {"", "/a", "a/", "a//b", ".", "..", "../a", "a/../b", "a/./b"})
+        EXPECT_NE(refusal({stat_of(path)}), "") << path;
     EXPECT_NE(refusal({stat_of(std::string("a\0b", 3))}), "");
     EXPECT_NE(refusal({stat_of(std::string(256, 'a'))}), "");
     EXPECT_NE(refusal({stat_of(std::string(4096, 'a'))}), "");
@@ -87,7 +90,8 @@ TEST(TreeIndex, AListThatIsNoTreeIsRefused) {
 }
 
 TEST(TreeIndex, WhatDiffersIsFetchedAndNothingElse) {
-    const TreeIndex before = index_of({stat_of("a", go_folder | 0755), stat_of("a/b"), stat_of("a/c"), stat_of("d", go_link | 0777, "a/b"), stat_of("e")});
+    const TreeIndex before =
+        index_of({stat_of("a", go_folder | 0755), stat_of("a/b"), stat_of("a/c"), stat_of("d", go_link | 0777, "a/b"), stat_of("e")});
     TreeIndex now = before;
     for (auto& [path, entry] : now) entry.digest.clear();
     TreeChanges same = changes_between(before, now);

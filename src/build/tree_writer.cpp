@@ -63,7 +63,8 @@ void set_attributes(int fd, const std::string& path, const TreeEntry& entry) {
 
 void make_device(const Place& place, const std::string& path, const TreeEntry& entry) {
     if (::mknodat(place.folder.get(), place.name.c_str(), entry.mode, entry.device) != 0) fail_errno("{}: make it", path);
-    if (::fchownat(place.folder.get(), place.name.c_str(), entry.uid, entry.gid, AT_SYMLINK_NOFOLLOW) != 0) fail_errno("{}: set its owner", path);
+    if (::fchownat(place.folder.get(), place.name.c_str(), entry.uid, entry.gid, AT_SYMLINK_NOFOLLOW) != 0)
+        fail_errno("{}: set its owner", path);
     if (::fchmodat(place.folder.get(), place.name.c_str(), entry.mode & 07777U, 0) != 0) fail_errno("{}: set its mode", path);
 }
 
@@ -88,17 +89,20 @@ void TreeWriter::make(const std::string& path, const TreeEntry& entry) const {
     }
     if (S_ISLNK(entry.mode)) {
         if (::symlinkat(entry.link.c_str(), place.folder.get(), place.name.c_str()) != 0) fail_errno("{}: make the link", path);
-        if (::fchownat(place.folder.get(), place.name.c_str(), entry.uid, entry.gid, AT_SYMLINK_NOFOLLOW) != 0) fail_errno("{}: set its owner", path);
+        if (::fchownat(place.folder.get(), place.name.c_str(), entry.uid, entry.gid, AT_SYMLINK_NOFOLLOW) != 0)
+            fail_errno("{}: set its owner", path);
     } else {
         make_device(place, path, entry);
     }
-    if (::utimensat(place.folder.get(), place.name.c_str(), times_of(entry).data(), AT_SYMLINK_NOFOLLOW) != 0) fail_errno("{}: set its times", path);
+    if (::utimensat(place.folder.get(), place.name.c_str(), times_of(entry).data(), AT_SYMLINK_NOFOLLOW) != 0)
+        fail_errno("{}: set its times", path);
 }
 
 void TreeWriter::link(const std::string& path, const TreeEntry& entry) const {
     const Place from = place_of(folder_, entry.link);
     const Place to = place_of(folder_, path);
-    if (::linkat(from.folder.get(), from.name.c_str(), to.folder.get(), to.name.c_str(), 0) != 0) fail_errno("{}: link it to {}", path, entry.link);
+    if (::linkat(from.folder.get(), from.name.c_str(), to.folder.get(), to.name.c_str(), 0) != 0)
+        fail_errno("{}: link it to {}", path, entry.link);
 }
 
 void TreeWriter::set(const std::string& path, const TreeEntry& entry) const {

@@ -1,0 +1,400 @@
+#include "build/dockerfile/convert.hpp"
+
+#include "base/text.hpp"
+#include "build/dockerfile/converter.hpp"
+#include "oci/reference.hpp"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+
+namespace grua::build::dockerfile {
+namespace detail {
+namespace {
+
+constexpr std::string_view default_path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+constexpr std::string_view scratch = "scratch";
+constexpr std::string_view comment = "buildkit.dockerfile.v0";
+constexpr std::int64_t second = 1'000'000'000;
+
+std::pair<std::string, std::string> split_pair(const std::string& pair) {
+    const std::size_t sign = pair.find('=');
+    if (sign == std::string::npos) return {pair, {}};
+    return {pair.substr(0, sign), pair.substr(sign + 1)};
+}
+
+bool is_layered(const Instruction& instruction) {
+    return std::holds_alternative<Add>(instruction.body) || std::holds_alternative<Copy>(instruction.body) ||
+           std::holds_alternative<Run>(instruction.body) || std::holds_alternative<Workdir>(instruction.body);
+}
+
+/// The stages and images that an instruction takes files from.
+std::vector<std::string> sources_of(const Instruction& instruction) {
+    if (const Copy* copy = std::get_if<Copy>(&instruction.body))
+        return copy->from.empty() ? std::vector<std::string>{} : std::vector{copy->from};
+    std::vector<std::string> out;
+    if (const Run* run = std::get_if<Run>(&instruction.body))
+        std::ranges::copy_if(run->mount_sources, std::back_inserter(out), [](const std::string& each) { return !each.empty(); });
+    return out;
+}
+
+std::string reference_text(std::string_view name) {
+    return while_doing(fmt::format("failed to parse stage name {}", in_quotes(name)),
+                       [&] { return oci::Reference::parse(name).with_default_tag().text(); });
+}
+
+}  // namespace
+
+void Variables::set(const std::string& name, const std::string& value) {
+    lookup_.set(name, value);
+    order_[name] = next_++;
+}
+
+std::vector<std::string> Variables::in_order() const {
+    std::map<std::uint64_t, std::string_view> names;
+    for (const auto& [name, place] : order_) names.emplace(place, name);
+    std::vector<std::string> out;
+    for (const auto& [place, name] : names) out.push_back(fmt::format("{}={}", name, *lookup_.find(name)));
+    return out;
+}
+
+Converter::Converter(std::string_view source, const Dockerfile& file, const ConvertOptions& options,
+                     const std::map<ImageName, KnownImage>& images, std::vector<std::string> paths)
+    : source_(source),
+      file_(file),
+      options_(options),
+      images_(images),
+      expander_({.escape = file.escape}),
+      graph_(make_graph(file, options.inputs, expander_)),
+      globals_(global_arguments(file, platform_arguments(file, options.inputs), options.inputs.arguments, expander_)),
+      stages_(file.stages.size()),
+      needed_(file.stages.size()),
+      given_paths_(std::move(paths)) {
+    draft_.set_source(options.filename, std::string(source), "Dockerfile");
+}
+
+Conversion Converter::run() {
+    const std::size_t target = graph_.target(options_.inputs.target);
+    find_needs(target);
+    Conversion out;
+    if (!wanted_.empty()) {
+        out.wanted.assign(wanted_.begin(), wanted_.end());
+        return out;
+    }
+    for (std::size_t stage = 0; stage <= target; ++stage)
+        if (needed_[stage]) convert_stage(stage);
+    StageState& state = stages_[target];
+    for (const auto& [name, value] : options_.labels) state.image.config.labels[name] = value;
+    if (options_.has_platform) {
+        const oci::Platform& platform = options_.inputs.target_platform;
+        const bool is_same = platform.os == state.image.os && platform.architecture == state.image.architecture;
+        state.image.os = platform.os;
+        state.image.architecture = platform.architecture;
+        if (!platform.variant.empty() || !is_same) state.image.variant = platform.variant;
+        if (!platform.os_version.empty() || !is_same) state.image.os_version = platform.os_version;
+    }
+    out.definition = draft_.define(state.files);
+    out.image = std::move(state.image);
+    out.inherited_history = state.inherited_history;
+    out.platform = state.platform;
+    return out;
+}
+
+std::vector<std::string> Converter::context_paths() const {
+    if (context_paths_.contains("/")) return {};
+    std::vector<std::string> out;
+    for (const std::string& each : context_paths_) out.push_back(each.substr(1));
+    return out;
+}
+
+// --- what is needed -----------------------------------------------------------------------------------------------------------------
+
+/// Downwards: what a stage takes files from stands before it. One that does not is refused when the stage is converted.
+void Converter::find_needs(std::size_t target) {
+    needed_[target] = true;
+    for (std::size_t stage = target + 1; stage-- > 0;)
+        if (needed_[stage]) find_needs_of(stage);
+}
+
+void Converter::find_needs_of(std::size_t stage) {
+    const StageNode& node = graph_.stages()[stage];
+    const LineRange lines = file_.stages[stage].head.lines;
+    if (node.base_stage) {
+        needed_[*node.base_stage] = true;
+    } else if (node.base != scratch) {
+        at_lines(lines, [&] {
+            const oci::Platform platform = node.platform.value_or(options_.inputs.target_platform);
+            (void)want({.reference = reference_text(node.base), .platform = platform.text()});
+        });
+    }
+    read_triggers(stage);
+    const auto add = [&](const Instruction& instruction) {
+        for (const std::string& from : sources_of(instruction)) {
+            const Source source = source_of(from, instruction.lines);
+            if (source.stage)
+                needed_[*source.stage] = true;
+            else if (!source.is_empty)
+                (void)want(source.image);
+        }
+    };
+    for (const Instruction& each : stages_[stage].triggers) add(each);
+    for (const Instruction& each : file_.stages[stage].instructions) add(each);
+}
+
+/// Of the image that a stage is made from, or of the stage's own ONBUILD.
+void Converter::read_triggers(std::size_t stage) {
+    const StageNode& node = graph_.stages()[stage];
+    const LineRange lines = file_.stages[stage].head.lines;
+    std::vector<std::string> expressions;
+    if (node.base_stage) {
+        for (const Instruction& each : file_.stages[*node.base_stage].instructions)
+            if (const OnBuild* on_build = std::get_if<OnBuild>(&each.body)) expressions.push_back(on_build->expression);
+    } else if (node.base != scratch) {
+        const oci::Platform platform = node.platform.value_or(options_.inputs.target_platform);
+        const auto known = images_.find({.reference = reference_text(node.base), .platform = platform.text()});
+        if (known != images_.end()) expressions = known->second.config.config.on_build;
+    }
+    for (const std::string& each : expressions) stages_[stage].triggers.push_back(read_trigger(each, lines));
+}
+
+Converter::Source Converter::source_of(std::string_view from, LineRange lines) const {
+    return at_lines(lines, [&]() -> Source {
+        if (const auto number = parse_uint(from)) {
+            if (*number >= graph_.stages().size()) fail(ErrorKind::invalid_argument, "invalid stage index {}", *number);
+            return {.stage = *number, .image = {}};
+        }
+        if (const auto found = graph_.find(from)) return {.stage = *found, .image = {}};
+        if (from == scratch) return {.stage = {}, .image = {}, .is_empty = true};
+        return {.stage = {}, .image = {.reference = reference_text(from), .platform = options_.inputs.target_platform.text()}};
+    });
+}
+
+const KnownImage* Converter::want(const ImageName& image) {
+    const auto known = images_.find(image);
+    if (known != images_.end()) return &known->second;
+    wanted_.insert(image);
+    return nullptr;
+}
+
+// --- stages -------------------------------------------------------------------------------------------------------------------------
+
+void Converter::begin_empty(StageState& state) {
+    const oci::Platform& platform = options_.inputs.target_platform;
+    state.platform = platform;
+    state.image = {};
+    state.image.architecture = platform.architecture;
+    state.image.os = platform.os;
+    state.image.variant = platform.variant;
+    state.image.os_version = platform.os_version;
+    state.image.rootfs.type = "layers";
+    state.image.config.working_dir = "/";
+}
+
+void Converter::begin_with_image(std::size_t stage, const ImageName& name, LineRange lines) {
+    StageState& state = stages_[stage];
+    const KnownImage& known = images_.at(name);
+    state.image = known.config;
+    state.image.created.clear();
+    state.image.config.on_build.clear();
+    state.inherited_history = state.image.history.size();
+    state.platform = oci::Platform::parse(name.platform);
+    if (known.config.rootfs.diff_ids.empty()) return;
+    pb::Op op;
+    const std::string& reference = known.pinned.empty() ? name.reference : known.pinned;
+    op.mutable_source()->set_identifier("docker-image://" + reference);
+    (*op.mutable_source()->mutable_attrs())["image.resolvemode"] = options_.resolve_mode;
+    set_platform(op, state.platform);
+    state.files = draft_.add(op, step_name(state, "FROM " + reference), metadata(state, file_.stages[stage].head));
+    draft_.place(state.files, lines.first, lines.last);
+}
+
+void Converter::begin(std::size_t stage) {
+    const StageNode& node = graph_.stages()[stage];
+    const Stage& written = file_.stages[stage];
+    StageState& state = stages_[stage];
+    std::vector<Instruction> triggers = std::move(state.triggers);
+    if (node.base_stage) {
+        state = stages_[*node.base_stage];
+        state.is_done = false;
+        state.step = 0;
+        state.has_cmd = false;
+        state.image.config.on_build.clear();
+    }
+    state.triggers = std::move(triggers);
+    state.name = file_.stages.size() > 1 ? node.name : std::string{};
+    state.ignores_cache = options_.no_cache || options_.no_cache_stages.contains(written.from().name);
+    state.steps = static_cast<std::size_t>(std::ranges::count_if(written.instructions, is_layered)) + state.triggers.size() +
+                  (!node.base_stage && node.base != scratch ? 1 : 0);
+    if (node.base == scratch && !node.base_stage) begin_empty(state);
+    if (node.base != scratch && !node.base_stage) {
+        at_lines(written.head.lines, [&] {
+            const oci::Platform platform = node.platform.value_or(options_.inputs.target_platform);
+            begin_with_image(stage, {.reference = reference_text(node.base), .platform = platform.text()}, written.head.lines);
+        });
+    }
+    std::vector<std::string>& env = state.image.config.env;
+    if (std::ranges::none_of(env, [](const std::string& each) { return each.starts_with("PATH="); })) env.emplace_back(default_path);
+    for (const std::string& each : env) {
+        const auto [name, value] = split_pair(each);
+        state.variables.set(name, value);
+    }
+    if (!state.image.config.working_dir.empty()) {
+        state.image.config.working_dir = absolute("/", state.image.config.working_dir, false);
+        state.folder = state.image.config.working_dir;
+    }
+}
+
+void Converter::convert_stage(std::size_t stage) {
+    begin(stage);
+    StageState& state = stages_[stage];
+    state.is_trigger = true;
+    for (const Instruction& each : std::exchange(state.triggers, {})) convert_one(stage, each);
+    state.is_trigger = false;
+    for (const Instruction& each : file_.stages[stage].instructions) convert_one(stage, each);
+    state.is_done = true;
+}
+
+void Converter::convert_one(std::size_t stage, Instruction instruction) {
+    StageState& state = stages_[stage];
+    Expander plain{{.escape = '\\', .quotes_plain = true}};
+    const Expansions expansions{.word = [&](std::string_view word) { return expander_.expand(word, state.variables.lookup()).text; },
+                                .words = [&](std::string_view word) { return expander_.expand(word, state.variables.lookup()).words; },
+                                .heredoc = [&](std::string_view text) { return plain.expand(text, state.variables.lookup()).text; }};
+    expand(instruction, expansions);
+    at_lines(instruction.lines, [&] { std::visit([&](const auto& body) { apply(state, instruction, body); }, instruction.body); });
+}
+
+Draft::Output Converter::take(const Instruction& instruction, std::string_view from, std::string_view trouble) {
+    const Source source = source_of(from, instruction.lines);
+    if (source.is_empty) return {};
+    if (source.stage) {
+        if (!stages_[*source.stage].is_done) fail(ErrorKind::invalid_argument, "{}", trouble);
+        return stages_[*source.stage].files;
+    }
+    const auto [at, is_new] = image_outputs_.try_emplace(source.image);
+    const KnownImage& known = images_.at(source.image);
+    if (!is_new || known.config.rootfs.diff_ids.empty()) return at->second;
+    pb::Op op;
+    const std::string& reference = known.pinned.empty() ? source.image.reference : known.pinned;
+    op.mutable_source()->set_identifier("docker-image://" + reference);
+    (*op.mutable_source()->mutable_attrs())["image.resolvemode"] = options_.resolve_mode;
+    set_platform(op, oci::Platform::parse(source.image.platform));
+    at->second = draft_.add(op, "FROM " + reference);
+    draft_.place(at->second, instruction.lines.first, instruction.lines.last);
+    return at->second;
+}
+
+Draft::Output Converter::context() { return options_.context(draft_, given_paths_); }
+
+// --- what people see ----------------------------------------------------------------------------------------------------------------
+
+std::string Converter::step_name(StageState& state, std::string_view what) {
+    if (state.steps == 0) return std::string(what);
+    std::string out = "[";
+    if (options_.several_platforms) out += state.platform.text() + " ";
+    if (!state.name.empty()) out += state.name + " ";
+    const std::size_t width = fmt::format("{}", state.steps).size();
+    out += fmt::format("{:>{}}/{}] ", ++state.step, width, state.steps);
+    if (state.is_trigger) out += "ONBUILD ";
+    return out + std::string(what);
+}
+
+std::string Converter::shown(const StageState& state, std::string_view code, const ExpansionRules& rules) {
+    std::string out(code);
+    try {
+        Expander expander{rules};
+        out = expander.expand(code, state.variables.lookup()).text;
+    } catch (const Error&) {
+        // It is shown as it is written.
+    }
+    const std::size_t end = std::min(out.find(' '), out.size());
+    return to_upper(out.substr(0, end)) + out.substr(end);
+}
+
+pb::OpMetadata Converter::metadata(const StageState& state, const Instruction& instruction) const {
+    pb::OpMetadata out;
+    (*out.mutable_description())["com.docker.dockerfile.v1.command"] = instruction.code;
+    if (state.ignores_cache && !std::holds_alternative<From>(instruction.body)) out.set_ignore_cache(true);
+    return out;
+}
+
+void Converter::set_platform(pb::Op& op, const oci::Platform& platform) {
+    pb::Platform& out = *op.mutable_platform();
+    out.set_os(platform.os);
+    out.set_architecture(platform.architecture);
+    out.set_variant(platform.variant);
+    out.set_osversion(platform.os_version);
+}
+
+void Converter::remember(StageState& state, std::string created_by, bool has_layer) const {
+    oci::HistoryEntry entry{
+        .created = {}, .created_by = std::move(created_by), .author = {}, .comment = std::string(comment), .empty_layer = !has_layer};
+    if (options_.epoch) entry.created = format_time(Time{std::chrono::seconds(*options_.epoch)});
+    state.image.history.push_back(std::move(entry));
+}
+
+std::vector<std::string> Converter::with_shell(const StageState& state, const std::string& command) const {
+    std::vector<std::string> out = state.image.config.shell;
+    if (out.empty()) out = {"/bin/sh", "-c"};
+    out.push_back(command);
+    return out;
+}
+
+std::string absolute(std::string_view folder, std::string_view path, bool keep_slash) {
+    const bool has_slash = keep_slash && (path.empty() || path == "." || path.ends_with('/') || path.ends_with("/."));
+    std::string all = path.starts_with('/') ? std::string(path) : fmt::format("{}/{}", folder, path);
+    std::vector<std::string> parts;
+    for (std::string& part : split(all, '/')) {
+        if (part.empty() || part == ".") continue;
+        if (part != "..")
+            parts.push_back(std::move(part));
+        else if (!parts.empty())
+            parts.pop_back();
+    }
+    std::string out = "/" + join(parts, "/");
+    if (has_slash && out != "/") out += '/';
+    return out;
+}
+
+std::string go_duration(std::chrono::nanoseconds time) {
+    std::int64_t count = time.count();
+    if (count == 0) return "0s";
+    std::string sign;
+    if (count < 0) {
+        sign = "-";
+        count = -count;
+    }
+    const auto with_fraction = [&](std::int64_t unit, std::string_view name) {
+        std::string digits = fmt::format("{:0{}}", count % unit, fmt::format("{}", unit).size() - 1);
+        while (!digits.empty() && digits.back() == '0') digits.pop_back();
+        return fmt::format("{}{}{}{}", count / unit, digits.empty() ? "" : ".", digits, name);
+    };
+    if (count < 1000) return fmt::format("{}{}ns", sign, count);
+    if (count < 1'000'000) return sign + with_fraction(1000, "µs");
+    if (count < second) return sign + with_fraction(1'000'000, "ms");
+    const std::int64_t minutes = count / (60 * second);
+    count %= 60 * second;
+    const std::string rest = with_fraction(second, "s");
+    if (minutes == 0) return sign + rest;
+    if (minutes < 60) return fmt::format("{}{}m{}", sign, minutes, rest);
+    return fmt::format("{}{}h{}m{}", sign, minutes / 60, minutes % 60, rest);
+}
+
+std::string quoted_list(const std::vector<std::string>& words) {
+    std::string out = "[";
+    for (const std::string& each : words) out += (out.size() > 1 ? " " : "") + in_quotes(each);
+    return out + "]";
+}
+
+}  // namespace detail
+
+Conversion convert(std::string_view source, const Dockerfile& file, const ConvertOptions& options,
+                   const std::map<ImageName, KnownImage>& images) {
+    detail::Converter first{source, file, options, images};
+    Conversion out = first.run();
+    std::vector<std::string> paths = first.context_paths();
+    if (!out.wanted.empty() || paths.empty()) return out;
+    return detail::Converter{source, file, options, images, std::move(paths)}.run();
+}
+
+}  // namespace grua::build::dockerfile

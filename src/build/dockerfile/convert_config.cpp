@@ -1,0 +1,164 @@
+// The instructions that change the image's configuration alone, and WORKDIR.
+#include "base/text.hpp"
+#include "build/dockerfile/converter.hpp"
+#include "build/dockerfile/ports.hpp"
+#include "engine/model/signals.hpp"
+
+#include <algorithm>
+
+namespace grua::build::dockerfile::detail {
+namespace {
+
+std::string plain_list(const std::vector<std::string>& words) { return "[" + join(words, " ") + "]"; }
+
+void set_env(std::vector<std::string>& env, const std::string& name, const std::string& value) {
+    const auto found = std::ranges::find_if(env, [&](const std::string& each) { return each.starts_with(name + "="); });
+    std::string pair = fmt::format("{}={}", name, value);
+    if (found != env.end())
+        *found = std::move(pair);
+    else
+        env.push_back(std::move(pair));
+}
+
+std::string pair_text(const KeyValue& pair) { return fmt::format("{}={}", pair.key, pair.value); }
+
+}  // namespace
+
+void Converter::apply(StageState& state, const Instruction&, const Env& env) {
+    std::string created_by = "ENV";
+    for (const KeyValue& each : env.pairs) {
+        created_by += " " + pair_text(each);
+        state.variables.set(each.key, each.value);
+        set_env(state.image.config.env, each.key, each.value);
+    }
+    remember(state, std::move(created_by), false);
+}
+
+void Converter::apply(StageState& state, const Instruction&, const Label& label) {
+    std::string created_by = "LABEL";
+    for (const KeyValue& each : label.pairs) {
+        created_by += " " + pair_text(each);
+        state.image.config.labels[each.key] = each.value;
+    }
+    remember(state, std::move(created_by), false);
+}
+
+void Converter::apply(StageState& state, const Instruction&, const Arg& arg) {
+    std::vector<std::string> said;
+    for (Arg::Declared declared : arg.declared) {
+        const auto given = options_.inputs.arguments.find(declared.key);
+        if (given != options_.inputs.arguments.end()) {
+            declared.value = given->second;
+        } else if (declared.value) {
+            declared.value = expander_.expand(*declared.value, state.variables.lookup()).text;
+        } else if (const std::string* global = globals_.find(declared.key)) {
+            declared.value = *global;
+        }
+        if (declared.value) state.variables.set(declared.key, *declared.value);
+        said.push_back(declared.key + (declared.value ? "=" + *declared.value : ""));
+        state.arguments.push_back(std::move(declared));
+    }
+    remember(state, "ARG " + join(said, " "), false);
+}
+
+void Converter::apply(StageState& state, const Instruction&, const Cmd& cmd) {
+    auto words = cmd.command.in_shell ? with_shell(state, join(cmd.command.words, " ")) : cmd.command.words;
+    remember(state, "CMD " + quoted_list(words), false);
+    state.image.config.cmd = std::move(words);
+    state.image.config.args_escaped = true;
+    state.has_cmd = true;
+}
+
+void Converter::apply(StageState& state, const Instruction&, const Entrypoint& entrypoint) {
+    auto words = entrypoint.command.in_shell ? with_shell(state, join(entrypoint.command.words, " ")) : entrypoint.command.words;
+    remember(state, "ENTRYPOINT " + quoted_list(words), false);
+    state.image.config.entrypoint = std::move(words);
+    // A CMD of the base was for the base's entry point.
+    if (!state.has_cmd) state.image.config.cmd.reset();
+}
+
+void Converter::apply(StageState& state, const Instruction&, const Expose& expose) {
+    std::vector<std::string> said;
+    for (const std::string& each : expose.ports) {
+        const ExposedPort port = parse_port(each);
+        for (unsigned number = port.range.first; number <= port.range.last; ++number) {
+            const std::string text = fmt::format("{}/{}", number, port.range.protocol);
+            state.image.config.exposed_ports.try_emplace(text, boost::json::object{});
+            said.push_back(text);
+        }
+    }
+    remember(state, "EXPOSE " + plain_list(said), false);
+}
+
+void Converter::apply(StageState& state, const Instruction&, const Healthcheck& check) {
+    oci::HealthConfig out;
+    out.test = check.test;
+    out.interval = check.interval.count();
+    out.timeout = check.timeout.count();
+    out.start_period = check.start_period.count();
+    out.start_interval = check.start_interval.count();
+    out.retries = check.retries;
+    remember(state,
+             fmt::format("HEALTHCHECK {{Test:{} Interval:{} Timeout:{} StartPeriod:{} StartInterval:{} Retries:{}}}",
+                         plain_list(check.test), go_duration(check.interval), go_duration(check.timeout), go_duration(check.start_period),
+                         go_duration(check.start_interval), check.retries),
+             false);
+    state.image.config.healthcheck = std::move(out);
+}
+
+void Converter::apply(StageState& state, const Instruction&, const Maintainer& maintainer) {
+    state.image.author = maintainer.name;
+    remember(state, "MAINTAINER " + maintainer.name, false);
+}
+
+void Converter::apply(StageState& state, const Instruction&, const OnBuild& on_build) {
+    state.image.config.on_build.push_back(on_build.expression);
+}
+
+void Converter::apply(StageState& state, const Instruction&, const Shell& shell) {
+    state.image.config.shell = shell.words;
+    remember(state, "SHELL " + plain_list(shell.words), false);
+}
+
+void Converter::apply(StageState& state, const Instruction&, const StopSignal& signal) {
+    static_cast<void>(engine::parse_signal(signal.signal));
+    state.image.config.stop_signal = signal.signal;
+    remember(state, "STOPSIGNAL " + signal.signal, false);
+}
+
+void Converter::apply(StageState& state, const Instruction&, const User& user) {
+    state.image.config.user = user.user;
+    remember(state, "USER " + user.user, false);
+}
+
+void Converter::apply(StageState& state, const Instruction&, const Volume& volume) {
+    for (const std::string& each : volume.paths) {
+        if (each.empty()) fail(ErrorKind::invalid_argument, "VOLUME specified can not be an empty string");
+        state.image.config.volumes.try_emplace(each, boost::json::object{});
+    }
+    remember(state, "VOLUME " + plain_list(volume.paths), false);
+}
+
+void Converter::apply(StageState& state, const Instruction& instruction, const Workdir& workdir) {
+    const std::string folder = absolute(state.folder, workdir.path, false);
+    state.image.config.working_dir = state.folder = folder;
+    if (folder == "/") return remember(state, "WORKDIR /", false);
+    pb::Op op;
+    set_platform(op, state.platform);
+    pb::FileAction& action = *op.mutable_file()->add_actions();
+    action.set_input(input_of(op, state.files));
+    action.set_secondaryinput(-1);
+    action.set_output(0);
+    pb::FileActionMkDir& make = *action.mutable_mkdir();
+    make.set_path(folder);
+    make.set_mode(0755);
+    make.set_makeparents(true);
+    make.set_timestamp(options_.epoch ? *options_.epoch * 1'000'000'000 : -1);
+    if (!state.image.config.user.empty()) set_owner(*make.mutable_owner(), state.image.config.user, action.input());
+    const std::string name = shown(state, instruction.code, expander_.rules());
+    state.files = draft_.add(op, step_name(state, name), metadata(state, instruction));
+    draft_.place(state.files, instruction.lines.first, instruction.lines.last);
+    remember(state, "WORKDIR " + folder, true);
+}
+
+}  // namespace grua::build::dockerfile::detail
