@@ -9,16 +9,20 @@
 
 namespace grua::linux {
 
-NetnsVisit::NetnsVisit(int netns) : home_(current()) {
+NetnsVisit::NetnsVisit(int netns) : found_(current()), home_(found_.get()) {
     if (::setns(netns, CLONE_NEWNET) != 0) fail_errno("enter a network namespace");
 }
 
-NetnsVisit::NetnsVisit(New) : home_(current()) {
+NetnsVisit::NetnsVisit(int netns, int home) : home_(home) {
+    if (::setns(netns, CLONE_NEWNET) != 0) fail_errno("enter a network namespace");
+}
+
+NetnsVisit::NetnsVisit(New) : found_(current()), home_(found_.get()) {
     if (::unshare(CLONE_NEWNET) != 0) fail_errno("make a network namespace");
 }
 
 NetnsVisit::~NetnsVisit() {
-    if (::setns(home_.get(), CLONE_NEWNET) == 0) return;
+    if (::setns(home_, CLONE_NEWNET) == 0) return;
     log::error("return to the host's network namespace: errno {}", errno);
     std::terminate();
 }

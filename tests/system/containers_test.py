@@ -250,4 +250,4 @@ class Limits(Case):
         self.start("--memory", "64m")
         stats = lambda: self.out("stats", "--no-stream", "--format", "{{.Name}} {{.CPUPerc}} {{.MemUsage}} {{.PIDs}}")
         self.assertRegex(stats(), r"^cc \d+\.\d+% [\d.]+.?iB / 64MiB 1$")
-        wait_until("a fifth of a processor is used", lambda: float(stats().split()[1].rstrip("%")) > 20)
+        wait_until("a tenth of a processor is used", lambda: float(stats().split()[1].rstrip("%")) > 10, 60)

@@ -1,6 +1,8 @@
 """Health checks, with the docker CLI."""
 
 import json
+import pathlib
+import subprocess
 import time
 
 from harness import Case, wait_until
@@ -106,6 +108,35 @@ class Health(Case):
         self.docker("exec", "well", "ln", "-sfn", "/var/lib/dpkg/status", "/ready")
         self.becomes("unhealthy")
         self.assertEqual(self.said(), "/ready: no such file or directory")
+
+    def test_a_file_system_that_hangs_is_in_nobody_elses_way(self):
+        folder = self.daemon.root / "shared"
+        folder.mkdir()
+        self.mounted("-t", "tmpfs", "none", folder)
+        (folder / "fs").mkdir()
+        subprocess.run(["mount", "--make-shared", folder], check=True)
+        others = [f"other-{number}" for number in range(10)]
+        for name in others:
+            self.daemon.grua("run", "-d", "--name", name, "--health-file", "/bin/busybox", *QUICK, "busybox", "sleep", "1000")
+        self.daemon.grua("run", "-d", "--name", "well", "-v", f"{folder}:/shared:rslave", "--health-file", "/shared/fs/file", *QUICK,
+                         "--health-timeout", "300ms", "busybox", "sleep", "1000")
+        self.becomes("unhealthy")
+        self.assertEqual(self.said(), "/shared/fs/file: no such file or directory")
+        threads = len(list(pathlib.Path(f"/proc/{self.daemon.process.pid}/task").iterdir()))
+        # A file system whose program answers nothing.
+        with open("/dev/fuse", "rb+", buffering=0) as program:
+            self.mounted("-i", "-t", "fuse", "-o", f"fd={program.fileno()},rootmode=40000,user_id=0,group_id=0", "none", folder / "fs", pass_fds=[program.fileno()])
+            wait_until("it hangs", lambda: "the look for it before has not come back" in self.said(), 20)
+            since = self.daemon.inspect(others[0])["State"]["Health"]["Log"][-1]["End"]
+            for name in others:
+                wait_until(f"{name} is looked at", lambda name=name: self.health(name)["Log"][0]["Start"] > since, 20)
+                self.assertEqual({each["ExitCode"] for each in self.health(name)["Log"]}, {0})
+            self.assertLessEqual(len(list(pathlib.Path(f"/proc/{self.daemon.process.pid}/task").iterdir())), threads + 2)
+        wait_until("it has come back", lambda: self.said() == "/shared/fs/file: no such file or directory" or "not connected" in self.said(), 20)
+
+    def mounted(self, *words, **how):
+        subprocess.run(["mount", *map(str, words)], check=True, **how)
+        self.addCleanup(subprocess.run, ["umount", "-l", words[-1]], check=False)
 
     def test_a_probe_that_cannot_be_made_is_refused(self):
         for flag, target, said in (("--health-http", "http://example.com/", "neither an IP address nor localhost"),

@@ -83,7 +83,7 @@ Conversion Converter::run() {
     }
     for (std::size_t stage = 0; stage <= target; ++stage)
         if (needed_[stage]) convert_stage(stage);
-    StageState& state = stages_[target];
+    StageDraft& state = stages_[target];
     for (const auto& [name, value] : options_.labels) state.image.config.labels[name] = value;
     if (options_.has_platform) {
         const oci::Platform& platform = options_.inputs.target_platform;
@@ -178,7 +178,7 @@ const KnownImage* Converter::want(const ImageName& image) {
 
 // --- stages -------------------------------------------------------------------------------------------------------------------------
 
-void Converter::begin_empty(StageState& state) {
+void Converter::begin_empty(StageDraft& state) {
     const oci::Platform& platform = options_.inputs.target_platform;
     state.platform = platform;
     state.image = {};
@@ -191,7 +191,7 @@ void Converter::begin_empty(StageState& state) {
 }
 
 void Converter::begin_with_image(std::size_t stage, const ImageName& name, LineRange lines) {
-    StageState& state = stages_[stage];
+    StageDraft& state = stages_[stage];
     const KnownImage& known = images_.at(name);
     state.image = known.config;
     state.image.created.clear();
@@ -211,7 +211,7 @@ void Converter::begin_with_image(std::size_t stage, const ImageName& name, LineR
 void Converter::begin(std::size_t stage) {
     const StageNode& node = graph_.stages()[stage];
     const Stage& written = file_.stages[stage];
-    StageState& state = stages_[stage];
+    StageDraft& state = stages_[stage];
     std::vector<Instruction> triggers = std::move(state.triggers);
     if (node.base_stage) {
         state = stages_[*node.base_stage];
@@ -246,7 +246,7 @@ void Converter::begin(std::size_t stage) {
 
 void Converter::convert_stage(std::size_t stage) {
     begin(stage);
-    StageState& state = stages_[stage];
+    StageDraft& state = stages_[stage];
     state.is_trigger = true;
     for (const Instruction& each : std::exchange(state.triggers, {})) convert_one(stage, each);
     state.is_trigger = false;
@@ -255,7 +255,7 @@ void Converter::convert_stage(std::size_t stage) {
 }
 
 void Converter::convert_one(std::size_t stage, Instruction instruction) {
-    StageState& state = stages_[stage];
+    StageDraft& state = stages_[stage];
     Expander plain{{.escape = '\\', .quotes_plain = true}};
     const Expansions expansions{.word = [&](std::string_view word) { return expander_.expand(word, state.variables.lookup()).text; },
                                 .words = [&](std::string_view word) { return expander_.expand(word, state.variables.lookup()).words; },
@@ -288,7 +288,7 @@ Draft::Output Converter::context() { return options_.context(draft_, given_paths
 
 // --- what people see ----------------------------------------------------------------------------------------------------------------
 
-std::string Converter::step_name(StageState& state, std::string_view what) {
+std::string Converter::step_name(StageDraft& state, std::string_view what) {
     if (state.steps == 0) return std::string(what);
     std::string out = "[";
     if (options_.several_platforms) out += state.platform.text() + " ";
@@ -299,7 +299,7 @@ std::string Converter::step_name(StageState& state, std::string_view what) {
     return out + std::string(what);
 }
 
-std::string Converter::shown(const StageState& state, std::string_view code, const ExpansionRules& rules) {
+std::string Converter::shown(const StageDraft& state, std::string_view code, const ExpansionRules& rules) {
     std::string out(code);
     try {
         Expander expander{rules};
@@ -311,7 +311,7 @@ std::string Converter::shown(const StageState& state, std::string_view code, con
     return to_upper(out.substr(0, end)) + out.substr(end);
 }
 
-pb::OpMetadata Converter::metadata(const StageState& state, const Instruction& instruction) const {
+pb::OpMetadata Converter::metadata(const StageDraft& state, const Instruction& instruction) const {
     pb::OpMetadata out;
     (*out.mutable_description())["com.docker.dockerfile.v1.command"] = instruction.code;
     if (state.ignores_cache && !std::holds_alternative<From>(instruction.body)) out.set_ignore_cache(true);
@@ -326,14 +326,14 @@ void Converter::set_platform(pb::Op& op, const oci::Platform& platform) {
     out.set_osversion(platform.os_version);
 }
 
-void Converter::remember(StageState& state, std::string created_by, bool has_layer) const {
+void Converter::remember(StageDraft& state, std::string created_by, bool has_layer) const {
     oci::HistoryEntry entry{
         .created = {}, .created_by = std::move(created_by), .author = {}, .comment = std::string(comment), .empty_layer = !has_layer};
     if (options_.epoch) entry.created = format_time(Time{std::chrono::seconds(*options_.epoch)});
     state.image.history.push_back(std::move(entry));
 }
 
-std::vector<std::string> Converter::with_shell(const StageState& state, const std::string& command) const {
+std::vector<std::string> Converter::with_shell(const StageDraft& state, const std::string& command) const {
     std::vector<std::string> out = state.image.config.shell;
     if (out.empty()) out = {"/bin/sh", "-c"};
     out.push_back(command);

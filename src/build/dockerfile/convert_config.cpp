@@ -24,7 +24,7 @@ std::string pair_text(const KeyValue& pair) { return fmt::format("{}={}", pair.k
 
 }  // namespace
 
-void Converter::apply(StageState& state, const Instruction&, const Env& env) {
+void Converter::apply(StageDraft& state, const Instruction&, const Env& env) {
     std::string created_by = "ENV";
     for (const KeyValue& each : env.pairs) {
         created_by += " " + pair_text(each);
@@ -34,7 +34,7 @@ void Converter::apply(StageState& state, const Instruction&, const Env& env) {
     remember(state, std::move(created_by), false);
 }
 
-void Converter::apply(StageState& state, const Instruction&, const Label& label) {
+void Converter::apply(StageDraft& state, const Instruction&, const Label& label) {
     std::string created_by = "LABEL";
     for (const KeyValue& each : label.pairs) {
         created_by += " " + pair_text(each);
@@ -43,7 +43,7 @@ void Converter::apply(StageState& state, const Instruction&, const Label& label)
     remember(state, std::move(created_by), false);
 }
 
-void Converter::apply(StageState& state, const Instruction&, const Arg& arg) {
+void Converter::apply(StageDraft& state, const Instruction&, const Arg& arg) {
     std::vector<std::string> said;
     for (Arg::Declared declared : arg.declared) {
         const auto given = options_.inputs.arguments.find(declared.key);
@@ -61,7 +61,7 @@ void Converter::apply(StageState& state, const Instruction&, const Arg& arg) {
     remember(state, "ARG " + join(said, " "), false);
 }
 
-void Converter::apply(StageState& state, const Instruction&, const Cmd& cmd) {
+void Converter::apply(StageDraft& state, const Instruction&, const Cmd& cmd) {
     auto words = cmd.command.in_shell ? with_shell(state, join(cmd.command.words, " ")) : cmd.command.words;
     remember(state, "CMD " + quoted_list(words), false);
     state.image.config.cmd = std::move(words);
@@ -69,7 +69,7 @@ void Converter::apply(StageState& state, const Instruction&, const Cmd& cmd) {
     state.has_cmd = true;
 }
 
-void Converter::apply(StageState& state, const Instruction&, const Entrypoint& entrypoint) {
+void Converter::apply(StageDraft& state, const Instruction&, const Entrypoint& entrypoint) {
     auto words = entrypoint.command.in_shell ? with_shell(state, join(entrypoint.command.words, " ")) : entrypoint.command.words;
     remember(state, "ENTRYPOINT " + quoted_list(words), false);
     state.image.config.entrypoint = std::move(words);
@@ -77,7 +77,7 @@ void Converter::apply(StageState& state, const Instruction&, const Entrypoint& e
     if (!state.has_cmd) state.image.config.cmd.reset();
 }
 
-void Converter::apply(StageState& state, const Instruction&, const Expose& expose) {
+void Converter::apply(StageDraft& state, const Instruction&, const Expose& expose) {
     std::vector<std::string> said;
     for (const std::string& each : expose.ports) {
         const ExposedPort port = parse_port(each);
@@ -90,7 +90,7 @@ void Converter::apply(StageState& state, const Instruction&, const Expose& expos
     remember(state, "EXPOSE " + plain_list(said), false);
 }
 
-void Converter::apply(StageState& state, const Instruction&, const Healthcheck& check) {
+void Converter::apply(StageDraft& state, const Instruction&, const Healthcheck& check) {
     oci::HealthConfig out;
     out.test = check.test;
     out.interval = check.interval.count();
@@ -106,32 +106,32 @@ void Converter::apply(StageState& state, const Instruction&, const Healthcheck& 
     state.image.config.healthcheck = std::move(out);
 }
 
-void Converter::apply(StageState& state, const Instruction&, const Maintainer& maintainer) {
+void Converter::apply(StageDraft& state, const Instruction&, const Maintainer& maintainer) {
     state.image.author = maintainer.name;
     remember(state, "MAINTAINER " + maintainer.name, false);
 }
 
-void Converter::apply(StageState& state, const Instruction&, const OnBuild& on_build) {
+void Converter::apply(StageDraft& state, const Instruction&, const OnBuild& on_build) {
     state.image.config.on_build.push_back(on_build.expression);
 }
 
-void Converter::apply(StageState& state, const Instruction&, const Shell& shell) {
+void Converter::apply(StageDraft& state, const Instruction&, const Shell& shell) {
     state.image.config.shell = shell.words;
     remember(state, "SHELL " + plain_list(shell.words), false);
 }
 
-void Converter::apply(StageState& state, const Instruction&, const StopSignal& signal) {
+void Converter::apply(StageDraft& state, const Instruction&, const StopSignal& signal) {
     static_cast<void>(engine::parse_signal(signal.signal));
     state.image.config.stop_signal = signal.signal;
     remember(state, "STOPSIGNAL " + signal.signal, false);
 }
 
-void Converter::apply(StageState& state, const Instruction&, const User& user) {
+void Converter::apply(StageDraft& state, const Instruction&, const User& user) {
     state.image.config.user = user.user;
     remember(state, "USER " + user.user, false);
 }
 
-void Converter::apply(StageState& state, const Instruction&, const Volume& volume) {
+void Converter::apply(StageDraft& state, const Instruction&, const Volume& volume) {
     for (const std::string& each : volume.paths) {
         if (each.empty()) fail(ErrorKind::invalid_argument, "VOLUME specified can not be an empty string");
         state.image.config.volumes.try_emplace(each, boost::json::object{});
@@ -139,7 +139,7 @@ void Converter::apply(StageState& state, const Instruction&, const Volume& volum
     remember(state, "VOLUME " + plain_list(volume.paths), false);
 }
 
-void Converter::apply(StageState& state, const Instruction& instruction, const Workdir& workdir) {
+void Converter::apply(StageDraft& state, const Instruction& instruction, const Workdir& workdir) {
     const std::string folder = absolute(state.folder, workdir.path, false);
     state.image.config.working_dir = state.folder = folder;
     if (folder == "/") return remember(state, "WORKDIR /", false);

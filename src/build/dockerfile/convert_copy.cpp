@@ -127,7 +127,7 @@ private:
     std::vector<std::pair<std::int64_t, std::int64_t>> actions_;
 };
 
-void Converter::copy(StageState& state, const Instruction& instruction, CopyPlan plan) {
+void Converter::copy(StageDraft& state, const Instruction& instruction, CopyPlan plan) {
     const std::string destination = absolute(state.folder, plan.sources.destination, true);
     const Mode mode = read_mode(plan.chmod);
     if (!plan.checksum.empty()) {
@@ -218,7 +218,7 @@ void Converter::copy(StageState& state, const Instruction& instruction, CopyPlan
     remember(state, created_by + " # buildkit", true);
 }
 
-void Converter::apply(StageState& state, const Instruction& instruction, const Copy& copy_) {
+void Converter::apply(StageDraft& state, const Instruction& instruction, const Copy& copy_) {
     CopyPlan plan{.sources = copy_.sources,
                   .chown = copy_.chown,
                   .chmod = copy_.chmod,
@@ -232,7 +232,7 @@ void Converter::apply(StageState& state, const Instruction& instruction, const C
     copy(state, instruction, std::move(plan));
 }
 
-void Converter::apply(StageState& state, const Instruction& instruction, const Add& add) {
+void Converter::apply(StageDraft& state, const Instruction& instruction, const Add& add) {
     copy(state, instruction,
          {.sources = add.sources,
           .chown = add.chown,
@@ -245,7 +245,7 @@ void Converter::apply(StageState& state, const Instruction& instruction, const A
           .unpack = add.unpack});
 }
 
-Draft::Output Converter::inline_file(const StageState& state, const std::string& name, const std::string& content, int mode) {
+Draft::Output Converter::inline_file(const StageDraft& state, const std::string& name, const std::string& content, int mode) {
     pb::Op op;
     set_platform(op, state.platform);
     pb::FileAction& action = *op.mutable_file()->add_actions();

@@ -116,7 +116,7 @@ pb::CacheSharingOpt sharing_of(const Mount& mount) {
 
 }  // namespace
 
-void Converter::add_mounts(StageState& state, const Instruction& instruction, const Run& run, pb::Op& op) {
+void Converter::add_mounts(StageDraft& state, const Instruction& instruction, const Run& run, pb::Op& op) {
     std::size_t agents = 0;
     for (const Mount& mount : run.mounts) {
         if (mount.type == MountType::secret) {
@@ -165,7 +165,7 @@ void Converter::add_mounts(StageState& state, const Instruction& instruction, co
     }
 }
 
-Draft::Output Converter::owned_folder(const StageState& state, const Draft::Output& below, const Mount& mount) {
+Draft::Output Converter::owned_folder(const StageDraft& state, const Draft::Output& below, const Mount& mount) {
     pb::Op op;
     set_platform(op, state.platform);
     pb::FileAction& action = *op.mutable_file()->add_actions();
@@ -181,7 +181,7 @@ Draft::Output Converter::owned_folder(const StageState& state, const Draft::Outp
     return draft_.add(op, "[internal] setting cache mount permissions");
 }
 
-void Converter::apply(StageState& state, const Instruction& instruction, const Run& run) {
+void Converter::apply(StageDraft& state, const Instruction& instruction, const Run& run) {
     pb::Op op;
     set_platform(op, state.platform);
     pb::ExecOp& exec = *op.mutable_exec();
@@ -254,7 +254,7 @@ void Converter::apply(StageState& state, const Instruction& instruction, const R
         memory.mutable_tmpfsopt()->set_size(options_.shm_size);
     }
     sort_mounts(exec);
-    StageState masked = {};
+    StageDraft masked = {};
     masked.variables = state.variables;
     for (const Mount& each : run.mounts)
         if (each.type == MountType::secret && each.env) masked.variables.set(*each.env, "****");

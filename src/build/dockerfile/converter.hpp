@@ -29,7 +29,7 @@ private:
 };
 
 /// A stage as far as it has been converted.
-struct StageState {
+struct StageDraft {
     std::string name;  ///< For what people see; empty where it is the only stage.
     Draft::Output files;
     Variables variables;
@@ -75,50 +75,50 @@ private:
     // Stages, in their order.
     void begin(std::size_t stage);
     void begin_with_image(std::size_t stage, const ImageName& name, LineRange lines);
-    void begin_empty(StageState& state);
+    void begin_empty(StageDraft& state);
     void convert_stage(std::size_t stage);
     void convert_one(std::size_t stage, Instruction instruction);
 
     // Instructions.
-    void apply(StageState& state, const Instruction& instruction, const Run& run);
-    void apply(StageState& state, const Instruction& instruction, const Copy& copy);
-    void apply(StageState& state, const Instruction& instruction, const Add& add);
-    void apply(StageState& state, const Instruction& instruction, const Workdir& workdir);
-    void apply(StageState& state, const Instruction& instruction, const Env& env);
-    void apply(StageState& state, const Instruction& instruction, const Arg& arg);
-    void apply(StageState& state, const Instruction& instruction, const Cmd& cmd);
-    void apply(StageState& state, const Instruction& instruction, const Entrypoint& entrypoint);
-    void apply(StageState& state, const Instruction& instruction, const Expose& expose);
-    void apply(StageState& state, const Instruction& instruction, const Healthcheck& check);
-    void apply(StageState& state, const Instruction& instruction, const Label& label);
-    void apply(StageState& state, const Instruction& instruction, const Maintainer& maintainer);
-    void apply(StageState& state, const Instruction& instruction, const OnBuild& on_build);
-    void apply(StageState& state, const Instruction& instruction, const Shell& shell);
-    void apply(StageState& state, const Instruction& instruction, const StopSignal& signal);
-    void apply(StageState& state, const Instruction& instruction, const User& user);
-    void apply(StageState& state, const Instruction& instruction, const Volume& volume);
-    void apply(StageState&, const Instruction&, const From&) {}
+    void apply(StageDraft& state, const Instruction& instruction, const Run& run);
+    void apply(StageDraft& state, const Instruction& instruction, const Copy& copy);
+    void apply(StageDraft& state, const Instruction& instruction, const Add& add);
+    void apply(StageDraft& state, const Instruction& instruction, const Workdir& workdir);
+    void apply(StageDraft& state, const Instruction& instruction, const Env& env);
+    void apply(StageDraft& state, const Instruction& instruction, const Arg& arg);
+    void apply(StageDraft& state, const Instruction& instruction, const Cmd& cmd);
+    void apply(StageDraft& state, const Instruction& instruction, const Entrypoint& entrypoint);
+    void apply(StageDraft& state, const Instruction& instruction, const Expose& expose);
+    void apply(StageDraft& state, const Instruction& instruction, const Healthcheck& check);
+    void apply(StageDraft& state, const Instruction& instruction, const Label& label);
+    void apply(StageDraft& state, const Instruction& instruction, const Maintainer& maintainer);
+    void apply(StageDraft& state, const Instruction& instruction, const OnBuild& on_build);
+    void apply(StageDraft& state, const Instruction& instruction, const Shell& shell);
+    void apply(StageDraft& state, const Instruction& instruction, const StopSignal& signal);
+    void apply(StageDraft& state, const Instruction& instruction, const User& user);
+    void apply(StageDraft& state, const Instruction& instruction, const Volume& volume);
+    void apply(StageDraft&, const Instruction&, const From&) {}
 
     struct CopyPlan;
-    void copy(StageState& state, const Instruction& instruction, CopyPlan plan);
-    void add_mounts(StageState& state, const Instruction& instruction, const Run& run, pb::Op& op);
+    void copy(StageDraft& state, const Instruction& instruction, CopyPlan plan);
+    void add_mounts(StageDraft& state, const Instruction& instruction, const Run& run, pb::Op& op);
     /// What `from` names; `trouble` where that is a stage that comes later.
     Draft::Output take(const Instruction& instruction, std::string_view from, std::string_view trouble);
-    Draft::Output inline_file(const StageState& state, const std::string& name, const std::string& content, int mode);
+    Draft::Output inline_file(const StageDraft& state, const std::string& name, const std::string& content, int mode);
     std::pair<Draft::Output, std::string> http_source(const std::string& checksum, const std::string& url, std::string_view step);
     Draft::Output git_source(const std::string& checksum, std::optional<bool> keep_git_dir, const std::string& source,
                              std::string_view step);
-    Draft::Output owned_folder(const StageState& state, const Draft::Output& below, const Mount& mount);
+    Draft::Output owned_folder(const StageDraft& state, const Draft::Output& below, const Mount& mount);
     Draft::Output context();
 
     // What people see.
-    std::string step_name(StageState& state, std::string_view what);
-    std::string shown(const StageState& state, std::string_view code, const ExpansionRules& rules);
-    pb::OpMetadata metadata(const StageState& state, const Instruction& instruction) const;
+    std::string step_name(StageDraft& state, std::string_view what);
+    std::string shown(const StageDraft& state, std::string_view code, const ExpansionRules& rules);
+    pb::OpMetadata metadata(const StageDraft& state, const Instruction& instruction) const;
 
     static void set_platform(pb::Op& op, const oci::Platform& platform);
-    void remember(StageState& state, std::string created_by, bool has_layer) const;
-    std::vector<std::string> with_shell(const StageState& state, const std::string& command) const;
+    void remember(StageDraft& state, std::string created_by, bool has_layer) const;
+    std::vector<std::string> with_shell(const StageDraft& state, const std::string& command) const;
 
     std::string_view source_;
     const Dockerfile& file_;
@@ -128,7 +128,7 @@ private:
     StageGraph graph_;
     Environment globals_;
     Draft draft_;
-    std::vector<StageState> stages_;
+    std::vector<StageDraft> stages_;
     std::vector<bool> needed_;
     std::set<ImageName> wanted_;
     std::map<ImageName, Draft::Output> image_outputs_;

@@ -118,7 +118,7 @@ struct RoomGround::State {
           sandboxes(options, rooms.networks),
           volumes(loop, pool, rooms),
           images(rooms.images),
-          probes(loop, pool, timers, rooms.transfers),
+          probes(loop, timers, rooms.transfers),
           ground{*tasks, roots, sandboxes, volumes, images, probes, clock, timers} {}
 
     SystemClock clock;

@@ -45,7 +45,10 @@ asio::awaitable<void> Lifecycle::watch_health(ContainerPtr container) {
     const auto is_paused = [&] { return container->record->state.status == Status::paused; };
     while (goes_on()) {
         const State& state = container->record->state;
-        const auto due = ground.clock.steady() + plan.pause(state.health, ground.clock.wall() - state.started_at);
+        const auto pause = plan.pause(state.health, ground.clock.wall() - state.started_at);
+        auto due = ground.clock.steady() + pause;
+        // Not for programs: many at once are in each other's way.
+        if (check.probe) due = together(due, pause);
         while (goes_on() && !is_paused() && ground.clock.steady() < due) co_await wait_until(container->changed, ground.timers, due);
         if (goes_on() && is_paused()) {
             co_await container->changed.wait();
@@ -142,10 +145,9 @@ asio::awaitable<tasks::Captured> Lifecycle::run_check(ContainerPtr container, St
 asio::awaitable<ProbeAnswer> Lifecycle::ask_probe(ContainerPtr container, Probe probe, std::chrono::nanoseconds timeout) {
     std::stop_source stop;
     container->end_check = [stop]() mutable { stop.request_stop(); };
-    const char* kind = probe.kind == Probe::Kind::file ? "mnt" : "net";
     co_return co_await ground.probes.ask({.container = container->id(),
                                           .probe = std::move(probe),
-                                          .name_space = running_task(*container)->open_namespace(kind),
+                                          .process = running_task(*container)->pidfd(),
                                           .timeout = timeout,
                                           .stop = stop.get_token()});
 }

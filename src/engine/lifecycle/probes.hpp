@@ -24,7 +24,7 @@ struct ProbeAnswer {
 struct ProbeRequest {
     std::string container;
     Probe probe;
-    Fd name_space;  ///< The network's for a connection, the mounts' for a file.
+    Fd process;  ///< The container's, a pidfd.
     std::chrono::nanoseconds timeout{};
     std::stop_token stop;  ///< Asked on the loop: its answer is nobody's any more.
 };
@@ -35,22 +35,27 @@ public:
     virtual asio::awaitable<ProbeAnswer> ask(ProbeRequest request) = 0;
 };
 
-/// The real one. Connections are the loop's. A file is looked for in a thread of its own, since a file system of the container's may
-/// hang for as long as it likes: there is one such thread for each container, and where it has not come back the next has failed.
+class LookDesk;
+
+/// The real one. Connections are the loop's. Files are looked for in threads of their own, since a file system of a container's may
+/// hang for as long as it likes: one thread serves all while each look comes back, another is started for those behind one that does
+/// not. There is one look for each container, and where it has not come back the next has failed.
 class NamespaceProbes final : public Probes {
 public:
-    NamespaceProbes(asio::any_io_executor loop, asio::thread_pool& pool, Timers& timers, Transfers& transfers)
-        : loop_(std::move(loop)), pool_(pool), timers_(timers), transfers_(transfers) {}
+    NamespaceProbes(asio::any_io_executor loop, Timers& timers, Transfers& transfers);
     asio::awaitable<ProbeAnswer> ask(ProbeRequest request) override;
 
 private:
-    asio::awaitable<ProbeAnswer> ask_by_connection(std::shared_ptr<const ProbeRequest> request);
-    asio::awaitable<ProbeAnswer> look_for_file(std::shared_ptr<const ProbeRequest> request);
+    asio::awaitable<ProbeAnswer> ask_by_connection(ProbeRequest request);
+    asio::awaitable<ProbeAnswer> look_for_file(ProbeRequest request);
+    void start_looking();
 
     asio::any_io_executor loop_;
-    asio::thread_pool& pool_;
     Timers& timers_;
     Transfers& transfers_;
+    Fd home_;  ///< The host's network namespace.
+    std::shared_ptr<LookDesk> desk_;
+    std::chrono::steady_clock::time_point last_started_;      ///< A thread that looks.
     std::map<std::string, std::weak_ptr<const void>> looks_;  ///< Those that are out, by container.
 };
 

@@ -9,6 +9,7 @@ using namespace std::chrono_literals;
 
 constexpr std::int64_t default_retries = 3;
 constexpr std::size_t kept_results = 5;
+constexpr std::chrono::nanoseconds longest_step = 50ms;
 
 std::chrono::nanoseconds time_or(std::int64_t value, std::chrono::nanoseconds otherwise) {
     return value > 0 ? std::chrono::nanoseconds(value) : otherwise;
@@ -25,6 +26,12 @@ HealthPlan::HealthPlan(const HealthConfig& config)
 
 std::chrono::nanoseconds HealthPlan::pause(const Health& health, std::chrono::nanoseconds since_start) const {
     return since_start < start_period && health.status == HealthStatus::starting ? start_interval : interval;
+}
+
+std::chrono::steady_clock::time_point together(std::chrono::steady_clock::time_point due, std::chrono::nanoseconds pause) {
+    const std::chrono::nanoseconds step = std::min(pause / 20, longest_step);
+    if (step <= 0ns) return due;
+    return std::chrono::steady_clock::time_point{(due.time_since_epoch() + step / 2) / step * step};
 }
 
 StringList health_command(const ContainerConfig& config) {

@@ -33,6 +33,19 @@ TEST(HealthPlan, looks_more_often_within_the_start_period) {
     EXPECT_EQ(plan.pause({.status = HealthStatus::healthy}, 2s), 20s);
 }
 
+TEST(HealthPlan, what_is_due_at_about_the_same_time_is_due_together) {
+    using Point = std::chrono::steady_clock::time_point;
+    EXPECT_EQ(together(Point{10s}, 1s), Point{10s});
+    EXPECT_EQ(together(Point{10s + 24ms}, 1s), Point{10s});
+    EXPECT_EQ(together(Point{10s + 26ms}, 1h), Point{10s + 50ms});
+    EXPECT_EQ(together(Point{10s + 26ms}, 100ms), Point{10s + 25ms});
+    EXPECT_EQ(together(Point{10s + 26ms}, 19ns), Point{10s + 26ms});
+    // Checks without end that take a moment each come as often as without it.
+    Point at{10s};
+    for (int i = 0; i < 20; ++i) at = together(at + 3ms + 1s, 1s);
+    EXPECT_EQ(at, Point{30s});
+}
+
 TEST(Health, failures_count_after_the_start_period_or_the_first_success) {
     HealthConfig config;
     config.start_period = std::chrono::nanoseconds(10s).count();
