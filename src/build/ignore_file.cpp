@@ -31,7 +31,8 @@ char32_t decode(std::string_view text, std::size_t& at) {
 /// One character of a set, which may be escaped.
 char32_t set_character(std::string_view text, std::size_t& at) {
     if (at >= text.size() || text[at] == '-' || text[at] == ']') bad_pattern();
-    if (text[at] == '\\' && ++at >= text.size()) bad_pattern();
+    if (text[at] == '\\') ++at;
+    if (at >= text.size()) bad_pattern();
     const char32_t out = decode(text, at);
     if (out >= first_byte || at >= text.size()) bad_pattern();
     return out;
@@ -99,7 +100,8 @@ void PathPattern::compile() {
         } else if (text[at] == '[') {
             compile_set(at);
         } else {
-            if (text[at] == '\\' && ++at == text.size()) bad_pattern();
+            if (text[at] == '\\') ++at;
+            if (at == text.size()) bad_pattern();
             tokens_.push_back({.kind = Kind::literal, .character = decode(text, at)});
         }
     }

@@ -12,16 +12,9 @@ namespace grua::build::dockerfile {
 namespace detail {
 namespace {
 
-constexpr std::string_view default_path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 constexpr std::string_view scratch = "scratch";
 constexpr std::string_view comment = "buildkit.dockerfile.v0";
 constexpr std::int64_t second = 1'000'000'000;
-
-std::pair<std::string, std::string> split_pair(const std::string& pair) {
-    const std::size_t sign = pair.find('=');
-    if (sign == std::string::npos) return {pair, {}};
-    return {pair.substr(0, sign), pair.substr(sign + 1)};
-}
 
 bool is_layered(const Instruction& instruction) {
     return std::holds_alternative<Add>(instruction.body) || std::holds_alternative<Copy>(instruction.body) ||
@@ -45,16 +38,26 @@ std::string reference_text(std::string_view name) {
 
 }  // namespace
 
-void Variables::set(const std::string& name, const std::string& value) {
-    lookup_.set(name, value);
-    order_[name] = next_++;
+void Variables::set(const std::string& variable) {
+    now_.set(variable);
+    note(variable.substr(0, variable.find('=')));
+}
+
+Instruction Variables::take(const Instruction& instruction, VariableSources& sources) {
+    Instruction out = now_.take(instruction, sources);
+    if (const Env* env = std::get_if<Env>(&out.body))
+        for (const KeyValue& each : env->pairs) note(each.key);
+    if (const Arg* arg = std::get_if<Arg>(&out.body))
+        for (const Arg::Declared& each : arg->declared)
+            if (each.value) note(each.key);
+    return out;
 }
 
 std::vector<std::string> Variables::in_order() const {
     std::map<std::uint64_t, std::string_view> names;
     for (const auto& [name, place] : order_) names.emplace(place, name);
     std::vector<std::string> out;
-    for (const auto& [place, name] : names) out.push_back(fmt::format("{}={}", name, *lookup_.find(name)));
+    for (const auto& [place, name] : names) out.push_back(fmt::format("{}={}", name, *lookup().find(name)));
     return out;
 }
 
@@ -67,6 +70,7 @@ Converter::Converter(std::string_view source, const Dockerfile& file, const Conv
       expander_({.escape = file.escape}),
       graph_(make_graph(file, options.inputs, expander_)),
       globals_(global_arguments(file, platform_arguments(file, options.inputs), options.inputs.arguments, expander_)),
+      variable_sources_(options.inputs.arguments, globals_, file.escape),
       stages_(file.stages.size()),
       needed_(file.stages.size()),
       given_paths_(std::move(paths)) {
@@ -233,11 +237,9 @@ void Converter::begin(std::size_t stage) {
         });
     }
     std::vector<std::string>& env = state.image.config.env;
-    if (std::ranges::none_of(env, [](const std::string& each) { return each.starts_with("PATH="); })) env.emplace_back(default_path);
-    for (const std::string& each : env) {
-        const auto [name, value] = split_pair(each);
-        state.variables.set(name, value);
-    }
+    if (std::ranges::none_of(env, [](const std::string& each) { return each.starts_with("PATH="); }))
+        env.push_back(fmt::format("PATH={}", default_path));
+    for (const std::string& each : env) state.variables.set(each);
     if (!state.image.config.working_dir.empty()) {
         state.image.config.working_dir = absolute("/", state.image.config.working_dir, false);
         state.folder = state.image.config.working_dir;
@@ -254,13 +256,9 @@ void Converter::convert_stage(std::size_t stage) {
     state.is_done = true;
 }
 
-void Converter::convert_one(std::size_t stage, Instruction instruction) {
+void Converter::convert_one(std::size_t stage, const Instruction& written) {
     StageDraft& state = stages_[stage];
-    Expander plain{{.escape = '\\', .quotes_plain = true}};
-    const Expansions expansions{.word = [&](std::string_view word) { return expander_.expand(word, state.variables.lookup()).text; },
-                                .words = [&](std::string_view word) { return expander_.expand(word, state.variables.lookup()).words; },
-                                .heredoc = [&](std::string_view text) { return plain.expand(text, state.variables.lookup()).text; }};
-    expand(instruction, expansions);
+    const Instruction instruction = state.variables.take(written, variable_sources_);
     at_lines(instruction.lines, [&] { std::visit([&](const auto& body) { apply(state, instruction, body); }, instruction.body); });
 }
 
@@ -299,11 +297,11 @@ std::string Converter::step_name(StageDraft& state, std::string_view what) {
     return out + std::string(what);
 }
 
-std::string Converter::shown(const StageDraft& state, std::string_view code, const ExpansionRules& rules) {
+std::string Converter::shown(const Environment& variables, std::string_view code, const ExpansionRules& rules) {
     std::string out(code);
     try {
         Expander expander{rules};
-        out = expander.expand(code, state.variables.lookup()).text;
+        out = expander.expand(code, variables).text;
     } catch (const Error&) {
         // It is shown as it is written.
     }

@@ -28,7 +28,6 @@ void Converter::apply(StageDraft& state, const Instruction&, const Env& env) {
     std::string created_by = "ENV";
     for (const KeyValue& each : env.pairs) {
         created_by += " " + pair_text(each);
-        state.variables.set(each.key, each.value);
         set_env(state.image.config.env, each.key, each.value);
     }
     remember(state, std::move(created_by), false);
@@ -45,18 +44,9 @@ void Converter::apply(StageDraft& state, const Instruction&, const Label& label)
 
 void Converter::apply(StageDraft& state, const Instruction&, const Arg& arg) {
     std::vector<std::string> said;
-    for (Arg::Declared declared : arg.declared) {
-        const auto given = options_.inputs.arguments.find(declared.key);
-        if (given != options_.inputs.arguments.end()) {
-            declared.value = given->second;
-        } else if (declared.value) {
-            declared.value = expander_.expand(*declared.value, state.variables.lookup()).text;
-        } else if (const std::string* global = globals_.find(declared.key)) {
-            declared.value = *global;
-        }
-        if (declared.value) state.variables.set(declared.key, *declared.value);
-        said.push_back(declared.key + (declared.value ? "=" + *declared.value : ""));
-        state.arguments.push_back(std::move(declared));
+    for (const Arg::Declared& each : arg.declared) {
+        said.push_back(each.key + (each.value ? "=" + *each.value : ""));
+        state.arguments.push_back(each);
     }
     remember(state, "ARG " + join(said, " "), false);
 }
@@ -155,7 +145,7 @@ void Converter::apply(StageDraft& state, const Instruction& instruction, const W
     make.set_makeparents(true);
     make.set_timestamp(options_.epoch ? *options_.epoch * 1'000'000'000 : -1);
     if (!state.image.config.user.empty()) set_owner(*make.mutable_owner(), state.image.config.user, action.input());
-    const std::string name = shown(state, instruction.code, expander_.rules());
+    const std::string name = shown(state.variables.lookup(), instruction.code, expander_.rules());
     state.files = draft_.add(op, step_name(state, name), metadata(state, instruction));
     draft_.place(state.files, instruction.lines.first, instruction.lines.last);
     remember(state, "WORKDIR " + folder, true);

@@ -139,7 +139,7 @@ void Converter::copy(StageDraft& state, const Instruction& instruction, CopyPlan
     if (plan.parents) created_by += " --parents";
     if (!plan.chown.empty()) created_by += " --chown=" + plan.chown;
     if (!plan.chmod.empty()) created_by += " --chmod=" + plan.chmod;
-    const std::string name = shown(state, instruction.code, expander_.rules());
+    const std::string name = shown(state.variables.lookup(), instruction.code, expander_.rules());
     const std::string step = step_name(state, name);
 
     const bool links = plan.link && plan.chmod.empty();

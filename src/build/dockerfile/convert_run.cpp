@@ -254,10 +254,9 @@ void Converter::apply(StageDraft& state, const Instruction& instruction, const R
         memory.mutable_tmpfsopt()->set_size(options_.shm_size);
     }
     sort_mounts(exec);
-    StageDraft masked = {};
-    masked.variables = state.variables;
+    Environment masked = state.variables.lookup();
     for (const Mount& each : run.mounts)
-        if (each.type == MountType::secret && each.env) masked.variables.set(*each.env, "****");
+        if (each.type == MountType::secret && each.env) masked.set(*each.env, "****");
     name = shown(masked, name, {.escape = file_.escape, .keep_quotes = true, .keep_unset = true});
     state.files = draft_.add(op, step_name(state, name), metadata(state, instruction));
     draft_.place(state.files, instruction.lines.first, instruction.lines.last);

@@ -2,8 +2,8 @@
 #pragma once
 
 #include "build/dockerfile/convert.hpp"
-#include "build/dockerfile/expand.hpp"
 #include "build/dockerfile/expansion.hpp"
+#include "build/dockerfile/stage_variables.hpp"
 
 #include <map>
 #include <memory>
@@ -18,12 +18,18 @@ namespace grua::build::dockerfile::detail {
 /// What programs of a stage get, in the order in which it was set last.
 class Variables {
 public:
-    void set(const std::string& name, const std::string& value);
-    const Environment& lookup() const noexcept { return lookup_; }
+    /// NAME=VALUE, of an image.
+    void set(const std::string& variable);
+    /// The instruction with its variables replaced; what it sets holds for the next one.
+    Instruction take(const Instruction& instruction, VariableSources& sources);
+
+    const Environment& lookup() const noexcept { return now_.all(); }
     std::vector<std::string> in_order() const;
 
 private:
-    Environment lookup_;
+    void note(const std::string& name) { order_[name] = next_++; }
+
+    StageVariables now_;
     std::map<std::string, std::uint64_t, std::less<>> order_;
     std::uint64_t next_ = 0;
 };
@@ -77,7 +83,7 @@ private:
     void begin_with_image(std::size_t stage, const ImageName& name, LineRange lines);
     void begin_empty(StageDraft& state);
     void convert_stage(std::size_t stage);
-    void convert_one(std::size_t stage, Instruction instruction);
+    void convert_one(std::size_t stage, const Instruction& written);
 
     // Instructions.
     void apply(StageDraft& state, const Instruction& instruction, const Run& run);
@@ -113,7 +119,7 @@ private:
 
     // What people see.
     std::string step_name(StageDraft& state, std::string_view what);
-    std::string shown(const StageDraft& state, std::string_view code, const ExpansionRules& rules);
+    static std::string shown(const Environment& variables, std::string_view code, const ExpansionRules& rules);
     pb::OpMetadata metadata(const StageDraft& state, const Instruction& instruction) const;
 
     static void set_platform(pb::Op& op, const oci::Platform& platform);
@@ -127,6 +133,7 @@ private:
     Expander expander_;
     StageGraph graph_;
     Environment globals_;
+    VariableSources variable_sources_;
     Draft draft_;
     std::vector<StageDraft> stages_;
     std::vector<bool> needed_;

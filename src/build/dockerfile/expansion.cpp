@@ -14,6 +14,9 @@ namespace {
 
 constexpr char no_stop = '\0';
 
+/// Of a pattern, in bytes of expansion_limit: it is compiled.
+constexpr std::size_t pattern_cost = 512;
+
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
 /// A letter, a digit or an underscore, in any script.
@@ -317,7 +320,7 @@ private:
             fail(ErrorKind::invalid_argument, "invalid pattern ({}) in substitution: longer than {} bytes", shortened(pattern),
                  substitution_pattern_limit);
         }
-        charge(pattern.size() * 16 + value.size());
+        charge(pattern_cost + pattern.size() * 16 + value.size());
     }
 
     std::string replace(const std::string& which) {

@@ -9,6 +9,7 @@
 namespace grua::build::dockerfile {
 namespace {
 
+using namespace std::literals;
 using Strings = std::vector<std::string>;
 
 Environment environment(const std::map<std::string, std::string>& values) {
@@ -204,8 +205,8 @@ TEST(Expansion, is_bounded) {
 }
 
 TEST(Expansion, takes_any_bytes) {
-    const std::string bytes{"\xC3\x28 \xFF$A\x00 \xE2\x82", 11};
-    EXPECT_EQ(expand(bytes, environment({{"A", "\x80"}})), std::string("\xC3\x28 \xFF\x80\x00 \xE2\x82", 10));
+    constexpr std::string_view bytes = "\xC3\x28 \xFF$A\x00 \xE2\x82"sv;
+    EXPECT_EQ(expand(bytes, environment({{"A", "\x80"}})), "\xC3\x28 \xFF\x80\x00 \xE2\x82"sv);
     EXPECT_EQ(expand("${A#?}", environment({{"A", "\x80\x81z"}})), "\x81z");
 }
 

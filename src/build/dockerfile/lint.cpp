@@ -12,8 +12,6 @@
 namespace grua::build::dockerfile {
 namespace {
 
-constexpr std::string_view default_path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
 /// Lint of one file, in the order in which BuildKit comes to its rules.
 class FileLint {
 public:
@@ -180,8 +178,8 @@ private:
         graph.connect(expander);
         const bool all = inputs_.build.target.empty();
         const std::vector<bool> needed = graph.needed_for(target);
-        Expander heredocs({.quotes_plain = true});
-        const detail::StageLintInputs common{inputs_, config_, globals_, expander, heredocs};
+        VariableSources sources{inputs_.build.arguments, globals_, file_.escape};
+        const detail::StageLintInputs common{inputs_, config_, sources};
         std::vector<detail::StageState> states(file_.stages.size());
         for (std::size_t index = 0; index < file_.stages.size(); ++index) {
             if (all || needed[index]) states[index] = look_at_stage(graph, index, common, states);
@@ -238,7 +236,7 @@ private:
         } else {
             triggers = begin_with_image(stage, node, state);
         }
-        if (!state.variables.contains("PATH")) state.variables.set("PATH", std::string(default_path));
+        state.variables.set_default_path();
         detail::StageLint walk{common, reporter_, std::move(state)};
         for (const std::string& trigger : triggers) {
             if (triggers_seen_++ < lint_trigger_limit) walk.look_at(read_trigger(trigger, stage.head.lines));
@@ -265,10 +263,7 @@ private:
         const auto image = inputs_.base_image ? inputs_.base_image(node.base, platform) : std::nullopt;
         state.is_known = image.has_value();
         if (!image) return {};
-        for (const std::string& variable : image->env) {
-            const std::size_t sign = variable.find('=');
-            state.variables.set(variable.substr(0, sign), sign == std::string::npos ? std::string() : variable.substr(sign + 1));
-        }
+        for (const std::string& variable : image->env) state.variables.set(variable);
         state.has_shell = image->has_shell;
         if (image->platform && (image->platform->os != platform.os || image->platform->architecture != platform.architecture)) {
             reporter_.report(config_, Rule::invalid_base_image_platform, stage.head.lines,

@@ -1,7 +1,6 @@
 #include "build/dockerfile/lint_stage.hpp"
 
 #include "base/text.hpp"
-#include "build/dockerfile/expand.hpp"
 #include "build/dockerfile/ports.hpp"
 #include "build/dockerfile/suggestion.hpp"
 
@@ -10,9 +9,6 @@
 
 namespace grua::build::dockerfile::detail {
 namespace {
-
-/// Arguments of the builder itself, which are no variables of a stage.
-bool is_builder_argument(std::string_view name) { return name == "BUILDKIT_SBOM_SCAN_CONTEXT" || name == "BUILDKIT_SBOM_SCAN_STAGE"; }
 
 /// True where one of the words stands in `key` between underscores or its ends.
 bool has_word(std::string_view key, std::span<const std::string_view> words) {
@@ -60,30 +56,22 @@ void StageLint::report(Rule rule, const Instruction& instruction, std::string de
     reporter_.report(own_config_ ? *own_config_ : common_.config, rule, instruction.lines, std::move(detail));
 }
 
-void StageLint::report_missing(const Instruction& instruction, const Expanded& expanded) {
+void StageLint::report_missing(const Instruction& instruction, const std::string& name) {
     if (!state_.is_known) return;
-    for (const std::string& name : expanded.missing) {
-        if (state_.arguments.contains(name) || is_builder_argument(name)) continue;
-        std::string meant;
-        if (reporter_.has_room_for_suggestions()) meant = suggestion(name, state_.variables.names(suggestion_limit), Case::matters);
-        report(Rule::undefined_var, instruction,
-               fmt::format("Usage of undefined variable '${}'{}", name, meant.empty() ? "" : fmt::format(" (did you mean ${}?)", meant)));
-    }
-}
-
-std::string StageLint::expand_word(const Instruction& instruction, Expander& expander, std::string_view word) {
-    Expanded expanded = expander.expand(word, state_.variables);
-    report_missing(instruction, expanded);
-    return std::move(expanded.text);
+    std::string meant;
+    if (reporter_.has_room_for_suggestions()) meant = suggestion(name, state_.variables.all().names(suggestion_limit), Case::matters);
+    report(Rule::undefined_var, instruction,
+           fmt::format("Usage of undefined variable '${}'{}", name, meant.empty() ? "" : fmt::format(" (did you mean ${}?)", meant)));
 }
 
 void StageLint::look_at(const Instruction& given) {
     own_config_.reset();
     if (has_check(given.comments)) own_config_.emplace(common_.config).merge_comments(given.comments);
-    Instruction instruction = given;
-    expand(instruction, {.word = [&](std::string_view word) { return expand_word(given, common_.words, word); },
-                         .words = [&](std::string_view word) { return common_.words.expand(word, state_.variables).words; },
-                         .heredoc = [&](std::string_view text) { return expand_word(given, common_.heredocs, text); }});
+    if (const Arg* arg = std::get_if<Arg>(&given.body)) {
+        for (const Arg::Declared& declared : arg->declared) check_secret(given, "ARG", declared.key);
+    }
+    const Instruction instruction =
+        state_.variables.take(given, common_.sources, [&](const std::string& name) { report_missing(given, name); });
     at_lines(given.lines, [&] { std::visit([&](const auto& body) { visit(instruction, body); }, instruction.body); });
 }
 
@@ -107,29 +95,9 @@ void StageLint::check_sources(const Instruction& instruction, const Sources& sou
     }
 }
 
-void StageLint::visit(const Instruction& instruction, const Arg& arg) {
-    for (const Arg::Declared& declared : arg.declared) {
-        check_secret(instruction, "ARG", declared.key);
-        std::optional<std::string> value;
-        const auto given = common_.inputs.build.arguments.find(declared.key);
-        if (given != common_.inputs.build.arguments.end()) {
-            value = given->second;
-        } else if (declared.value) {
-            value = expand_word(instruction, common_.words, *declared.value);
-        } else if (const std::string* global = common_.globals.find(declared.key)) {
-            value = *global;
-        }
-        if (value && !is_builder_argument(declared.key)) state_.variables.set(declared.key, std::move(*value));
-        state_.arguments.set(declared.key, "");
-    }
-}
-
 void StageLint::visit(const Instruction& instruction, const Env& env) {
     check_legacy(instruction, env.pairs);
-    for (const KeyValue& pair : env.pairs) {
-        check_secret(instruction, "ENV", pair.key);
-        state_.variables.set(pair.key, pair.value);
-    }
+    for (const KeyValue& pair : env.pairs) check_secret(instruction, "ENV", pair.key);
 }
 
 void StageLint::visit(const Instruction& instruction, const Label& label) { check_legacy(instruction, label.pairs); }

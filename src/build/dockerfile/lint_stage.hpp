@@ -2,6 +2,7 @@
 #pragma once
 
 #include "build/dockerfile/lint.hpp"
+#include "build/dockerfile/stage_variables.hpp"
 
 namespace grua::build::dockerfile::detail {
 
@@ -21,9 +22,8 @@ private:
 
 /// What a stage leaves to one that begins with it.
 struct StageState {
-    Environment variables;
-    Environment arguments;  ///< Those that were declared, as names.
-    bool is_known = true;   ///< The variables are all there are.
+    StageVariables variables;
+    bool is_known = true;  ///< The variables are all there are.
     bool has_shell = false;
     bool has_workdir = false;
 };
@@ -32,9 +32,7 @@ struct StageState {
 struct StageLintInputs {
     const LintInputs& inputs;
     const LintConfig& config;
-    const Environment& globals;
-    Expander& words;     ///< One for the file, as what it gives is bounded.
-    Expander& heredocs;  ///< In which quotes mean nothing.
+    VariableSources& sources;
 };
 
 class StageLint {
@@ -48,7 +46,6 @@ public:
 
 private:
     void visit(const Instruction& instruction, const Add& add);
-    void visit(const Instruction& instruction, const Arg& arg);
     void visit(const Instruction& instruction, const Cmd& cmd);
     void visit(const Instruction& instruction, const Copy& copy);
     void visit(const Instruction& instruction, const Entrypoint& entrypoint);
@@ -62,13 +59,12 @@ private:
     void visit(const Instruction&, const Other&) {}
 
     void report(Rule rule, const Instruction& instruction, std::string detail);
-    void report_missing(const Instruction& instruction, const Expanded& expanded);
+    void report_missing(const Instruction& instruction, const std::string& name);
     void check_legacy(const Instruction& instruction, const std::vector<KeyValue>& pairs);
     void check_secret(const Instruction& instruction, std::string_view keyword, std::string_view key);
     void check_once(const Instruction& instruction, LineRange& before);
     void check_shell(const Instruction& instruction, const CommandLine& command);
     void check_sources(const Instruction& instruction, const Sources& sources, std::string_view verb);
-    std::string expand_word(const Instruction& instruction, Expander& expander, std::string_view word);
 
     const StageLintInputs& common_;
     Reporter& reporter_;

@@ -7,6 +7,8 @@
 namespace grua::build::dockerfile {
 namespace {
 
+using namespace std::literals;
+
 LintInputs inputs() {
     LintInputs out;
     out.build.build_platform = {.architecture = "amd64", .os = "linux"};
@@ -252,7 +254,7 @@ TEST(Lint, stands_hostile_files) {
     for (int i = 0; i < 50; ++i) doubling += "ENV A=$A$A\n";
     EXPECT_TRUE(check(doubling).ends_with("the variables of this Dockerfile expand to too much text\n"));
 
-    EXPECT_EQ(check(std::string("FROM a\nENV a=\"\0\xFF\"\nUSER \xC3", 24)), "");
+    EXPECT_EQ(check("FROM a\nENV a=\"\0\xFF\"\nUSER \xC3"sv), "");
 }
 
 }  // namespace

@@ -271,7 +271,7 @@ ParsedFile parse(std::string_view source) { return Parser{source}.run(); }
 std::optional<Heredoc> parse_heredoc(std::string_view word) {
     std::size_t at = std::min(word.find_first_not_of("0123456789"), word.size());
     Heredoc out;
-    std::from_chars(word.data(), word.data() + at, out.descriptor);
+    std::from_chars(word.begin(), word.begin() + at, out.descriptor);
     if (!word.substr(at).starts_with("<<")) return std::nullopt;
     at += 2;
     if (word.substr(at).starts_with('-')) {

@@ -7,6 +7,7 @@
 namespace grua::build::dockerfile {
 namespace {
 
+using namespace std::literals;
 using Strings = std::vector<std::string>;
 
 /// Keyword, flags and arguments of each node, one a line.
@@ -161,7 +162,7 @@ TEST(Parser, stands_hostile_files) {
     EXPECT_EQ(refusal("RUN " + std::string(1 << 20, 'a')).text, "dockerfile line greater than max allowed size of 65535");
     EXPECT_EQ(parse("RUN " + std::string(line_limit - 4, 'a') + "\n").nodes.size(), 1U);
     EXPECT_EQ(refusal("FROM a\n" + std::string(65536, ' ')).lines, (LineRange{2, 2}));
-    EXPECT_EQ(parse(std::string("RUN a\0b\n\xFF\xC3 x", 13)).nodes[0].arguments[0], std::string("a\0b", 3));
+    EXPECT_EQ(parse("RUN a\0b\n\xFF\xC3 x"sv).nodes[0].arguments[0], "a\0b"sv);
 
     std::string many;
     for (int i = 0; i < 100000; ++i) many += "RUN echo <\n";
