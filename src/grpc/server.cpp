@@ -30,13 +30,6 @@ bool is_grpc(const Headers& request) {
 
 }  // namespace
 
-std::vector<std::string> ServerCall::all_metadata(std::string_view name) const {
-    std::vector<std::string> out;
-    for (const auto& [key, value] : stream_->headers())
-        if (key == name) out.push_back(value);
-    return out;
-}
-
 asio::awaitable<std::optional<std::string>> ServerCall::read() {
     for (;;) {
         if (auto message = reader_.next()) co_return message;

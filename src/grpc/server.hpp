@@ -11,7 +11,6 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <vector>
 
 namespace grua::grpc {
 
@@ -24,7 +23,7 @@ public:
     std::string_view method() const noexcept { return header(stream_->headers(), ":path"); }
     /// The first by this name, in lower case; empty where there is none.
     std::string_view metadata(std::string_view name) const noexcept { return header(stream_->headers(), name); }
-    std::vector<std::string> all_metadata(std::string_view name) const;
+    const Headers& all_metadata() const noexcept { return stream_->headers(); }
 
     /// The client's next message; nothing where it has said its last. Throws Error where it has given the call up.
     asio::awaitable<std::optional<std::string>> read();

@@ -31,6 +31,22 @@ std::vector<std::string> sources_of(const Instruction& instruction) {
     return out;
 }
 
+/// To BuildKit an image that files are taken from is a stage, and so is what a mount has no source in: it names the stages then.
+bool takes_more(const Instruction& instruction) {
+    if (const Run* run = std::get_if<Run>(&instruction.body)) return !run->mount_flags.empty();
+    const Copy* copy = std::get_if<Copy>(&instruction.body);
+    return copy && !copy->from.empty() && !parse_uint(copy->from);
+}
+
+std::optional<std::int64_t> read_epoch(const std::string& text) {
+    if (text.empty()) return std::nullopt;
+    const auto seconds = parse_int(text);
+    if (!seconds)
+        fail(ErrorKind::invalid_argument, "invalid SOURCE_DATE_EPOCH: {}: strconv.ParseInt: parsing {}: invalid syntax", text,
+             in_quotes(text));
+    return seconds;
+}
+
 std::string reference_text(std::string_view name) {
     return while_doing(fmt::format("failed to parse stage name {}", in_quotes(name)),
                        [&] { return oci::Reference::parse(name).with_default_tag().text(); });
@@ -74,6 +90,13 @@ Converter::Converter(std::string_view source, const Dockerfile& file, const Conv
       stages_(file.stages.size()),
       needed_(file.stages.size()),
       given_paths_(std::move(paths)) {
+    if (const std::string* given = globals_.find("SOURCE_DATE_EPOCH")) epoch_ = read_epoch(*given);
+    if (const auto given = options.inputs.arguments.find("SOURCE_DATE_EPOCH"); given != options.inputs.arguments.end())
+        epoch_ = read_epoch(given->second);
+    has_several_stages_ = file.stages.size() > 1;
+    for (const Stage& stage : file.stages)
+        for (const Instruction& each : stage.instructions)
+            if (takes_more(each)) has_several_stages_ = true;
     draft_.set_source(options.filename, std::string(source), "Dockerfile");
 }
 
@@ -225,7 +248,7 @@ void Converter::begin(std::size_t stage) {
         state.image.config.on_build.clear();
     }
     state.triggers = std::move(triggers);
-    state.name = file_.stages.size() > 1 ? node.name : std::string{};
+    state.name = has_several_stages_ ? node.name : std::string{};
     state.ignores_cache = options_.no_cache || options_.no_cache_stages.contains(written.from().name);
     state.steps = static_cast<std::size_t>(std::ranges::count_if(written.instructions, is_layered)) + state.triggers.size() +
                   (!node.base_stage && node.base != scratch ? 1 : 0);
@@ -327,7 +350,7 @@ void Converter::set_platform(pb::Op& op, const oci::Platform& platform) {
 void Converter::remember(StageDraft& state, std::string created_by, bool has_layer) const {
     oci::HistoryEntry entry{
         .created = {}, .created_by = std::move(created_by), .author = {}, .comment = std::string(comment), .empty_layer = !has_layer};
-    if (options_.epoch) entry.created = format_time(Time{std::chrono::seconds(*options_.epoch)});
+    if (epoch_) entry.created = format_time(Time{std::chrono::seconds(*epoch_)});
     state.image.history.push_back(std::move(entry));
 }
 

@@ -46,7 +46,6 @@ struct ConvertOptions {
     std::string hostname;
     std::string cache_namespace;
     std::string filename = "Dockerfile";
-    std::optional<std::int64_t> epoch;  ///< Seconds: SOURCE_DATE_EPOCH.
 
     /// The build's context, by what the conversion found that is taken of it; all of it where there is nothing.
     std::function<Draft::Output(Draft& draft, const std::vector<std::string>& paths)> context;

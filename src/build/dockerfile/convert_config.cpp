@@ -20,6 +20,15 @@ void set_env(std::vector<std::string>& env, const std::string& name, const std::
         env.push_back(std::move(pair));
 }
 
+/// Go's %q of a number that is taken for a character.
+std::string quoted_character(int number) {
+    if (number >= ' ' && number <= '~' && number != '\'' && number != '\\') return fmt::format("'{}'", static_cast<char>(number));
+    if (number == '\'' || number == '\\') return fmt::format("'\\{}'", static_cast<char>(number));
+    constexpr std::string_view named = "abtnvfr";
+    if (number >= '\a' && number <= '\r') return fmt::format("'\\{}'", named[static_cast<std::size_t>(number - '\a')]);
+    return number < 0x80 ? fmt::format("'\\x{:02x}'", number) : fmt::format("'\\u{:04x}'", number);
+}
+
 std::string pair_text(const KeyValue& pair) { return fmt::format("{}={}", pair.key, pair.value); }
 
 }  // namespace
@@ -88,10 +97,11 @@ void Converter::apply(StageDraft& state, const Instruction&, const Healthcheck& 
     out.start_period = check.start_period.count();
     out.start_interval = check.start_interval.count();
     out.retries = check.retries;
+    // Go's %q of the structure: a number is a character to it.
+    const auto time = [](std::chrono::nanoseconds of) { return in_quotes(go_duration(of)); };
     remember(state,
-             fmt::format("HEALTHCHECK {{Test:{} Interval:{} Timeout:{} StartPeriod:{} StartInterval:{} Retries:{}}}",
-                         plain_list(check.test), go_duration(check.interval), go_duration(check.timeout), go_duration(check.start_period),
-                         go_duration(check.start_interval), check.retries),
+             fmt::format("HEALTHCHECK &{{{} {} {} {} {} {}}}", quoted_list(check.test), time(check.interval), time(check.timeout),
+                         time(check.start_period), time(check.start_interval), quoted_character(check.retries)),
              false);
     state.image.config.healthcheck = std::move(out);
 }
@@ -111,7 +121,8 @@ void Converter::apply(StageDraft& state, const Instruction&, const Shell& shell)
 }
 
 void Converter::apply(StageDraft& state, const Instruction&, const StopSignal& signal) {
-    static_cast<void>(engine::parse_signal(signal.signal));
+    // A number may be one of another kernel's.
+    if (parse_uint(signal.signal).value_or(0) == 0) static_cast<void>(engine::parse_signal(signal.signal));
     state.image.config.stop_signal = signal.signal;
     remember(state, "STOPSIGNAL " + signal.signal, false);
 }
@@ -130,7 +141,8 @@ void Converter::apply(StageDraft& state, const Instruction&, const Volume& volum
 }
 
 void Converter::apply(StageDraft& state, const Instruction& instruction, const Workdir& workdir) {
-    const std::string folder = absolute(state.folder, workdir.path, false);
+    // An absolute one stays as it is written.
+    const std::string folder = workdir.path.starts_with('/') ? workdir.path : absolute(state.folder, workdir.path, false);
     state.image.config.working_dir = state.folder = folder;
     if (folder == "/") return remember(state, "WORKDIR /", false);
     pb::Op op;
@@ -143,7 +155,7 @@ void Converter::apply(StageDraft& state, const Instruction& instruction, const W
     make.set_path(folder);
     make.set_mode(0755);
     make.set_makeparents(true);
-    make.set_timestamp(options_.epoch ? *options_.epoch * 1'000'000'000 : -1);
+    make.set_timestamp(epoch_ ? *epoch_ * 1'000'000'000 : -1);
     if (!state.image.config.user.empty()) set_owner(*make.mutable_owner(), state.image.config.user, action.input());
     const std::string name = shown(state.variables.lookup(), instruction.code, expander_.rules());
     state.files = draft_.add(op, step_name(state, name), metadata(state, instruction));

@@ -60,8 +60,21 @@ Mode read_mode(const std::string& text) {
         }
         return {.bits = static_cast<std::int32_t>(value), .text = {}};
     }
-    if (!is_symbolic_mode(text)) refuse();
+    if (text.find_first_not_of("0123456789") == std::string::npos) refuse();
+    if (!is_symbolic_mode(text)) fail(ErrorKind::invalid_argument, "invalid syntax");
     return {.bits = -1, .text = text};
+}
+
+/// With the texts of BuildKit's errors.
+std::string check_digest(const std::string& text) {
+    if (const auto digest = oci::Digest::parse(text)) return digest->text();
+    const std::size_t colon = text.find(':');
+    const std::string_view algorithm = std::string_view(text).substr(0, colon);
+    if (colon == std::string::npos || colon == 0 || colon + 1 == text.size())
+        fail(ErrorKind::invalid_argument, "invalid checksum digest format");
+    if (algorithm != "sha256" && algorithm != "sha384" && algorithm != "sha512")
+        fail(ErrorKind::invalid_argument, "unsupported digest algorithm");
+    fail(ErrorKind::invalid_argument, "invalid checksum digest length");
 }
 
 }  // namespace
@@ -269,7 +282,7 @@ std::pair<Draft::Output, std::string> Converter::http_source(const std::string& 
     pb::Op op;
     op.mutable_source()->set_identifier(url);
     (*op.mutable_source()->mutable_attrs())["http.filename"] = file;
-    if (!checksum.empty()) (*op.mutable_source()->mutable_attrs())["http.checksum"] = oci::Digest::from(checksum).text();
+    if (!checksum.empty()) (*op.mutable_source()->mutable_attrs())["http.checksum"] = check_digest(checksum);
     return {draft_.add(op, step), file};
 }
 

@@ -216,6 +216,7 @@ void Converter::apply(StageDraft& state, const Instruction& instruction, const R
         }
     }
     if (run.command.in_shell) words = with_shell(state, join(words, " "));
+    if (words.empty()) fail(ErrorKind::invalid_argument, "failed to marshal LLB definition: arguments are required");
     pb::Meta& meta = *exec.mutable_meta();
     for (const std::string& each : words) meta.add_args(each);
     for (const std::string& each : state.variables.in_order()) meta.add_env(each);

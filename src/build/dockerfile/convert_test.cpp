@@ -244,11 +244,19 @@ TEST_F(ConvertTest, TheRestOfTheConfiguration) {
     EXPECT_EQ(out.image.config.entrypoint, (std::vector<std::string>{"/bin/x", "-y", "run me"}));
     EXPECT_FALSE(out.image.config.cmd) << "the base's CMD was for the base's entry point";
     EXPECT_EQ(out.image.author, "somebody");
-    EXPECT_THAT(
-        history(),
-        testing::Contains("HEALTHCHECK {Test:[CMD-SHELL check] Interval:1m30s Timeout:1.5s StartPeriod:0s StartInterval:0s Retries:2}"));
+    EXPECT_THAT(history(), testing::Contains("HEALTHCHECK &{[\"CMD-SHELL\" \"check\"] \"1m30s\" \"1.5s\" \"0s\" \"0s\" '\\x02'}"));
     EXPECT_THAT(history(), testing::Contains("ENTRYPOINT [\"/bin/x\" \"-y\" \"run me\"]"));
     EXPECT_THAT(refusal("FROM busybox\nSTOPSIGNAL NOSUCH\n"), HasSubstr("NOSUCH"));
+    EXPECT_THAT(refusal("FROM busybox\nSTOPSIGNAL 0\n"), HasSubstr("0"));
+    convert("FROM busybox\nSTOPSIGNAL 100\nWORKDIR //a/./b/\nRUN x\n");
+    EXPECT_EQ(out.image.config.working_dir, "//a/./b/") << "an absolute one stays as it is written";
+    EXPECT_THAT(refusal("FROM busybox\nRUN []\n"), HasSubstr("arguments are required"));
+    options.inputs.arguments = {{"SOURCE_DATE_EPOCH", "1000000000"}};
+    convert("FROM busybox\nENV a=b\n");
+    EXPECT_EQ(out.image.history.back().created, "2001-09-09T01:46:40Z");
+    options.inputs.arguments = {{"SOURCE_DATE_EPOCH", "yesterday"}};
+    EXPECT_THAT(refusal("FROM busybox\n"), HasSubstr("invalid SOURCE_DATE_EPOCH: yesterday"));
+    options.inputs.arguments.clear();
     options.has_platform = true;
     options.inputs.target_platform = oci::Platform::parse("linux/arm64");
     images[{.reference = busybox.reference, .platform = "linux/arm64"}] = images.at(busybox);

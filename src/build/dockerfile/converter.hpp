@@ -140,6 +140,8 @@ private:
     std::set<ImageName> wanted_;
     std::map<ImageName, Draft::Output> image_outputs_;
 
+    std::optional<std::int64_t> epoch_;  ///< SOURCE_DATE_EPOCH, in seconds.
+    bool has_several_stages_ = false;
     std::vector<std::string> given_paths_;
     std::set<std::string> context_paths_;
 };

@@ -31,9 +31,9 @@ std::optional<oci::Platform> platform_of(const Stage& stage, const ExpandedFrom&
     }
     try {
         return oci::Platform::parse(from.platform->text);
-    } catch (const Error& error) {
-        throw SourceError(fmt::format("failed to parse platform {}: {}{}", shortened(written), error.what(),
-                                      suggest_any(from.platform->missing, globals)),
+    } catch (const Error&) {
+        throw SourceError(fmt::format("failed to parse platform {}: {}: cannot parse platform specifier: invalid argument{}",
+                                      shortened(written), in_quotes(from.platform->text), suggest_any(from.platform->missing, globals)),
                           stage.head.lines);
     }
 }

@@ -1,0 +1,82 @@
+// BuildKit's services Control and LLBBridge as clients call them: which call belongs to which build, and in which order they may come. What
+// a build does is behind Builder.
+//
+// `docker build` begins a build without a front end, is the front end itself - it asks LLBBridge to solve, and returns what came - and
+// listens to Status all the while; these calls come in any order, so each waits a little for the build that it names.
+#pragma once
+
+#include "base/clock.hpp"
+#include "base/condition.hpp"
+#include "build/journal.hpp"
+#include "build/session.hpp"
+#include "build/wire/bridge.pb.h"
+#include "build/wire/control.pb.h"
+#include "grpc/server.hpp"
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace grua::build {
+
+/// One build, from its Solve to its end. Loop only.
+struct Build {
+    Build(const asio::any_io_executor& loop, const Clock& clock, wire::control::SolveRequest asked)
+        : request(std::move(asked)), journal(loop, clock), changed(loop) {}
+
+    const wire::control::SolveRequest request;
+    Journal journal;
+    Condition changed;
+    std::map<std::string, pb::Definition> results;  ///< Of LLBBridge/Solve, by their IDs.
+    std::optional<wire::bridge::Result> returned;   ///< By a front end outside.
+    std::optional<grpc::Status> returned_error;
+};
+using BuildPtr = std::shared_ptr<Build>;
+
+/// Does what the calls ask for.
+class Builder {
+public:
+    virtual ~Builder() = default;
+
+    /// A front end of ours, or a graph as it is: no more is done than that needs.
+    virtual asio::awaitable<wire::bridge::Result> solve(BuildPtr build, wire::bridge::SolveRequest request) = 0;
+
+    /// Runs what the result is made of and gives it to the exporters; what they answer is told to the client.
+    virtual asio::awaitable<std::map<std::string, std::string>> finish(BuildPtr build, wire::bridge::Result result) = 0;
+
+    /// Who builds here.
+    virtual wire::worker::WorkerRecord worker() const = 0;
+};
+
+class Control {
+public:
+    /// All of them outlive this, and this outlives the services' calls.
+    Control(asio::any_io_executor loop, const Clock& clock, Timers& timers, Sessions& sessions, Builder& builder);
+
+    void add_to(grpc::Services& services);
+
+    std::size_t count() const noexcept { return builds_.size(); }
+
+private:
+    class Registered;
+    asio::awaitable<BuildPtr> find(std::string ref);
+    asio::awaitable<BuildPtr> build_of(const grpc::ServerCall& call);
+    asio::awaitable<wire::control::SolveResponse> solve(wire::control::SolveRequest request);
+    asio::awaitable<wire::bridge::Result> front_end_outside(BuildPtr build);
+    asio::awaitable<void> tell_status(grpc::ServerCall& call);
+    asio::awaitable<wire::bridge::SolveResponse> solve_for_front_end(BuildPtr build, wire::bridge::SolveRequest request);
+    void add_control(grpc::Services& services);
+    void add_bridge(grpc::Services& services);
+
+    asio::any_io_executor loop_;
+    const Clock& clock_;
+    Timers& timers_;
+    Sessions& sessions_;
+    Builder& builder_;
+    Condition changed_;
+    std::map<std::string, BuildPtr, std::less<>> builds_;
+};
+
+}  // namespace grua::build
