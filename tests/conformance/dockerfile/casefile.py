@@ -9,19 +9,19 @@
 
 Sections, in any order; names with spaces are quoted as in a shell:
     Dockerfile             the same as: file Dockerfile
-    file PATH              a file with the lines that follow; cut: without the last line feed; crlf: with CR LF; escaped: with \\n, \\x00, …;
+    file PATH              a file with the lines that follow; cut: without the last line feed; crlf: with CR LF; escaped: with \\n, \\x00;
                            repeat=N: the text N times
     dir PATH               a folder (those that a path needs are made as 0755)
     link PATH -> TARGET    a symbolic link
     hardlink PATH -> OTHER a hard link of another path
     fifo PATH, char PATH 1:3, block PATH 7:0, socket PATH
-    archive PATH           a tar of the entries that follow, one a line: file PATH [attributes] [: text], dir, link, hardlink, fifo, char as above;
-                           packed as its name ends (.tar, .gz, .bz2, .xz)
+    archive PATH           a tar of the entries that follow, one a line: file PATH [attributes] [: text], dir, link, hardlink, fifo, char as
+                           above; packed as its name ends (.tar, .gz, .bz2, .xz)
     served NAME            a file at http://127.0.0.1:8099/CASE/NAME (attributes as of file)
-    build [OPTIONS…]       one build; without such a section there is one without options. Several run one after the other
+    build [OPTIONS…]       one build; without such a section there is one without options; several run one after the other
 Attributes: mode, uid, gid, mtime (seconds), xattr.NAME=VALUE (hex:… for bytes). Times are 2001-02-03 04:05:06 UTC where nothing is said.
 In front of the options of a build, in brackets:
-    [context=sub]          the folder of the case that is sent, not the folder itself; [context=-] with stdin; any other word as it is after "="
+    [context=sub]          the folder of the case that is sent, not the case's own; [context=-] with stdin
     [stdin=PATH]           a file of the case on standard input; [stdin=tar] and [stdin=tar.gz]: the folder as an archive
     [env=NAME=VALUE]       in the environment of docker
     [cached]               says which steps came from the cache

@@ -64,7 +64,7 @@ def write_expected(topic, found, order):
 
 
 class Rule:
-    """A line of differences.txt: "cases | lines" for what is of any value, "cases | lines -> lines" for what is other. Regular expressions."""
+    """A line of differences.txt: "cases | lines" for what is of any value, "cases | lines -> lines" for what is other; regular expressions."""
 
     def __init__(self, text):
         self.text = text
@@ -119,7 +119,7 @@ def normal(text, names=()):
     for name, word in names:
         text = text.replace(name, word)
     text = re.sub(r"sha256:[0-9a-f]{64}", "sha256:<digest>", text)
-    text = re.sub(r"\b[a-z0-9]{25}::[a-z0-9]{25}\b", "<ref>", text)
+    text = re.sub(r"\b[-a-z0-9]{25,36}::[a-z0-9]{25}\b", "<ref>", text)
     text = re.sub(r"\b(buildkit[-a-z]*)\d{5,}", r"\1<number>", text)
     # What stands between an engine and a registry that is not there.
     text = re.sub(r"failed to do request: .*", "failed to do request: <no network>", text)
@@ -156,6 +156,10 @@ def said(output):
             out.append(line)
     while out and not out[-1]:
         out.pop()
+    # Docker tells of the variables of one line in any order.
+    warned = [index for index, line in enumerate(out) if line.startswith(" - ")]
+    for index, line in zip(warned, sorted(out[index] for index in warned)):
+        out[index] = line
     return out
 
 
@@ -215,13 +219,18 @@ class Runner:
             time.sleep(1 * PATIENCE)
 
     def run(self, case):
-        """Runs a case in a folder of its own; what was seen, as lines."""
-        folder = self.work / "case"
+        """Runs a case in a folder of its own; what was seen, as lines.
+
+        Docker's builder knows a context again by its path, and then takes a file of the same size and time for the same; and it takes a step
+        from the cache whatever the times of its files are. So each case has a path of its own, and finds an empty cache.
+        """
+        folder = self.work / case.topic / case.name
         results = self.work / "out"
         served = self.work / "served" / case.name
         for each in (folder, results):
             shutil.rmtree(each, ignore_errors=True)
-            each.mkdir()
+            each.mkdir(parents=True)
+        self.ask("POST", "/v1.45/build/prune?all=true")
         casefile.make(case, str(folder), str(served))
         if any(each.kind == "served" for each in case.sections):
             self.serve()
@@ -231,6 +240,7 @@ class Runner:
                 lines.append(f"build {number + 1}: {' '.join(build.options)}".rstrip())
             lines += self.build(case, build, folder, results)
         self.ask("DELETE", f"/v1.45/images/{case.tag}?force=1")
+        shutil.rmtree(folder, ignore_errors=True)
         return lines
 
     def build(self, case, build, folder, results):
@@ -248,8 +258,9 @@ class Runner:
             data = (folder / stdin).read_bytes()
         words = [DOCKER, "build", "--progress=plain", *(["-t", case.tag] if not asks and not writes else []), *options, place]
         # Nothing of the caller's environment: proxies, SOURCE_DATE_EPOCH and the like would change the result.
-        env = {"PATH": os.environ["PATH"], "HOME": str(self.work), "DOCKER_HOST": f"unix://{self.socket}", "DOCKER_CONFIG": str(self.work / "config"),
-               "DOCKER_CLI_HINTS": "false", "BUILDX_NO_DEFAULT_ATTESTATIONS": "1", **build.env}
+        env = {"PATH": os.environ["PATH"], "HOME": str(self.work), "DOCKER_HOST": f"unix://{self.socket}",
+               "DOCKER_CONFIG": str(self.work / "config"), "DOCKER_CLI_HINTS": "false", "BUILDX_GIT_INFO": "false",
+               "BUILDX_NO_DEFAULT_ATTESTATIONS": "1", **build.env}
         try:
             done = subprocess.run(words, cwd=folder, env=env, capture_output=True, timeout=60 * PATIENCE,
                                   **({"input": data} if data is not None else {"stdin": subprocess.DEVNULL}))
@@ -267,7 +278,7 @@ class Runner:
             lines += [f"  | {line}".rstrip() for line in text]
         if done.returncode == 0 and not asks:
             if "steps" in parts:
-                lines += [f"step: {name}" for name in steps]
+                lines += [f"step: {name}" for name in steps if not name.endswith("load metadata for docker.io/library/busybox:latest")]
             if "cached" in build.settings:
                 lines += [f"cached: {name}" for name in cached]
             if writes:

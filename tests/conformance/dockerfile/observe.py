@@ -11,6 +11,8 @@ import tarfile
 
 # Times of contexts are long before, times of a build after it.
 LONG_AGO = 1_700_000_000
+USUAL = (("architecture", "amd64"), ("os", "linux"))
+USUAL_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SHOWN = 240  # bytes of a text that are shown instead of their digest
 
 
@@ -55,8 +57,8 @@ def content_text(data):
     return f"{len(data)} bytes sha256:{hashlib.sha256(data).hexdigest()}"
 
 
-KINDS = {tarfile.REGTYPE: "-", tarfile.AREGTYPE: "-", tarfile.DIRTYPE: "d", tarfile.SYMTYPE: "l", tarfile.CHRTYPE: "c", tarfile.BLKTYPE: "b",
-         tarfile.FIFOTYPE: "p"}
+KINDS = {tarfile.REGTYPE: "-", tarfile.AREGTYPE: "-", tarfile.DIRTYPE: "d", tarfile.SYMTYPE: "l", tarfile.CHRTYPE: "c",
+         tarfile.BLKTYPE: "b", tarfile.FIFOTYPE: "p"}
 
 
 def normal(name):
@@ -83,9 +85,10 @@ def add_tar(tree, stream, layer=True):
                     del tree[each]
             found = tuple(sorted((key[len("SCHILY.xattr."):], value.encode("utf-8", "surrogateescape"))
                                  for key, value in entry.pax_headers.items() if key.startswith("SCHILY.xattr.")))
-            tree[path] = Node(kind, entry.mode & 0o7777, entry.uid, entry.gid, entry.mtime, entry.linkname if kind == "l" else "",
-                              f"{entry.devmajor}:{entry.devminor}" if kind in "cb" else "", tar.extractfile(entry).read() if kind == "-" else b"",
-                              found)
+            data = tar.extractfile(entry).read() if kind == "-" else b""
+            device = f"{entry.devmajor}:{entry.devminor}" if kind in "cb" else ""
+            target = entry.linkname if kind == "l" else ""
+            tree[path] = Node(kind, entry.mode & 0o7777, entry.uid, entry.gid, entry.mtime, target, device, data, found)
     return tree
 
 
@@ -166,19 +169,19 @@ class Image:
                     yield f"created: {value or 'no time'}"
             elif key == "config":
                 for name, inner in sorted(value.items()):
-                    if inner is not None and inner != "" and inner is not False:
+                    if inner is not None and inner != "" and inner is not False and (name, inner) != ("Env", [USUAL_PATH]):
                         yield f"config.{name}: {json.dumps(inner, ensure_ascii=False, sort_keys=True)}"
-            elif key not in ("history", "rootfs") and value not in (None, ""):
+            elif key not in ("history", "rootfs") and value not in (None, "") and (key, value) not in USUAL:
                 yield f"{key}: {json.dumps(value, ensure_ascii=False, sort_keys=True)}"
 
     def history_lines(self, skip=0):
         for each in (self.config.get("history") or [])[skip:]:
             line = ("empty" if each.get("empty_layer") else "layer") + f" {quoted(each.get('created_by', ''))}"
-            if each.get("comment"):
-                line += f" ({each['comment']})"
+            if each.get("comment") != "buildkit.dockerfile.v0":
+                line += f" ({each.get('comment') or 'no comment'})"
             if each.get("author") and self.layers:
                 line += f" by {quoted(each['author'])}"
-            if not is_now(each.get("created", "")):
+            if not is_now(each.get("created", "")) and self.layers:
                 line += f" at {each.get('created', 'no time')}"
             yield line
 
@@ -187,16 +190,12 @@ def without_layers(inspected, history):
     """An image that was not saved, of what the API says of it."""
     image = Image.__new__(Image)
     image.layers, image.diff_ids = [], []
-    image.config = {"architecture": inspected["Architecture"], "os": inspected["Os"], "variant": inspected.get("Variant"), "author": inspected.get("Author"),
-                    "created": inspected.get("Created"), "config": {key: value for key, value in (inspected["Config"] or {}).items()
-                                                                if value != 0 and key not in ("Hostname", "Domainname")},
-                    "history": [{**({"created": time_of(each["Created"])} if each["Created"] else {}), "created_by": each["CreatedBy"], "comment": each["Comment"], "empty_layer": True}
-                                for each in reversed(history)]}
+    image.config = {
+        "architecture": inspected["Architecture"], "os": inspected["Os"], "variant": inspected.get("Variant"),
+        "author": inspected.get("Author"), "created": inspected.get("Created"),
+        "config": {key: value for key, value in (inspected["Config"] or {}).items() if value != 0 and key not in ("Hostname", "Domainname")},
+        "history": [{"created_by": each["CreatedBy"], "comment": each["Comment"], "empty_layer": True} for each in reversed(history)]}
     return image
-
-
-def time_of(seconds):
-    return datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def is_now(text):
