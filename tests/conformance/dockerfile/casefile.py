@@ -22,7 +22,7 @@ Sections, in any order; names with spaces are quoted as in a shell:
 Attributes: mode, uid, gid, mtime (seconds), xattr.NAME=VALUE (hex:… for bytes). Times are 2001-02-03 04:05:06 UTC where nothing is said.
 In front of the options of a build, in brackets:
     [context=sub]          the folder of the case that is sent, not the case's own; [context=-] with stdin
-    [stdin=PATH]           a file of the case on standard input; [stdin=tar] and [stdin=tar.gz]: the folder as an archive
+    [stdin=PATH]           a file of the case on standard input; [stdin=tar], [stdin=tar.gz], [stdin=pax]: the folder as an archive
     [env=NAME=VALUE]       in the environment of docker
     [cached]               says which steps came from the cache
     [only=exit,text]       what of the result is looked at (exit, text, steps, config, history, tree)
@@ -254,10 +254,14 @@ def make(case, folder, served):
         os.umask(os_mask)
 
 
-def packed(folder):
+def packed(folder, form=tarfile.USTAR_FORMAT):
     """The folder as a tar, as it is: owners, modes, times, links."""
+    def plain(entry):
+        entry.mtime = int(entry.mtime) if form == tarfile.USTAR_FORMAT else entry.mtime
+        return entry
+
     out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
+    with tarfile.open(fileobj=out, mode="w", format=form) as tar:
         for name in sorted(os.listdir(folder)):
-            tar.add(os.path.join(folder, name), name)
+            tar.add(os.path.join(folder, name), name, filter=plain)
     return out.getvalue()

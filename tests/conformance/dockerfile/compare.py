@@ -20,6 +20,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 import urllib.parse
@@ -120,7 +121,10 @@ def normal(text, names=()):
         text = text.replace(name, word)
     text = re.sub(r"sha256:[0-9a-f]{64}", "sha256:<digest>", text)
     text = re.sub(r"\b[-a-z0-9]{25,36}::[a-z0-9]{25}\b", "<ref>", text)
-    text = re.sub(r"\b(buildkit[-a-z]*)\d{5,}", r"\1<number>", text)
+    text = re.sub(r"/[^ ]*/buildkit-mount\d+", "<mount>", text)
+    text = re.sub(r"/[^ ]*/overlay2/[a-z0-9]+/(merged|diff)\b", "<root>", text)
+    # The client says one or the other, as it hears of the error by one call or another first.
+    text = text.replace("failed to run Build function: ", "failed to solve: ")
     # What stands between an engine and a registry that is not there.
     text = re.sub(r"failed to do request: .*", "failed to do request: <no network>", text)
     return text
@@ -251,12 +255,12 @@ class Runner:
         place = place if re.match(r"-$|/|[a-z]+:", place) else str(folder / place)
         stdin = build.settings.get("stdin")
         data = None
-        if stdin in ("tar", "tar.gz"):
-            data = casefile.packed(folder)
+        if stdin in ("tar", "tar.gz", "pax"):
+            data = casefile.packed(folder, *([tarfile.PAX_FORMAT] if stdin == "pax" else []))
             data = gzip.compress(data, mtime=0) if stdin == "tar.gz" else data
         elif stdin:
             data = (folder / stdin).read_bytes()
-        words = [DOCKER, "build", "--progress=plain", *(["-t", case.tag] if not asks and not writes else []), *options, place]
+        words = [DOCKER, "build", *(["--progress=plain"] if not {"-q", "--quiet"} & set(options) else []), *(["-t", case.tag] if not asks and not writes else []), *options, place]
         # Nothing of the caller's environment: proxies, SOURCE_DATE_EPOCH and the like would change the result.
         env = {"PATH": os.environ["PATH"], "HOME": str(self.work), "DOCKER_HOST": f"unix://{self.socket}",
                "DOCKER_CONFIG": str(self.work / "config"), "DOCKER_CLI_HINTS": "false", "BUILDX_GIT_INFO": "false",
@@ -280,7 +284,7 @@ class Runner:
             if "steps" in parts:
                 lines += [f"step: {name}" for name in steps if not name.endswith("load metadata for docker.io/library/busybox:latest")]
             if "cached" in build.settings:
-                lines += [f"cached: {name}" for name in cached]
+                lines += [f"cached: {name}" for name in cached if " FROM " not in name]
             if writes:
                 lines += self.written(results, parts)
             else:
