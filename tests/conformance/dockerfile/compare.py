@@ -10,6 +10,7 @@
 
 import contextlib
 import difflib
+import fnmatch
 import gzip
 import http.client
 import json
@@ -39,10 +40,10 @@ PARTS = ("exit", "text", "steps", "config", "history", "tree")
 
 
 def cases(patterns=()):
-    """All cases, or those of the topics, or of the names topic/name, that are given."""
+    """All cases, or those of the topics, or of the names topic/name, that are given; names may have stars."""
     for path in sorted((HERE / "cases").glob("*.case")):
         for case in casefile.read(path):
-            if not patterns or case.topic in patterns or case.id in patterns:
+            if not patterns or any(fnmatch.fnmatchcase(word, pattern) for word in (case.topic, case.id) for pattern in patterns):
                 yield case
 
 
@@ -90,6 +91,11 @@ def differences():
     return [Rule(line) for line in lines if line.strip() and not line.startswith("#")]
 
 
+def stale(rules):
+    """Rules that nothing was like, once all cases have run."""
+    return [rule.text for rule in rules if not rule.used]
+
+
 def difference(case, ours, rules=()):
     """What is other than recorded, for a person to read; empty where nothing is."""
     docker = expected(case.topic).get(case.name)
@@ -125,6 +131,7 @@ def normal(text, names=()):
     text = re.sub(r"/[^ ]*/overlay2/[a-z0-9]+/(merged|diff)\b", "<root>", text)
     # The client says one or the other, as it hears of the error by one call or another first.
     text = text.replace("failed to run Build function: ", "failed to solve: ")
+    text = re.sub(r"[\x00-\x08\x0b-\x1f\x7f]", lambda found: f"\\x{ord(found[0]):02x}", text)
     # What stands between an engine and a registry that is not there.
     text = re.sub(r"failed to do request: .*", "failed to do request: <no network>", text)
     return text
@@ -153,7 +160,7 @@ def steps_of(output):
 def said(output):
     """What is not the progress of steps: warnings, the excerpt of a failure, the error."""
     lines = [line for line in output.split("\n") if not STEP.match(line)]
-    lines = [re.sub(r"^\d+\.\d{1,3} ", "<seconds> ", line.rstrip()) for line in lines]
+    lines = [re.sub(r"^\d+\.\d{1,3}( |$)", r"<seconds>\1", line.rstrip()) for line in lines]
     out = []
     for line in lines:
         if line or (out and out[-1]):

@@ -62,7 +62,8 @@ KINDS = {tarfile.REGTYPE: "-", tarfile.AREGTYPE: "-", tarfile.DIRTYPE: "d", tarf
 
 
 def normal(name):
-    return "/" + name.strip("/").removeprefix("./").removeprefix(".")
+    name = name.strip("/").removeprefix("./")
+    return "/" + ("" if name == "." else name)
 
 
 def add_tar(tree, stream, layer=True):
