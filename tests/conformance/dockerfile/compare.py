@@ -132,6 +132,8 @@ def normal(text, names=()):
     # The client says one or the other, as it hears of the error by one call or another first.
     text = text.replace("failed to run Build function: ", "failed to solve: ")
     text = re.sub(r"[\x00-\x08\x0b-\x1f\x7f]", lambda found: f"\\x{ord(found[0]):02x}", text)
+    # The rules that were violated are named in any order.
+    text = re.sub(r"(?<=violation found for rules: )(.*)", lambda found: ", ".join(sorted(found[0].split(", "))), text)
     # What stands between an engine and a registry that is not there.
     text = re.sub(r"failed to do request: .*", "failed to do request: <no network>", text)
     return text
@@ -267,7 +269,8 @@ class Runner:
             data = gzip.compress(data, mtime=0) if stdin == "tar.gz" else data
         elif stdin:
             data = (folder / stdin).read_bytes()
-        words = [DOCKER, "build", *(["--progress=plain"] if not {"-q", "--quiet"} & set(options) else []), *(["-t", case.tag] if not asks and not writes else []), *options, place]
+        progress = [] if {"-q", "--quiet"} & set(options) else ["--progress=plain"]
+        words = [DOCKER, "build", *progress, *(["-t", case.tag] if not asks and not writes else []), *options, place]
         # Nothing of the caller's environment: proxies, SOURCE_DATE_EPOCH and the like would change the result.
         env = {"PATH": os.environ["PATH"], "HOME": str(self.work), "DOCKER_HOST": f"unix://{self.socket}",
                "DOCKER_CONFIG": str(self.work / "config"), "DOCKER_CLI_HINTS": "false", "BUILDX_GIT_INFO": "false",
