@@ -37,23 +37,22 @@ void copy_each_xattr(List list, Get get, Set set) {
 
 void ContentCopier::copy(int from, int to, const struct stat& about, std::string_view path) {
     if (about.st_size <= 0) return;
-    if (can_clone_ && clone(from, to, static_cast<std::uint64_t>(about.st_size), path)) return;
+    if (can_clone_ && clone(from, to, static_cast<std::uint64_t>(about.st_size))) return;
     if (about.st_blocks < about.st_size / block_size)
         copy_parts(from, to, about.st_size, path);
     else
         copy_range(from, to, 0, about.st_size, path);
 }
 
-bool ContentCopier::clone(int from, int to, std::uint64_t size, std::string_view path) {
+bool ContentCopier::clone(int from, int to, std::uint64_t size) {
     if (::ioctl(to, FICLONE, from) == 0) {
         copied_(size);
         return true;
     }
-    if (errno == EOPNOTSUPP || errno == ENOTTY || errno == ENOSYS || errno == EXDEV || errno == EINVAL || errno == EPERM) {
+    // What else may be wrong shows when it is copied.
+    if (errno == EOPNOTSUPP || errno == ENOTTY || errno == ENOSYS || errno == EXDEV || errno == EINVAL || errno == EPERM)
         can_clone_ = false;
-        return false;
-    }
-    fail_path("failed to clone", path);
+    return false;
 }
 
 void ContentCopier::copy_parts(int from, int to, off_t size, std::string_view path) {

@@ -23,7 +23,7 @@ public:
     void copy(int from, int to, const struct stat& about, std::string_view path);
 
 private:
-    bool clone(int from, int to, std::uint64_t size, std::string_view path);
+    bool clone(int from, int to, std::uint64_t size);
     void copy_parts(int from, int to, off_t size, std::string_view path);
     bool copy_range(int from, int to, off_t at, off_t end, std::string_view path);
     off_t copy_in_kernel(int from, int to, off_t at, off_t end, std::string_view path);

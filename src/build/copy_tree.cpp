@@ -167,13 +167,13 @@ void TreeCopier::enter(const Entry& entry, Fd source, const struct stat& about, 
     level.is_included = is_top || filtered.is_included;
     level.include_above = std::move(filtered.include_above);
     level.exclude_above = std::move(filtered.exclude_above);
-    if (level.is_included) open_target(level, entry.target_folder);
+    if (level.is_included) open_target(level, entry.target_folder, options_.replaces_kinds ? InTheWay::replace : InTheWay::refuse);
     held_ += level.names.bytes();
     levels_.push_back(std::move(level));
     if (levels_.size() > open_levels) trim(levels_.size() - 1 - open_levels);
 }
 
-void TreeCopier::open_target(Level& level, int folder) {
+void TreeCopier::open_target(Level& level, int folder, InTheWay in_the_way) {
     const std::string path = target_path_.substr(0, level.target_length);
     for (int tries = 0; !level.target; ++tries) {
         level.is_new = ::mkdirat(folder, level.name.c_str(), 0700) == 0;
@@ -182,7 +182,7 @@ void TreeCopier::open_target(Level& level, int folder) {
         if (level.target) break;
         const bool is_other = errno == ENOTDIR || errno == ELOOP;
         if (!is_other || tries == make_tries) fail_path("failed to open", path);
-        if (!options_.replaces_kinds) fail(ErrorKind::conflict, "cannot copy to non-directory: {}", path);
+        if (in_the_way == InTheWay::refuse) fail(ErrorKind::conflict, "cannot copy to non-directory: {}", path);
         if (::unlinkat(folder, level.name.c_str(), 0) != 0 && errno != ENOENT) fail_path("failed to replace", path);
     }
     struct stat about{};
@@ -197,7 +197,7 @@ void TreeCopier::make_parents() {
     while (first > 0 && !levels_[first - 1].is_made) --first;
     for (std::size_t index = first; index < levels_.size(); ++index) {
         Level& level = levels_[index];
-        open_target(level, levels_[index - 1].target.get());
+        open_target(level, levels_[index - 1].target.get(), InTheWay::refuse);
         if (level.is_new) {
             open_source(level);
             set_attributes(level.target.get(), level.source.get(), level.about);

@@ -115,7 +115,8 @@ private:
     void make_parents();
     void open_source(Level& level);
     static void check_key(int folder, const FileKey& key, const std::string& path);
-    void open_target(Level& level, int folder);
+    enum class InTheWay { refuse, replace };
+    void open_target(Level& level, int folder, InTheWay in_the_way);
 
     void copy_entry(const Entry& entry);
     void copy_file(const Entry& entry, Fd file, const struct stat& about);

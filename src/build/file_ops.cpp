@@ -189,7 +189,15 @@ public:
     }
 
 private:
-    CopyOptions copy_options() const {
+    struct Total {
+        std::uint64_t bytes = 0;
+        std::uint64_t entries = 0;
+    };
+    void report(const Total& copied, const Total& unpacked) const {
+        options_.progress(copied.bytes + unpacked.bytes, copied.entries + unpacked.entries);
+    }
+
+    CopyOptions copy_options() {
         CopyOptions out;
         out.owner = options_.owner;
         if (!action_.modestr().empty())
@@ -203,7 +211,8 @@ private:
         out.sharing = options_.sharing;
         out.required = {action_.required_paths().begin(), action_.required_paths().end()};
         out.stop = options_.stop;
-        out.progress = options_.progress;
+        if (options_.progress)
+            out.progress = [this](std::uint64_t bytes, std::uint64_t entries) { report(copied_ = {bytes, entries}, unpacked_); };
         return out;
     }
 
@@ -223,7 +232,16 @@ private:
         TreePlace to = find_place(destination_, rooted(action_.dest()));
         make_place(to, {.owner = folders_.owner, .time = folders_.time});
         while_doing(from.path(), [&] {
-            unpack_archive(file.get(), Root::at(std::move(to.there)), to.path(), options_.owner, options_.stop, options_.progress);
+            Total now = unpacked_;
+            FileProgress progress;
+            if (options_.progress) {
+                progress = [&](std::uint64_t bytes, std::uint64_t entries) {
+                    now = {.bytes = unpacked_.bytes + bytes, .entries = unpacked_.entries + entries};
+                    report(copied_, now);
+                };
+            }
+            unpack_archive(file.get(), Root::at(std::move(to.there)), to.path(), options_.owner, options_.stop, progress);
+            unpacked_ = now;
         });
         return true;
     }
@@ -232,8 +250,11 @@ private:
         const std::string end = clean_with_end(action_.dest());
         const std::size_t name = end.rfind('/') + 1;
         const bool names_folder = name == end.size() || end.substr(name) == ".";
-        TreePlace ensured = find_place(destination_, names_folder ? end : end.substr(0, name));
-        const MadeFolders made_first = make_place(ensured, folders_);
+        MadeFolders made_first;
+        if (!std::exchange(is_ensured_, true)) {
+            TreePlace ensured = find_place(destination_, names_folder ? end : end.substr(0, name));
+            made_first = make_place(ensured, folders_);
+        }
 
         const TreePlace from = find_place(source_, clean_path(path), source_links());
         if (!from.exists()) fail_path("lstat", from.path(), ENOENT);
@@ -242,7 +263,7 @@ private:
         const CopyTarget target = target_of(from, last_name(path), to, made_second);
         copier_.copy(from, target);
         if (!folders_.time) return;
-        // What was made in them has changed it.
+        // What was made in them has changed it. What a further source makes in them changes it as well, as in BuildKit.
         made_second.set_times(destination_, *folders_.time);
         made_first.set_times(destination_, *folders_.time);
     }
@@ -265,6 +286,9 @@ private:
     const FileActionOptions& options_;
     TreeCopier copier_;
     NewFolders folders_;  // That are made for what is copied.
+    bool is_ensured_ = false;
+    Total copied_;
+    Total unpacked_;
 };
 
 }  // namespace
