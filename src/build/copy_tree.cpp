@@ -276,7 +276,8 @@ void TreeCopier::copy_entry(const Entry& entry) {
     else if (::fstatat(entry.source_folder, entry.source_name.c_str(), &about, AT_SYMLINK_NOFOLLOW) != 0)
         fail_path("failed to stat", source_path_);
     if (S_ISREG(about.st_mode)) {
-        if (!link_to_copied(entry, about) && !link_to_source(entry, about)) {
+        // Two names of a file in the source are two names of it here as well, where it is linked.
+        if (!link_to_source(entry, about) && !link_to_copied(entry, about)) {
             if (!file) open();
             if (!S_ISREG(about.st_mode)) fail(ErrorKind::conflict, "{}: it was replaced while it was copied", source_path_);
             copy_file(entry, std::move(file), about);

@@ -435,8 +435,14 @@ TEST_F(FileOps, ArchivesAreUnpackedWhereThatIsAskedFor) {
     replace_file(from_ + "a.tar", tar_of({{file, "text"}}));
     replace_file(from_ + "bad.tar", tar_of({{link, ""}, {through, "evil"}}));
     from({"f=not an archive", "empty="});
-    ASSERT_EQ(std::system(("cd " + from_ + " && gzip -k a.tar && xz -k a.tar && bzip2 -k a.tar && zstd -q -k a.tar").c_str()), 0);
-    for (const std::string suffix : {"", ".gz", ".xz", ".bz2", ".zst"}) {
+    std::vector<std::string> suffixes{""};
+    for (const auto& [tool, suffix] :
+         std::map<std::string, std::string>{{"gzip", ".gz"}, {"xz", ".xz"}, {"bzip2", ".bz2"}, {"zstd -q", ".zst"}})
+        if (std::system(
+                fmt::format("{0} -c {1}a.tar > {1}a.tar{2} 2>/dev/null || {{ rm {1}a.tar{2}; false; }}", tool, from_, suffix).c_str()) == 0)
+            suffixes.push_back(suffix);
+    EXPECT_GE(suffixes.size(), 2U);
+    for (const std::string& suffix : suffixes) {
         SCOPED_TRACE(suffix);
         clear();
         auto action = dockerfile_copy("/a.tar" + suffix, "/made/g");
@@ -467,7 +473,7 @@ TEST_F(FileOps, ArchivesAreUnpackedWhereThatIsAskedFor) {
     auto both = dockerfile_copy("/[af]*", "/g/");
     both.mutable_copy()->set_attemptunpackdockercompatibility(true);
     apply(both, counted);
-    EXPECT_EQ(entries, 6U) << "five archives of one file, and a file";
+    EXPECT_EQ(entries, suffixes.size() + 1) << "of each archive one file, and a file";
     clear();
     auto action = dockerfile_copy("/bad.tar", "/g/");
     action.mutable_copy()->set_attemptunpackdockercompatibility(true);

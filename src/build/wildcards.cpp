@@ -39,7 +39,8 @@ Character first_of(std::string_view text) {
 /// A character inside of brackets, which may be escaped. Nothing where the pattern is wrong.
 std::optional<char32_t> class_character(std::string_view pattern, std::size_t& at) {
     if (at >= pattern.size() || pattern[at] == '-' || pattern[at] == ']') return std::nullopt;
-    if (pattern[at] == '\\' && ++at >= pattern.size()) return std::nullopt;
+    if (pattern[at] == '\\') ++at;
+    if (at >= pattern.size()) return std::nullopt;
     const Character character = first_of(pattern.substr(at));
     at += character.size;
     if (!character.is_valid || at >= pattern.size()) return std::nullopt;
