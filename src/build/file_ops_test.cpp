@@ -57,6 +57,8 @@ TEST_F(FileOps, WhereACopyGoes) {
         {"/d", "/g/h", {}, {"g/", "g/h/", "g/h/e/", "g/h/e/y=3", "g/h/x=2"}, true},
         {"/d", "/", {}, {"e/", "e/y=3", "x=2"}, true},
         {"/d/e/y", "/", {}, {"y=3"}, true},
+        {"/", "/", {"q=9"}, {"abs->/d", "d/", "d/e/", "d/e/y=3", "d/x=2", "f=1", "l->d", "lf->f", "q=9"}},
+        {"/..", "/../.", {}, {"abs->/d", "d/", "d/e/", "d/e/y=3", "d/x=2", "f=1", "l->d", "lf->f"}, true},
         {"/l/e", "/g", {}, {"g/", "g/y=3"}},
         {"/abs/e", "/g", {}, {"g/", "g/y=3"}},
         {"/lf", "/g", {}, {"g->f"}},
@@ -565,7 +567,8 @@ TEST_F(FileOps, FilesAreRemoved) {
     EXPECT_EQ(refusal(rm("/missing")), "stat /missing: no such file or directory");
     EXPECT_EQ(refusal(rm("/missing/x")), "stat /missing/x: no such file or directory");
     apply(rm("/missing/x", false, true));
-    EXPECT_EQ(refusal(rm("/")), "rmPath: invalid empty path");
+    for (const char* root : {"/", "..", "../..", "a/../..", ""}) EXPECT_EQ(refusal(rm(root)), "rmPath: invalid empty path") << root;
+    EXPECT_EQ(refusal(rm("../outside")), "stat /outside: no such file or directory");
     EXPECT_EQ(refusal(rm("/b.txt/x")), "lstat /b.txt/x: not a directory");
     apply(rm("/*.txt", true));
     apply(rm("/*.txt", true));
