@@ -26,7 +26,7 @@ namespace grua::build {
 class TwoTrees : public testing::Test {
 protected:
     TwoTrees() {
-        std::string path = std::filesystem::temp_directory_path() / "grua-files-XXXXXX";
+        std::string path = std::filesystem::temp_directory_path() / "grua-file-ops-XXXXXX";
         work_ = ::mkdtemp(path.data());
         for (const char* each : {"/from", "/to", "/outside"}) std::filesystem::create_directory(work_ + each);
         from_ = work_ + "/from/";
