@@ -1,0 +1,158 @@
+#include "build/selection.hpp"
+
+#include "base/error.hpp"
+#include "base/text.hpp"
+#include "base/utf8.hpp"
+#include "build/ignore_file.hpp"
+#include "build/wildcards.hpp"
+#include "content/hash.hpp"
+
+#include <sys/stat.h>
+#include <deque>
+#include <set>
+
+namespace grua::build {
+namespace {
+
+constexpr int most_links = 255;
+
+std::deque<std::string> parts_of(std::string_view path) {
+    std::deque<std::string> out;
+    for (std::string& each : split(path, '/'))
+        if (!each.empty() && each != ".") out.push_back(std::move(each));
+    return out;
+}
+
+std::string parent_of(const std::string& path) {
+    const std::size_t slash = path.rfind('/');
+    return slash == std::string::npos ? std::string() : path.substr(0, slash);
+}
+
+/// Everything that is not the last one has a length in front, so that no two lists of texts give the same bytes.
+void add(content::Hasher& hash, std::string_view text) {
+    hash.update(fmt::format("{}:", text.size()));
+    hash.update(text);
+}
+
+void add(content::Hasher& hash, std::string_view name, const TreeEntry& entry) {
+    add(hash, name);
+    add(hash, fmt::format("{:o} {} {} {}", entry.mode, entry.uid, entry.gid, entry.device));
+    // Another name of a file counts by its contents, as the file does.
+    add(hash, S_ISLNK(entry.mode) ? entry.link : std::string_view{});
+    add(hash, entry.digest);
+    for (const auto& [key, value] : entry.xattrs) {
+        add(hash, key);
+        add(hash, value);
+    }
+}
+
+class Reader {
+public:
+    Reader(const TreeIndex& tree, content::Hasher& hash) : tree_(tree), hash_(hash) {}
+
+    void take(const Selection& selection) {
+        if (selection.is_wildcard && has_wildcards(selection.path)) return take_matches(selection);
+        const auto root = resolve(tree_, selection.path, selection.follows_links);
+        if (!root) fail(ErrorKind::not_found, "\"{}\": not found", to_valid_utf8(selection.path));
+        take_below(*root, selection);
+    }
+
+private:
+    /// The folder in front of the first wildcard is resolved as any path is, what matches behind it is not.
+    void take_matches(const Selection& selection) {
+        std::deque<std::string> parts = parts_of(selection.path);
+        std::string folder;
+        while (!parts.empty() && !has_wildcards(parts.front())) {
+            folder += "/" + parts.front();
+            parts.pop_front();
+        }
+        const auto base = resolve(tree_, folder, true);
+        if (!base) return;
+        const std::string pattern = join({parts.begin(), parts.end()}, "/");
+        const std::size_t front = base->empty() ? 0 : base->size() + 1;
+        for (auto each = first_below(*base); each != tree_.end() && is_below(each->first, *base); ++each) {
+            const std::string_view name = std::string_view(each->first).substr(front);
+            if (!matches_wildcards(pattern, name)) continue;
+            add(hash_, name);
+            const auto root = resolve(tree_, each->first, selection.follows_links);
+            if (!root) fail(ErrorKind::not_found, "\"/{}\": not found", to_valid_utf8(each->first));
+            take_below(*root, selection);
+        }
+    }
+
+    void take_below(const std::string& root, const Selection& selection) {
+        const auto itself = tree_.find(root);
+        if (itself != tree_.end()) add(hash_, "", itself->second);
+        if (itself != tree_.end() && !S_ISDIR(itself->second.mode)) return;
+        if (selection.include.empty() && selection.exclude.empty()) {
+            const std::size_t front = root.empty() ? 0 : root.size() + 1;
+            for (auto each = first_below(root); each != tree_.end() && is_below(each->first, root); ++each)
+                add(hash_, std::string_view(each->first).substr(front), each->second);
+            return;
+        }
+        take_filtered(root, selection);
+    }
+
+    void take_filtered(const std::string& root, const Selection& selection) {
+        const IgnoreFile include(selection.include);
+        const IgnoreFile exclude(selection.exclude);
+        const std::size_t front = root.empty() ? 0 : root.size() + 1;
+        std::set<std::string, PathOrder> taken;
+        for (auto each = first_below(root); each != tree_.end() && is_below(each->first, root); ++each) {
+            const std::string name = each->first.substr(front);
+            if ((!selection.include.empty() && !include.ignores(name)) || exclude.ignores(name)) continue;
+            // The folders that it is in come with it.
+            for (std::string path = name; !path.empty() && taken.insert(path).second; path = parent_of(path)) continue;
+        }
+        for (const std::string& each : taken) add(hash_, each, tree_.at(root.empty() ? each : root + "/" + each));
+    }
+
+    TreeIndex::const_iterator first_below(const std::string& folder) const {
+        return folder.empty() ? tree_.begin() : tree_.upper_bound(folder);
+    }
+    static bool is_below(std::string_view path, std::string_view folder) {
+        return folder.empty() || (path.size() > folder.size() && path.starts_with(folder) && path[folder.size()] == '/');
+    }
+
+    const TreeIndex& tree_;
+    content::Hasher& hash_;
+};
+
+}  // namespace
+
+std::optional<std::string> resolve(const TreeIndex& tree, std::string_view path, bool follows_last) {
+    std::deque<std::string> rest = parts_of(path);
+    std::string at;
+    for (int links = 0; !rest.empty();) {
+        const std::string part = std::move(rest.front());
+        rest.pop_front();
+        if (part == "..") {
+            at = parent_of(at);
+            continue;
+        }
+        std::string next = at.empty() ? part : at + "/" + part;
+        const auto entry = tree.find(next);
+        if (entry == tree.end()) return std::nullopt;
+        if (S_ISLNK(entry->second.mode) && (!rest.empty() || follows_last)) {
+            if (++links > most_links) fail(ErrorKind::invalid_argument, "{}: too many links", to_valid_utf8(path));
+            if (entry->second.link.starts_with('/')) at.clear();
+            std::deque<std::string> target = parts_of(entry->second.link);
+            rest.insert(rest.begin(), target.begin(), target.end());
+            continue;
+        }
+        if (!rest.empty() && !S_ISDIR(entry->second.mode)) return std::nullopt;
+        at = std::move(next);
+    }
+    return at;
+}
+
+std::string digest_of(const TreeIndex& tree, const std::vector<Selection>& selections) {
+    content::Hasher hash;
+    for (const Selection& each : selections) {
+        add(hash, "selection");
+        Reader(tree, hash).take(each);
+    }
+    return hash.finish().text();
+}
+
+}  // namespace grua::build
