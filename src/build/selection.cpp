@@ -23,11 +23,6 @@ std::deque<std::string> parts_of(std::string_view path) {
     return out;
 }
 
-std::string parent_of(const std::string& path) {
-    const std::size_t slash = path.rfind('/');
-    return slash == std::string::npos ? std::string() : path.substr(0, slash);
-}
-
 /// Everything that is not the last one has a length in front, so that no two lists of texts give the same bytes.
 void add(content::Hasher& hash, std::string_view text) {
     hash.update(fmt::format("{}:", text.size()));
@@ -102,7 +97,7 @@ private:
             const std::string name = each->first.substr(front);
             if ((!selection.include.empty() && !include.ignores(name)) || exclude.ignores(name)) continue;
             // The folders that it is in come with it.
-            for (std::string path = name; !path.empty() && taken.insert(path).second; path = parent_of(path)) continue;
+            for (std::string path = name; !path.empty() && taken.insert(path).second; path = std::string(parent_of(path))) continue;
         }
         for (const std::string& each : taken) add(hash_, each, tree_.at(root.empty() ? each : root + "/" + each));
     }
@@ -127,7 +122,7 @@ std::optional<std::string> resolve(const TreeIndex& tree, std::string_view path,
         const std::string part = std::move(rest.front());
         rest.pop_front();
         if (part == "..") {
-            at = parent_of(at);
+            at = std::string(parent_of(at));
             continue;
         }
         std::string next = at.empty() ? part : at + "/" + part;

@@ -55,16 +55,16 @@ mode_t read_mode(const wire::files::Stat& stat) {
     return out;
 }
 
-std::string_view parent_of(std::string_view path) {
-    const std::size_t slash = path.rfind('/');
-    return slash == std::string_view::npos ? std::string_view{} : path.substr(0, slash);
-}
-
 bool is_folder(const TreeEntry& entry) { return S_ISDIR(entry.mode); }
 bool is_file(const TreeEntry& entry) { return S_ISREG(entry.mode) && entry.link.empty(); }
 bool is_other_name(const TreeEntry& entry) { return S_ISREG(entry.mode) && !entry.link.empty(); }
 
 }  // namespace
+
+std::string_view parent_of(std::string_view path) noexcept {
+    const std::size_t slash = path.rfind('/');
+    return slash == std::string_view::npos ? std::string_view{} : path.substr(0, slash);
+}
 
 bool TreeEntry::looks_like(const TreeEntry& other) const {
     const auto all = [](const TreeEntry& of) {

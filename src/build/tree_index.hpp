@@ -36,6 +36,9 @@ struct PathOrder {
 /// Paths are relative, without ".", ".." and empty parts.
 using TreeIndex = std::map<std::string, TreeEntry, PathOrder>;
 
+/// The folder that a path is in; empty for the tree itself.
+std::string_view parent_of(std::string_view path) noexcept;
+
 /// Throws Error(invalid_argument) that names the path: of one that is no such path, or of a mode that is no file's.
 TreeEntry read_stat(const wire::files::Stat& stat);
 wire::files::Stat write_stat(const std::string& path, const TreeEntry& entry);

@@ -13,6 +13,7 @@ namespace detail {
 namespace {
 
 constexpr std::string_view scratch = "scratch";
+constexpr std::string_view image_scheme = "docker-image://";
 constexpr std::string_view comment = "buildkit.dockerfile.v0";
 constexpr std::int64_t second = 1'000'000'000;
 
@@ -226,11 +227,8 @@ void Converter::begin_with_image(std::size_t stage, const ImageName& name, LineR
     state.inherited_history = state.image.history.size();
     state.platform = oci::Platform::parse(name.platform);
     if (known.config.rootfs.diff_ids.empty()) return;
-    pb::Op op;
-    const std::string& reference = known.pinned.empty() ? name.reference : known.pinned;
-    op.mutable_source()->set_identifier("docker-image://" + reference);
-    (*op.mutable_source()->mutable_attrs())["image.resolvemode"] = options_.resolve_mode;
-    set_platform(op, state.platform);
+    const pb::Op op = image_source(name, known);
+    const std::string reference = op.source().identifier().substr(image_scheme.size());
     state.files = draft_.add(op, step_name(state, "FROM " + reference), metadata(state, file_.stages[stage].head));
     draft_.place(state.files, lines.first, lines.last);
 }
@@ -295,14 +293,19 @@ Draft::Output Converter::take(const Instruction& instruction, std::string_view f
     const auto [at, is_new] = image_outputs_.try_emplace(source.image);
     const KnownImage& known = images_.at(source.image);
     if (!is_new || known.config.rootfs.diff_ids.empty()) return at->second;
-    pb::Op op;
-    const std::string& reference = known.pinned.empty() ? source.image.reference : known.pinned;
-    op.mutable_source()->set_identifier("docker-image://" + reference);
-    (*op.mutable_source()->mutable_attrs())["image.resolvemode"] = options_.resolve_mode;
-    set_platform(op, oci::Platform::parse(source.image.platform));
+    const pb::Op op = image_source(source.image, known);
+    const std::string reference = op.source().identifier().substr(image_scheme.size());
     at->second = draft_.add(op, "FROM " + reference);
     draft_.place(at->second, instruction.lines.first, instruction.lines.last);
     return at->second;
+}
+
+pb::Op Converter::image_source(const ImageName& name, const KnownImage& known) const {
+    pb::Op out;
+    out.mutable_source()->set_identifier(fmt::format("{}{}", image_scheme, known.pinned.empty() ? name.reference : known.pinned));
+    (*out.mutable_source()->mutable_attrs())["image.resolvemode"] = options_.resolve_mode;
+    set_platform(out, oci::Platform::parse(name.platform));
+    return out;
 }
 
 Draft::Output Converter::context() { return options_.context(draft_, given_paths_); }

@@ -1,6 +1,7 @@
 // COPY and ADD.
 #include "base/text.hpp"
 #include "build/dockerfile/converter.hpp"
+#include "build/wildcards.hpp"
 
 #include <algorithm>
 
@@ -17,16 +18,6 @@ bool is_git(std::string_view source) {
     if (!is_http(source)) return source.starts_with("github.com/");
     const std::string_view path = source.substr(0, source.find_first_of("?#"));
     return path.ends_with(".git");
-}
-
-bool has_wildcard(std::string_view path) {
-    for (std::size_t at = 0; at < path.size(); ++at) {
-        if (path[at] == '\\')
-            ++at;
-        else if (path[at] == '*' || path[at] == '?' || path[at] == '[')
-            return true;
-    }
-    return false;
 }
 
 struct Mode {
@@ -196,7 +187,7 @@ void Converter::copy(StageDraft& state, const Instruction& instruction, CopyPlan
             out.set_allowwildcard(true);
             out.set_allowemptywildcard(true);
             if (!pattern.empty()) out.add_include_patterns(pattern);
-            if (plan.parents && !has_wildcard(path) && !has_wildcard(pattern)) out.add_required_paths(absolute(path, pattern, false));
+            if (plan.parents && !has_wildcards(path) && !has_wildcards(pattern)) out.add_required_paths(absolute(path, pattern, false));
         }
     }
     for (const InlineFile& file : plan.sources.files) {

@@ -115,6 +115,7 @@ private:
     Draft::Output git_source(const std::string& checksum, std::optional<bool> keep_git_dir, const std::string& source,
                              std::string_view step);
     Draft::Output owned_folder(const StageDraft& state, const Draft::Output& below, const Mount& mount);
+    pb::Op image_source(const ImageName& name, const KnownImage& known) const;
     Draft::Output context();
 
     // What people see.
