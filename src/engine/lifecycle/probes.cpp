@@ -114,6 +114,10 @@ public:
         const MutexLock lock(mutex_);
         return threads_ > 0;
     }
+    bool has_waiting() {
+        const MutexLock lock(mutex_);
+        return !waiting_.empty();
+    }
     bool has_waiting(const LookPtr& look) {
         const MutexLock lock(mutex_);
         return std::ranges::find(waiting_, look) != waiting_.end();
@@ -223,12 +227,16 @@ void NamespaceProbes::start_looking() {
 
 asio::awaitable<ProbeAnswer> NamespaceProbes::look_for_file(ProbeRequest request) {
     std::erase_if(looks_, [](const auto& each) { return each.second.expired(); });
-    if (looks_.contains(request.container))
+    if (looks_.contains(request.container)) {
+        // It may be that there could be no thread for it.
+        if (desk_->has_waiting() && steady_clock::now() - last_started_ >= patience) start_looking();
         co_return ProbeAnswer{.timed_out = true, .said = fmt::format("{}: the look for it before has not come back", request.probe.target)};
+    }
+    // First, so that nothing waits where there can be none.
+    if (!desk_->has_threads()) start_looking();
     const auto look = std::make_shared<Look>(loop_, std::move(request));
     looks_[look->request.container] = look;
     desk_->add(look);
-    if (!desk_->has_threads()) start_looking();
     const std::stop_callback ends{look->request.stop, [look] { look->changed.notify_all(); }};
     const auto deadline = steady_clock::now() + look->request.timeout;
     auto late = steady_clock::now() + patience;
