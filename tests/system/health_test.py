@@ -2,10 +2,14 @@
 
 import json
 import pathlib
+import shutil
 import subprocess
+import tempfile
 import time
+import unittest
 
-from harness import Case, wait_until
+from harness import Case, Daemon, wait_until
+from traces import FaultPoints
 
 # As quick as a test may be, and still slow enough for a busy machine.
 QUICK = ("--health-interval", "300ms", "--health-timeout", "5s", "--health-retries", "2")
@@ -241,3 +245,18 @@ class Health(Case):
                 wait_until(f"{action}: it runs anew", lambda action=action, begun=begun: self.daemon.inspect(action)["State"]["StartedAt"] > begun)
                 self.becomes("healthy", action)
         self.assertIn("is none of none, kill, restart and stop", self.grua("create", "--health-cmd", "true", "--health-on-failure", "x", "busybox", check=False).stderr)
+
+
+class HealthWithFaults(unittest.TestCase):
+    def test_a_moment_without_threads_is_over_with_it(self):
+        folder = pathlib.Path(tempfile.mkdtemp(prefix="grua-health-"))
+        self.addCleanup(shutil.rmtree, folder)
+        faults = FaultPoints(folder)
+        daemon = Daemon(env=faults.environment())
+        self.addCleanup(daemon.close)
+        faults.arm("base:start-thread:ENOMEM:3")
+        daemon.grua("run", "-d", "--name", "well", "--health-file", "/bin/busybox", *QUICK, "busybox", "sleep", "1000")
+        health = lambda: daemon.inspect("well")["State"]["Health"]
+        wait_until("no look is possible", lambda: health()["Status"] == "unhealthy", 20)
+        self.assertIn("start a thread", health()["Log"][-1]["Output"])
+        wait_until("it is looked for again", lambda: health()["Status"] == "healthy", 20)
