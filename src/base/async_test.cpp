@@ -8,6 +8,7 @@
 #include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/redirect_error.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <chrono>
 #include <functional>
@@ -200,6 +201,48 @@ TEST(ToItsEnd, a_cancellation_does_not_reach_the_task) {
     asio::post(loop, [&] { cancel.emit(asio::cancellation_type::terminal); });
     loop.run();
     EXPECT_TRUE(finished);
+}
+
+TEST(ToItsEnd, a_task_is_called_off_and_waited_for) {
+    asio::io_context loop;
+    asio::cancellation_signal cancel;
+    asio::steady_timer bell(loop, asio::steady_timer::time_point::max());
+    std::string log;
+    auto task = [&]() -> asio::awaitable<std::string> {
+        boost::system::error_code rung;
+        co_await bell.async_wait(asio::redirect_error(asio::use_awaitable, rung));
+        asio::steady_timer clearing(co_await asio::this_coro::executor, 5ms);
+        co_await clearing.async_wait(asio::use_awaitable);
+        log += "cleared ";
+        co_return "ended";
+    };
+    std::exception_ptr failure;
+    auto body = [&]() -> asio::awaitable<void> {
+        log += co_await to_its_end(loop.get_executor(), task(), [&] {
+            log += "called-off ";
+            bell.cancel();
+        });
+        // It was cancelled, which it hears of now.
+        co_await asio::post(loop, asio::use_awaitable);
+        log += " and went on";
+    };
+    asio::co_spawn(loop, body(), asio::bind_cancellation_slot(cancel.slot(), [&](const std::exception_ptr& thrown) { failure = thrown; }));
+    asio::post(loop, [&] { asio::post(loop, [&] { cancel.emit(asio::cancellation_type::terminal); }); });
+    loop.run();
+    EXPECT_EQ(log, "called-off cleared ended");
+    EXPECT_TRUE(failure);
+}
+
+TEST(ToItsEnd, what_the_task_throws_reaches_who_was_not_cancelled) {
+    asio::io_context loop;
+    auto task = []() -> asio::awaitable<void> {
+        co_await asio::post(co_await asio::this_coro::executor, asio::use_awaitable);
+        fail(ErrorKind::conflict, "no");
+    };
+    auto body = [&]() -> asio::awaitable<void> {
+        co_await to_its_end(loop.get_executor(), task(), [] { FAIL() << "nobody cancelled it"; });
+    };
+    EXPECT_THROW(on_loop(loop, body()), Error);
 }
 
 TEST(Lane, the_first_that_came_is_served_first_and_a_cancelled_one_not_at_all) {

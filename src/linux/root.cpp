@@ -41,10 +41,11 @@ void push_steps(std::vector<std::string>& steps, std::string_view path) {
     steps.insert(steps.end(), std::move_iterator(parts.rbegin()), std::move_iterator(parts.rend()));
 }
 
-Fd open_or_make(int parent, const std::string& step, Root::Kind kind, std::string_view path) {
+Fd open_or_make(int parent, const std::string& step, Root::Kind kind, std::string_view path, const Root::BeforeMaking& before) {
     const auto open = [&] { return Fd{::openat(parent, step.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC)}; };
     if (Fd found = open()) return found;
     if (errno != ENOENT) fail_errno("open {}", path);
+    if (before) before(parent, step);
     const int made = kind == Root::Kind::file ? ::mknodat(parent, step.c_str(), S_IFREG | 0644, 0) : ::mkdirat(parent, step.c_str(), 0755);
     if (made != 0 && errno != EEXIST) fail_errno("create {} {}", kind == Root::Kind::file ? "file" : "folder", path);
     Fd found = open();
@@ -82,7 +83,7 @@ std::optional<Fd> Root::find_at(std::string_view path, int flags) const {
     fail_errno("open {}", path);
 }
 
-Fd Root::make(std::string_view path, Kind kind) const {
+Fd Root::make(std::string_view path, Kind kind, const BeforeMaking& before) const {
     const int flags = kind == Kind::directory ? O_PATH | O_DIRECTORY : O_PATH;
     if (Fd whole{open_beneath(directory_.get(), path.empty() ? "." : std::string(path).c_str(), flags, 0)}) return whole;
 
@@ -101,7 +102,7 @@ Fd Root::make(std::string_view path, Kind kind) const {
             continue;
         }
         const bool is_file = steps.empty() && kind == Kind::file;
-        Fd next = open_or_make(folders.back().get(), step, is_file ? Kind::file : Kind::directory, path);
+        Fd next = open_or_make(folders.back().get(), step, is_file ? Kind::file : Kind::directory, path, before);
         struct stat about{};
         if (::fstat(next.get(), &about) != 0) fail_errno("stat {}", path);
         if (S_ISLNK(about.st_mode)) {

@@ -8,7 +8,9 @@
 #include "base/fd.hpp"
 
 #include <sys/types.h>
+#include <functional>
 #include <optional>
+#include <string>
 #include <string_view>
 
 namespace grua {
@@ -34,7 +36,9 @@ public:
 
     /// Makes what of `path` is missing, folders with mode 0755 and a file with 0644, and returns its end as an O_PATH fd: a folder, or
     /// where `kind` is file what is there. A link that leads to nothing is followed, inside the root, and what it leads to is made.
-    Fd make(std::string_view path, Kind kind) const;
+    /// `before` is told of each folder and file that is not there, just before it is made: the folder that it will be in, and its name.
+    using BeforeMaking = std::function<void(int folder, const std::string& name)>;
+    Fd make(std::string_view path, Kind kind, const BeforeMaking& before = {}) const;
     Fd make_directories(std::string_view path) const { return make(path, Kind::directory); }
 
     int fd() const noexcept { return directory_.get(); }

@@ -41,9 +41,9 @@ void Networks::State::update_names(const std::string& container_id, int netns, R
             if (found == net.joined.end()) continue;
             view.forward = view.forward || !net.config.internal;
             const Joined& joined = found->second;
-            // The default bridge has no names, as with Docker, except for the host.
+            // The default bridge has no names, as with Docker, except for the host. What has no name itself is not found by one.
             const bool is_default = net.config.name == "bridge";
-            if (is_default && !options.host_dns) continue;
+            if (is_default && (!options.host_dns || identity->second.name.empty())) continue;
             if (!is_default) networks.push_back(&net);
             for (const auto& [alias, name] : joined.links) view.links[to_lower(alias)] = name;
             names.push_back({.network_id = net.config.id,

@@ -109,7 +109,7 @@ struct EndpointRequest {
 /// A container that is about to run.
 struct SandboxRequest {
     std::string container_id;
-    std::string name;  ///< What a reverse lookup of its addresses says.
+    std::string name;  ///< What a reverse lookup of its addresses says. Empty: nobody asks for it, a build's step.
     std::vector<EndpointRequest> endpoints;
     std::vector<PortRequest> ports;                      ///< Published on the network of the default route.
     std::vector<std::string> nameservers;                ///< --dns

@@ -44,26 +44,56 @@ void send_signal(const Fd& pidfd, int signal) {
     if (::syscall(SYS_pidfd_send_signal, pidfd.get(), signal, nullptr, 0) != 0 && errno != ESRCH) fail_errno("send signal {}", signal);
 }
 
-/// What comes in the framing of an attach: stream, three zeros, length in network order.
-asio::awaitable<void> read_frames(asio::posix::stream_descriptor socket, OutputCallback callback) {
-    std::string pending;
-    std::array<char, 16384> bytes{};
-    for (;;) {
-        boost::system::error_code error;
-        const std::size_t count = co_await socket.async_read_some(asio::buffer(bytes), asio::redirect_error(asio::use_awaitable, error));
-        if (error) co_return;
-        pending.append(bytes.data(), count);
+/// What a program says, as it comes in the framing of an attach: stream, three zeros, length in network order.
+class OutputReading : public std::enable_shared_from_this<OutputReading> {
+public:
+    OutputReading(const asio::any_io_executor& loop, Fd socket, OutputCallback callback, std::function<void()> ended)
+        : loop_(loop), socket_(loop, socket.release()), callback_(std::move(callback)), ended_(std::move(ended)) {}
+
+    void run() { asio::co_spawn(loop_, read(shared_from_this()), asio::detached); }
+
+    /// Nobody is told anything any more.
+    void close() {
+        callback_ = nullptr;
+        ended_ = nullptr;
+        boost::system::error_code ignored;
+        socket_.close(ignored);
+    }
+
+private:
+    static asio::awaitable<void> read(std::shared_ptr<OutputReading> self) {
+        std::string pending;
+        std::array<char, 16384> bytes{};
+        for (;;) {
+            boost::system::error_code error;
+            const std::size_t count =
+                co_await self->socket_.async_read_some(asio::buffer(bytes), asio::redirect_error(asio::use_awaitable, error));
+            if (error) break;
+            pending.append(bytes.data(), count);
+            pending.erase(0, self->tell(pending));
+        }
+        if (self->ended_) std::exchange(self->ended_, nullptr)();
+    }
+
+    /// How much of it was whole frames.
+    std::size_t tell(std::string_view pending) const {
         std::size_t at = 0;
         while (pending.size() - at >= frame_header) {
             const auto byte = [&](std::size_t i) { return static_cast<std::uint32_t>(static_cast<unsigned char>(pending[at + i])); };
             const std::size_t size = byte(4) << 24U | byte(5) << 16U | byte(6) << 8U | byte(7);
             if (pending.size() - at - frame_header < size) break;
-            callback(pending[at] == 2, std::string_view(pending).substr(at + frame_header, size));
+            // Kept beside: whoever hears it may close this.
+            if (const auto callback = callback_) callback(pending[at] == 2, pending.substr(at + frame_header, size));
             at += frame_header + size;
         }
-        pending.erase(0, at);
+        return at;
     }
-}
+
+    asio::any_io_executor loop_;
+    asio::posix::stream_descriptor socket_;
+    OutputCallback callback_;
+    std::function<void()> ended_;
+};
 
 }  // namespace
 
@@ -94,6 +124,7 @@ public:
           answered_(loop_) {}
 
     ~LinkedTask() override {
+        if (output_) output_->close();
         if (link_) link_->close();
     }
 
@@ -105,8 +136,11 @@ public:
             AttachRequest request;
             request.options.use_stdout = request.options.use_stderr = request.options.stream = true;
             link_->post_attach(std::move(request), std::move(theirs));
-            asio::co_spawn(loop_, read_frames(asio::posix::stream_descriptor(loop_, ours.release()), std::move(draft.on_output)),
-                           asio::detached);
+            auto ended = [weak = weak_from_this()] {
+                if (const auto self = weak.lock(); self && self->events_.output_ended) std::function(self->events_.output_ended)();
+            };
+            output_ = std::make_shared<OutputReading>(loop_, std::move(ours), std::move(draft.on_output), std::move(ended));
+            output_->run();
         }
         for (TaskClient& each : clients) link_->post_attach(std::move(each.request), std::move(each.socket));
         link_->run();
@@ -212,6 +246,7 @@ public:
 
     void close() override {
         events_ = {};
+        if (const auto output = std::exchange(output_, nullptr)) output->close();
         if (!link_) return;
         if (state_ == State::launched) {
             end_when_it_starts();
@@ -346,6 +381,7 @@ private:
     Condition answered_;
     std::shared_ptr<PreparedLaunch> launch_;
     std::shared_ptr<MonitorLink> link_;
+    std::shared_ptr<OutputReading> output_;
     State state_ = State::made;
     std::exception_ptr failure_;
     pid_t pid_ = 0;

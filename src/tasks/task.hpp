@@ -53,6 +53,7 @@ struct TaskClient {
     Fd socket;
 };
 
+/// On the loop; it throws nothing. Until it returns nothing more is read: a program that says much waits for who listens.
 using OutputCallback = std::function<void(bool is_stderr, std::string_view bytes)>;
 
 struct TaskSpec {
@@ -103,6 +104,8 @@ using ExecHandle = std::shared_ptr<Exec>;
 struct TaskEvents {
     std::function<void(pid_t pid, Time started_at)> started;
     std::function<void(const ExitReport& report)> exited;
+    /// TaskSpec::output has been told all, before or after the program's end was told; also where the monitor was killed.
+    std::function<void()> output_ended;
     std::function<void(const std::string& exec_id, int code)> exec_exited;
     /// A client left by its detach keys; an empty ID is the first process's.
     std::function<void(const std::string& exec_id)> detached;
@@ -155,7 +158,8 @@ public:
     /// Descriptors that live as long as the first process, whatever becomes of this one: find() gives them back. At most a few.
     virtual asio::awaitable<void> hold(std::map<std::string, Fd> held) = 0;
 
-    /// The monitor may end once its program has. Nothing is told any more; a start that has not been answered is ended when it is.
+    /// The monitor may end once its program has. Nothing is told any more, no output either; a start that has not been answered is ended
+    /// when it is.
     virtual void close() = 0;
 };
 

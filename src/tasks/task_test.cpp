@@ -129,6 +129,41 @@ TEST_F(TaskTest, ATaskThatIsNoContainerTellsItsOutputAndItsEnd) {
     EXPECT_FALSE(fs::exists(path_ + "/live/log"));
 }
 
+// The end of a program and what it said last come by different sockets.
+TEST_F(TaskTest, TheEndOfItsOutputIsToldWhenAllOfItWas) {
+    std::size_t count = 0;
+    std::optional<std::size_t> at_its_end;
+    TaskSpec wanted = spec({"/bin/busybox", "dd", "if=/dev/zero", "bs=65536", "count=512"});
+    wanted.output = [&](bool is_stderr, std::string_view bytes) { count += is_stderr ? 0 : bytes.size(); };
+    TaskEvents events;
+    events.exited = [this](const ExitReport& report) { exited_ = report; };
+    events.output_ended = [&] { at_its_end = count; };
+    task_ = tasks_->make(tasks_->prepare(std::move(wanted)), {}, std::move(events));
+    run([&]() -> asio::awaitable<void> { co_await task_->run(clock_.steady() + 60s); });
+    until([&] { return exited_ && at_its_end; });
+    EXPECT_EQ(at_its_end, std::size_t{32} << 20U);
+}
+
+TEST_F(TaskTest, WhoHasClosedItHearsNothingMore) {
+    std::size_t count = 0;
+    bool is_told = false;
+    TaskSpec wanted = spec({"/bin/busybox", "dd", "if=/dev/zero", "bs=65536"});
+    wanted.output = [&](bool, std::string_view bytes) {
+        count += bytes.size();
+        if (count > 1'000'000 && task_) std::exchange(task_, nullptr)->close();
+    };
+    TaskEvents events;
+    events.output_ended = [&] { is_told = true; };
+    task_ = tasks_->make(tasks_->prepare(std::move(wanted)), {}, std::move(events));
+    run([&, task = task_]() -> asio::awaitable<void> { co_await task->run(clock_.steady() + 60s); });
+    until([&] { return !task_; });
+    const std::size_t at_close = count;
+    loop_.restart();
+    loop_.run_for(200ms);
+    EXPECT_EQ(count, at_close);
+    EXPECT_FALSE(is_told);
+}
+
 TEST_F(TaskTest, AProgramThatIsNotThereIsNamedAsSuch) {
     try {
         start(spec({"/bin/absent"}));
