@@ -53,22 +53,30 @@ class Comparison {
 public:
     explicit Comparison(const CompareOptions& options) : options_(options) {}
 
-    bool folder(int fresh, int present, const std::string& path, std::size_t depth) {
+    /// `hides`: this folder of `present`, or one that it is in, hides all that lies below.
+    bool folder(int fresh, int present, const std::string& path, std::size_t depth, bool hides) {
         if (depth > depth_limit) return differs(path, "it is too deep");
         const std::vector<std::string> names = sorted_names(fresh);
         const auto listed = of_present(path, [&] { return sorted_names(present); });
         if (!listed) return false;
         const std::vector<std::string>& others = *listed;
+        if (options_.is_upper) hides = hides || is_opaque(present);
         auto other = others.begin();
         for (const std::string& name : names) {
             const std::string inner = path.empty() ? name : path + "/" + name;
+            if (options_.is_upper)
+                while (other != others.end() && *other < name) ++other;
             if (other != others.end() && *other < name)
                 return differs(path.empty() ? *other : path + "/" + *other, "it is not in the layer");
-            if (other == others.end() || *other != name) return differs(inner, "it is missing");
+            if (other == others.end() || *other != name) {
+                if (hides && is_whiteout(fresh, name)) continue;
+                return differs(inner, "it is missing");
+            }
             ++other;
-            if (!entry(fresh, present, name, inner, depth)) return false;
+            if (!entry(fresh, present, name, inner, depth, hides)) return false;
         }
-        if (other != others.end()) return differs(path.empty() ? *other : path + "/" + *other, "it is not in the layer");
+        if (other != others.end() && !options_.is_upper)
+            return differs(path.empty() ? *other : path + "/" + *other, "it is not in the layer");
         return true;
     }
 
@@ -91,9 +99,9 @@ public:
         if (!by_itself && (want.st_mtim.tv_sec != have.st_mtim.tv_sec || want.st_mtim.tv_nsec != have.st_mtim.tv_nsec))
             return differs(path, "its time of modification differs");
         if (S_ISLNK(want.st_mode)) return link_target(fresh) == link_target(present) || differs(path, "it leads elsewhere");
-        const auto xattrs = of_present(path, [&] { return xattrs_of(present); });
+        const auto xattrs = of_present(path, [&] { return xattrs_to_compare(present, have); });
         if (!xattrs) return false;
-        if (xattrs_of(fresh) != *xattrs) return differs(path, "its xattrs differ");
+        if (xattrs_to_compare(fresh, want) != *xattrs) return differs(path, "its xattrs differ");
         if (folder || want.st_nlink < 2) return contents(fresh, present, want, path);
         // Hard links: the same names are one file on both sides.
         const auto [known, is_new] = links_.try_emplace(Inode{want.st_dev, want.st_ino}, Inode{have.st_dev, have.st_ino});
@@ -104,6 +112,20 @@ public:
     std::optional<std::string> take() { return std::move(difference_); }
 
 private:
+    std::map<std::string, std::string> xattrs_to_compare(int pinned, const struct stat& status) const {
+        return options_.is_upper ? portable_xattrs(pinned, status) : xattrs_of(pinned);
+    }
+
+    static bool is_opaque(int folder) {
+        char value = 0;
+        return ::fgetxattr(folder, "trusted.overlay.opaque", &value, 1) == 1 && value == 'y';
+    }
+
+    static bool is_whiteout(int directory, const std::string& name) {
+        struct stat status{};
+        return ::fstatat(directory, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0 && S_ISCHR(status.st_mode) && status.st_rdev == 0;
+    }
+
     bool differs(const std::string& path, const std::string& how) {
         difference_ = (path.empty() ? "/" : path) + ": " + how;
         return false;
@@ -122,7 +144,7 @@ private:
         }
     }
 
-    bool entry(int fresh, int present, const std::string& name, const std::string& path, std::size_t depth) {
+    bool entry(int fresh, int present, const std::string& name, const std::string& path, std::size_t depth, bool hides) {
         if (options_.each) options_.each();
         const Fd want{::openat(fresh, name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC)};
         const Fd have{::openat(present, name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC)};
@@ -133,7 +155,7 @@ private:
         if (::fstat(want.get(), &status) != 0) fail_errno("stat {}", path);
         if (!S_ISDIR(status.st_mode)) return true;
         const auto found = of_present(path, [&] { return reopen(have.get(), O_RDONLY | O_DIRECTORY); });
-        return found && folder(reopen(want.get(), O_RDONLY | O_DIRECTORY).get(), found->get(), path, depth + 1);
+        return found && folder(reopen(want.get(), O_RDONLY | O_DIRECTORY).get(), found->get(), path, depth + 1, hides);
     }
 
     bool contents(int fresh, int present, const struct stat& status, const std::string& path) {
@@ -166,7 +188,7 @@ private:
 
 std::optional<std::string> first_difference(int fresh, int present, const CompareOptions& options) {
     Comparison comparison{options};
-    if (comparison.attributes(fresh, present, "")) comparison.folder(fresh, present, "", 0);
+    if (options.is_upper || comparison.attributes(fresh, present, "")) comparison.folder(fresh, present, "", 0, false);
     return comparison.take();
 }
 

@@ -11,6 +11,9 @@ namespace grua::layers {
 struct CompareOptions {
     /// Folders that an unpacker made by itself have the time of its run: times of folders of `fresh` from then on do not count.
     timespec made_after{};
+    /// `present` was an overlay's upper folder, `fresh` is unpacked from what was packed of it: files that were only touched are not in
+    /// `fresh`, nor is the root, and where the one hides all that is below a folder the other hides each name of it.
+    bool is_upper = false;
     std::function<void()> each = {};  ///< Called for every entry and every piece of a file; may throw to end it.
 };
 

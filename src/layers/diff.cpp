@@ -1,7 +1,6 @@
 #include "layers/diff.hpp"
 
 #include "base/error.hpp"
-#include "layers/pack.hpp"
 #include "linux/root.hpp"
 
 #include <fcntl.h>
@@ -99,7 +98,8 @@ public:
 private:
     enum class Hides { nothing, all };
 
-    /// `lower` is -1 where there is nothing below. A folder that hides all below it is compared with it by name.
+    /// `lower` is -1 where there is nothing below. A folder that hides all below it, or that is in one, is compared with it by name:
+    /// overlayfs marks the outermost alone.
     void folder(int upper, int lower, Hides hides, const std::string& path, std::size_t depth) {
         if (depth > depth_limit) fail(ErrorKind::invalid_argument, "{}: more than {} folders deep", path, depth_limit);
         std::vector<std::string> names = sorted_names(upper);
@@ -109,10 +109,10 @@ private:
             std::ranges::set_union(names, hidden, std::back_inserter(all));
             names = std::move(all);
         }
-        for (const std::string& each : names) entry(upper, lower, each, path + "/" + each, depth);
+        for (const std::string& each : names) entry(upper, lower, hides, each, path + "/" + each, depth);
     }
 
-    void entry(int upper, int lower, const std::string& leaf, const std::string& path, std::size_t depth) {
+    void entry(int upper, int lower, Hides hides, const std::string& leaf, const std::string& path, std::size_t depth) {
         const auto now = status_of(upper, leaf);
         const auto before = status_of(lower, leaf);
         if (!now || is_whiteout(*now)) {
@@ -139,16 +139,12 @@ private:
         }
         if (const Fd below = open_folder(upper, leaf)) {
             const Fd old = was_folder ? open_folder(lower, leaf) : Fd{};
-            while_doing_below(below.get(), old.get(), path, depth);
+            if (is_opaque(below.get())) hides = Hides::all;
+            folder(below.get(), old.get(), hides, path, depth + 1);
         } else if (errno != ENOENT && errno != ENOTDIR && errno != ELOOP) {
             fail_errno("open folder {}", path);
         }
         if (same) parents_.pop_back();
-    }
-
-    void while_doing_below(int upper, int lower, const std::string& path, std::size_t depth) {
-        const Hides hides = is_opaque(upper) ? Hides::all : Hides::nothing;
-        folder(upper, lower, hides, path, depth + 1);
     }
 
     /// As the runtime makes it: nobody has put anything there.
@@ -182,8 +178,8 @@ void visit_changes(const Diff& diff, const std::function<void(const Change&)>& v
     Walk{diff, {.changed = [&](const Found& found) { visit(found.change); }, .unchanged_link = {}}}.run();
 }
 
-bool pack_changes(const Diff& diff, Sink& sink) {
-    Packer packer{sink};
+bool pack_changes(const Diff& diff, Sink& sink, PackLimits limits) {
+    Packer packer{sink, limits};
     bool any = false;
     std::set<Inode> written;                              // files with several names
     std::map<Inode, std::vector<std::string>> unchanged;  // names that were left out, should another name turn out to have changed

@@ -6,7 +6,7 @@
 // change below it. Beyond that, other xattrs and the bytes count too, so that nothing is lost where a time was set back.
 #pragma once
 
-#include "layers/tar_writer.hpp"
+#include "layers/pack.hpp"
 
 #include <functional>
 #include <set>
@@ -40,6 +40,6 @@ void visit_changes(const Diff& diff, const std::function<void(const Change&)>& v
 /// The same as a layer's tar (OCI image-spec, layer.md): whiteouts are empty files .wh.NAME. Hard links stay links, also where
 /// one of the names did not change. False where nothing changed; then there is no entry in the tar.
 /// Throws Error(invalid_argument) for a file that is named like a whiteout: a layer cannot have it.
-bool pack_changes(const Diff& diff, Sink& sink);
+bool pack_changes(const Diff& diff, Sink& sink, PackLimits limits = {});
 
 }  // namespace grua::layers

@@ -188,6 +188,25 @@ TEST_F(DiffTest, the_layer_on_top_of_the_image_is_the_container) {
     EXPECT_EQ(listing(fmt::format("/proc/self/fd/{}/", image.get())), listing(root_));
 }
 
+// Overlayfs marks the outermost of the new folders alone.
+TEST_F(DiffTest, a_folder_that_was_made_again_hides_what_its_subfolders_had) {
+    fs::create_directories(folder_ + "/lower/again/sub/deep");
+    for (const char* each : {"again/sub/old", "again/sub/deep/old"}) replace_file(folder_ + "/lower/" + each, "old");
+    mount();
+    fs::remove_all(at("again"));
+    fs::create_directories(at("again/sub/deep"));
+    replace_file(at("again/sub/deep/new"), "x");
+    EXPECT_EQ(changes(), (std::vector<std::string>{"C /again", "D /again/old", "D /again/same", "C /again/sub", "C /again/sub/deep",
+                                                   "A /again/sub/deep/new", "D /again/sub/deep/old", "D /again/sub/old"}));
+    bool any = false;
+    const std::string tar = packed(any);
+    TextSource source{tar};
+    TarReader reader{source};
+    unpack_tar(reader, folder_ + "/layer");
+    const Fd image = mount_overlay({.lower = {folder_ + "/layer", folder_ + "/lower"}, .read_only = true});
+    EXPECT_EQ(listing(fmt::format("/proc/self/fd/{}/", image.get())), listing(root_));
+}
+
 TEST_F(DiffTest, hard_links_stay_links_whichever_name_changed) {
     mount();
     // The names before and after it in the order of the walk.

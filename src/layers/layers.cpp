@@ -28,10 +28,13 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::array migrations{
-    "CREATE TABLE layers (number INTEGER PRIMARY KEY AUTOINCREMENT, diff_id TEXT NOT NULL UNIQUE, size INTEGER NOT NULL) STRICT"};
+    "CREATE TABLE layers (number INTEGER PRIMARY KEY AUTOINCREMENT, diff_id TEXT NOT NULL UNIQUE, size INTEGER NOT NULL) STRICT",
+    // Layers of builds: `diff_id` is the step's own ID where there is none, `boot` the only boot in which the layer is known to be whole.
+    "ALTER TABLE layers ADD COLUMN boot TEXT; CREATE TABLE steps (id TEXT PRIMARY KEY, number INTEGER NOT NULL) STRICT"};
 
 /// Which layers a container stands on is the target of a link: the file system's journal keeps it with the folder itself.
 constexpr const char* layers_link = "layers";
+constexpr std::size_t link_limit = 4095;
 
 class ProgressSource : public Source {
 public:
@@ -80,8 +83,8 @@ std::optional<LayerFormat> parse_layer_format(std::string_view text) noexcept {
     return std::nullopt;
 }
 
-LayerStore::LayerStore(std::string directory, store::Database& database, LayerFormat format)
-    : directory_(std::move(directory)), format_(format), database_(database) {
+LayerStore::LayerStore(std::string directory, store::Database& database, LayerFormat format, std::string boot)
+    : directory_(std::move(directory)), format_(format), boot_(std::move(boot)), database_(database) {
     migrate(database_);
     make_directories(directory_, 0700);
     for (const char* folder : {"l", "staging", "containers", "trash", "empty", "blank", "base/dev", "base/etc", "base/proc", "base/sys"})
@@ -101,16 +104,44 @@ LayerStore::LayerStore(std::string directory, store::Database& database, LayerFo
 
 LayerStore::~LayerStore() = default;
 
+std::string LayerStore::this_boot() { return std::string(trim(read_file("/proc/sys/kernel/random/boot_id"))); }
+
 std::string LayerStore::layer_path(std::int64_t number) const { return fmt::format("{}/l/{}", directory_, number); }
 std::string LayerStore::container_path(std::string_view id) const { return fmt::format("{}/containers/{}", directory_, id); }
 
-void LayerStore::load() {
-    std::map<std::int64_t, oci::Digest> by_number;
-    for (const store::Row& row : database_.query("SELECT number, diff_id, size FROM layers")) {
-        const Layer layer{oci::Digest::from(row.text(1)), row.integer(0), static_cast<std::uint64_t>(row.integer(2))};
-        by_number.emplace(layer.number, layer.diff_id);
-        layers_.emplace(layer.diff_id, layer);
+/// What is not whole any more is left out; its folder is swept and its row goes with the next that is written.
+void LayerStore::load_layers() {
+    for (const store::Row& row : database_.query("SELECT number, diff_id, size, boot FROM layers")) {
+        const std::int64_t number = row.integer(0);
+        next_step_ = std::min(next_step_, number - 1);
+        const std::optional<oci::Digest> step = oci::Digest::parse_step(row.text(1));
+        const bool is_of_other_boot = !row.is_null(3) && row.text(3) != boot_;
+        std::error_code error;
+        if (is_of_other_boot || (step && !fs::exists(layer_path(number), error) && !error)) {
+            gone_layers_.insert(number);
+            continue;
+        }
+        const oci::Digest name = step ? *step : oci::Digest::from(row.text(1));
+        if (!step) numbers_.emplace(name, number);
+        layers_.emplace(number, Stored{.name = name,
+                                       .size = static_cast<std::uint64_t>(row.integer(2)),
+                                       .lasting = row.is_null(3) ? Lasting::always : Lasting::boot});
     }
+    for (const store::Row& row : database_.query("SELECT id, number FROM steps")) {
+        const std::optional<oci::Digest> id = oci::Digest::parse_step(row.text(0));
+        if (!id) fail(ErrorKind::system, "table steps: invalid ID \"{}\"", row.text(0));
+        const auto found = layers_.find(row.integer(1));
+        if (found == layers_.end()) {
+            gone_steps_.insert(*id);
+            continue;
+        }
+        ++found->second.steps;
+        steps_.emplace(*id, StepName{.number = found->first, .has_row = true, .is_saved = true});
+    }
+}
+
+void LayerStore::load() {
+    load_layers();
     for (const auto& entry : fs::directory_iterator(directory_ + "/containers")) {
         std::error_code missing;
         const std::string target = fs::read_symlink(entry.path() / layers_link, missing).string();
@@ -122,13 +153,14 @@ void LayerStore::load() {
         const std::vector<std::string> words = split(target, ',');
         container.durability = words.front() == "volatile" ? Durability::volatile_ : Durability::normal;
         for (const std::string& word : std::span(words).subspan(1)) {
-            const auto found = by_number.find(parse_int(word).value_or(-1));
-            if (found == by_number.end()) {
+            const std::optional<std::int64_t> number = parse_int(word);
+            if (number) next_step_ = std::min(next_step_, *number - 1);
+            if (!number || !layers_.contains(*number)) {
                 log::error("container {}: layer {} is missing", entry.path().filename().string(), word);
                 container.missing.push_back(word);
                 continue;
             }
-            container.diff_ids.push_back(found->second);
+            container.numbers.push_back(*number);
         }
         containers_.emplace(entry.path().filename().string(), std::move(container));
     }
@@ -138,8 +170,11 @@ void LayerStore::sweep() {
     for (const auto& entry : fs::directory_iterator(directory_ + "/staging")) sweep_away(entry.path());
     for (const auto& entry : fs::directory_iterator(directory_ + "/l")) {
         const std::string name = entry.path().filename();
-        const bool known = std::ranges::any_of(layers_, [&](const auto& each) { return std::to_string(each.second.number) == name; });
-        if (!known) sweep_away(entry.path());
+        const std::optional<std::int64_t> number = parse_int(name);
+        if (number && layers_.contains(*number) && std::to_string(*number) == name) continue;
+        // One that stays where it is keeps its number.
+        if (number) next_step_ = std::min(next_step_, *number - 1);
+        sweep_away(entry.path());
     }
 }
 
@@ -152,10 +187,27 @@ void LayerStore::sweep_away(const std::string& path) {
     }
 }
 
+std::optional<std::int64_t> LayerStore::number_of(const oci::Digest& id) const {
+    if (id.is_step()) {
+        const auto found = steps_.find(id);
+        return found == steps_.end() ? std::nullopt : std::optional(found->second.number);
+    }
+    const auto found = numbers_.find(id);
+    return found == numbers_.end() ? std::nullopt : std::optional(found->second);
+}
+
+Layer LayerStore::layer_of(std::int64_t number) const {
+    const Stored& stored = layers_.at(number);
+    return {.diff_id = stored.name, .number = number, .size = stored.size.value_or(0), .is_step = stored.steps > 0};
+}
+
 std::optional<Layer> LayerStore::find(const oci::Digest& diff_id) const {
-    const MutexLock lock{mutex_};
-    const auto found = layers_.find(diff_id);
-    return found == layers_.end() ? std::nullopt : std::optional(found->second);
+    std::optional<std::int64_t> number;
+    {
+        const MutexLock lock{mutex_};
+        number = number_of(diff_id);
+    }
+    return number ? measured(*number) : std::nullopt;
 }
 
 StagedLayer::~StagedLayer() {
@@ -167,6 +219,7 @@ StagedLayer::~StagedLayer() {
 
 StagedPtr LayerStore::stage(Source& source, const std::optional<oci::Digest>& expected, const Progress& progress,
                             const SourceDigest& source_digest) {
+    if (expected && expected->is_step()) fail(ErrorKind::invalid_argument, "{} is no diff ID", expected->text());
     const std::string name = random_hex(16);
     const std::string staging = directory_ + "/staging";
     const std::string staged = staging + "/" + name;
@@ -205,99 +258,109 @@ void LayerStore::publish(const std::vector<StagedPtr>& staged) {
     if (std::ranges::none_of(staged, is_waiting)) return;
     store::sync_filesystem(directory_);
     crash_point("layers:synced");
-    const MutexLock lock{mutex_};
-    std::vector<Layer> made;
-    std::vector<StagedLayer*> moved;
-    const auto insert = [&]() GRUA_REQUIRES(mutex_) {
+    const MutexLock writing{writing_};
+    std::vector<StagedLayer*> moving;
+    {
+        const MutexLock lock{mutex_};
         for (const StagedPtr& each : staged) {
-            if (!is_waiting(each) || layers_.contains(each->diff_id_)) continue;
-            if (std::ranges::find(made, each->diff_id_, &Layer::diff_id) != made.end()) continue;
-            Layer layer{each->diff_id_, 0, each->size_};
-            database_.execute("INSERT INTO layers (diff_id, size) VALUES (?, ?)", {layer.diff_id.text(), layer.size});
-            layer.number = database_.last_insert_id();
+            if (!is_waiting(each) || numbers_.contains(each->diff_id_)) continue;
+            if (std::ranges::find(moving, each->diff_id_, &StagedLayer::diff_id_) == moving.end()) moving.push_back(each.get());
+        }
+    }
+    std::map<std::int64_t, StagedLayer*> made;
+    const auto insert = [&]() GRUA_REQUIRES(writing_) {
+        for (StagedLayer* each : moving) {
+            database_.execute("INSERT INTO layers (diff_id, size) VALUES (?, ?)", {each->diff_id_.text(), each->size_});
+            const std::int64_t number = database_.last_insert_id();
             const std::string from = fmt::format("{}/staging/{}", directory_, each->name_);
+            const std::string to = layer_path(number);
             fault_point("layers:rename-layer");
-            // A number that a transaction gave and took back is given again.
-            if (const std::string old = layer_path(layer.number); homeless_.contains(old)) {
-                trash(old);
-                homeless_.erase(old);
-            }
-            if (::rename(from.c_str(), layer_path(layer.number).c_str()) != 0) fail_errno("rename {}", from);
-            made.push_back(std::move(layer));
-            moved.push_back(each.get());
+            clear_place(to);
+            if (::rename(from.c_str(), to.c_str()) != 0) fail_errno("rename {}", from);
+            made.emplace(number, each);
         }
         store::sync_directory(directory_ + "/l");
         crash_point("layers:renamed");
     };
     try {
-        database_.transaction(insert);
+        write(insert);
     } catch (...) {
         // A folder without a row belongs to nobody, and its number is given again.
-        for (const Layer& layer : made) homeless_.insert(layer_path(layer.number));
+        const MutexLock lock{mutex_};
+        for (const auto& [number, layer] : made) homeless_.insert(layer_path(number));
         trash_homeless();
         throw;
     }
     crash_point("layers:published");
-    for (const Layer& layer : made) layers_.emplace(layer.diff_id, layer);
+    const MutexLock lock{mutex_};
+    for (const auto& [number, layer] : made) {
+        layers_.emplace(number, Stored{.name = layer->diff_id_, .size = layer->size_});
+        numbers_.emplace(layer->diff_id_, number);
+        layer->name_.clear();  // of others, where one was first, the folder is still in staging
+    }
     for (const StagedPtr& each : staged) {
         if (!each) continue;
-        each->held_ = hold_locked(each->diff_id_);
-        // Where another one was first, also one of these, this one's folder is still in staging.
-        if (std::ranges::find(moved, each.get()) != moved.end()) each->name_.clear();
+        if (const std::optional<std::int64_t> number = number_of(each->diff_id_)) each->held_ = hold_locked(*number);
     }
+}
+
+/// A number that a transaction gave and took back is given again.
+void LayerStore::clear_place(const std::string& path) {
+    const MutexLock lock{mutex_};
+    if (!homeless_.contains(path)) return;
+    trash(path);
+    homeless_.erase(path);
 }
 
 LayerStore::Hold LayerStore::hold(const oci::Digest& diff_id) {
     const MutexLock lock{mutex_};
-    return hold_locked(diff_id);
+    const std::optional<std::int64_t> number = number_of(diff_id);
+    return number ? hold_locked(*number) : Hold{};
 }
 
 bool LayerStore::is_held(const oci::Digest& diff_id) const {
     const MutexLock lock{mutex_};
-    return is_held_locked(diff_id);
+    const std::optional<std::int64_t> number = number_of(diff_id);
+    return number && is_held_locked(*number);
 }
 
-bool LayerStore::is_held_locked(const oci::Digest& diff_id) const {
-    const auto held = held_.find(diff_id);
-    return held != held_.end() && !held->second.expired();
-}
+bool LayerStore::is_held_locked(std::int64_t number) const { return !layers_.at(number).held.expired(); }
 
-/// What lives as long as a hold on a container.
-struct LayerStore::HeldContainer {
-    LayerStore& store;
-    std::vector<Hold> layers;
-    ~HeldContainer() {
-        const MutexLock lock{store.mutex_};
-        store.purged_ = false;
-        store.trashed_.notify_all();
-    }
-};
+LayerStore::HeldContainer::~HeldContainer() {
+    const MutexLock lock{store.mutex_};
+    store.wake_purger();
+}
 
 LayerStore::Hold LayerStore::hold_container(std::string_view container_id) {
+    std::vector<Hold> below;  // let go of under no lock
     const MutexLock lock{mutex_};
     const auto found = containers_.find(container_id);
     if (found == containers_.end()) fail(ErrorKind::not_found, "container {} has no writable layer", container_id);
     if (Hold held = found->second.held.lock()) return held;
-    std::vector<Hold> below;
-    for (const oci::Digest& each : found->second.diff_ids) below.push_back(hold_locked(each));
+    for (const std::int64_t each : found->second.numbers) below.push_back(hold_locked(each));
     const auto held = std::shared_ptr<HeldContainer>(new HeldContainer{*this, std::move(below)});
     found->second.held = held;
     return held;
 }
 
-bool LayerStore::is_mounted(const oci::Digest& diff_id) const {
+bool LayerStore::is_mounted(std::int64_t number) const {
     const auto stands_on_it = [&](const auto& each) {
         const Container& container = each.second;
-        return !container.held.expired() && std::ranges::find(container.diff_ids, diff_id) != container.diff_ids.end();
+        return !container.held.expired() && std::ranges::find(container.numbers, number) != container.numbers.end();
     };
     return std::ranges::any_of(containers_, stands_on_it) || std::ranges::any_of(kept_, stands_on_it);
 }
 
-LayerStore::Hold LayerStore::hold_locked(const oci::Digest& diff_id) {
-    if (!layers_.contains(diff_id)) return {};
-    if (Hold held = held_[diff_id].lock()) return held;
-    const auto held = std::make_shared<const int>(0);
-    held_[diff_id] = held;
+bool LayerStore::is_used(std::int64_t number) const {
+    const auto stands_on_it = [&](const auto& each) { return std::ranges::find(each.second.numbers, number) != each.second.numbers.end(); };
+    return is_held_locked(number) || std::ranges::any_of(containers_, stands_on_it);
+}
+
+LayerStore::Hold LayerStore::hold_locked(std::int64_t number) const {
+    Stored& stored = layers_.at(number);
+    if (Hold held = stored.held.lock()) return held;
+    const Hold held = number < 0 ? Hold{std::make_shared<HeldStep>(*this, number)} : Hold{std::make_shared<const int>(0)};
+    stored.held = held;
     return held;
 }
 
@@ -316,29 +379,25 @@ void LayerStore::trash_homeless() {
 }
 
 std::vector<oci::Digest> LayerStore::remove_layers(const std::vector<oci::Digest>& diff_ids) {
+    const MutexLock writing{writing_};
     const MutexLock lock{mutex_};
-    const auto is_used = [&](const oci::Digest& diff_id) GRUA_REQUIRES(mutex_) {
-        if (is_held_locked(diff_id)) return true;
-        return std::ranges::any_of(
-            containers_, [&](const auto& each) { return std::ranges::find(each.second.diff_ids, diff_id) != each.second.diff_ids.end(); });
-    };
+    std::map<std::int64_t, oci::Digest> leaving;
     std::vector<oci::Digest> removed;
     for (const oci::Digest& diff_id : diff_ids) {
-        const bool is_repeated = std::ranges::find(removed, diff_id) != removed.end();
-        if (layers_.contains(diff_id) && !is_used(diff_id) && !is_repeated) removed.push_back(diff_id);
+        const std::optional<std::int64_t> number = number_of(diff_id);
+        if (!number || layers_.at(*number).steps > 0 || is_used(*number)) continue;
+        if (leaving.emplace(*number, diff_id).second) removed.push_back(diff_id);
     }
     trash_homeless();
     if (removed.empty()) return removed;
-    database_.transaction([&]() GRUA_REQUIRES(mutex_) {
-        for (const oci::Digest& diff_id : removed) database_.execute("DELETE FROM layers WHERE number = ?", {layers_.at(diff_id).number});
+    database_.transaction([&] {
+        for (const auto& [number, diff_id] : leaving) database_.execute("DELETE FROM layers WHERE number = ?", {number});
     });
     crash_point("layers:row-removed");
-    for (const oci::Digest& diff_id : removed) {
-        const auto found = layers_.find(diff_id);
-        const std::int64_t number = found->second.number;
-        images_.erase(number);
-        held_.erase(diff_id);
-        layers_.erase(found);
+    for (const auto& [number, diff_id] : leaving) {
+        layers_.erase(number);
+        numbers_.erase(diff_id);
+        unsaved_.erase(number);
         homeless_.insert(layer_path(number));
     }
     trash_homeless();
@@ -346,37 +405,39 @@ std::vector<oci::Digest> LayerStore::remove_layers(const std::vector<oci::Digest
 }
 
 std::vector<Layer> LayerStore::list() const {
-    const MutexLock lock{mutex_};
-    std::vector<Layer> out;
-    for (const auto& [diff_id, layer] : layers_) out.push_back(layer);
-    return out;
+    std::vector<std::int64_t> all;
+    {
+        const MutexLock lock{mutex_};
+        for (const auto& [diff_id, number] : numbers_) all.push_back(number);
+    }
+    return measured(all);
 }
 
-std::vector<std::int64_t> LayerStore::numbers(const std::vector<oci::Digest>& diff_ids) const {
+std::vector<std::int64_t> LayerStore::numbers(const std::vector<oci::Digest>& ids) const {
     std::vector<std::int64_t> out;
-    for (const oci::Digest& diff_id : diff_ids) {
-        const auto found = layers_.find(diff_id);
-        if (found == layers_.end()) fail(ErrorKind::not_found, "layer {} does not exist", diff_id.text());
-        out.push_back(found->second.number);
+    for (const oci::Digest& id : ids) {
+        const std::optional<std::int64_t> number = number_of(id);
+        if (!number) fail(ErrorKind::not_found, "layer {} does not exist", id.text());
+        out.push_back(*number);
     }
     return out;
 }
 
 /// An image may have a layer twice, which overlayfs refuses. The higher one alone shows the same: it decides
 /// for each name that the lower one has, and about others neither says anything.
-LayerStore::Folders LayerStore::folders(const std::vector<oci::Digest>& diff_ids) const {
+LayerStore::Folders LayerStore::folders(const std::vector<std::int64_t>& lowest_first) const {
     Folders out;
     std::set<std::int64_t> seen;
-    const std::vector<std::int64_t> lowest_first = numbers(diff_ids);
     for (const std::int64_t number : lowest_first | std::views::reverse) {
         if (!seen.insert(number).second) continue;
+        const auto found = layers_.find(number);
+        if (found == layers_.end()) fail(ErrorKind::not_found, "layer {} does not exist", number);  // its container went meanwhile
         std::string path = layer_path(number);
-        auto known = images_.find(number);
-        if (known == images_.end() && fs::is_regular_file(path))
-            known = images_.emplace(number, std::make_shared<const Fd>(mount_erofs(path))).first;
-        if (known != images_.end()) {
-            path = fmt::format("/proc/self/fd/{}", known->second->get());
-            out.images.push_back(known->second);
+        std::shared_ptr<const Fd>& image = found->second.image;
+        if (!image && fs::is_regular_file(path)) image = std::make_shared<const Fd>(mount_erofs(path));
+        if (image) {
+            path = fmt::format("/proc/self/fd/{}", image->get());
+            out.images.push_back(image);
         }
         out.paths.push_back(std::move(path));
     }
@@ -399,8 +460,10 @@ void LayerStore::prepare(std::string_view container_id, const std::vector<oci::D
                          std::optional<std::uint64_t> bound) {
     check_id(container_id);
     const MutexLock lock{mutex_};
+    const std::vector<std::int64_t> below = numbers(diff_ids);
     std::string target = durability == Durability::volatile_ ? "volatile" : "normal";
-    for (const std::int64_t number : numbers(diff_ids)) target += fmt::format(",{}", number);
+    for (const std::int64_t number : below) target += fmt::format(",{}", number);
+    if (target.size() > link_limit) fail(ErrorKind::invalid_argument, "{} layers are more than a container can stand on", below.size());
     const std::string path = container_path(container_id);
     fault_point("layers:prepare");
     if (::mkdir(path.c_str(), 0755) != 0) {
@@ -418,8 +481,7 @@ void LayerStore::prepare(std::string_view container_id, const std::vector<oci::D
         trash(path);  // half of it would be in the way of the next try
         throw;
     }
-    containers_.insert_or_assign(std::string(container_id),
-                                 Container{.diff_ids = diff_ids, .durability = durability, .held = {}, .missing = {}});
+    containers_.insert_or_assign(std::string(container_id), Container{.numbers = below, .durability = durability});
 }
 
 LayerStore::Container LayerStore::container(std::string_view id) const {
@@ -444,7 +506,7 @@ Fd LayerStore::mount(std::string_view container_id, Access access) const {
     Folders below;
     {
         const MutexLock lock{mutex_};
-        below = folders(entry.diff_ids);
+        below = folders(entry.numbers);
     }
     overlay.lower = std::move(below.paths);
     overlay.lower.push_back(directory_ + "/base");
@@ -455,23 +517,33 @@ Fd LayerStore::mount(std::string_view container_id, Access access) const {
     return mount_overlay(overlay);
 }
 
-Fd LayerStore::mount_layers(const std::vector<oci::Digest>& diff_ids) const {
+/// Locked until it is mounted.
+Fd LayerStore::mount_numbers(const std::vector<std::int64_t>& lowest_first) const {
     Overlay overlay{.read_only = true};
-    const MutexLock lock{mutex_};
-    overlay.lower = folders(diff_ids).paths;  // locked until it is mounted
+    const Folders below = folders(lowest_first);
+    overlay.lower = below.paths;
     // Without an upper overlayfs wants two.
     for (const char* more : {"/empty", "/blank"})
         if (overlay.lower.size() < 2) overlay.lower.push_back(directory_ + more);
     return mount_overlay(overlay);
 }
 
-Fd LayerStore::mount_lower(std::string_view container_id) const { return mount_layers(whole_container(container_id).diff_ids); }
+Fd LayerStore::mount_layers(const std::vector<oci::Digest>& diff_ids) const {
+    const MutexLock lock{mutex_};
+    return mount_numbers(numbers(diff_ids));
+}
+
+Fd LayerStore::mount_lower(std::string_view container_id) const {
+    const Container entry = whole_container(container_id);
+    const MutexLock lock{mutex_};
+    return mount_numbers(entry.numbers);
+}
 
 Fd LayerStore::mount_snapshot(std::string_view container_id) const {
     const Container entry = whole_container(container_id);
     Overlay overlay{.lower = {container_path(container_id) + "/upper"}, .read_only = true};
     const MutexLock lock{mutex_};
-    for (std::string& each : folders(entry.diff_ids).paths) overlay.lower.push_back(std::move(each));  // locked until it is mounted
+    for (std::string& each : folders(entry.numbers).paths) overlay.lower.push_back(std::move(each));  // locked until it is mounted
     if (overlay.lower.size() < 2) overlay.lower.push_back(directory_ + "/empty");
     return mount_overlay(overlay);
 }
@@ -489,9 +561,13 @@ std::string LayerStore::trash(const std::string& path) {
     const std::string name = random_hex(16);
     const std::string target = fmt::format("{}/trash/{}", directory_, name);
     if (::rename(path.c_str(), target.c_str()) != 0 && errno != ENOENT) fail_errno("move {} to the trash", path);
+    wake_purger();
+    return name;
+}
+
+void LayerStore::wake_purger() const {
     purged_ = false;
     trashed_.notify_all();
-    return name;
 }
 
 bool LayerStore::is_kept(const std::string& trashed) const {
@@ -535,6 +611,7 @@ void LayerStore::purge(const std::stop_token& stop) {
         stuck_.clear();
         lock.unlock();
         try {
+            sweep_forgotten();
             const Fd folder{::open((directory_ + "/trash").c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)};
             if (!folder) fail_errno("open folder {}/trash", directory_);
             for (const auto& entry : fs::directory_iterator(directory_ + "/trash")) {
@@ -555,8 +632,10 @@ void LayerStore::wait_for_purge() {
         const std::string name = entry.path().filename();
         return !is_kept(name) && !stuck_.contains(name);
     };
+    const auto is_leaving = [&](const auto& each) GRUA_REQUIRES(mutex_) { return is_forgotten(each.first) && !is_used(each.first); };
     trashed_.wait(lock, [&]() GRUA_REQUIRES(mutex_) {
-        return purged_ && std::ranges::none_of(fs::directory_iterator(directory_ + "/trash"), is_waiting);
+        return purged_ && std::ranges::none_of(layers_, is_leaving) &&
+               std::ranges::none_of(fs::directory_iterator(directory_ + "/trash"), is_waiting);
     });
 }
 
@@ -572,7 +651,14 @@ std::vector<std::string> LayerStore::containers() const {
     return out;
 }
 
-std::vector<oci::Digest> LayerStore::container_layers(std::string_view container_id) const { return container(container_id).diff_ids; }
+std::vector<oci::Digest> LayerStore::container_layers(std::string_view container_id) const {
+    const MutexLock lock{mutex_};
+    const auto found = containers_.find(container_id);
+    if (found == containers_.end()) fail(ErrorKind::not_found, "container {} has no writable layer", container_id);
+    std::vector<oci::Digest> out;
+    for (const std::int64_t each : found->second.numbers) out.push_back(layers_.at(each).name);
+    return out;
+}
 
 std::uint64_t LayerStore::usage(std::string_view container_id) const {
     static_cast<void>(container(container_id));
@@ -580,10 +666,8 @@ std::uint64_t LayerStore::usage(std::string_view container_id) const {
 }
 
 LayerStore::Paths LayerStore::paths(std::string_view container_id) const {
-    const Container entry = container(container_id);
-    const MutexLock lock{mutex_};
     std::vector<std::string> lower{directory_ + "/base"};
-    for (const std::int64_t number : numbers(entry.diff_ids)) lower.insert(lower.begin(), layer_path(number));
+    for (const std::int64_t number : container(container_id).numbers) lower.insert(lower.begin(), layer_path(number));
     return {join(lower, ":"), container_path(container_id) + "/upper", container_path(container_id) + "/work"};
 }
 

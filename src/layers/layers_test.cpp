@@ -346,6 +346,20 @@ TEST_P(LayersTest, kernels_without_lowerdir_plus_mount_many_layers) {
     EXPECT_THROW(mount_overlay_by_text(overlay_of(folder_ + "/many", 900)), Error);
 }
 
+TEST_P(LayersTest, more_layers_than_overlayfs_stacks_are_refused_with_their_number) {
+    Overlay overlay = overlay_of(folder_ + "/many", 999);
+    const Fd root = mount_overlay(overlay);
+    for (const char* each : {"f1", "f499", "f500", "f501", "f999"}) EXPECT_EQ(::faccessat(root.get(), each, F_OK, 0), 0) << each;
+    overlay.lower.push_back(folder_);
+    try {
+        mount_overlay(overlay);
+        ADD_FAILURE() << "was mounted";
+    } catch (const Error& error) {
+        EXPECT_EQ(error.kind(), ErrorKind::invalid_argument);
+        EXPECT_STREQ(error.what(), "1000 layers are more than can be mounted on each other (999)");
+    }
+}
+
 TEST_P(LayersTest, long_paths_are_mounted) {
     const std::string part = "/" + std::string(200, 'd');
     const Overlay overlay = overlay_of(folder_ + part + part, 3);

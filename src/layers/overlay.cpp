@@ -19,13 +19,13 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::size_t stack_limit = 500;   // of overlayfs (OVL_MAX_STACK), the upper one not counted
+constexpr std::size_t stack_limit = 500;  // of overlayfs (OVL_MAX_STACK), the upper one not counted
+constexpr std::size_t layer_limit = 2 * stack_limit - 1;
 constexpr std::size_t string_limit = 255;  // of one fsconfig(2) value
 constexpr std::size_t page_size = 4096;    // of mount(2)'s options, whatever the machine's pages are
 
 void configure(int context, unsigned command, const char* key, const char* value) {
-    if (::syscall(SYS_fsconfig, context, command, key, value, 0) != 0)
-        fail_errno("overlay: {} {}", key ? key : "mount", value ? value : "");
+    if (::syscall(SYS_fsconfig, context, command, key, value, 0) != 0) fail_errno("overlay: {} {}", key, value ? value : "");
 }
 
 /// A folder as a value for fsconfig(2); one whose path is too long is named by a descriptor, which must stay open.
@@ -74,7 +74,8 @@ Fd mount_by_options(const Overlay& overlay) {
     configure(fd, FSCONFIG_SET_STRING, "index", "off");
     configure(fd, FSCONFIG_SET_STRING, "redirect_dir", "nofollow");
     configure(fd, FSCONFIG_SET_STRING, "metacopy", "off");
-    configure(fd, FSCONFIG_CMD_CREATE, nullptr, nullptr);
+    if (::syscall(SYS_fsconfig, fd, FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) != 0)
+        fail_errno("overlay: mount {} layers", overlay.lower.size());
     const unsigned attributes = overlay.read_only ? MOUNT_ATTR_RDONLY : 0U;
     Fd mount{static_cast<int>(::syscall(SYS_fsmount, fd, FSMOUNT_CLOEXEC, attributes))};
     if (!mount) fail_errno("overlay: fsmount");
@@ -140,6 +141,8 @@ Fd mount_overlay(const Overlay& overlay) {
     static const bool one_by_one = takes_layers_one_by_one();
     const auto mount_one = [](const Overlay& what) { return one_by_one ? mount_by_options(what) : mount_overlay_by_text(what); };
     if (overlay.lower.size() <= stack_limit) return mount_one(overlay);
+    if (overlay.lower.size() > layer_limit)
+        fail(ErrorKind::invalid_argument, "{} layers are more than can be mounted on each other ({})", overlay.lower.size(), layer_limit);
     // The lowest ones become one, which the kernel allows once: a stack on a stack.
     const auto first = overlay.lower.end() - static_cast<std::ptrdiff_t>(stack_limit);
     const Fd joined =
@@ -147,7 +150,7 @@ Fd mount_overlay(const Overlay& overlay) {
     Overlay upper = overlay;
     upper.lower.erase(upper.lower.begin() + (first - overlay.lower.begin()), upper.lower.end());
     upper.lower.push_back(fmt::format("/proc/self/fd/{}", joined.get()));
-    return mount_overlay(upper);
+    return while_doing(fmt::format("{} layers", overlay.lower.size()), [&] { return mount_one(upper); });
 }
 
 }  // namespace grua::layers

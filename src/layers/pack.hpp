@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -20,11 +21,12 @@ struct PackLimits {
     std::size_t depth = 1000;            ///< Folders in folders.
     std::size_t sparse_segments = 8192;  ///< More are not told apart: other readers bound their map too (CVE-2025-58183).
     std::uint64_t least_holes = 16384;   ///< Bytes of holes for which a file is written as a sparse one.
+    std::optional<timespec> latest;      ///< As TarWriter has it.
 };
 
 class Packer {
 public:
-    explicit Packer(Sink& sink, PackLimits limits = {}) : tar_(sink), limits_(limits), buffer_(std::size_t{256} << 10U) {}
+    explicit Packer(Sink& sink, PackLimits limits = {}) : tar_(sink, limits.latest), limits_(limits), buffer_(std::size_t{256} << 10U) {}
 
     /// `leaf` in `directory`, with all below it where it is a folder, as `name`. Throws Error(not_found) where it does not exist.
     void add_tree(int directory, const std::string& leaf, const std::string& name);

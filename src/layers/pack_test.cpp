@@ -13,8 +13,10 @@
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <filesystem>
+#include <map>
 #include <thread>
 
 namespace grua::layers {
@@ -123,6 +125,26 @@ protected:
 
     std::string folder_;
 };
+
+TEST_F(PackTest, nothing_is_younger_than_it_may_be) {
+    const auto make = [&](const std::string& name, std::int64_t seconds, long nanoseconds) {
+        replace_file(in(name), name);
+        const std::array times{timespec{seconds, nanoseconds}, timespec{seconds, nanoseconds}};
+        ASSERT_EQ(::utimensat(AT_FDCWD, in(name).c_str(), times.data(), 0), 0);
+    };
+    make("before", 999, 5);
+    make("then", 1000, 0);
+    make("just-after", 1000, 1);
+    make("after", 2'000'000'000, 123);
+    const std::string tar = packed({.latest = timespec{1000, 0}});
+    TextSource source{tar};
+    TarReader reader{source};
+    std::map<std::string, std::pair<std::int64_t, long>> times;
+    while (const auto entry = reader.next()) times[entry->name] = {entry->mtime.tv_sec, entry->mtime.tv_nsec};
+    const std::map<std::string, std::pair<std::int64_t, long>> expected{
+        {"before", {999, 5}}, {"then", {1000, 0}}, {"just-after", {1000, 0}}, {"after", {1000, 0}}};
+    EXPECT_EQ(times, expected);
+}
 
 TEST_F(PackTest, everything_comes_out_of_a_layers_tar) {
     make_odd_tree();

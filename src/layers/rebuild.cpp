@@ -1,10 +1,12 @@
 #include "layers/rebuild.hpp"
 
+#include "base/id.hpp"
 #include "base/log.hpp"
 #include "base/text.hpp"
 #include "layers/tree.hpp"
 
 #include <filesystem>
+#include <set>
 
 namespace grua::layers {
 
@@ -37,12 +39,15 @@ std::size_t rebuild_rows(const std::string& directory, store::Database& database
             if (number && fs::exists(fmt::format("{}/l/{}", directory, *number), missing)) known.emplace(*number, diff_ids[at]);
         }
     }
+    std::set<oci::Digest> named;
     database.transaction([&] {
         for (const auto& [number, diff_id] : known) {
+            // What a step of a build wrote may be another folder's layer, and containers stand on both.
+            const std::string name = named.insert(diff_id).second ? diff_id.text() : "step:" + random_id();
             const std::string path = fmt::format("{}/l/{}", directory, number);
             std::error_code ignored;
             const std::uint64_t size = fs::is_directory(path, ignored) ? tree_size(path) : fs::file_size(path, ignored);
-            database.execute("INSERT OR IGNORE INTO layers (number, diff_id, size) VALUES (?, ?, ?)", {number, diff_id.text(), size});
+            database.execute("INSERT OR IGNORE INTO layers (number, diff_id, size) VALUES (?, ?, ?)", {number, name, size});
         }
     });
     return known.size();

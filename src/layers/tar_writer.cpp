@@ -85,6 +85,10 @@ std::string time_text(timespec time) {
     return out;
 }
 
+bool is_later(const timespec& one, const timespec& other) {
+    return one.tv_sec != other.tv_sec ? one.tv_sec > other.tv_sec : one.tv_nsec > other.tv_nsec;
+}
+
 /// A record's name ends at its first '='.
 std::string xattr_key(std::string_view name) {
     std::string out{xattr_prefix};
@@ -147,9 +151,9 @@ void TarWriter::add(const TarEntry& entry) {
     if (entry.uid > id_limit) add_record(records, "uid", std::to_string(entry.uid));
     if (entry.gid > id_limit) add_record(records, "gid", std::to_string(entry.gid));
     if (stored > size_limit) add_record(records, "size", std::to_string(stored));
-    const bool plain_time =
-        entry.mtime.tv_nsec == 0 && entry.mtime.tv_sec >= 0 && static_cast<std::uint64_t>(entry.mtime.tv_sec) <= size_limit;
-    if (!plain_time) add_record(records, "mtime", time_text(entry.mtime));
+    const timespec mtime = latest_ && is_later(entry.mtime, *latest_) ? *latest_ : entry.mtime;
+    const bool fits = mtime.tv_sec >= 0 && static_cast<std::uint64_t>(mtime.tv_sec) <= size_limit;
+    if (!fits || mtime.tv_nsec != 0) add_record(records, "mtime", time_text(mtime));
     for (const auto& [key, value] : entry.xattrs) add_record(records, xattr_key(key), value);
 
     if (!records.empty()) {
@@ -172,8 +176,7 @@ void TarWriter::add(const TarEntry& entry) {
     block.octal(108, entry.uid > id_limit ? 0 : entry.uid, 7);
     block.octal(116, entry.gid > id_limit ? 0 : entry.gid, 7);
     block.octal(124, stored > size_limit ? 0 : stored, 11);
-    const bool fits = entry.mtime.tv_sec >= 0 && static_cast<std::uint64_t>(entry.mtime.tv_sec) <= size_limit;
-    block.octal(136, fits ? static_cast<std::uint64_t>(entry.mtime.tv_sec) : 0, 11);
+    block.octal(136, fits ? static_cast<std::uint64_t>(mtime.tv_sec) : 0, 11);
     block.text(156, std::string_view(std::array{flag_of(entry.type)}), 1);
     block.text(157, entry.link, name_size);
     if (entry.type == Type::character_device || entry.type == Type::block_device) {

@@ -5,6 +5,8 @@
 #include "layers/tar.hpp"
 
 #include <cstdint>
+#include <ctime>
+#include <optional>
 #include <string_view>
 
 namespace grua::layers {
@@ -28,7 +30,8 @@ private:
 
 class TarWriter {
 public:
-    explicit TarWriter(Sink& sink) : sink_(sink) {}
+    /// `latest`: no entry is younger; what is, is said to be of then (SOURCE_DATE_EPOCH).
+    explicit TarWriter(Sink& sink, std::optional<timespec> latest = {}) : sink_(sink), latest_(latest) {}
 
     /// The header. `entry.size` bytes of data must follow for a file, of a sparse one those of its segments.
     /// A folder's name gets its slash here.
@@ -44,6 +47,7 @@ private:
     void end_entry();
 
     Sink& sink_;
+    std::optional<timespec> latest_;
     std::uint64_t left_ = 0;     // of the entry's data
     std::uint64_t padding_ = 0;  // to its last block
 };

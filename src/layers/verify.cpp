@@ -37,55 +37,67 @@ LayerStore::Verified LayerStore::verify(const oci::Digest& diff_id, Source& sour
         return out;
     }
     const Fd fresh = open_layer(fmt::format("{}/staging/{}", directory_, out.fresh->name_));
-    out.difference = first_difference(fresh.get(), present.get(), {.made_after = began, .each = each});
-    if (!out.difference && layer->size != out.fresh->size())
+    out.difference = first_difference(fresh.get(), present.get(), {.made_after = began, .is_upper = layer->is_made_here(), .each = each});
+    if (!out.difference && !layer->is_made_here() && layer->size != out.fresh->size())
         out.difference = fmt::format("its size is noted as {}, it is {}", layer->size, out.fresh->size());
     return out;
 }
 
 bool LayerStore::replace(const StagedPtr& staged) {
     store::sync_filesystem(directory_);
-    const MutexLock lock{mutex_};
-    const auto found = layers_.find(staged->diff_id_);
-    if (found == layers_.end()) fail(ErrorKind::not_found, "layer {} does not exist", staged->diff_id_.text());
-    if (is_mounted(staged->diff_id_)) return false;
-    const std::string from = fmt::format("{}/staging/{}", directory_, staged->name_);
-    const std::string to = layer_path(found->second.number);
-    if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_EXCHANGE) == 0) {
-        // What was there lies in staging now and goes with `staged`.
-    } else if (errno == ENOENT) {
-        if (::rename(from.c_str(), to.c_str()) != 0) fail_errno("rename {} to {}", from, to);
-        staged->name_.clear();
-    } else {
-        fail_errno("exchange {} and {}", from, to);
+    const MutexLock writing{writing_};
+    std::int64_t number = 0;
+    bool had_other_size = false;
+    {
+        const MutexLock lock{mutex_};
+        const auto found = numbers_.find(staged->diff_id_);
+        if (found == numbers_.end()) fail(ErrorKind::not_found, "layer {} does not exist", staged->diff_id_.text());
+        number = found->second;
+        if (is_mounted(number)) return false;
+        const std::string from = fmt::format("{}/staging/{}", directory_, staged->name_);
+        const std::string to = layer_path(number);
+        if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_EXCHANGE) == 0) {
+            // What was there lies in staging now and goes with `staged`.
+        } else if (errno == ENOENT) {
+            if (::rename(from.c_str(), to.c_str()) != 0) fail_errno("rename {} to {}", from, to);
+            staged->name_.clear();
+        } else {
+            fail_errno("exchange {} and {}", from, to);
+        }
+        Stored& stored = layers_.at(number);
+        stored.image.reset();
+        had_other_size = stored.size != staged->size_;
+        stored.size = staged->size_;
+        staged->held_ = hold_locked(number);
     }
-    images_.erase(found->second.number);
     store::sync_directory(directory_ + "/l");
-    if (found->second.size != staged->size_) {
-        database_.execute("UPDATE layers SET size = ?2 WHERE number = ?1", {found->second.number, staged->size_});
-        found->second.size = staged->size_;
-    }
-    staged->held_ = hold_locked(staged->diff_id_);
+    if (had_other_size) database_.execute("UPDATE layers SET size = ?2 WHERE number = ?1", {number, staged->size_});
     return true;
 }
 
 std::vector<LayerStore::Inconsistency> LayerStore::inconsistencies() const {
+    const MutexLock writing{writing_};  // what is written now is in memory or not there yet
     const MutexLock lock{mutex_};
     std::vector<Inconsistency> out;
-    std::vector<std::string> folders;
-    for (const auto& entry : fs::directory_iterator(directory_ + "/l")) folders.push_back(entry.path().filename());
-    for (const std::string& folder : folders) {
-        const bool known = std::ranges::any_of(layers_, [&](const auto& each) { return std::to_string(each.second.number) == folder; });
-        if (!known) out.push_back({directory_ + "/l/" + folder, "no layer has this folder; the next start sweeps it"});
+    const auto is_known = [&](const std::string& text) GRUA_REQUIRES(mutex_) {
+        const std::optional<std::int64_t> number = parse_int(text);
+        return number && layers_.contains(*number);
+    };
+    for (const auto& entry : fs::directory_iterator(directory_ + "/l")) {
+        const std::string folder = entry.path().filename();
+        if (!is_known(folder)) out.push_back({directory_ + "/l/" + folder, "no layer has this folder; the next start sweeps it"});
     }
-    for (const auto& [diff_id, layer] : layers_) {
-        const auto rows = database_.query("SELECT diff_id FROM layers WHERE number = ?", {layer.number});
-        if (rows.size() != 1 || rows.front().text(0) != diff_id.text())
-            out.push_back({diff_id.text(), fmt::format("the store has no row for number {}", layer.number)});
+    std::size_t expected = gone_layers_.size();
+    for (const auto& [number, stored] : layers_) {
+        if (stored.lasting != Lasting::process) ++expected;
+        if (unsaved_.contains(number)) continue;
+        const auto rows = database_.query("SELECT diff_id FROM layers WHERE number = ?", {number});
+        if (rows.size() != 1 || rows.front().text(0) != stored.name.text())
+            out.push_back({stored.name.text(), fmt::format("the store has no row for number {}", number)});
     }
     const auto count = database_.query("SELECT count(*) FROM layers").front().integer(0);
-    if (count != static_cast<std::int64_t>(layers_.size()))
-        out.push_back({"layers", fmt::format("{} layers are in use, the store has {} rows", layers_.size(), count)});
+    if (count != static_cast<std::int64_t>(expected))
+        out.push_back({"layers", fmt::format("{} layers are in use, the store has {} rows", expected, count)});
     for (const auto& entry : fs::directory_iterator(directory_ + "/containers")) {
         const std::string id = entry.path().filename();
         std::error_code error;
@@ -95,8 +107,7 @@ std::vector<LayerStore::Inconsistency> LayerStore::inconsistencies() const {
             continue;
         }
         for (const std::string& word : std::span(words).subspan(1)) {
-            const bool known = std::ranges::any_of(layers_, [&](const auto& each) { return std::to_string(each.second.number) == word; });
-            if (!known) out.push_back({id, fmt::format("the container stands on layer {}, which is not there", word)});
+            if (!is_known(word)) out.push_back({id, fmt::format("the container stands on layer {}, which is not there", word)});
         }
         for (const char* folder : {"upper", "work"}) {
             if (!fs::is_directory(entry.path() / folder, error))

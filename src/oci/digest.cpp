@@ -20,6 +20,12 @@ std::optional<Digest> Digest::parse(std::string_view text) {
     return Digest{std::string(text)};
 }
 
+std::optional<Digest> Digest::parse_step(std::string_view text) {
+    constexpr std::string_view prefix = "step:";
+    if (!text.starts_with(prefix) || text.size() != prefix.size() + 64 || !is_hex(text.substr(prefix.size()))) return std::nullopt;
+    return Digest{std::string(text)};
+}
+
 Digest Digest::from(std::string_view text) {
     std::optional<Digest> digest = parse(text);
     if (!digest) fail(ErrorKind::invalid_argument, "invalid digest \"{}\"", text.substr(0, 200));

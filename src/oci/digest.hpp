@@ -20,9 +20,15 @@ public:
     /// From the raw hash, 32 bytes (sha256) or 64 bytes (sha512).
     static Digest of_hash(std::string_view raw);
 
+    /// "step:<64 hex>": what a layer of a build is known by before it has a diff ID (layers/layers.hpp). For what grua itself wrote down;
+    /// parse(), which reads documents and requests, takes none.
+    static std::optional<Digest> parse_step(std::string_view text);
+
+    bool is_step() const noexcept { return algorithm() == "step"; }
+
     const std::string& text() const noexcept { return text_; }
-    std::string_view algorithm() const noexcept { return std::string_view(text_).substr(0, 6); }
-    std::string_view hex() const noexcept { return std::string_view(text_).substr(7); }
+    std::string_view algorithm() const noexcept { return std::string_view(text_).substr(0, text_.find(':')); }
+    std::string_view hex() const noexcept { return std::string_view(text_).substr(text_.find(':') + 1); }
 
     friend bool operator==(const Digest&, const Digest&) = default;
     friend auto operator<=>(const Digest&, const Digest&) = default;

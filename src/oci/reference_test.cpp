@@ -40,6 +40,25 @@ TEST(Digest, CVE_2024_3727_refuses_odd_digests) {
     }
 }
 
+// A layer of a build is named by grua alone: an image that could name one would get another's files.
+TEST(Digest, documents_name_no_steps) {
+    const Digest step = Digest::parse_step("step:" + hex).value();
+    EXPECT_TRUE(step.is_step());
+    EXPECT_EQ(step.algorithm(), "step");
+    EXPECT_EQ(step.hex(), hex);
+    EXPECT_FALSE(Digest::from("sha256:" + hex).is_step());
+    EXPECT_FALSE(Digest::parse(step.text()));
+    EXPECT_THROW(Digest::from(step.text()), Error);
+    for (const std::string& text : {"sha256:" + hex, "step:" + hex + "a", "step:" + hex.substr(1), "step:" + hex.substr(3) + "../",
+                                    "step:" + std::string(64, 'A'), std::string("step:"), hex})
+        EXPECT_FALSE(Digest::parse_step(text)) << text;
+    const auto config = [](const std::string& diff_id) {
+        return fmt::format(R"({{"architecture":"amd64","os":"linux","rootfs":{{"type":"layers","diff_ids":["{}"]}}}})", diff_id);
+    };
+    EXPECT_NO_THROW(parse_image_config(config("sha256:" + hex)));
+    EXPECT_THROW(parse_image_config(config(step.text())), Error);
+}
+
 TEST(Reference, is_normalised) {
     struct Case {
         std::string text, full, familiar;
