@@ -159,7 +159,7 @@ private:
         }
         for (const oci::Digest& each : image.all_diff_ids) {
             if (layer_users_.at(each) != 1 || layer_containers_.contains(each) || store_.layers_.is_held(each)) continue;
-            if (const auto layer = store_.layers_.find(each)) sum += layer->size;
+            if (const auto layer = store_.layers_.find(each); layer && !layer->is_step) sum += layer->size;
         }
         return sum;
     }
@@ -201,6 +201,8 @@ private:
                 say("layer", id, "", Verdict::keep, "used by container " + short_id(container->second), layer.size);
             } else if (store_.layers_.is_held(layer.diff_id)) {
                 say("layer", id, "", Verdict::keep, "an image on its way in needs it", layer.size);
+            } else if (layer.is_step) {
+                say("layer", id, "", Verdict::keep, "the builder keeps it for the next build", layer.size);
             } else if (!with_images_.contains(layer.diff_id)) {
                 say("layer", id, "", Verdict::remove, "no image and no container needs it", layer.size);
             }

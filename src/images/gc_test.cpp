@@ -133,6 +133,32 @@ TEST_F(StoreTest, collects_partials_and_orphans) {
     EXPECT_FALSE(blobs_->exists(orphan));
 }
 
+TEST_F(StoreTest, layers_of_builds_stay_until_their_builder_lets_go) {
+    const auto run = [&](const std::string& text) {
+        layers_->prepare("c1", {});
+        replace_file(folder_ + "/layers/containers/c1/upper/f", text);
+        return layers_->keep_step("c1");
+    };
+    const oci::Digest bare = run("has no diff ID");
+    const oci::Digest step = run("has one");
+    const oci::Digest diff_id = content::digest_of("what was packed");
+    layers_->identify(step, diff_id);
+    layers_->sync_steps();
+    EXPECT_EQ(images_->disk_usage(), 7U);
+    for (const GcMode mode : {GcMode::dry_run, GcMode::real}) {
+        const auto decisions = decide(mode);
+        ASSERT_EQ(decisions.size(), 1U);
+        EXPECT_EQ(decisions.at(diff_id.text()).verdict, Verdict::keep);
+        EXPECT_EQ(decisions.at(diff_id.text()).reason, "the builder keeps it for the next build");
+    }
+    EXPECT_TRUE(check().empty());
+    EXPECT_TRUE(layers_->find(bare));
+    layers_->forget_steps({bare, step});
+    EXPECT_FALSE(layers_->find(bare));
+    EXPECT_EQ(decide(GcMode::real).at(diff_id.text()).verdict, Verdict::remove);
+    EXPECT_FALSE(layers_->find(diff_id));
+}
+
 TEST_F(StoreTest, an_image_that_is_being_removed_cannot_be_acquired) {
     const std::string id = image("x:1", 10);
     const auto used_by = [&](const std::string&) -> std::vector<ContainerUse> { return {}; };

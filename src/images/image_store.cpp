@@ -7,6 +7,7 @@
 #include "base/mutex.hpp"
 #include "images/fetch.hpp"
 #include "images/image_store_impl.hpp"
+#include "images/packings.hpp"
 #include "images/rebuild.hpp"
 #include "layers/source.hpp"
 
@@ -50,6 +51,7 @@ ImageStore::ImageStore(store::Database& database, content::ContentStore& content
     : database_(database), content_(content), layers_(layers), held_mutex_(std::make_shared<Mutex>()) {
     migrate(database_);
     fetches_ = std::make_unique<Fetches>(content_, layers_);
+    packings_ = std::make_unique<Packings>();
     for (const store::Row& row : database_.query("SELECT id, used FROM images")) {
         used_[row.text(0)] = Time{std::chrono::nanoseconds{row.integer(1)}};
     }

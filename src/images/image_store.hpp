@@ -1,4 +1,4 @@
-// Images by name and by ID: pull, push, load, save, import, commit, list, find, tag, remove, collect.
+// Images by name and by ID: pull, push, load, save, import, commit, build, list, find, tag, remove, collect.
 //
 // An image's ID is the digest of what it came with, a manifest or an index; documents and layers stay in the content
 // store as they came, so that what is saved or pushed has the digests that it was loaded or pulled with. The layers of
@@ -11,6 +11,7 @@
 
 #include "base/mutex.hpp"
 #include "content/content_store.hpp"
+#include "images/built.hpp"
 #include "images/check.hpp"
 #include "images/gc.hpp"
 #include "images/image.hpp"
@@ -148,6 +149,24 @@ public:
     /// A layer on top of an image becomes an image; returns its ID.
     std::string commit(const CommitRequest& request);
 
+    // --- what a build makes; see images/built.hpp -------------------------------------------------------------
+
+    /// A blob that an image which is here has for this layer, claimed: of `bases` first, else, as with `force`, one that is compressed as
+    /// it is wanted, where there is one.
+    std::optional<oci::Descriptor> find_blob(const oci::Digest& diff_id, const PackOptions& options, BuildClaims& claims) const;
+
+    /// Blobs of the layers of `chain` (the lowest first; diff IDs and steps), durable: what an image has packed is taken from it, the
+    /// rest is packed, by the first of all builds that want it. Steps get their diff IDs. `progress` is called in this thread.
+    /// Throws unavailable where it is stopped.
+    std::vector<PackedLayer> pack_layers(const std::vector<oci::Digest>& chain, const PackOptions& options, BuildClaims& claims,
+                                         const OnPacked& progress = {}, std::stop_token stop = {});
+
+    /// The image is there whole, with its names, or not at all. Its layers' blobs are here and claimed.
+    BuiltResult add_built(const BuiltImage& image, BuildClaims& claims);
+
+    /// Into one tar, written to `write` in order; the store is left as it is. The same image gives the same bytes.
+    void save_built(const BuiltImage& image, ArchiveForm form, const std::function<void(std::string_view)>& write) const;
+
     /// Deletes blobs and layers that neither an image nor a container needs; after the removal of a container whose image is gone.
     void collect();
 
@@ -174,6 +193,8 @@ private:
     class Push;
     class Collection;
     class Check;
+    class Pack;
+    friend class BuildClaims;
     using StillUnwanted = std::function<bool(const Image&)>;
     std::vector<Removed> take_out(std::string_view reference, const RemoveOptions& options, const UsedBy& used_by,
                                   const StillUnwanted& still = {});
@@ -186,6 +207,7 @@ private:
     void add(const std::vector<NewImage>& images);
     NewImage make(const oci::ImageConfig& config, std::vector<oci::Descriptor> layers, Claims& claims);
     void publish(struct NewLayer& layer, Claims& claims);
+    std::vector<layers::StagedPtr> stage_built(const BuiltManifest& manifest, BuildClaims::State& claims);
     std::vector<std::pair<std::string, std::string>> moved_from(const std::vector<oci::Reference>& names,
                                                                 const std::string& image_id) const;
 
@@ -202,6 +224,7 @@ private:
     std::map<std::string, Time> used_ GRUA_GUARDED_BY(*held_mutex_);
     std::set<std::string> touched_ GRUA_GUARDED_BY(*held_mutex_);  // used since that was stored
     std::unique_ptr<class Fetches> fetches_;
+    std::unique_ptr<class Packings> packings_;
 };
 
 /// Applies Dockerfile lines as `docker import --change` and `commit --change` take them: CMD ENTRYPOINT ENV EXPOSE LABEL

@@ -32,6 +32,25 @@ std::string oci_layer_type(std::string_view type) {
     return std::string(type);
 }
 
+std::optional<layers::Compression> compression_of(std::string_view type) {
+    for (const std::string_view begin :
+         {"application/vnd.oci.image.layer.v1.tar", "application/vnd.oci.image.layer.nondistributable.v1.tar",
+          "application/vnd.docker.image.rootfs.diff.tar", "application/vnd.docker.image.rootfs.foreign.diff.tar"}) {
+        if (!type.starts_with(begin)) continue;
+        const std::string_view packing = type.substr(begin.size());
+        if (packing.empty()) return layers::Compression::uncompressed;
+        if (packing == "+gzip" || packing == ".gzip") return layers::Compression::gzip;
+        if (packing == "+zstd" || packing == ".zstd") return layers::Compression::zstd;
+    }
+    return std::nullopt;
+}
+
+std::string layer_type(layers::Compression compression, bool oci_types) {
+    std::string type = oci_types ? "application/vnd.oci.image.layer.v1.tar" : "application/vnd.docker.image.rootfs.diff.tar";
+    if (compression == layers::Compression::uncompressed) return type;
+    return type + (oci_types ? '+' : '.') + (compression == layers::Compression::gzip ? "gzip" : "zstd");
+}
+
 std::string manifest_text(oci::Manifest manifest) {
     manifest.schema_version = 2;
     manifest.media_type = oci::media_type::manifest;

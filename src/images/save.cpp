@@ -10,21 +10,29 @@ namespace {
 
 constexpr std::size_t buffer_size = std::size_t{1} << 20U;
 
+std::string blob_path(const oci::Digest& digest) { return fmt::format("blobs/{}/{}", digest.algorithm(), digest.hex()); }
+
 /// Files and folders that belong to root and have no time.
 class Layout : layers::Sink {
 public:
-    explicit Layout(const std::function<void(std::string_view)>& write) : write_(write) {}
-
-    void folder(const std::string& name) { tar_.add({.name = name, .type = layers::TarEntry::Type::directory, .mode = 0755}); }
+    explicit Layout(const std::function<void(std::string_view)>& write) : write_(write) { folder("blobs/"); }
 
     void file(const std::string& name, std::string_view bytes) {
         tar_.add({.name = name, .mode = 0644, .size = bytes.size()});
         tar_.write(bytes);
     }
 
-    void file(const std::string& name, int fd, std::uint64_t size) {
-        tar_.add({.name = name, .mode = 0644, .size = size});
-        layers::ExtentSource source{fd, 0, size};
+    /// Blobs come in the order of their digests.
+    void blob(const oci::Digest& digest, std::string_view bytes) {
+        make_place(digest);
+        file(blob_path(digest), bytes);
+    }
+    void blob(const oci::Digest& digest, const content::ContentStore& content) {
+        make_place(digest);
+        const Fd file = content.open(digest);
+        const std::uint64_t size = content.size(digest).value_or(0);
+        tar_.add({.name = blob_path(digest), .mode = 0644, .size = size});
+        layers::ExtentSource source{file.get(), 0, size};
         std::vector<char> buffer(buffer_size);
         while (const std::size_t count = source.read(buffer)) tar_.write({buffer.data(), count});
     }
@@ -34,11 +42,48 @@ public:
 private:
     void write(std::string_view bytes) override { write_(bytes); }
 
+    void folder(const std::string& name) { tar_.add({.name = name, .type = layers::TarEntry::Type::directory, .mode = 0755}); }
+
+    void make_place(const oci::Digest& digest) {
+        if (place_ == digest.algorithm()) return;
+        place_ = digest.algorithm();
+        folder(fmt::format("blobs/{}/", place_));
+    }
+
     const std::function<void(std::string_view)>& write_;
     layers::TarWriter tar_{*this};
+    std::string place_;
 };
 
-std::string blob_path(const oci::Digest& digest) { return fmt::format("blobs/{}/{}", digest.algorithm(), digest.hex()); }
+/// What index.json says of an image: it is there once for each of its names.
+void add_entries(std::vector<oci::Descriptor>& entries, const oci::Descriptor& target, const std::vector<oci::Reference>& names) {
+    if (names.empty()) entries.push_back(target);
+    for (const oci::Reference& name : names) {
+        oci::Descriptor& entry = entries.emplace_back(target);
+        entry.annotations["io.containerd.image.name"] = name.text();
+        entry.annotations["org.opencontainers.image.ref.name"] = name.tag();
+    }
+}
+
+/// What manifest.json says of it.
+boost::json::object legacy_entry(const oci::Digest& config, const std::vector<oci::Reference>& names,
+                                 const std::vector<oci::Descriptor>& layers) {
+    boost::json::array tags;
+    for (const oci::Reference& name : names) tags.emplace_back(name.familiar());
+    boost::json::array paths;
+    for (const oci::Descriptor& layer : layers) paths.emplace_back(blob_path(oci::Digest::from(layer.digest)));
+    return {{"Config", blob_path(config)}, {"RepoTags", tags.empty() ? json::Value(nullptr) : json::Value(tags)}, {"Layers", paths}};
+}
+
+std::string index_text(std::vector<oci::Descriptor> entries) {
+    oci::Index index;
+    index.schema_version = 2;
+    index.media_type = oci::media_type::index;
+    index.manifests = std::move(entries);
+    return json::dump(index, {});
+}
+
+constexpr std::string_view layout_text = R"({"imageLayoutVersion":"1.0.0"})";
 
 }  // namespace
 
@@ -87,39 +132,45 @@ void ImageStore::save(const std::vector<std::string>& references, const std::vec
             }
         }
         blobs.insert(wanted.begin(), wanted.end());
-        if (saved.names.empty()) entries.push_back(target);
-        boost::json::array tags;
-        for (const oci::Reference& name : saved.names) {
-            oci::Descriptor& entry = entries.emplace_back(target);
-            entry.annotations["io.containerd.image.name"] = name.text();
-            entry.annotations["org.opencontainers.image.ref.name"] = name.tag();
-            tags.emplace_back(name.familiar());
-        }
-        boost::json::array layers;
-        for (const oci::Descriptor& layer : image->layers) layers.emplace_back(blob_path(oci::Digest::from(layer.digest)));
-        legacy.emplace_back(boost::json::object{{"Config", blob_path(*image->config_digest)},
-                                                {"RepoTags", tags.empty() ? json::Value(nullptr) : json::Value(tags)},
-                                                {"Layers", layers}});
+        add_entries(entries, target, saved.names);
+        legacy.emplace_back(legacy_entry(*image->config_digest, saved.names, image->layers));
     }
-    oci::Index index;
-    index.schema_version = 2;
-    index.media_type = oci::media_type::index;
-    index.manifests = std::move(entries);
 
     Layout tar{write};
-    tar.folder("blobs/");
-    std::string folder;
-    for (const oci::Digest& digest : blobs) {
-        if (folder != digest.algorithm()) {
-            folder = digest.algorithm();
-            tar.folder(fmt::format("blobs/{}/", folder));
-        }
-        const Fd file = content_.open(digest);
-        tar.file(blob_path(digest), file.get(), content_.size(digest).value_or(0));
-    }
-    tar.file("index.json", json::dump(index, {}));
+    for (const oci::Digest& digest : blobs) tar.blob(digest, content_);
+    tar.file("index.json", index_text(std::move(entries)));
     tar.file("manifest.json", boost::json::serialize(legacy));
-    tar.file("oci-layout", R"({"imageLayoutVersion":"1.0.0"})");
+    tar.file("oci-layout", layout_text);
+    tar.finish();
+}
+
+void ImageStore::save_built(const BuiltImage& image, ArchiveForm form, const std::function<void(std::string_view)>& write) const {
+    const BuiltDocuments built = documents_of(image);
+    std::vector<oci::Reference> names;
+    for (const oci::Reference& each : image.names) names.push_back(each.with_default_tag());
+    std::map<oci::Digest, const std::string*> files;  // those without a text are blobs of the store
+    for (const oci::Descriptor& each : built.blobs) files.emplace(oci::Digest::from(each.digest), nullptr);
+    for (const BuiltDocument& each : built.documents) files.emplace(oci::Digest::from(each.descriptor.digest), &each.text);
+
+    Layout tar{write};
+    for (const auto& [digest, text] : files) {
+        if (text) {
+            tar.blob(digest, *text);
+        } else {
+            tar.blob(digest, content_);
+        }
+    }
+    std::vector<oci::Descriptor> entries;
+    add_entries(entries, built.target, names);
+    tar.file("index.json", index_text(std::move(entries)));
+    if (form == ArchiveForm::docker) {
+        std::vector<oci::Descriptor> layers;
+        for (const PackedLayer& each : image.manifests[built.main].layers) {
+            if (!each.is_empty) layers.push_back(each.blob);
+        }
+        tar.file("manifest.json", boost::json::serialize(boost::json::array{legacy_entry(built.configs[built.main], names, layers)}));
+    }
+    tar.file("oci-layout", layout_text);
     tar.finish();
 }
 
