@@ -37,6 +37,7 @@ Options complete(Options options) {
     options.init_path = find_program(options.init_path, "grua-init");
     make_directories(options.data_root + "/containers", 0710);
     make_directories(options.exec_root + "/containers", 0711);
+    make_directories(options.exec_root + "/steps", 0700);
     make_directories(options.exec_root + "/seccomp", 0700);
     make_directories(options.exec_root + "/view", 0700);
     return options;
@@ -52,6 +53,7 @@ Inside::Inside(asio::any_io_executor loop_, asio::thread_pool& pool_, Options op
       Lifecycle(loop_, pool_, completed, host_facts(), rooms_.database, *real),
       rooms(rooms_),
       log_streams(loop_),
+      steps(*this),
       gc_policy(completed.gc),
       collecting(loop_),
       collect_now(loop_) {}
@@ -66,7 +68,8 @@ asio::awaitable<std::size_t> Engine::Impl::shutdown() {
     closing = true;
     collect_now.notify_all();
     while (!collector_ended) co_await collect_now.wait();
-    co_return co_await Lifecycle::shutdown();
+    const std::size_t left = co_await steps.shutdown();
+    co_return left + co_await Lifecycle::shutdown();
 }
 
 asio::awaitable<void> Engine::Impl::has_started(std::string id) { return tell_linked(std::move(id)); }
@@ -113,6 +116,8 @@ Engine::~Engine() = default;
 asio::awaitable<void> Engine::recover() { return impl_->recover(); }
 asio::awaitable<void> Engine::stop_containers(std::chrono::seconds patience) { return impl_->stop_all(patience); }
 asio::awaitable<std::size_t> Engine::shutdown() { return impl_->shutdown(); }
+Steps Engine::steps() const { return Steps(impl_); }
+BuiltImages Engine::built_images() const { return BuiltImages(impl_); }
 void Engine::set_gc_policy(const images::GcPolicy& policy) { impl_->gc_policy = policy; }
 
 Services Engine::services_for(PrincipalPtr who) const {
@@ -124,7 +129,8 @@ Services Engine::services_for(PrincipalPtr who) const {
             .images = ImageService{door},
             .volumes = VolumeService{door},
             .networks = NetworkService{door},
-            .system = System{door}};
+            .system = System{door},
+            .builds_gate = BuildGate{door}};
 }
 
 }  // namespace grua::engine

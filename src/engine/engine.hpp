@@ -15,7 +15,7 @@
 //
 // To change …: what a container gets → spec/; validation and merging of a request → model/create_request*; how it is created, started,
 // ended, removed or found again → the list of steps in lifecycle/create.cpp, start.cpp, exit.cpp, remove.cpp, recover.cpp; restart policy →
-// model/restart_policy.hpp.
+// model/restart_policy.hpp; how a step of a build is run → steps/step_run.cpp.
 #pragma once
 
 #include "base/async.hpp"
@@ -27,6 +27,7 @@
 #include "engine/network_service.hpp"
 #include "engine/options.hpp"
 #include "engine/principal.hpp"
+#include "engine/steps.hpp"
 #include "engine/system.hpp"
 #include "engine/volume_service.hpp"
 #include "engine/watch.hpp"
@@ -77,6 +78,7 @@ struct Services {
     VolumeService volumes;
     NetworkService networks;
     System system;
+    BuildGate builds_gate;
 };
 
 class Engine {
@@ -96,11 +98,15 @@ public:
     /// next engine.
     asio::awaitable<void> stop_containers(std::chrono::seconds patience);
 
-    /// Ends subscriptions, waiters and background work. Containers go on running. Gives how much of that work has not ended: nothing that
-    /// it uses may be destroyed.
+    /// Ends subscriptions, waiters, steps of builds and background work. Containers go on running. Gives how much of that has not ended:
+    /// nothing that it uses may be destroyed.
     asio::awaitable<std::size_t> shutdown();
 
     void set_gc_policy(const images::GcPolicy& policy);
+
+    /// For the builder; no client's.
+    Steps steps() const;
+    BuiltImages built_images() const;
 
     /// The way in.
     Services services_for(PrincipalPtr who) const;

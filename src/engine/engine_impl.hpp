@@ -8,6 +8,7 @@
 #include "engine/model/create_request.hpp"
 #include "engine/networking/networking.hpp"
 #include "engine/spec/spec.hpp"
+#include "engine/steps/step_run.hpp"
 #include "engine/watch/log_streams.hpp"
 #include "images/image_store.hpp"
 #include "layers/layers.hpp"
@@ -136,6 +137,7 @@ public:
 
     const Rooms rooms;
     LogStreams log_streams;
+    StepRuns steps;
 
     images::GcPolicy gc_policy;
     Lane collecting;

@@ -14,7 +14,7 @@ namespace grua::engine {
 namespace {
 
 void publish(Inside& engine, std::string action, std::string id, std::string name) {
-    if (action == "pull" || action == "load" || action == "import") engine.collect_soon();
+    if (action == "pull" || action == "load" || action == "import" || action == "create") engine.collect_soon();
     const ImagePtr image = engine.rooms.images.find(id);
     StringMap attributes = image ? image->config.config.labels : StringMap{};
     attributes["name"] = std::move(name);
@@ -133,6 +133,11 @@ std::map<std::string, std::int64_t> ImageService::user_counts() const {
 }
 
 // --- names and removal -----------------------------------------------------------------------------------------------
+
+void BuiltImages::came_in(const std::string& id, const std::vector<std::string>& names) const {
+    publish(*inside_, "create", id, id);
+    for (const std::string& each : names) publish(*inside_, "tag", id, each);
+}
 
 asio::awaitable<void> ImageService::tag(std::string reference, std::string target) const {
     Inside& engine = ask(Operation::image_tag, reference);

@@ -147,4 +147,14 @@ public:
     asio::awaitable<RemoteImage> remote(std::string name, Credentials credentials) const;
 };
 
+/// For the builder, whose images come into the store past this service: they are told of, and are a reason to collect. Loop only.
+class BuiltImages {
+public:
+    explicit BuiltImages(std::shared_ptr<Inside> inside) : inside_(std::move(inside)) {}
+    void came_in(const std::string& id, const std::vector<std::string>& names) const;
+
+private:
+    std::shared_ptr<Inside> inside_;
+};
+
 }  // namespace grua::engine

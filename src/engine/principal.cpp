@@ -52,6 +52,7 @@ constexpr auto names = std::to_array<std::string_view>({
     "image tag",
     "image remove",
     "image prune",
+    "image build",
     "registry login",
     "volume list",
     "volume inspect",

@@ -83,6 +83,7 @@ enum class Operation : std::uint8_t {
     image_tag,
     image_remove,
     image_prune,
+    image_build,
     registry_login,
     volume_list,
     volume_inspect,
@@ -152,6 +153,13 @@ protected:
 
 private:
     std::shared_ptr<const Door> door_;
+};
+
+/// The way to the builder, which is no part of the engine: it is asked about once for each connection.
+class BuildGate : public Service {
+public:
+    using Service::Service;
+    void ask_for_builds() const { static_cast<void>(ask(Operation::image_build)); }
 };
 
 }  // namespace grua::engine

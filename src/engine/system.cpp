@@ -66,6 +66,11 @@ asio::awaitable<std::vector<DiskUsage::OfContainer>> System::sizes(std::vector<R
     return measure(ask(Operation::disk_usage), std::move(containers));
 }
 
+void System::tell_build_prune(std::uint64_t reclaimed) const {
+    ask(Operation::image_build)
+        .events.publish({.type = "builder", .action = "prune", .id = "", .attributes = {{"reclaimed", std::to_string(reclaimed)}}});
+}
+
 asio::awaitable<Collected> System::collect(GcMode mode) const { return ask(Operation::store_collect).collect(mode); }
 
 Check System::check(bool repair, Credentials credentials) const {

@@ -83,6 +83,9 @@ public:
     /// Of containers that are listed with their sizes; nothing of one that has gone meanwhile.
     asio::awaitable<std::vector<DiskUsage::OfContainer>> sizes(std::vector<RecordPtr> containers) const;
 
+    /// As an event: the builder's caches are not the engine's.
+    void tell_build_prune(std::uint64_t reclaimed) const;
+
     /// Runs by itself as well: by a timer, and after images came in where the disk is full.
     asio::awaitable<Collected> collect(GcMode mode) const;
     /// `repair`: what is broken is fetched again.

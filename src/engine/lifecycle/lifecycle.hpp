@@ -154,6 +154,7 @@ public:
     // paths and small things (lifecycle.cpp)
     std::string container_directory(const std::string& id) const { return options.data_root + "/containers/" + id; }
     std::string live_directory(const std::string& id) const { return options.exec_root + "/containers/" + id; }
+    std::string step_directory(const std::string& id) const { return options.exec_root + "/steps/" + id; }
     std::string cgroup_path(const ContainerRecord& record) const;
     void emit(const ContainerRecord& record, std::string action, StringMap more = {});
     /// Of the networks and volumes that a run has: it begins, or it has ended.

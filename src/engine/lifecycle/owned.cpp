@@ -11,6 +11,8 @@ namespace {
 /// Crash and fault points have these names.
 constexpr const char* point_of(Held what) noexcept {
     switch (what) {
+        case Held::processes:
+            return "release:processes";
         case Held::network:
             return "release:network";
         case Held::cgroup:
@@ -19,6 +21,8 @@ constexpr const char* point_of(Held what) noexcept {
             return "release:monitor";
         case Held::traces:
             return "release:traces";
+        case Held::points:
+            return "release:points";
         case Held::mounts:
             return "release:mounts";
         case Held::images:

@@ -1,4 +1,4 @@
-// What a container has taken from the kernel, the disk and the engine's tables, each with the way it is let go of.
+// What a container, or a build's step, has taken from the kernel, the disk and the engine's tables, each with the way it is let go of.
 //
 // A step that takes something puts an owner here. Success hands all of it to the container; failure, exit, removal and recovery
 // let go through release(): each is tried though another fails, and what could not be let go of stays and is tried again.
@@ -17,13 +17,15 @@ namespace grua::engine {
 /// In the order in which they are let go of.
 enum class Held : std::uint8_t {
     // A run's.
-    network,  ///< Addresses, links, published ports. First: others may wait for them.
-    cgroup,   ///< With whatever still runs in it.
-    monitor,  ///< The link to it; the monitor ends with that.
-    traces,   ///< In the live folder: that it was started, and how it ended.
-    mounts,   ///< Of its volumes, where their options mount something.
-    images,   ///< Layers of images that it has mounted.
-    layers,   ///< They are neither repaired nor collected while it stands on them.
+    processes,  ///< Of a build's step, which ends with who wants it: they are killed, and waited for.
+    network,    ///< Addresses, links, published ports. Of a container first: others may wait for them.
+    cgroup,     ///< With whatever still runs in it.
+    monitor,    ///< The link to it; the monitor ends with that.
+    traces,     ///< In the live folder: that it was started, and how it ended.
+    points,     ///< Of a build's step: what was made in its tree of files only to mount something there.
+    mounts,     ///< Of its volumes, where their options mount something.
+    images,     ///< Layers of images that it has mounted.
+    layers,     ///< They are neither repaired nor collected while it stands on them.
     // The container's.
     volumes,   ///< That were made for it, or are to go with it.
     writable,  ///< Its layer.
@@ -35,7 +37,7 @@ enum class Held : std::uint8_t {
 };
 const char* to_string(Held what) noexcept;
 
-inline constexpr Held first_of_run = Held::network;
+inline constexpr Held first_of_run = Held::processes;
 inline constexpr Held last_of_run = Held::layers;
 
 /// One of the two. Both may throw.

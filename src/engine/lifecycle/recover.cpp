@@ -11,12 +11,15 @@
 // Containers that go with their exit have their record in record.json beside it, not in the store. (A gruad before start.json wrote
 // record.json for all, with "running" in it.) A record that cannot be read - a newer gruad's, a broken one - is a container whose
 // everything is kept: it is shown as dead, and goes when somebody removes it by force.
+//
+// <exec root>/steps/<id> is a build's step that the last gruad did not see the end of: it is ended.
 #include "base/files.hpp"
 #include "base/id.hpp"
 #include "base/log.hpp"
 #include "engine/lifecycle/given_mounts.hpp"
 #include "engine/lifecycle/recover_work.hpp"
 #include "engine/lifecycle/start_mark.hpp"
+#include "engine/lifecycle/step_mark.hpp"
 #include "engine/lifecycle/waiter.hpp"
 #include "engine/model/health.hpp"
 #include "engine/networking/networking.hpp"
@@ -213,6 +216,15 @@ void take_over_runs(RecoverWork& work) {
     }
 }
 
+/// Before the networks, which take away what nobody has: their addresses are given out again.
+void end_steps(RecoverWork& work) {
+    const std::string root = work.life.step_directory("");
+    for (const std::string& id : folders(root)) {
+        log::info("step {}: its gruad is gone, so it is ended", short_id(id));
+        try_for(id, "a step of a build", [&] { end_leftover_step(work.life.ground.tasks, root + id); });
+    }
+}
+
 void recover_networks(RecoverWork& work) { work.life.ground.sandboxes.recover(std::move(work.live)); }
 
 /// Of a create that did not come to its record.
@@ -325,11 +337,12 @@ asio::awaitable<void> begin_removals(Work work) {
     co_return;
 }
 
-constexpr std::array<Step<RecoverWork>, 11> recover_steps{{
+constexpr std::array<Step<RecoverWork>, 12> recover_steps{{
     {.name = "recover:records", .on_pool = read_records},
     {.name = "recover:monitors", .on_pool = find_monitors},
     {.name = "recover:removals", .on_pool = finish_removals},
     {.name = "recover:runs", .on_pool = take_over_runs},
+    {.name = "recover:steps", .on_pool = end_steps},
     {.name = "recover:networks", .on_pool = recover_networks},
     {.name = "recover:sweep", .on_pool = sweep},
     {.name = "recover:containers", .on_loop = add_containers},

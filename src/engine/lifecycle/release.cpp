@@ -2,10 +2,8 @@
 #include "base/id.hpp"
 #include "base/log.hpp"
 #include "engine/lifecycle/lifecycle.hpp"
+#include "engine/lifecycle/run_parts.hpp"
 #include "engine/lifecycle/start_mark.hpp"
-
-#include <filesystem>
-#include <thread>
 
 namespace grua::engine {
 namespace {
@@ -14,19 +12,6 @@ using namespace std::chrono_literals;
 
 constexpr std::chrono::seconds first_retry = 5s;
 constexpr std::chrono::seconds longest_retry = 300s;
-constexpr int most_tries = 100;
-constexpr auto pause_between = 10ms;
-
-/// A monitor whose start was called off may write its last word there meanwhile. Blocks.
-void remove_tree(const std::string& path) {
-    std::error_code error;
-    for (int tries = 0; tries < most_tries; ++tries) {
-        std::filesystem::remove_all(path, error);
-        if (error != std::errc::directory_not_empty) break;
-        std::this_thread::sleep_for(pause_between);
-    }
-    if (error) throw Error(ErrorKind::system, fmt::format("remove {}: {}", path, error.message()), error.value());
-}
 
 }  // namespace
 

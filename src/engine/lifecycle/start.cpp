@@ -5,17 +5,16 @@
 #include "engine/lifecycle/given_mounts.hpp"
 #include "engine/lifecycle/lifecycle.hpp"
 #include "engine/lifecycle/log_peer.hpp"
+#include "engine/lifecycle/run_parts.hpp"
 #include "engine/lifecycle/start_mark.hpp"
 #include "engine/lifecycle/start_work.hpp"
 #include "engine/lifecycle/steps.hpp"
 #include "engine/lifecycle/waiter.hpp"
 #include "engine/model/health.hpp"
 #include "engine/networking/networking.hpp"
-#include "engine/spec/devices.hpp"
 #include "engine/spec/log.hpp"
 #include "runtime/container.hpp"
 
-#include <unistd.h>
 #include <algorithm>
 #include <array>
 #include <filesystem>
@@ -23,16 +22,7 @@
 namespace grua::engine {
 namespace {
 
-using namespace std::chrono_literals;
-
 constexpr int exit_unknown = 128;
-/// For a monitor to make its container: a bind of a file system on the network may take its time, but an answer comes.
-constexpr auto start_patience = 120s;
-
-std::string host_name() {
-    std::array<char, 256> name{};
-    return ::gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "localhost";
-}
 
 std::optional<std::string> joined_container(const std::string& mode) {
     constexpr std::string_view prefix = "container:";
@@ -171,22 +161,14 @@ void make_live_folder(StartWork& work) {
 
 void attach_network(StartWork& work) {
     ContainerRecord& next = work.next;
-    Sandboxes& sandboxes = work.life.ground.sandboxes;
     const std::string& mode = next.host_config.network_mode;
     if (has_sandbox(next)) {
         work.in_own_words = true;
         work.owned.add(Held::network, work.life.network_owner(next.id));
-        network::Sandbox sandbox = sandboxes.attach(sandbox_request(next, work.life.options.dns));
+        work.sysfs = join_networks(work.life, next, work.spec);
         work.in_own_words = false;
-        work.spec.network_namespace = std::move(sandbox.netns);
-        work.spec.held = held_of(std::move(sandbox.resolver));
-        // Of that network namespace, until the container has its own.
-        work.sysfs = std::move(sandbox.sysfs);
-        for (const network::Endpoint& each : sandbox.endpoints) set_endpoint(next, each);
-        next.ports = ports_of(sandbox.ports);
-        next.sandbox_id = random_id();
     } else if (const auto shared = next.networks.find(mode); shared != next.networks.end()) {
-        shared->second.network_id = sandboxes.id_of(mode);
+        shared->second.network_id = work.life.ground.sandboxes.id_of(mode);
         shared->second.endpoint_id = random_id();
         next.sandbox_id = random_id();
     }
@@ -197,10 +179,8 @@ void mark_start(StartWork& work) { write_start_mark(work.live, work.next); }
 
 void write_files(StartWork& work) {
     const ContainerRecord& next = work.next;
-    const std::string& mode = next.host_config.network_mode;
-    const bool host_names = next.host_config.uts_mode == "host" || (mode == "host" && next.config.hostname.empty());
-    work.hostname = host_names ? host_name() : next.config.hostname;
-    if (!joined_container(mode)) work.life.ground.sandboxes.write_files(next, work.hostname, work.linked);
+    work.hostname = hostname_of(next);
+    if (!joined_container(next.host_config.network_mode)) work.life.ground.sandboxes.write_files(next, work.hostname, work.linked);
 }
 
 void mount_root(StartWork& work) {
@@ -212,16 +192,10 @@ void mount_root(StartWork& work) {
 void write_spec(StartWork& work) {
     Lifecycle& life = work.life;
     const ContainerRecord& next = work.next;
-    SpecInput input{.record = next,
-                    .host = life.host,
-                    .cgroup_path = work.cgroup_path,
-                    .init_path = work.with_init ? life.options.init_path : std::string(),
-                    .hostname = work.hostname,
-                    .joined_namespaces = {},
-                    .devices = granted_devices(next.host_config),
-                    .block_devices = block_device_numbers(next.host_config),
-                    .no_new_privileges = life.options.no_new_privileges,
-                    .linked_environment = work.linked_environment};
+    SpecInput input = spec_input(life, next, work.cgroup_path, work.hostname);
+    if (work.with_init) input.init_path = life.options.init_path;
+    input.no_new_privileges = life.options.no_new_privileges;
+    input.linked_environment = work.linked_environment;
     // By descriptors, which its monitor gets: the paths stand for them.
     for (const std::string& kind : work.joined) input.joined_namespaces.emplace(kind, "/proc/self/fd/given");
     tasks::TaskSpec& spec = work.spec;

@@ -28,7 +28,7 @@ struct StartWork : AtStep {
     StringList linked_environment;
     std::set<std::string> joined;  ///< Kinds of namespaces of other containers.
     Fd memory_of;                  ///< A process whose /dev/shm it will have.
-    Fd sysfs;
+    Fd sysfs;                      ///< Of the network namespace, until the container has its own.
     tasks::TaskSpec spec;
     std::optional<tasks::Draft> draft;
     bool in_own_words = false;  ///< What fails now is told as it is.

@@ -54,8 +54,9 @@ enum class Answer : std::uint8_t { starts, fails, nothing };
 class FakeTask final : public tasks::Task {
 public:
     FakeTask(const asio::any_io_executor& loop, Notes& notes, Clock& clock, Timers& timers, std::string id, Answer answer,
-             tasks::TaskEvents given)
+             tasks::TaskEvents given, tasks::OutputCallback output)
         : events(std::move(given)),
+          say(std::move(output)),
           notes_(notes),
           clock_(clock),
           timers_(timers),
@@ -82,6 +83,7 @@ public:
     }
     void end(int code) {
         if (events.exited) std::function(events.exited)({.code = code, .finished_at = clock_.wall()});
+        if (events.output_ended && !output_lags) std::function(events.output_ended)();
     }
     pid_t pid() const override { return 42; }
     Fd pidfd() const override { return {}; }
@@ -89,13 +91,13 @@ public:
     bool is_linked() const override { return true; }
     void kill(int signal) override {
         notes_.add(fmt::format("signal {} {}", signal, id_));
-        if (signal == SIGKILL) end(137);
+        if (signal == SIGKILL && !hangs) end(137);
     }
     asio::awaitable<void> kill_all() override { co_return; }
     asio::awaitable<void> pause() override { co_return; }
     asio::awaitable<void> resume() override { co_return; }
     asio::awaitable<void> update(linux::Resources) override { co_return; }
-    asio::awaitable<linux::CgroupStats> stats() override { co_return linux::CgroupStats{}; }
+    asio::awaitable<linux::CgroupStats> stats() override { co_return used; }
     asio::awaitable<std::vector<pid_t>> pids() override { co_return std::vector<pid_t>{}; }
     asio::awaitable<void> attach(tasks::AttachRequest, Fd) override { co_return; }
     asio::awaitable<void> resize(std::string, std::uint32_t, std::uint32_t) override { co_return; }
@@ -116,10 +118,15 @@ public:
     asio::awaitable<void> hold(std::map<std::string, Fd>) override { co_return; }
     void close() override {
         events = {};
+        say = nullptr;
         notes_.add("close " + id_);
     }
 
     tasks::TaskEvents events;
+    tasks::OutputCallback say;
+    bool output_lags = false;  ///< Its output's end does not come with its own.
+    bool hangs = false;        ///< In the kernel: what kills others does not end it.
+    linux::CgroupStats used;
     std::vector<std::string> exec_ids;
     struct Ran {
         tasks::ExecHandle handle;
@@ -144,15 +151,21 @@ public:
     FakeTasks(asio::any_io_executor loop, Notes& notes, TurnedClock& clock) : loop_(std::move(loop)), notes_(notes), clock_(clock) {}
     tasks::Draft prepare(tasks::TaskSpec spec) override {
         notes_.add("prepare " + spec.id);
-        return {.id = spec.id, .directory = spec.directory};
+        tasks::Draft out{.id = spec.id, .directory = spec.directory, .on_output = std::move(spec.output)};
+        document = std::move(spec.document);
+        mounts = std::move(spec.mounts);
+        return out;
     }
     tasks::TaskPtr make(tasks::Draft draft, std::vector<tasks::TaskClient>, tasks::TaskEvents events) override {
-        last = std::make_shared<FakeTask>(loop_, notes_, clock_, clock_, draft.id, answer, std::move(events));
+        last = std::make_shared<FakeTask>(loop_, notes_, clock_, clock_, draft.id, answer, std::move(events), std::move(draft.on_output));
         return last;
     }
-    std::optional<tasks::FoundTask> find(const std::string&, const std::string&) override { return std::nullopt; }
+    std::optional<tasks::FoundTask> find(const std::string& directory, const std::string&) override {
+        notes_.add("find " + directory);
+        return std::nullopt;
+    }
     tasks::TaskPtr adopt(tasks::FoundTask, tasks::TaskEvents events) override {
-        return std::make_shared<FakeTask>(loop_, notes_, clock_, clock_, "adopted", answer, std::move(events));
+        return std::make_shared<FakeTask>(loop_, notes_, clock_, clock_, "adopted", answer, std::move(events), nullptr);
     }
     void end_cgroup(const std::string& path) override { notes_.add("end cgroup " + path); }
     bool is_frozen(const std::string&) override { return false; }
@@ -160,6 +173,8 @@ public:
 
     Answer answer = Answer::starts;
     std::shared_ptr<FakeTask> last;
+    oci::RuntimeSpec document;  ///< Of the last that was prepared.
+    std::vector<tasks::TaskMount> mounts;
 
 private:
     asio::any_io_executor loop_;

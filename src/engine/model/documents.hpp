@@ -557,7 +557,7 @@ struct NetworkingConfig {
 
 /// A mount as inspect shows it, after names and defaults have been filled in.
 struct MountPoint {
-    std::string type;  ///< "bind", "volume", "tmpfs" or "image".
+    std::string type;  ///< "bind", "volume", "tmpfs" or "image"; "given" in a build's step, which nobody inspects.
     std::string name;  ///< The volume's; of an image, as it was asked for.
     std::string source;
     std::string destination;

@@ -8,7 +8,7 @@
 
 namespace grua::engine {
 
-/// Of a container that is being started: hosts, hostname, resolv.conf.
+/// Of what is being started: hosts, hostname where it has one of its own, resolv.conf.
 void write_network_files(const Options& options, const network::Networks& networks, const ContainerRecord& record,
                          const std::string& hostname, const LinkedHosts& linked);
 

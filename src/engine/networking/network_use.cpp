@@ -58,7 +58,7 @@ void write_network_files(const Options& options, const network::Networks& networ
         replace_file(record.hosts_path, read_file("/etc/hosts"));
     else
         replace_file(record.hosts_path, hosts_of(options, networks, record, hostname, linked));
-    replace_file(record.hostname_path, network::hostname_text(hostname));
+    if (!record.hostname_path.empty()) replace_file(record.hostname_path, network::hostname_text(hostname));
     replace_file(record.resolv_conf_path, resolv_conf_of(options, record));
 }
 

@@ -85,7 +85,7 @@ linux::Resources cgroup_resources(const Resources& limits);
 /// The process document of an exec in the container of `input`, whose limits on privileges hold for it as well.
 oci::Process exec_process(const SpecInput& input, const ExecConfig& config);
 
-/// Whether this mount comes as a descriptor: a part of a volume, or an image.
+/// Whether this mount comes as a descriptor: a part of a volume, an image, or what a build has made ("given").
 bool is_given(const MountPoint& point, const MountDetail& detail);
 
 // parts of build_spec, in spec_mounts.cpp and spec_security.cpp

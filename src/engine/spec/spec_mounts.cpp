@@ -86,7 +86,9 @@ std::size_t depth(std::string_view path) { return static_cast<std::size_t>(std::
 
 }  // namespace
 
-bool is_given(const MountPoint& point, const MountDetail& detail) { return point.type == "image" || !detail.subpath.empty(); }
+bool is_given(const MountPoint& point, const MountDetail& detail) {
+    return point.type == "image" || point.type == "given" || !detail.subpath.empty();
+}
 
 std::vector<oci::Mount> spec_mounts(const SpecInput& input) {
     const ContainerRecord& record = input.record;
