@@ -3,8 +3,10 @@
 #include "base/async.hpp"
 #include "base/log.hpp"
 #include "base/loop_watch.hpp"
+#include "base/mapped_pages.hpp"
 #include "base/text.hpp"
 #include "base/transfers.hpp"
+#include "build/service.hpp"
 #include "content/content_store.hpp"
 #include "engine/engine.hpp"
 #include "images/image_store.hpp"
@@ -20,6 +22,7 @@
 #include "volumes/volumes.hpp"
 
 #include <fcntl.h>
+#include <malloc.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -145,6 +148,7 @@ struct Reloadable {
     registry::SignaturePolicy& signatures;
     engine::Engine& engine;
     api::Server& server;
+    build::BuildService& builds;
 };
 
 /// Debug, labels, certificates, the rules for registries, signatures and collection, as the files have them now.
@@ -182,6 +186,9 @@ asio::awaitable<std::size_t> serve(LoopWatch& watch, std::vector<api::Listening>
     for (api::Listening& each : listeners) what.server.accept_from(std::move(each.socket), each.name, each.tcp ? tls : std::nullopt);
     log::info("gruad {} serves the Engine API", GRUA_VERSION);
     systemd.notify("READY=1");
+    // What was read and run for the start alone.
+    ::malloc_trim(0);
+    let_go_of_mapped_pages();
     asio::signal_set signals{co_await asio::this_coro::executor, SIGTERM, SIGINT, SIGHUP};
     while (co_await signals.async_wait(asio::use_awaitable) == SIGHUP) {
         systemd.notify_reloading();
@@ -193,6 +200,8 @@ asio::awaitable<std::size_t> serve(LoopWatch& watch, std::vector<api::Listening>
     log::info("ending; containers {}", ending.live_restore ? "go on running" : "are stopped");
     if (!ending.live_restore) co_await what.engine.stop_containers(ending.patience);
     const std::size_t left = co_await what.server.stop(ending.patience);
+    // First: what they run is the engine's.
+    co_await what.builds.shutdown();
     co_return left + co_await what.engine.shutdown();
 }
 
@@ -274,7 +283,19 @@ int run(const std::vector<std::string>& arguments) {
                                .registry = registry,
                                .signatures = signatures,
                                .transfers = transfers}};
-        const api::Backend backend{.engine = engine, .pool = pool, .settings = settings, .transfers = transfers};
+        build::BuildService builds{loop,
+                                   pool,
+                                   {.data = options.data_root + "/build", .live = options.exec_root + "/build"},
+                                   {.database = database,
+                                    .content = content,
+                                    .layers = layers,
+                                    .images = images,
+                                    .registry = registry,
+                                    .signatures = signatures,
+                                    .transfers = transfers,
+                                    .steps = engine.steps(),
+                                    .built = engine.built_images()}};
+        const api::Backend backend{.engine = engine, .pool = pool, .settings = settings, .transfers = transfers, .builds = builds};
         api::Server server{loop, backend};
         asio::co_spawn(loop,
                        serve(watch, listeners, tls,
@@ -283,7 +304,8 @@ int run(const std::vector<std::string>& arguments) {
                               .registry = registry,
                               .signatures = signatures,
                               .engine = engine,
-                              .server = server},
+                              .server = server,
+                              .builds = builds},
                              systemd, {.patience = std::chrono::seconds{options.shutdown_timeout}, .live_restore = options.live_restore}),
                        [&](std::exception_ptr error, std::size_t calls) {
                            failure = error;

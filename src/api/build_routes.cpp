@@ -1,69 +1,89 @@
+// Clients of the builder: connections that change their protocol, and builds whose answer is a stream of lines.
+#include "api/build_query.hpp"
 #include "api/filters.hpp"
-#include "api/grpc_refusal.hpp"
 #include "api/routes.hpp"
-#include "base/log.hpp"
+#include "build/usage_plan.hpp"
 
-#include <array>
-#include <boost/asio/as_tuple.hpp>
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
-#include <boost/asio/posix/stream_descriptor.hpp>
-#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
-#include <boost/asio/use_awaitable.hpp>
-#include <boost/asio/write.hpp>
 
 namespace grua::api {
-
 namespace {
 
-constexpr std::chrono::seconds longest_talk{30};
+void check_upgrade(const Exchange& exchange) {
+    if (exchange.head().header("upgrade") != "h2c") fail(ErrorKind::invalid_argument, "no upgrade to h2c was asked for");
+}
 
-struct Talk {
-    Talk(const asio::any_io_executor& loop, Fd client) : socket(loop, client.release()), end(loop, longest_talk) {}
-    asio::posix::stream_descriptor socket;
-    asio::steady_timer end;
-    GrpcRefusal refusal{"not implemented: builds"};
-};
+asio::awaitable<std::unique_ptr<grpc::Transport>> take_connection(Exchange& exchange) {
+    const auto loop = co_await asio::this_coro::executor;
+    Hijacked client = co_await exchange.hijack("application/grpc");
+    co_return grpc::over_socket(loop, std::move(client.socket), std::move(client.early_input));
+}
 
-asio::awaitable<void> talk_with(std::shared_ptr<Talk> talk, std::string early_input) {
-    constexpr auto quiet = asio::as_tuple(asio::use_awaitable);
-    std::array<char, 4096> piece{};
-    std::string_view next = early_input;
-    try {
-        for (;;) {
-            const std::string answer = talk->refusal.take(next);
-            if (const auto [error, sent] = co_await asio::async_write(talk->socket, asio::buffer(answer), quiet); error) break;
-            if (talk->refusal.is_over()) break;
-            const auto [error, size] = co_await talk->socket.async_read_some(asio::buffer(piece), quiet);
-            if (error) break;
-            next = {piece.data(), size};
-        }
-    } catch (const std::exception& error) {
-        log::info("a build client: {}", error.what());
-    }
-    talk->end.cancel();
+std::uint64_t bytes_of(const Exchange& exchange, std::string_view name) {
+    const std::int64_t out = exchange.query().number(name).value_or(0);
+    if (out < 0) fail(ErrorKind::invalid_argument, "{}: {} is less than 0", name, out);
+    return static_cast<std::uint64_t>(out);
 }
 
 }  // namespace
 
-Answer refuse_build_client(const Services&, Exchange& exchange) {
-    if (exchange.head().header("upgrade") != "h2c") fail(ErrorKind::invalid_argument, "no upgrade to h2c was asked for");
-    const auto loop = co_await asio::this_coro::executor;
-    Hijacked client = co_await exchange.hijack("application/grpc");
-    const auto talk = std::make_shared<Talk>(loop, std::move(client.socket));
-    talk->end.async_wait([weak = std::weak_ptr(talk)](const boost::system::error_code& error) {
-        const auto self = weak.lock();
-        if (error || !self) return;
-        boost::system::error_code ignored;
-        self->socket.close(ignored);
-    });
-    asio::co_spawn(loop, talk_with(talk, std::move(client.early_input)), asio::detached);
+Answer build_calls(const Services& services, Exchange& exchange) {
+    check_upgrade(exchange);
+    services.builds_gate.ask_for_builds();
+    services.builds.serve_calls(co_await take_connection(exchange));
 }
 
-Answer build_prune(const Services&, Exchange& exchange) {
-    filters_of(exchange);
-    co_await exchange.send(200, "{\"CachesDeleted\":null,\"SpaceReclaimed\":0}\n");
+Answer build_session(const Services& services, Exchange& exchange) {
+    check_upgrade(exchange);
+    services.builds_gate.ask_for_builds();
+    build::SessionHead head = build::read_session_head(exchange.head().headers);
+    services.builds.serve_session(std::move(head), co_await take_connection(exchange));
+}
+
+Answer build(const Services& services, Exchange& exchange) {
+    services.builds_gate.ask_for_builds();
+    build::ClassicRequest request = build_request_of(exchange.query(), exchange.head().header("x-registry-config"), exchange.version);
+    if (request.is_upload()) {
+        co_await services.builds.upload_classic(request.id, exchange.body_pipe());
+        co_return co_await exchange.send(200, {});
+    }
+    engine::Input body = request.has_body() ? exchange.body_pipe() : engine::Input{};
+    const build::ClassicBuildPtr running = co_await services.builds.begin_classic(std::move(request), std::move(body));
+    exchange.cancel_when_client_leaves();
+    while (const std::optional<std::string> lines = co_await running->next()) {
+        if (!exchange.begun()) co_await exchange.begin(200, "application/json");
+        co_await exchange.write(*lines);
+    }
+    co_await exchange.end();
+}
+
+Answer build_cancel(const Services& services, Exchange& exchange) {
+    services.builds_gate.ask_for_builds();
+    const std::string id(exchange.query().get("id"));
+    if (id.empty()) fail(ErrorKind::invalid_argument, "build ID not provided");
+    co_await services.builds.cancel_classic(id);
+    co_await exchange.send(200, {});
+}
+
+Answer build_prune(const Services& services, Exchange& exchange) {
+    services.builds_gate.ask_for_builds();
+    auto filters = filters_of(exchange).all();
+    build::PruneOptions options;
+    options.all = exchange.query().flag("all");
+    const auto kept = bytes_of(exchange, "keep-storage");  // as it was called before
+    options.reserved_space = bytes_of(exchange, "reserved-space");
+    if (options.reserved_space == 0) options.reserved_space = kept;
+    options.max_used_space = bytes_of(exchange, "max-used-space");
+    options.min_free_space = bytes_of(exchange, "min-free-space");
+    // Nothing of it has labels. `docker system prune` says here what it says of containers.
+    const bool is_of_labels = filters.erase("label") > 0;
+    filters.erase("label!");
+    build::read_docker_filters(filters, now(), options);
+    build::BuildService::Pruned pruned;
+    if (!is_of_labels) pruned = co_await services.builds.prune(std::move(options));
+    services.system.tell_build_prune(pruned.bytes);
+    const boost::json::object out{{"CachesDeleted", null_if_empty(pruned.ids, exchange.version)}, {"SpaceReclaimed", pruned.bytes}};
+    co_await exchange.send(200, boost::json::serialize(out) + "\n");
 }
 
 }  // namespace grua::api

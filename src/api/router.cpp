@@ -83,7 +83,8 @@ asio::awaitable<void> dispatch(const Backend& backend, Exchange& exchange) {
     }
     exchange.name_turns(match.route->title());
     exchange.take_route(*match.route, target.version, std::move(match.name));
-    const Services services{{backend.engine.services_for(exchange.principal())}, backend.pool, backend.settings, backend.transfers};
+    const Services services{
+        {backend.engine.services_for(exchange.principal())}, backend.pool, backend.settings, backend.transfers, backend.builds};
     co_await match.route->handler(services, exchange);
     for (const std::string_view name : exchange.query().unread())
         log::debug("{}: nobody reads the parameter {}", match.route->title(), printable(name));

@@ -23,8 +23,12 @@ constexpr auto table = std::to_array<Route>({
     Route{"POST", "/containers/prune", container_prune, 25}.reads("filters").filtered_by("label label! until"),
     Route{"GET", "/images/json", image_list}.reads("filters filter shared-size@42 manifests@47")
         .filtered_by("before dangling label label! reference since until"),
-    {"POST", "/build"},
-    Route{"POST", "/build/prune", build_prune, 31}.reads("filters")
+    Route{"POST", "/build", build}
+        .reads("dockerfile t extrahosts remote q nocache cachefrom pull rm forcerm memory memswap cpushares cpusetcpus cpusetmems cpuperiod "
+               "cpuquota buildargs shmsize ulimits squash labels networkmode platform@32 target outputs@40 version session buildid isolation "
+               "cgroupparent securityopt"),
+    Route{"POST", "/build/cancel", build_cancel, 31}.reads("id"),
+    Route{"POST", "/build/prune", build_prune, 31}.reads("all filters keep-storage reserved-space@48 max-used-space@48 min-free-space@48")
         .filtered_by("description id inuse label label! parent private shared type until unused-for"),
     Route{"POST", "/images/create", image_create}.reads("fromImage fromSrc repo tag message changes platform@32"),
     Route{"GET", "/images/search", image_search}.reads("term limit filters").filtered_by("is-automated is-official stars"),
@@ -66,8 +70,8 @@ constexpr auto table = std::to_array<Route>({
     {"POST", "/secrets/create", not_a_swarm_manager},
     {"GET", "/configs", not_a_swarm_manager},
     {"POST", "/configs/create", not_a_swarm_manager},
-    {"POST", "/session", refuse_build_client, 31},
-    {"POST", "/grpc", refuse_build_client, 31},
+    {"POST", "/session", build_session, 31},
+    {"POST", "/grpc", build_calls, 31},
     Route{"GET", "/containers/{id}/json", container_inspect}.reads("size"),
     Route{"GET", "/containers/{id}/top", container_top}.reads("ps_args"),
     Route{"GET", "/containers/{id}/logs", container_logs}.reads("stdout stderr since until tail follow timestamps details"),

@@ -15,9 +15,11 @@ Answer debug_vars(const Services&, Exchange&);
 Answer events(const Services&, Exchange&);
 Answer disk_usage(const Services&, Exchange&);
 
-/// Builds are not built; buildx is told so in its own words.
-Answer refuse_build_client(const Services&, Exchange&);
-/// No build has left anything: nothing is removed. `docker system prune` asks for it, too.
+/// Connections that become HTTP/2: calls of the builder, and what a client serves to its builds.
+Answer build_calls(const Services&, Exchange&);
+Answer build_session(const Services&, Exchange&);
+Answer build(const Services&, Exchange&);
+Answer build_cancel(const Services&, Exchange&);
 Answer build_prune(const Services&, Exchange&);
 
 // This host is in no swarm and has no plugins; what would make it so is not built.

@@ -3,6 +3,7 @@
 
 #include "base/text.hpp"
 #include "base/transfers.hpp"
+#include "build/service.hpp"
 #include "engine/engine.hpp"
 #include "engine/model/documents.hpp"
 
@@ -34,6 +35,7 @@ struct Backend {
     asio::thread_pool& pool;
     const Settings& settings;
     Transfers& transfers;
+    build::BuildService& builds;
 };
 
 /// What one request works with: the engine as its client may ask it, and the machine.
@@ -41,6 +43,7 @@ struct Services : engine::Services {
     asio::thread_pool& pool;
     const Settings& settings;
     Transfers& transfers;
+    build::BuildService& builds;
 };
 
 }  // namespace grua::api

@@ -6,6 +6,7 @@
 #include "api/routes.hpp"
 #include "api/volume_wire.hpp"
 #include "base/async.hpp"
+#include "build/usage_plan.hpp"
 
 #include <algorithm>
 
@@ -76,6 +77,27 @@ std::optional<Time> bound_of(const Exchange& exchange, std::string_view name) {
     const auto time = parse_timestamp(text, now());
     if (!time) fail(ErrorKind::invalid_argument, "invalid value for \"{}\": {}", name, text);
     return time;
+}
+
+boost::json::object cache_record(const build::UsageEntry& entry, json::Version version) {
+    boost::json::object out{{"ID", entry.id},
+                            {"Type", entry.type},
+                            {"Description", entry.description},
+                            {"InUse", entry.in_use},
+                            {"Shared", entry.is_shared},
+                            {"Size", entry.bytes},
+                            {"CreatedAt", format_time(entry.created)},
+                            {"LastUsedAt", nullptr},
+                            {"UsageCount", entry.uses}};
+    if (entry.last_used != Time{}) out["LastUsedAt"] = format_time(entry.last_used);
+    if (version.minor_number < 42) {
+        out["Parent"] = entry.parents.empty() ? std::string() : entry.parents.front();
+    } else if (!entry.parents.empty()) {
+        boost::json::array parents;
+        for (const std::string& each : entry.parents) parents.emplace_back(each);
+        out["Parents"] = std::move(parents);
+    }
+    return out;
 }
 
 }  // namespace
@@ -217,7 +239,16 @@ Answer disk_usage(const Services& services, Exchange& exchange) {
     out["Images"] = std::move(images);
     out["Containers"] = std::move(containers);
     out["Volumes"] = std::move(volumes);
-    out["BuildCache"] = boost::json::array{};
+    boost::json::array caches;
+    std::uint64_t cached = 0;
+    if (wanted("build-cache")) {
+        for (const build::UsageEntry& each : co_await services.builds.usage()) {
+            cached += each.bytes;
+            caches.push_back(cache_record(each, exchange.version));
+        }
+    }
+    out["BuildCache"] = std::move(caches);
+    if (exchange.version.minor_number < 42) out["BuilderSize"] = cached;
     co_await exchange.send(200, boost::json::serialize(out) + "\n");
 }
 

@@ -56,6 +56,18 @@ void Context::keep(TreeIndex index) {
     is_kept_ = true;
 }
 
+std::shared_ptr<const Context> shared(asio::thread_pool& pool, std::unique_ptr<Context> context) {
+    struct Taken {
+        asio::thread_pool& pool;
+        std::unique_ptr<Context> context;
+        ~Taken() {
+            asio::post(pool, [gone = std::shared_ptr<Context>(std::move(context))]() mutable { gone.reset(); });
+        }
+    };
+    const auto taken = std::make_shared<Taken>(pool, std::move(context));
+    return {taken, taken->context.get()};
+}
+
 ContextStore::ContextStore(std::string directory, std::string boot) : directory_(std::move(directory)), boot_(std::move(boot)) {
     make_directories(directory_, 0700);
     for (const auto& each : std::filesystem::directory_iterator(directory_)) {
@@ -94,7 +106,7 @@ std::unique_ptr<Context> ContextStore::take(const std::string& key) {
     if (is_free) before = read_index(name, key);
     if (before.empty()) {
         remove_files(name);
-        make_directories(path_of(name) + "/tree", 0700);
+        make_directories(path_of(name) + "/tree", 0755);
     }
     auto out = std::make_unique<Context>(*this, name, is_free ? key : std::string(), std::move(before));
     release.store = nullptr;
@@ -163,7 +175,7 @@ std::vector<ContextStore::Kept> ContextStore::list() const {
         } catch (const Error&) {
             continue;  // It goes with the next start.
         }
-        kept.bytes = layers::tree_size(each.path());
+        kept.bytes = layers::tree_size(each.path() / "tree");
         kept.last_used = Time{std::chrono::seconds(status.st_mtim.tv_sec)};
         const MutexLock lock(mutex_);
         kept.is_used = used_.contains(kept.name);

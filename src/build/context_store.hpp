@@ -7,6 +7,7 @@
 // knows what is in it. A kill of gruad does it no harm. Thread-safe; blocks, so it is used from the pool.
 #pragma once
 
+#include "base/async.hpp"
 #include "base/clock.hpp"
 #include "base/mutex.hpp"
 #include "build/tree_index.hpp"
@@ -45,6 +46,9 @@ private:
     TreeIndex index_;
     bool is_kept_;
 };
+
+/// Let go of on the pool: one that nobody has any more may be removed then.
+std::shared_ptr<const Context> shared(asio::thread_pool& pool, std::unique_ptr<Context> context);
 
 class ContextStore {
 public:

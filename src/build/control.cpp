@@ -1,8 +1,10 @@
 #include "build/control.hpp"
 
+#include "base/encoding.hpp"
 #include "base/id.hpp"
 #include "base/text.hpp"
 
+#include <algorithm>
 #include <array>
 
 namespace grua::build {
@@ -11,12 +13,28 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr std::chrono::seconds wait_for_build = 15s;
+constexpr std::size_t most_ended = 16;
 constexpr std::string_view build_of_call = "buildkit-controlapi-buildid";
 
 // What a front end outside may ask of us, and which parts of LLB are understood.
-constexpr std::array bridge_abilities{"frontend.caps", "frontend.inputs", "gateway.solve.metadata",
-                                      "importcaches",  "proto.refarray",  "return",
-                                      "returnmap",     "solve.base",      "reference.output"};
+constexpr std::array bridge_abilities{"frontend.caps",
+                                      "frontend.inputs",
+                                      "gateway.evaluate",
+                                      "gateway.solve.evaluate",
+                                      "gateway.solve.metadata",
+                                      "gateway.warnings",
+                                      "importcaches",
+                                      "proto.refarray",
+                                      "readdir",
+                                      "readfile",
+                                      "reference.output",
+                                      "resolveimage",
+                                      "resolveimage.resolvemode",
+                                      "return",
+                                      "returnmap",
+                                      "solve.base",
+                                      "source.metaresolver",
+                                      "statfile"};
 constexpr std::array graph_abilities{"constraints",
                                      "diffop",
                                      "exec.cgroup",
@@ -69,6 +87,14 @@ void add_abilities(List* to, const auto& names) {
     }
 }
 
+/// What an exporter has made, as it tells the client.
+std::optional<oci::Descriptor> result_of(const std::map<std::string, std::string>& answer) {
+    const auto found = answer.find("containerimage.descriptor");
+    if (found == answer.end()) return std::nullopt;
+    const auto text = base64_decode(found->second);
+    return text ? std::optional(json::parse<oci::Descriptor>(*text)) : std::nullopt;
+}
+
 const pb::Definition* definition_of(const wire::bridge::Ref& ref) { return ref.has_def() ? &ref.def() : nullptr; }
 
 }  // namespace
@@ -84,6 +110,8 @@ public:
     Registered& operator=(const Registered&) = delete;
     ~Registered() {
         control_.builds_.erase(ref_);
+        control_.ended_.emplace_back(ref_, build_);
+        if (control_.ended_.size() > most_ended) control_.ended_.pop_front();
         build_->journal.end();
         build_->changed.notify_all();
     }
@@ -94,13 +122,19 @@ private:
     BuildPtr build_;
 };
 
-Control::Control(asio::any_io_executor loop, const Clock& clock, Timers& timers, Sessions& sessions, Builder& builder)
-    : loop_(std::move(loop)), clock_(clock), timers_(timers), sessions_(sessions), builder_(builder), changed_(loop_) {}
+Control::Control(asio::any_io_executor loop, const Clock& clock, Timers& timers, Sessions& sessions, Builder& builder, History* history)
+    : loop_(std::move(loop)), clock_(clock), timers_(timers), sessions_(sessions), builder_(builder), history_(history), changed_(loop_) {}
+
+BuildPtr Control::known(std::string_view ref) const {
+    if (const auto found = builds_.find(ref); found != builds_.end()) return found->second;
+    const auto ended = std::ranges::find(ended_, ref, &std::pair<std::string, BuildPtr>::first);
+    return ended == ended_.end() ? nullptr : ended->second;
+}
 
 asio::awaitable<BuildPtr> Control::find(std::string ref) {
     const auto deadline = clock_.steady() + wait_for_build;
     for (;;) {
-        if (const auto found = builds_.find(ref); found != builds_.end()) co_return found->second;
+        if (BuildPtr found = known(ref)) co_return found;
         if (clock_.steady() >= deadline) fail(ErrorKind::not_found, "no such job {}", ref);
         co_await wait_until(changed_, timers_, deadline);
     }
@@ -112,12 +146,43 @@ asio::awaitable<BuildPtr> Control::build_of(const grpc::ServerCall& call) {
     return find(ref);
 }
 
-asio::awaitable<wire::control::SolveResponse> Control::solve(wire::control::SolveRequest request) {
+asio::awaitable<wire::control::SolveResponse> Control::solve(wire::control::SolveRequest request, Build::Onlooker onlooker) {
     const std::string ref = request.ref();
     if (ref.empty()) fail(ErrorKind::invalid_argument, "Ref: a build has an ID");
     if (builds_.contains(ref)) fail(ErrorKind::conflict, "job ID {} exists", ref);
     const auto build = std::make_shared<Build>(loop_, clock_, std::move(request));
     const Registered registered(*this, ref, build);
+    build->onlooker = std::move(onlooker);
+    if (build->onlooker.begun) build->onlooker.begun(build);
+    if (history_) history_->began(build->request);
+    BuildOutcome outcome;
+    wire::control::SolveResponse out;
+    std::exception_ptr failure;
+    try {
+        out = co_await run(build);
+        outcome.exporter_response.insert(out.exporterresponse().begin(), out.exporterresponse().end());
+        outcome.results.push_back(result_of(outcome.exporter_response));
+        outcome.attestations = std::move(build->provenance);
+    } catch (const grpc::CallError& error) {
+        failure = std::current_exception();
+        outcome.error = error.status();
+    } catch (const Error& error) {
+        outcome.error = grpc::Status{.code = grpc::Code::unknown, .message = error.what(), .details = {}};
+        failure = std::make_exception_ptr(grpc::CallError(*outcome.error));
+    } catch (const std::exception& error) {
+        failure = std::current_exception();
+        outcome.error = grpc::status_of(error);
+    }
+    if (history_) {
+        // Also of a build whose client has left.
+        co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
+        co_await history_->ended(ref, build->journal, std::move(outcome));
+    }
+    if (failure) std::rethrow_exception(failure);
+    co_return out;
+}
+
+asio::awaitable<wire::control::SolveResponse> Control::run(BuildPtr build) {
     wire::bridge::Result result;
     if (build->request.frontend().empty() && !build->request.has_definition()) {
         result = co_await front_end_outside(build);
@@ -129,6 +194,7 @@ asio::awaitable<wire::control::SolveResponse> Control::solve(wire::control::Solv
         *own.mutable_frontendinputs() = build->request.frontendinputs();
         result = co_await builder_.solve(build, std::move(own));
     }
+    if (build->onlooker.converted) build->onlooker.converted(result);
     wire::control::SolveResponse out;
     for (auto& [name, value] : co_await builder_.finish(build, std::move(result))) (*out.mutable_exporterresponse())[name] = value;
     co_return out;
@@ -143,9 +209,10 @@ asio::awaitable<wire::bridge::Result> Control::front_end_outside(BuildPtr build)
 
 asio::awaitable<void> Control::tell_status(grpc::ServerCall& call) {
     const auto request = grpc::Services::parse<wire::control::StatusRequest>(co_await call.read_only());
-    const BuildPtr build = co_await find(request.ref());
     // At once, before there is anything to tell: the client sets its clock by it.
     call.begin({{"buildkit-current-timestamp", format_time(clock_.wall())}});
+    if (history_ && !known(request.ref()) && co_await history_->tell_status(request.ref(), call)) co_return;
+    const BuildPtr build = co_await find(request.ref());
     std::size_t at = 0;
     while (auto next = co_await build->journal.next(at)) co_await call.write(next->SerializeAsString());
 }
@@ -153,7 +220,15 @@ asio::awaitable<void> Control::tell_status(grpc::ServerCall& call) {
 asio::awaitable<wire::bridge::SolveResponse> Control::solve_for_front_end(BuildPtr build, wire::bridge::SolveRequest request) {
     const bool as_result = request.allowresultreturn();
     wire::bridge::SolveResponse out;
-    wire::bridge::Result result = co_await builder_.solve(build, std::move(request));
+    wire::bridge::Result result;
+    try {
+        result = co_await builder_.solve(build, std::move(request));
+    } catch (const grpc::CallError&) {
+        throw;
+    } catch (const Error& error) {
+        // A client shows the names of other codes, which are no part of what went wrong.
+        throw grpc::CallError({.code = grpc::Code::unknown, .message = error.what(), .details = {}});
+    }
     const auto keep = [&](wire::bridge::Ref& ref) {
         ref.set_id(random_hex(25));
         if (const pb::Definition* definition = definition_of(ref)) build->results[ref.id()] = *definition;

@@ -7,12 +7,17 @@
 
 #include "base/clock.hpp"
 #include "base/condition.hpp"
+#include "base/id.hpp"
+#include "build/history.hpp"
 #include "build/journal.hpp"
+#include "build/provenance.hpp"
 #include "build/session.hpp"
 #include "build/wire/bridge.pb.h"
 #include "build/wire/control.pb.h"
 #include "grpc/server.hpp"
 
+#include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -24,7 +29,10 @@ namespace grua::build {
 /// One build, from its Solve to its end. Loop only.
 struct Build {
     Build(const asio::any_io_executor& loop, const Clock& clock, wire::control::SolveRequest asked)
-        : request(std::move(asked)), journal(loop, clock), changed(loop) {}
+        : request(std::move(asked)), journal(loop, clock), changed(loop) {
+        record.invocation = random_hex(invocation_size);
+        record.started = clock.wall();
+    }
 
     const wire::control::SolveRequest request;
     Journal journal;
@@ -32,6 +40,21 @@ struct Build {
     std::map<std::string, pb::Definition> results;  ///< Of LLBBridge/Solve, by their IDs.
     std::optional<wire::bridge::Result> returned;   ///< By a front end outside.
     std::optional<grpc::Status> returned_error;
+    BuildRecord record;                                 ///< For provenance; what its end adds is not there yet.
+    std::vector<BuildOutcome::Attestation> provenance;  ///< Of its results, for the history.
+    VertexPtr failed;                                   ///< What it has failed with, where that was an operation ...
+    std::optional<int> exit_code;                       ///< ... and that a program.
+
+    /// Who has begun it, where that is no client's call; what it throws fails the build.
+    struct Onlooker {
+        std::function<void(const std::shared_ptr<Build>& build)> begun;
+        /// Between the front end and what is run: the graph may be changed.
+        std::function<void(wire::bridge::Result& result)> converted;
+    };
+    Onlooker onlooker;
+
+private:
+    static constexpr std::size_t invocation_size = 16;
 };
 using BuildPtr = std::shared_ptr<Build>;
 
@@ -43,6 +66,9 @@ public:
     /// A front end of ours, or a graph as it is: no more is done than that needs.
     virtual asio::awaitable<wire::bridge::Result> solve(BuildPtr build, wire::bridge::SolveRequest request) = 0;
 
+    /// Runs what a graph says.
+    virtual asio::awaitable<ResultPtr> make(BuildPtr build, pb::Definition definition) = 0;
+
     /// Runs what the result is made of and gives it to the exporters; what they answer is told to the client.
     virtual asio::awaitable<std::map<std::string, std::string>> finish(BuildPtr build, wire::bridge::Result result) = 0;
 
@@ -53,17 +79,25 @@ public:
 class Control {
 public:
     /// All of them outlive this, and this outlives the services' calls.
-    Control(asio::any_io_executor loop, const Clock& clock, Timers& timers, Sessions& sessions, Builder& builder);
+    /// `history`: may be null.
+    Control(asio::any_io_executor loop, const Clock& clock, Timers& timers, Sessions& sessions, Builder& builder,
+            History* history = nullptr);
 
     void add_to(grpc::Services& services);
 
     std::size_t count() const noexcept { return builds_.size(); }
 
+    /// As a client's call Solve.
+    asio::awaitable<wire::control::SolveResponse> solve(wire::control::SolveRequest request, Build::Onlooker onlooker = {});
+
+    /// That a call of a front end belongs to. Throws Error(not_found).
+    asio::awaitable<BuildPtr> build_of(const grpc::ServerCall& call);
+
 private:
     class Registered;
+    BuildPtr known(std::string_view ref) const;
     asio::awaitable<BuildPtr> find(std::string ref);
-    asio::awaitable<BuildPtr> build_of(const grpc::ServerCall& call);
-    asio::awaitable<wire::control::SolveResponse> solve(wire::control::SolveRequest request);
+    asio::awaitable<wire::control::SolveResponse> run(BuildPtr build);
     asio::awaitable<wire::bridge::Result> front_end_outside(BuildPtr build);
     asio::awaitable<void> tell_status(grpc::ServerCall& call);
     asio::awaitable<wire::bridge::SolveResponse> solve_for_front_end(BuildPtr build, wire::bridge::SolveRequest request);
@@ -75,8 +109,10 @@ private:
     Timers& timers_;
     Sessions& sessions_;
     Builder& builder_;
+    History* history_;
     Condition changed_;
     std::map<std::string, BuildPtr, std::less<>> builds_;
+    std::deque<std::pair<std::string, BuildPtr>> ended_;  ///< The last ones: who asks for their status may come late.
 };
 
 }  // namespace grua::build

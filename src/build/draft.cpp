@@ -19,6 +19,23 @@ Draft::Output Draft::add(const pb::Op& op, std::string_view name, pb::OpMetadata
     return {.digest = std::move(digest)};
 }
 
+Draft::Output Draft::take_in(const pb::Definition& definition) {
+    const Edge head = read_graph(definition);
+    if (!head.vertex) return {};
+    for (const std::string& bytes : definition.def()) {
+        pb::Op op;
+        if (!op.ParseFromString(bytes) || op.op_case() == pb::Op::OP_NOT_SET) continue;  // The last says what is asked for.
+        const std::string digest = content::digest_of(bytes).text();
+        const auto [at, is_new] = vertices_.try_emplace(digest);
+        if (!is_new) continue;
+        at->second.bytes = bytes;
+        if (const auto found = definition.metadata().find(digest); found != definition.metadata().end())
+            at->second.metadata = found->second;
+        for (const pb::Input& each : op.inputs()) at->second.inputs.push_back(each.digest());
+    }
+    return {.digest = head.vertex->digest, .index = head.index};
+}
+
 void Draft::place(const Output& output, int first_line, int last_line) {
     const auto found = vertices_.find(output.digest);
     if (found == vertices_.end()) return;

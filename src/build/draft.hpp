@@ -25,6 +25,9 @@ public:
     /// `name` is what people see. The same operation twice is there once, under the name that it had first.
     Output add(const pb::Op& op, std::string_view name, pb::OpMetadata metadata = {});
 
+    /// All that a graph of somebody else's needs, as it is. Throws what read_graph() throws.
+    Output take_in(const pb::Definition& definition);
+
     /// Where an operation stands in the file that the graph is made of.
     void place(const Output& output, int first_line, int last_line);
     void set_source(std::string filename, std::string text, std::string language);

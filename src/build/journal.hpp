@@ -40,6 +40,8 @@ public:
     /// What came at `at` or later, some of it at a time; `at` is behind it then. Waits where there is nothing yet; nothing at the end.
     asio::awaitable<std::optional<wire::control::StatusResponse>> next(std::size_t& at);
 
+    bool has_more(std::size_t at) const noexcept { return at < events_.size(); }
+
     struct Counts {
         int steps = 0;
         int cached = 0;

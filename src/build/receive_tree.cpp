@@ -3,8 +3,7 @@
 #include "base/condition.hpp"
 #include "base/error.hpp"
 #include "base/utf8.hpp"
-#include "build/tree_writer.hpp"
-#include "grpc/server.hpp"
+#include "build/tree_walk.hpp"
 
 #include <sys/stat.h>
 #include <algorithm>
@@ -35,15 +34,15 @@ struct Writer {
 
 class Receiver : public std::enable_shared_from_this<Receiver> {
 public:
-    Receiver(grpc::ClientCall& call, ReceiveOptions options, asio::thread_pool& pool, const asio::any_io_executor& loop)
-        : call_(call), options_(std::move(options)), pool_(pool), loop_(loop), tree_(options_.folder), changed_(loop) {}
+    Receiver(PacketCall call, ReceiveOptions options, asio::thread_pool& pool, const asio::any_io_executor& loop)
+        : call_(call), options_(std::move(options)), pool_(pool), loop_(loop), tree_(options_.folder, options_.present), changed_(loop) {}
 
     asio::awaitable<TreeIndex> run() {
         co_await take_list();
         co_await on_pool([this] { prepare(); });
         co_await take_files();
         co_await on_pool([this] { complete(); });
-        co_await say(files::Packet::PACKET_FIN, 0);
+        co_await call_.write(files::Packet::PACKET_FIN);
         while (const auto packet = co_await next())
             if (packet->type() == files::Packet::PACKET_FIN) break;
         call_.end();
@@ -64,9 +63,25 @@ private:
     void prepare() {
         std::uint32_t number = 0;
         for (const TreeIndex::value_type* each : list_.in_order()) numbers_.emplace(each->first, number++);
+        if (options_.removes_others) remove_others();
         changes_ = changes_between(options_.before, list_.entries());
         for (const std::string& each : changes_.remove) tree_.remove(each);
         for (const std::string& each : changes_.make) tree_.make(each, list_.entries().at(each));
+    }
+
+    void remove_others() {
+        std::vector<TreePart> parts(1);
+        parts[0].folder = Root::open(options_.folder.c_str());
+        TreeWalk walk(parts, {});
+        std::vector<std::string> others;
+        while (const auto each = walk.next())
+            if (!list_.entries().contains(each->path)) others.push_back(each->path);
+        for (auto each = others.rbegin(); each != others.rend(); ++each) tree_.remove(*each);
+    }
+
+    void set_owner(TreeEntry& entry) const {
+        entry.uid = options_.owner->uid;
+        entry.gid = options_.owner->gid;
     }
 
     void complete() {
@@ -77,21 +92,11 @@ private:
     }
 
     asio::awaitable<std::optional<files::Packet>> next() {
-        auto message = co_await call_.read();
-        if (!message) co_return std::nullopt;
-        auto packet = grpc::Services::parse<files::Packet>(*message);
-        if (packet.type() == files::Packet::PACKET_ERR)
-            fail(ErrorKind::unavailable, "the client's files: {}", to_valid_utf8(std::string_view(packet.data()).substr(0, 1000)));
+        auto packet = co_await call_.read();
+        if (packet && packet->type() == files::Packet::PACKET_ERR)
+            fail(ErrorKind::unavailable, "the client's files: {}", to_valid_utf8(std::string_view(packet->data()).substr(0, 1000)));
         co_return packet;
     }
-
-    asio::awaitable<void> say(files::Packet::PacketType type, std::uint32_t id) {
-        files::Packet packet;
-        packet.set_type(type);
-        packet.set_id(id);
-        return write(packet.SerializeAsString());
-    }
-    asio::awaitable<void> write(std::string message) { co_await call_.write(message); }
 
     asio::awaitable<void> take_list() {
         for (;;) {
@@ -100,6 +105,7 @@ private:
             if (packet->type() != files::Packet::PACKET_STAT) continue;
             if (!packet->has_stat()) break;
             list_.add(packet->stat());
+            if (options_.owner) set_owner(list_.entries().at(packet->stat().path()));
         }
     }
 
@@ -122,7 +128,7 @@ private:
     asio::awaitable<void> ask(const std::string& path) {
         const std::uint32_t number = numbers_.at(path);
         open_.emplace(number, std::make_shared<FileWriter>(tree_, path, list_.entries().at(path)));
-        co_await say(files::Packet::PACKET_REQ, number);
+        co_await call_.write(files::Packet::PACKET_REQ, number);
     }
 
     void take_piece(const files::Packet& packet) {
@@ -177,7 +183,7 @@ private:
         if (failure_) std::rethrow_exception(failure_);
     }
 
-    grpc::ClientCall& call_;
+    PacketCall call_;
     ReceiveOptions options_;
     asio::thread_pool& pool_;
     asio::any_io_executor loop_;
@@ -197,8 +203,7 @@ private:
 
 }  // namespace
 
-asio::awaitable<TreeIndex> receive_tree(grpc::ClientCall& call, ReceiveOptions options, asio::thread_pool& pool,
-                                        asio::any_io_executor loop) {
+asio::awaitable<TreeIndex> receive_tree(PacketCall call, ReceiveOptions options, asio::thread_pool& pool, asio::any_io_executor loop) {
     const auto receiver = std::make_shared<Receiver>(call, std::move(options), pool, loop);
     std::exception_ptr failure;
     TreeIndex out;

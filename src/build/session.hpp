@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/clock.hpp"
+#include "build/given_sessions.hpp"
 #include "grpc/client.hpp"
 #include "grpc/server.hpp"
 
@@ -51,10 +52,13 @@ public:
     /// Until the client ends it, or does not say any more that it is well. Throws Error(conflict) where there is one by this ID.
     asio::awaitable<void> serve(SessionHead head, std::unique_ptr<grpc::Transport> transport);
 
-    /// A build may come before its session, a little. Throws Error(not_found).
+    /// A build may come before its session, a little. Throws Error(not_found), at once for one that is given.
     asio::awaitable<SessionPtr> find(std::string id);
 
     std::size_t count() const noexcept { return sessions_.size(); }
+
+    /// Those that no client has.
+    GivenSessions& given() noexcept { return given_; }
 
 private:
     asio::awaitable<void> watch(SessionPtr session);
@@ -64,6 +68,7 @@ private:
     Timers& timers_;
     Condition changed_;
     std::map<std::string, SessionPtr, std::less<>> sessions_;
+    GivenSessions given_;
 };
 
 /// A connection within a call of Control/Session: messages of bytes either way. `call` outlives it.

@@ -1,6 +1,8 @@
 #include "build/solver.hpp"
 
+#include "base/id.hpp"
 #include "base/log.hpp"
+#include "content/hash.hpp"
 
 #include <algorithm>
 #include <boost/asio/detached.hpp>
@@ -28,6 +30,7 @@ struct Part {
     Condition changed;  ///< Its results are there, or what it waits for.
     std::string key;    ///< Of its definition.
     KeyPlan plan;
+    bool is_made_anew = false;  ///< Or something below it: its definition says nothing about what comes out.
     std::shared_ptr<const void> source;
     std::optional<Results> results;
     bool is_begun = false;
@@ -207,9 +210,11 @@ asio::awaitable<void> Solver::State::look_up(BuildPtr build, VertexPtr vertex) {
     Part& part = build->parts.at(vertex.get());
     std::exception_ptr failure;
     try {
-        SourceKey found = co_await worker.look_up(*vertex, build->wish.session);
+        SourceKey found = co_await worker.look_up(vertex, build->wish.session, build->wish.audience);
         part.key = std::move(found.key);
         part.source = std::move(found.found);
+        if (build->wish.pins && !found.pin.empty()) build->wish.pins->insert_or_assign(vertex->digest, std::move(found.pin));
+        part.is_told = found.was_told;
     } catch (...) {
         failure = of_vertex(vertex);
     }
@@ -224,6 +229,9 @@ asio::awaitable<void> Solver::State::look_up(BuildPtr build, VertexPtr vertex) {
 void Solver::State::make_keys(const BuildPtr& build, const std::vector<VertexPtr>& order) const {
     for (const VertexPtr& vertex : order) {
         Part& part = build->parts.at(vertex.get());
+        part.is_made_anew = vertex->metadata.ignore_cache() || std::ranges::any_of(vertex->inputs, [&](const Edge& each) {
+                                return build->parts.at(each.vertex.get()).is_made_anew;
+                            });
         if (vertex->op.has_source()) {
             part.key = make_key(part.plan, {part.key});
             continue;
@@ -239,7 +247,7 @@ asio::awaitable<void> Solver::State::solve(BuildPtr build, VertexPtr vertex) {
     std::exception_ptr failure;
     try {
         const bool asks_cache = !vertex->metadata.ignore_cache();
-        if (asks_cache) {
+        if (!part.is_made_anew) {
             if (auto known = co_await cache.find(part.key)) {
                 tell_those_below(build, vertex);
                 co_return done(build, vertex, std::move(*known), true);
@@ -248,21 +256,22 @@ asio::awaitable<void> Solver::State::solve(BuildPtr build, VertexPtr vertex) {
         co_await wait_for_inputs(build, vertex);
         if (build->is_over) co_return;
         const std::string key = co_await contents_key(build, vertex);
-        if (asks_cache && key != part.key) {
+        if (asks_cache && (key != part.key || part.is_made_anew)) {
             if (auto known = co_await cache.find(key)) {
-                co_await cache.keep(part.key, *known);
+                co_await cache.keep(part.key, *known, vertex);
                 co_return done(build, vertex, std::move(*known), true);
             }
         }
         if (build->is_over) co_return;
-        if (build->wish.audience) build->wish.audience->started(*vertex);
-        Results results = co_await run_or_join(build, vertex, key);
+        if (build->wish.audience && !part.is_told) build->wish.audience->started(*vertex);
+        // What is made anew is something else than what was there, to all that take it as a whole.
+        Results results = co_await run_or_join(build, vertex, asks_cache ? key : content::digest_of(key + random_hex(32)).text());
         if (build->is_over && results.empty()) {
             if (build->wish.audience) build->wish.audience->completed(*vertex, false, std::string(called_off));
             co_return;
         }
-        co_await cache.keep(part.key, results);
-        if (key != part.key) co_await cache.keep(key, results);
+        co_await cache.keep(part.key, results, vertex);
+        if (key != part.key) co_await cache.keep(key, results, vertex);
         done(build, vertex, std::move(results), false);
     } catch (...) {
         failure = of_vertex(vertex);
@@ -275,8 +284,7 @@ asio::awaitable<void> Solver::State::solve(BuildPtr build, VertexPtr vertex) {
 void Solver::State::done(const BuildPtr& build, const VertexPtr& vertex, Results results, bool was_cached) {
     Part& part = build->parts.at(vertex.get());
     part.results = std::move(results);
-    part.is_told = true;
-    if (build->wish.audience) {
+    if (!std::exchange(part.is_told, true) && build->wish.audience) {
         if (was_cached) build->wish.audience->started(*vertex);
         build->wish.audience->completed(*vertex, was_cached, {});
     }
@@ -322,6 +330,9 @@ asio::awaitable<std::string> Solver::State::contents_key(const BuildPtr& build, 
 asio::awaitable<Results> Solver::State::run_or_join(const BuildPtr& build, const VertexPtr& vertex, const std::string& key) {
     Part& part = build->parts.at(vertex.get());
     for (;;) {
+        // One that has ended since the cache was asked has left its results there.
+        if (!runs.contains(key))
+            if (auto known = co_await cache.find(key)) co_return std::move(*known);
         const auto [at, is_new] = runs.try_emplace(key);
         if (is_new) at->second = std::make_shared<Run>();
         const RunPtr run = at->second;

@@ -18,6 +18,7 @@
 #include "base/error.hpp"
 #include "build/cache_key.hpp"
 #include "build/graph.hpp"
+#include "oci/digest.hpp"
 
 #include <cstdint>
 #include <exception>
@@ -38,6 +39,10 @@ public:
     Result(const Result&) = delete;
     Result& operator=(const Result&) = delete;
     virtual ~Result() = default;
+
+    /// What is left of it when it ends: layers of the layer store, the lowest first, out of which it can be made again. Null where it ends
+    /// with this.
+    virtual const std::vector<oci::Digest>* kept_layers() const noexcept { return nullptr; }
 
     /// Under which it came out: the same contents made the same way have the same.
     const std::string key;
@@ -76,6 +81,8 @@ private:
 struct SourceKey {
     std::string key;
     std::shared_ptr<const void> found;  ///< For run().
+    bool was_told = false;              ///< It has been fetched by this, and the audience knows.
+    std::string pin = {};               ///< For provenance: the digest of an image or a file, a commit; empty where there is none.
 };
 
 /// Does what the operations say.
@@ -83,11 +90,11 @@ class Worker {
 public:
     virtual ~Worker() = default;
 
-    /// What a source is now. `session`: of the build that asks.
-    virtual asio::awaitable<SourceKey> look_up(const Vertex& source, const std::string& session) = 0;
+    /// What a source is now. `session`: of the build that asks. `audience`: may be null; outlives the call.
+    virtual asio::awaitable<SourceKey> look_up(VertexPtr source, std::string session, Audience* audience) = 0;
 
     /// Of an input's files those that count; of all selections together.
-    virtual asio::awaitable<std::string> digest_of(const ResultPtr& input, const std::vector<Selection>& selections) = 0;
+    virtual asio::awaitable<std::string> digest_of(ResultPtr input, std::vector<Selection> selections) = 0;
 
     struct Work {
         VertexPtr vertex;
@@ -106,8 +113,8 @@ class Cache {
 public:
     virtual ~Cache() = default;
     /// Nothing where none is known by this key, or where it is gone.
-    virtual asio::awaitable<std::optional<Results>> find(const std::string& key) = 0;
-    virtual asio::awaitable<void> keep(const std::string& key, const Results& results) = 0;
+    virtual asio::awaitable<std::optional<Results>> find(std::string key) = 0;
+    virtual asio::awaitable<void> keep(std::string key, Results results, VertexPtr made_by) = 0;
 };
 
 /// One build.
@@ -115,6 +122,8 @@ struct Wish {
     Edge edge;
     std::string session;
     Audience* audience = nullptr;  ///< Outlives the call.
+    /// By the digests of sources what they were found to be. Outlives the call; may be null.
+    std::map<std::string, std::string, std::less<>>* pins = nullptr;
 };
 
 class Solver {
@@ -134,14 +143,24 @@ private:
     std::shared_ptr<State> state_;
 };
 
+/// A program has ended with a status that is none of those it may end with.
+struct ExitError : Error {
+    ExitError(std::string message, int code) : Error(ErrorKind::system, std::move(message)), exit_code(code) {}
+    int exit_code;
+};
+
 /// What an operation failed with, and which.
 class VertexError : public Error {
 public:
-    VertexError(const Error& error, VertexPtr vertex) : Error(error), vertex_(std::move(vertex)) {}
+    VertexError(const Error& error, VertexPtr vertex) : Error(error), vertex_(std::move(vertex)) {
+        if (const auto* exit = dynamic_cast<const ExitError*>(&error)) exit_code_ = exit->exit_code;
+    }
     const VertexPtr& vertex() const noexcept { return vertex_; }
+    std::optional<int> exit_code() const noexcept { return exit_code_; }
 
 private:
     VertexPtr vertex_;
+    std::optional<int> exit_code_;
 };
 
 }  // namespace grua::build

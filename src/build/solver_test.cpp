@@ -32,8 +32,9 @@ asio::awaitable<void> pause_for(std::chrono::milliseconds time) {
 
 class FakeWorker final : public Worker {
 public:
-    asio::awaitable<SourceKey> look_up(const Vertex& source, const std::string& session) override {
-        const std::string& name = source.op.source().identifier();
+    asio::awaitable<SourceKey> look_up(VertexPtr source, std::string session, Audience* audience) override {
+        (void)audience;
+        const std::string& name = source->op.source().identifier();
         looked_up.push_back(name + (session.empty() ? "" : " by " + session));
         co_await pause_for(1ms);
         if (!sources.contains(name)) fail(ErrorKind::not_found, "{}: not found", name);
@@ -41,7 +42,7 @@ public:
         for (const auto& [path, contents] : sources.at(name)) key += fmt::format("{}={};", path, contents);
         co_return SourceKey{.key = std::move(key), .found = {}};
     }
-    asio::awaitable<std::string> digest_of(const ResultPtr& input, const std::vector<Selection>& selections) override {
+    asio::awaitable<std::string> digest_of(ResultPtr input, std::vector<Selection> selections) override {
         const auto& files = dynamic_cast<const Files&>(*input).files;
         std::string out;
         for (const Selection& each : selections)
@@ -94,15 +95,17 @@ public:
 
 class FakeCache final : public Cache {
 public:
-    asio::awaitable<std::optional<Results>> find(const std::string& key) override {
+    asio::awaitable<std::optional<Results>> find(std::string key) override {
         const auto found = kept.find(key);
         co_return found == kept.end() ? std::nullopt : std::optional(found->second);
     }
-    asio::awaitable<void> keep(const std::string& key, const Results& results) override {
-        kept[key] = results;
+    asio::awaitable<void> keep(std::string key, Results results, VertexPtr made_by) override {
+        kept[key] = std::move(results);
+        names[key] = made_by->name;
         co_return;
     }
     std::map<std::string, Results> kept;
+    std::map<std::string, std::string> names;
 };
 
 class Listener final : public Audience {

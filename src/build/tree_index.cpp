@@ -2,6 +2,7 @@
 
 #include "base/error.hpp"
 #include "base/utf8.hpp"
+#include "layers/entry_path.hpp"
 
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -89,7 +90,9 @@ TreeEntry read_stat(const wire::files::Stat& stat) {
     if (S_ISREG(out.mode)) out.size = static_cast<std::uint64_t>(stat.size());
     if (S_ISCHR(out.mode) || S_ISBLK(out.mode))
         out.device = makedev(static_cast<unsigned>(stat.devmajor()), static_cast<unsigned>(stat.devminor()));
-    out.xattrs.insert(stat.xattrs().begin(), stat.xattrs().end());
+    // Those of overlayfs would mean something in a layer.
+    for (const auto& [name, value] : stat.xattrs())
+        if (!layers::is_overlay_xattr(name)) out.xattrs.emplace(name, value);
     return out;
 }
 

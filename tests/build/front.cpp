@@ -1,6 +1,9 @@
 // build_front [--build-arg NAME=VALUE] [--target STAGE] [--label NAME=VALUE] [--platform P] [--no-cache]: what the front end makes of the
 // Dockerfile on standard input, without anything being built: warnings, names of steps, the image's configuration and history. Written as
 // tests/conformance/dockerfile/cases/*.expected are, which tests/system/dockerfile_test.py compares.
+//
+// build_front --call REQUEST …: what a client is answered that asks about the Dockerfile ("lint", "outline"), one object of JSON.
+#include "build/dockerfile/answers.hpp"
 #include "build/dockerfile/convert.hpp"
 #include "build/dockerfile/lint.hpp"
 
@@ -22,13 +25,20 @@ void set_pair(auto& into, const std::string& pair) {
     if (sign != std::string::npos) into[pair.substr(0, sign)] = pair.substr(sign + 1);
 }
 
-ConvertOptions read_flags(const std::vector<std::string>& words) {
-    ConvertOptions out;
+struct Flags {
+    ConvertOptions options;
+    std::optional<std::string> call;
+};
+
+Flags read_flags(const std::vector<std::string>& words) {
+    Flags flags;
+    ConvertOptions& out = flags.options;
     for (std::size_t at = 0; at < words.size(); ++at) {
         const auto value = [&] { return at + 1 < words.size() ? words[++at] : std::string{}; };
         if (words[at] == "--build-arg") set_pair(out.inputs.arguments, value());
         if (words[at] == "--label") set_pair(out.labels, value());
         if (words[at] == "--target") out.inputs.target = value();
+        if (words[at] == "--call") flags.call = value();
         if (words[at] == "--no-cache") out.no_cache = true;
         if (words[at] == "--platform") {
             out.has_platform = true;
@@ -40,7 +50,7 @@ ConvertOptions read_flags(const std::vector<std::string>& words) {
         op.mutable_source()->set_identifier("local://context");
         return draft.add(op, "[internal] load build context");
     };
-    return out;
+    return flags;
 }
 
 KnownImage busybox(const oci::Platform& platform) {
@@ -89,17 +99,49 @@ void print(const Conversion& made) {
     }
 }
 
+Answer answer(Request request, const std::string& source, const LintInputs& inputs) {
+    pb::SourceInfo file;
+    file.set_filename("Dockerfile");
+    file.set_data(source);
+    file.set_language("Dockerfile");
+    file.mutable_definition()->add_def("what has loaded it");
+    switch (request) {
+        case Request::lint:
+            return lint_answer(lint(source, inputs), file);
+        case Request::outline:
+            return outline_answer(make_outline(source, {.build = inputs.build, .base_image = inputs.base_image, .is_replaced = {}}),
+                                  source);
+        case Request::targets:
+            return targets_answer(list_targets(source), source);
+        case Request::describe:
+            break;
+    }
+    return describe_answer();
+}
+
+void print(const Answer& answer) {
+    boost::json::object out{{"result.json", answer.json}, {"result.txt", answer.text}, {"version", answer.version}};
+    if (answer.status) out["result.statuscode"] = fmt::format("{}", *answer.status);
+    std::cout << boost::json::serialize(out) << "\n";
+}
+
 }  // namespace
 
 int main(int count, char** words) {
     try {
         const std::string source{std::istreambuf_iterator<char>(std::cin), {}};
-        const ConvertOptions options = read_flags({words + 1, words + count});
+        const auto [options, call] = read_flags({words + 1, words + count});
         LintInputs inputs{.build = options.inputs};
         inputs.base_image = [](const std::string& name, const oci::Platform&) -> std::optional<BaseImage> {
-            if (name != "busybox") return std::nullopt;
+            if (name != "busybox") fail(ErrorKind::not_found, "it is not there");
             return BaseImage{.env = {"PATH=/bin"}, .on_build = {}, .platform = {}};
         };
+        if (call) {
+            const auto request = parse_request("frontend." + *call);
+            if (!request) fail(ErrorKind::invalid_argument, "unsupported request frontend.{}", *call);
+            print(answer(*request, source, inputs));
+            return 0;
+        }
         for (const LintWarning& each : lint(source, inputs).warnings) std::cout << "warning: " << short_text(each) << "\n";
         const Dockerfile file = read_dockerfile(source);
         std::map<ImageName, KnownImage> images;

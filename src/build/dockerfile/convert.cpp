@@ -2,6 +2,7 @@
 
 #include "base/text.hpp"
 #include "build/dockerfile/converter.hpp"
+#include "build/dockerfile/named_context.hpp"
 #include "oci/reference.hpp"
 
 #include <algorithm>
@@ -146,14 +147,14 @@ void Converter::find_needs(std::size_t target) {
 
 void Converter::find_needs_of(std::size_t stage) {
     const StageNode& node = graph_.stages()[stage];
-    const LineRange lines = file_.stages[stage].head.lines;
+    if (const auto instead = replacement_of(stage)) {
+        (void)want(*instead);
+        return;
+    }
     if (node.base_stage) {
         needed_[*node.base_stage] = true;
     } else if (node.base != scratch) {
-        at_lines(lines, [&] {
-            const oci::Platform platform = node.platform.value_or(options_.inputs.target_platform);
-            (void)want({.reference = reference_text(node.base), .platform = platform.text()});
-        });
+        (void)want(base_of(stage));
     }
     read_triggers(stage);
     const auto add = [&](const Instruction& instruction) {
@@ -178,11 +179,30 @@ void Converter::read_triggers(std::size_t stage) {
         for (const Instruction& each : file_.stages[*node.base_stage].instructions)
             if (const OnBuild* on_build = std::get_if<OnBuild>(&each.body)) expressions.push_back(on_build->expression);
     } else if (node.base != scratch) {
-        const oci::Platform platform = node.platform.value_or(options_.inputs.target_platform);
-        const auto known = images_.find({.reference = reference_text(node.base), .platform = platform.text()});
+        const auto known = images_.find(base_of(stage));
         if (known != images_.end()) expressions = known->second.config.config.on_build;
     }
     for (const std::string& each : expressions) stages_[stage].triggers.push_back(read_trigger(each, lines));
+}
+
+std::optional<ImageName> Converter::context_named(std::string_view name, const oci::Platform& platform) const {
+    const auto found = find_named_context(options_.contexts, name, platform);
+    if (!found) return std::nullopt;
+    return ImageName{.reference = *found, .platform = platform.text(), .is_context = true};
+}
+
+ImageName Converter::base_of(std::size_t stage) const {
+    const StageNode& node = graph_.stages()[stage];
+    const oci::Platform platform = node.platform.value_or(options_.inputs.target_platform);
+    if (auto context = context_named(node.base, platform)) return std::move(*context);
+    return at_lines(file_.stages[stage].head.lines,
+                    [&] { return ImageName{.reference = reference_text(node.base), .platform = platform.text()}; });
+}
+
+std::optional<ImageName> Converter::replacement_of(std::size_t stage) const {
+    const std::string& name = file_.stages[stage].from().name;
+    if (name.empty()) return std::nullopt;
+    return context_named(name, graph_.stages()[stage].platform.value_or(options_.inputs.target_platform));
 }
 
 Converter::Source Converter::source_of(std::string_view from, LineRange lines) const {
@@ -191,6 +211,7 @@ Converter::Source Converter::source_of(std::string_view from, LineRange lines) c
             if (*number >= graph_.stages().size()) fail(ErrorKind::invalid_argument, "invalid stage index {}", *number);
             return {.stage = *number, .image = {}};
         }
+        if (auto context = context_named(from, options_.inputs.target_platform)) return {.stage = {}, .image = std::move(*context)};
         if (const auto found = graph_.find(from)) return {.stage = *found, .image = {}};
         if (from == scratch) return {.stage = {}, .image = {}, .is_empty = true};
         return {.stage = {}, .image = {.reference = reference_text(from), .platform = options_.inputs.target_platform.text()}};
@@ -221,15 +242,30 @@ void Converter::begin_empty(StageDraft& state) {
 void Converter::begin_with_image(std::size_t stage, const ImageName& name, LineRange lines) {
     StageDraft& state = stages_[stage];
     const KnownImage& known = images_.at(name);
+    // A folder of the client is no image.
+    if (known.config.os.empty()) begin_empty(state);
+    if (known.config.os.empty() && known.files) {
+        state.files = known.files(draft_);
+        return;
+    }
     state.image = known.config;
     state.image.created.clear();
     state.image.config.on_build.clear();
     state.inherited_history = state.image.history.size();
     state.platform = oci::Platform::parse(name.platform);
+    if (known.files) {
+        state.files = known.files(draft_);
+        return;
+    }
     if (known.config.rootfs.diff_ids.empty()) return;
     const pb::Op op = image_source(name, known);
     const std::string reference = op.source().identifier().substr(image_scheme.size());
-    state.files = draft_.add(op, step_name(state, "FROM " + reference), metadata(state, file_.stages[stage].head));
+    // Triggers are known once the image is; its own step is counted without them.
+    const std::size_t all = state.steps;
+    state.steps -= state.triggers.size();
+    const std::string name_of_step = step_name(state, "FROM " + reference);
+    state.steps = all;
+    state.files = draft_.add(op, name_of_step, metadata(state, file_.stages[stage].head));
     draft_.place(state.files, lines.first, lines.last);
 }
 
@@ -252,10 +288,7 @@ void Converter::begin(std::size_t stage) {
                   (!node.base_stage && node.base != scratch ? 1 : 0);
     if (node.base == scratch && !node.base_stage) begin_empty(state);
     if (node.base != scratch && !node.base_stage) {
-        at_lines(written.head.lines, [&] {
-            const oci::Platform platform = node.platform.value_or(options_.inputs.target_platform);
-            begin_with_image(stage, {.reference = reference_text(node.base), .platform = platform.text()}, written.head.lines);
-        });
+        begin_with_image(stage, base_of(stage), written.head.lines);
     }
     std::vector<std::string>& env = state.image.config.env;
     if (std::ranges::none_of(env, [](const std::string& each) { return each.starts_with("PATH="); }))
@@ -268,8 +301,14 @@ void Converter::begin(std::size_t stage) {
 }
 
 void Converter::convert_stage(std::size_t stage) {
-    begin(stage);
     StageDraft& state = stages_[stage];
+    if (const auto instead = replacement_of(stage)) {
+        begin_with_image(stage, *instead, file_.stages[stage].head.lines);
+        for (const std::string& each : state.image.config.env) state.variables.set(each);
+        state.is_done = true;
+        return;
+    }
+    begin(stage);
     state.is_trigger = true;
     for (const Instruction& each : std::exchange(state.triggers, {})) convert_one(stage, each);
     state.is_trigger = false;
@@ -292,6 +331,7 @@ Draft::Output Converter::take(const Instruction& instruction, std::string_view f
     }
     const auto [at, is_new] = image_outputs_.try_emplace(source.image);
     const KnownImage& known = images_.at(source.image);
+    if (is_new && known.files) return at->second = known.files(draft_);
     if (!is_new || known.config.rootfs.diff_ids.empty()) return at->second;
     const pb::Op op = image_source(source.image, known);
     const std::string reference = op.source().identifier().substr(image_scheme.size());

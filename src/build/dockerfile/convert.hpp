@@ -46,6 +46,7 @@ struct ConvertOptions {
     std::string hostname;
     std::string cache_namespace;
     std::string filename = "Dockerfile";
+    std::set<std::string, std::less<>> contexts;  ///< Names of images and stages that something else stands for.
 
     /// The build's context, by what the conversion found that is taken of it; all of it where there is nothing.
     std::function<Draft::Output(Draft& draft, const std::vector<std::string>& paths)> context;
@@ -55,6 +56,7 @@ struct ConvertOptions {
 struct ImageName {
     std::string reference;  ///< "docker.io/library/busybox:latest"
     std::string platform;
+    bool is_context = false;  ///< It is one of the contexts that have names.
 
     friend auto operator<=>(const ImageName&, const ImageName&) = default;
 };
@@ -62,6 +64,9 @@ struct ImageName {
 struct KnownImage {
     oci::ImageConfig config;
     std::string pinned;  ///< The reference with its digest; empty where it has none.
+
+    /// Adds the files of a named context; empty where they are the image's.
+    std::function<Draft::Output(Draft& draft)> files = {};
 };
 
 struct Conversion {

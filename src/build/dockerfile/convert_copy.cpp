@@ -198,7 +198,7 @@ void Converter::copy(StageDraft& state, const Instruction& instruction, CopyPlan
     if (!plan.chown.empty())
         for (int number = 0; number < op.file().actions_size(); ++number)
             set_owner(*op.mutable_file()->mutable_actions(number)->mutable_copy()->mutable_owner(), plan.chown,
-                      number == 0 ? input_of(op, below) : -1);
+                      number == 0 ? input_of(op, links ? state.files : below) : -1);
     actions.finish();
 
     pb::OpMetadata about = metadata(state, instruction);
@@ -265,7 +265,8 @@ Draft::Output Converter::inline_file(const StageDraft& state, const std::string&
 }
 
 std::pair<Draft::Output, std::string> Converter::http_source(const std::string& checksum, const std::string& url, std::string_view step) {
-    const std::string_view path = std::string_view(url).substr(0, url.find_first_of("?#"));
+    std::string_view path = std::string_view(url).substr(0, url.find_first_of("?#"));
+    while (path.ends_with('/')) path.remove_suffix(1);
     const std::size_t host = path.find("//") + 2;
     const std::size_t slash = path.rfind('/');
     std::string file = slash != std::string_view::npos && slash >= host ? std::string(path.substr(slash + 1)) : std::string();

@@ -54,7 +54,7 @@ void set_proxy(pb::Meta& meta, const std::map<std::string, std::string, std::les
     }
 }
 
-void add_secret(pb::ExecOp& exec, const Mount& mount) {
+void add_secret(pb::ExecOp& exec, const std::string& folder, const Mount& mount) {
     std::string id = mount.source.empty() ? mount.id : mount.source;
     if (id.empty()) id = last_name(mount.target);
     if (mount.env) {
@@ -68,7 +68,7 @@ void add_secret(pb::ExecOp& exec, const Mount& mount) {
     out.set_input(-1);
     out.set_output(-1);
     out.set_mounttype(pb::MOUNT_TYPE_SECRET);
-    out.set_dest(mount.target.empty() ? "/run/secrets/" + last_name(id) : mount.target);
+    out.set_dest(mount.target.empty() ? "/run/secrets/" + last_name(id) : absolute(folder, mount.target, false));
     pb::SecretOpt& secret = *out.mutable_secretopt();
     secret.set_id(id);
     secret.set_uid(mount.uid.value_or(0));
@@ -77,13 +77,14 @@ void add_secret(pb::ExecOp& exec, const Mount& mount) {
     secret.set_optional(!mount.required);
 }
 
-void add_ssh(pb::ExecOp& exec, const Mount& mount, std::size_t number) {
+void add_ssh(pb::ExecOp& exec, const std::string& folder, const Mount& mount, std::size_t number) {
     if (!mount.source.empty()) fail(ErrorKind::invalid_argument, "ssh does not support source");
     pb::Mount& out = *exec.add_mounts();
     out.set_input(-1);
     out.set_output(-1);
     out.set_mounttype(pb::MOUNT_TYPE_SSH);
-    const std::string target = mount.target.empty() ? fmt::format("/run/buildkit/ssh_agent.{}", number) : mount.target;
+    const std::string target =
+        mount.target.empty() ? fmt::format("/run/buildkit/ssh_agent.{}", number) : absolute(folder, mount.target, false);
     out.set_dest(target);
     pb::SSHOpt& ssh = *out.mutable_sshopt();
     ssh.set_id(mount.id.empty() ? "default" : mount.id);
@@ -120,11 +121,11 @@ void Converter::add_mounts(StageDraft& state, const Instruction& instruction, co
     std::size_t agents = 0;
     for (const Mount& mount : run.mounts) {
         if (mount.type == MountType::secret) {
-            add_secret(*op.mutable_exec(), mount);
+            add_secret(*op.mutable_exec(), state.folder, mount);
             continue;
         }
         if (mount.type == MountType::ssh) {
-            add_ssh(*op.mutable_exec(), mount, agents++);
+            add_ssh(*op.mutable_exec(), state.folder, mount, agents++);
             continue;
         }
         const std::string target = absolute(state.folder, mount.target, false);
@@ -199,7 +200,7 @@ void Converter::apply(StageDraft& state, const Instruction& instruction, const R
         if (is_alone) {
             const std::string content = first.strip_tabs ? without_tabs(first.content) : first.content;
             name += fmt::format(" ({})", summary(first.content));
-            if (content.starts_with("#!")) {
+            if (first.content.starts_with("#!")) {
                 pb::Mount& script = *exec.add_mounts();
                 script.set_input(input_of(op, inline_file(state, first.name, content, 0755)));
                 script.set_output(-1);

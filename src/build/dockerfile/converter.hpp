@@ -76,6 +76,10 @@ private:
     void find_needs_of(std::size_t stage);
     void read_triggers(std::size_t stage);
     Source source_of(std::string_view from, LineRange lines) const;
+    std::optional<ImageName> context_named(std::string_view name, const oci::Platform& platform) const;
+    ImageName base_of(std::size_t stage) const;
+    /// A context in the place of the whole stage.
+    std::optional<ImageName> replacement_of(std::size_t stage) const;
     const KnownImage* want(const ImageName& image);
 
     // Stages, in their order.

@@ -35,6 +35,7 @@ public:
         check_defaults(predefined, expander);
         globals_ = global_arguments(file_, predefined, inputs_.build.arguments, expander);
         look_at_stages(expander);
+        out_.error = missing_image_;
     }
 
 private:
@@ -260,7 +261,7 @@ private:
     std::vector<std::string> begin_with_image(const Stage& stage, const StageNode& node, detail::StageState& state) {
         if (node.base == "scratch") return {};
         const oci::Platform& platform = node.platform ? *node.platform : inputs_.build.target_platform;
-        const auto image = inputs_.base_image ? inputs_.base_image(node.base, platform) : std::nullopt;
+        const auto image = find_image(stage, node.base, platform);
         state.is_known = image.has_value();
         if (!image) return {};
         for (const std::string& variable : image->env) state.variables.set(variable);
@@ -271,6 +272,16 @@ private:
                                          in_quotes(image->platform->text()), in_quotes(platform.text())));
         }
         return image->on_build;
+    }
+
+    std::optional<BaseImage> find_image(const Stage& stage, const std::string& name, const oci::Platform& platform) {
+        if (!inputs_.base_image) return std::nullopt;
+        try {
+            return inputs_.base_image(name, platform);
+        } catch (const Error& error) {
+            if (!missing_image_) missing_image_ = SourceError(fmt::format("{}: {}", name, error.what()), stage.head.lines);
+            return std::nullopt;
+        }
     }
 
     /// What an instruction takes files from must be built before it.
@@ -307,6 +318,7 @@ private:
     Dockerfile file_;
     Environment globals_;
     std::size_t triggers_seen_ = 0;
+    std::optional<SourceError> missing_image_;  ///< The first.
 };
 
 }  // namespace

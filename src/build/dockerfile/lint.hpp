@@ -1,11 +1,11 @@
 // `docker build --check`: what is allowed in a Dockerfile and should not be there.
 #pragma once
 
+#include "build/dockerfile/base_image.hpp"
 #include "build/dockerfile/lint_rules.hpp"
 #include "build/dockerfile/stage_graph.hpp"
 #include "build/ignore_file.hpp"
 
-#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -18,19 +18,11 @@ inline constexpr std::size_t lint_warning_limit = 10'000;
 /// No more triggers of ONBUILD are looked at, in all stages.
 inline constexpr std::size_t lint_trigger_limit = 10'000;
 
-/// What lint needs of an image's configuration.
-struct BaseImage {
-    std::vector<std::string> env;  ///< NAME=VALUE
-    bool has_shell = false;        ///< It has a SHELL of its own.
-    std::vector<std::string> on_build;
-    std::optional<oci::Platform> platform;
-};
-
 struct LintInputs {
     BuildInputs build;  ///< Without a target all stages are looked at.
 
-    /// An image's configuration, or nothing where it is not known; then UndefinedVar says nothing about the stages that are made from it.
-    std::function<std::optional<BaseImage>(const std::string& name, const oci::Platform& platform)> base_image;
+    /// Of an image that is not known, or cannot be had, UndefinedVar says nothing about the stages that are made from it.
+    FindBaseImage base_image;
 
     const IgnoreFile* ignore = nullptr;  ///< For CopyIgnoredFile.
 
@@ -39,7 +31,7 @@ struct LintInputs {
 
 struct LintResult {
     std::vector<LintWarning> warnings;  ///< In BuildKit's order: those of the file, then those of its stages.
-    std::optional<SourceError> error;   ///< What would fail the build; warnings up to there are kept.
+    std::optional<SourceError> error;   ///< What would fail the build; warnings up to there are kept, all of them for a missing image.
     bool warnings_are_errors = false;
 
     /// "lint violation found for rules: A, B" where warnings are errors and there are any; empty otherwise.

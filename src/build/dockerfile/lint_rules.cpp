@@ -55,7 +55,7 @@ constexpr auto texts = std::to_array<RuleText>({
     {Rule::from_platform_flag_const_disallowed, "FromPlatformFlagConstDisallowed", "FROM --platform flag should not use a constant value",
      "https://docs.docker.com/go/dockerfile/rule/from-platform-flag-const-disallowed/"},
     {Rule::copy_ignored_file, "CopyIgnoredFile", "Attempting to Copy file that is excluded by .dockerignore",
-     "https://docs.docker.com/go/dockerfile/rule/copy-ignored-file/"},
+     "https://docs.docker.com/go/dockerfile/rule/copy-ignored-file/", true},
     {Rule::invalid_definition_description, "InvalidDefinitionDescription",
      "Comment for build stage or argument should follow the format: `# <arg/stage name> <description>`. If this is not intended to be a "
      "description comment, add an empty line or comment between the instruction and the comment.",

@@ -190,6 +190,7 @@ TEST(LintInputs, arguments_and_target) {
 
 TEST(LintInputs, ignored_files) {
     LintInputs with = inputs();
+    with.config = LintConfig::parse("experimental=all");
     const auto ignoring = [&](std::string_view source, std::string_view patterns) {
         const IgnoreFile file = IgnoreFile::parse(patterns);
         with.ignore = &file;
@@ -223,7 +224,7 @@ TEST(LintRules, have_their_texts) {
     for (const RuleText& text : lint_rules()) {
         EXPECT_FALSE(text.name.empty() || text.description.empty());
         EXPECT_EQ(text.url.empty(), text.rule == Rule::invalid_base_image_platform);
-        EXPECT_EQ(text.experimental, text.rule == Rule::invalid_definition_description);
+        EXPECT_EQ(text.experimental, text.rule == Rule::invalid_definition_description || text.rule == Rule::copy_ignored_file);
     }
     EXPECT_EQ(about(Rule::expose_invalid_format).url, "https://docs.docker.com/go/dockerfile/rule/expose-invalid-format/");
 }

@@ -1,0 +1,12 @@
+// What front ends outside ask about results that they have: whether they can be made, and what files are in them; and about sources.
+#pragma once
+
+#include "build/control.hpp"
+#include "build/operations/operations.hpp"
+
+namespace grua::build {
+
+/// Evaluate, ReadFile, ReadDir, StatFile, ResolveSourceMeta, ResolveImageConfig, Warn and Inputs. All of them outlive the services' calls.
+void add_bridge_reads(grpc::Services& services, Control& control, Builder& builder, Workplace& place);
+
+}  // namespace grua::build

@@ -1,0 +1,169 @@
+#include "build/cache_mounts.hpp"
+
+#include "base/error.hpp"
+#include "base/files.hpp"
+#include "base/id.hpp"
+#include "base/test_clock.hpp"
+#include "base/test_loop.hpp"
+
+#include <gtest/gtest.h>
+#include <boost/asio/detached.hpp>
+#include <filesystem>
+
+namespace grua::build {
+namespace {
+
+namespace fs = std::filesystem;
+
+class CacheMountsTest : public testing::Test {
+protected:
+    ~CacheMountsTest() override { fs::remove_all(directory); }
+
+    void start() { mounts.emplace(loop.get_executor(), pool, clock, directory); }
+    CacheMountPtr take(const std::string& id, MountSharing sharing = MountSharing::shared) {
+        CacheMountPtr out;
+        run_on_loop(loop, [&]() -> asio::awaitable<void> {
+            out = co_await mounts->take({.id = id, .description = "cached mount " + id, .sharing = sharing});
+        });
+        if (out->is_new()) out->keep();
+        return out;
+    }
+    std::vector<CacheMounts::Kept> list() {
+        std::vector<CacheMounts::Kept> out;
+        run_on_loop(loop, [&]() -> asio::awaitable<void> { out = co_await mounts->list(); });
+        return out;
+    }
+    bool remove(const std::string& name) {
+        bool out = false;
+        run_on_loop(loop, [&]() -> asio::awaitable<void> { out = co_await mounts->remove(name); });
+        return out;
+    }
+    std::size_t folders() const {
+        return static_cast<std::size_t>(std::distance(fs::directory_iterator(directory), fs::directory_iterator{}));
+    }
+
+    const std::string directory = fs::temp_directory_path() / ("grua-mounts-" + random_hex(6));
+    asio::io_context loop;
+    asio::thread_pool pool{2};
+    TurnedClock clock;
+    std::optional<CacheMounts> mounts{std::in_place, loop.get_executor(), pool, clock, directory};
+};
+
+TEST_F(CacheMountsTest, TheNextFindsWhatTheLastHasLeft) {
+    EXPECT_FALSE(fs::exists(directory)) << "a gruad that never builds has none";
+    const std::string folder = take("id")->folder();
+    replace_file(folder + "/file", "12345");
+    EXPECT_EQ(take("id")->folder(), folder);
+    EXPECT_NE(take("other")->folder(), folder);
+    start();
+    EXPECT_EQ(take("id")->folder(), folder);
+    EXPECT_EQ(read_file(folder + "/file"), "12345");
+    ASSERT_EQ(list().size(), 2U);
+    for (const auto& each : list()) {
+        EXPECT_EQ(each.entry.type, "exec.cachemount");
+        EXPECT_TRUE(each.entry.is_mutable);
+        EXPECT_FALSE(each.entry.in_use);
+        if (each.entry.description != "cached mount id") continue;
+        EXPECT_EQ(each.entry.bytes, 5U);
+        EXPECT_EQ(each.entry.uses, 3);
+    }
+}
+
+TEST_F(CacheMountsTest, SharedIsOneAndAloneAreTwo) {
+    const auto first = take("id");
+    const auto second = take("id");
+    EXPECT_EQ(first->folder(), second->folder());
+    const auto alone = take("id", MountSharing::alone);
+    EXPECT_NE(alone->folder(), first->folder());
+    EXPECT_NE(take("id", MountSharing::alone)->folder(), alone->folder());
+    EXPECT_EQ(take("id")->folder(), first->folder());
+    EXPECT_EQ(list().size(), 3U);
+}
+
+TEST_F(CacheMountsTest, LockedWaits) {
+    auto first = take("id", MountSharing::locked);
+    const std::string folder = first->folder();
+    run_on_loop(loop, [&]() -> asio::awaitable<void> {
+        int done = 0;
+        const auto wait = [&]() -> asio::awaitable<void> {
+            const auto mine = co_await mounts->take({.id = "id", .description = {}, .sharing = MountSharing::locked});
+            EXPECT_EQ(mine->folder(), folder);
+            ++done;
+        };
+        for (int i = 0; i < 3; ++i) asio::co_spawn(loop, wait(), asio::detached);
+        std::stop_source stop;
+        std::string said;
+        asio::co_spawn(
+            loop,
+            [&]() -> asio::awaitable<void> {
+                try {
+                    (void)co_await mounts->take({.id = "id", .description = {}, .sharing = MountSharing::locked}, stop.get_token());
+                } catch (const Error& error) {
+                    said = error.what();
+                }
+            },
+            asio::detached);
+        asio::steady_timer timer(loop, std::chrono::milliseconds(20));
+        co_await timer.async_wait(asio::use_awaitable);
+        EXPECT_EQ(done, 0);
+        stop.request_stop();
+        timer.expires_after(std::chrono::milliseconds(20));
+        co_await timer.async_wait(asio::use_awaitable);
+        EXPECT_EQ(said, "canceled");
+        first.reset();
+        while (done < 3) {
+            timer.expires_after(std::chrono::milliseconds(1));
+            co_await timer.async_wait(asio::use_awaitable);
+        }
+    });
+    EXPECT_EQ(folders(), 1U);
+}
+
+TEST_F(CacheMountsTest, WhatWasNotFilledIsNothing) {
+    std::string folder;
+    run_on_loop(loop, [&]() -> asio::awaitable<void> {
+        auto first = co_await mounts->take({.id = "id", .description = {}});
+        EXPECT_TRUE(first->is_new());
+        folder = first->folder();
+        replace_file(folder + "/half", "1");
+        // Whoever would share it waits until it is filled.
+        int got = 0;
+        asio::co_spawn(
+            loop,
+            [&]() -> asio::awaitable<void> {
+                const auto second = co_await mounts->take({.id = "id", .description = {}});
+                EXPECT_TRUE(second->is_new());
+                EXPECT_FALSE(fs::exists(second->folder() + "/half"));
+                ++got;
+            },
+            asio::detached);
+        asio::steady_timer timer(loop, std::chrono::milliseconds(20));
+        co_await timer.async_wait(asio::use_awaitable);
+        EXPECT_EQ(got, 0);
+        EXPECT_TRUE((co_await mounts->list()).empty());
+        first.reset();
+        while (got == 0) {
+            timer.expires_after(std::chrono::milliseconds(1));
+            co_await timer.async_wait(asio::use_awaitable);
+        }
+    });
+    start();
+    EXPECT_TRUE(list().empty());
+    EXPECT_EQ(folders(), 0U);
+}
+
+TEST_F(CacheMountsTest, WhatIsUsedIsNotRemoved) {
+    auto first = take("id");
+    const std::string name = list().at(0).name;
+    EXPECT_TRUE(list().at(0).entry.in_use);
+    EXPECT_FALSE(remove(name));
+    first.reset();
+    EXPECT_FALSE(remove("../x"));
+    EXPECT_TRUE(remove(name));
+    EXPECT_FALSE(remove(name));
+    EXPECT_EQ(folders(), 0U);
+    EXPECT_FALSE(fs::exists(directory + "/" + name));
+}
+
+}  // namespace
+}  // namespace grua::build

@@ -1,0 +1,156 @@
+#include "build/image_builder.hpp"
+
+#include "base/template.hpp"
+#include "build/attestations.hpp"
+#include "build/dockerfile/source.hpp"
+#include "build/failure.hpp"
+#include "build/front_end.hpp"
+#include "build/run_exports.hpp"
+#include "build/step.hpp"
+
+#include <thread>
+
+namespace grua::build {
+namespace {
+
+/// So many programs and copies of all builds run side by side.
+std::size_t places() { return std::max(2U, std::thread::hardware_concurrency()) * 2; }
+
+void check_entitlements(const Edge& edge, const wire::control::SolveRequest& request) {
+    const auto is_granted = [&](std::string_view what) {
+        return std::ranges::find(request.entitlements(), what) != request.entitlements().end();
+    };
+    for (const VertexPtr& each : in_order(edge)) {
+        if (!each->op.has_exec()) continue;
+        if (each->op.exec().network() == pb::NET_MODE_HOST && !is_granted("network.host"))
+            fail(ErrorKind::forbidden, "failed to load LLB: network.host is not allowed");
+        if (each->op.exec().security() == pb::SECURITY_MODE_INSECURE && !is_granted("security.insecure"))
+            fail(ErrorKind::forbidden, "failed to load LLB: security.insecure is not allowed");
+    }
+}
+
+/// This machine's where it says none.
+oci::Platform platform_of_config(const std::string& document) {
+    if (document.empty()) return oci::Platform::host();
+    const oci::ImageConfig config = oci::parse_image_config(document);
+    if (config.os.empty() || config.architecture.empty()) return oci::Platform::host();
+    return {config.architecture, config.os, config.variant, config.os_version};
+}
+
+}  // namespace
+
+ImageBuilder::ImageBuilder(Operations& operations, CacheStore& cache, const Clock& clock, wire::worker::WorkerRecord worker)
+    : operations_(operations),
+      cache_(cache),
+      clock_(clock),
+      worker_(std::move(worker)),
+      solver_(operations.place().loop, operations, cache, places()) {}
+
+asio::awaitable<wire::bridge::Result> ImageBuilder::solve(BuildPtr build, wire::bridge::SolveRequest request) {
+    wire::bridge::Result out;
+    if (request.frontend().empty()) {
+        *out.mutable_ref()->mutable_def() = request.definition();
+        if (request.evaluate()) (void)co_await make(build, request.definition());
+        co_return out;
+    }
+    FrontEndOptions options{request.frontendopt().begin(), request.frontendopt().end()};
+    if (request.frontend() == "gateway.v0") {
+        const std::string source = options.contains("source") ? options.at("source") : std::string();
+        if (!is_dockerfile_front_end(source)) fail(ErrorKind::not_implemented, "not implemented: the front end {}", source);
+    } else if (request.frontend() != "dockerfile.v0") {
+        fail(ErrorKind::not_found, "frontend {} not found", request.frontend());
+    }
+    build->record.front_end = request.frontend();
+    build->record.options = options;
+    out = co_await run_front_end(operations_.place(), build, std::move(options),
+                                 {request.frontendinputs().begin(), request.frontendinputs().end()},
+                                 [this, build](pb::Definition definition) -> asio::awaitable<TreePtr> {
+                                     const Edge edge = read_graph(definition);
+                                     const ResultPtr made = co_await make(build, std::move(definition));
+                                     build->record.seen.merge(materials_of(edge, build->record.pins));
+                                     co_return as_tree(made);
+                                 });
+    if (request.evaluate() && out.has_ref()) (void)co_await make(build, out.ref().def());
+    co_return out;
+}
+
+asio::awaitable<ResultPtr> ImageBuilder::make(BuildPtr build, pb::Definition definition) {
+    const Edge edge = read_graph(definition);
+    check_entitlements(edge, build->request);
+    try {
+        co_return co_await solver_.solve(
+            {.edge = edge, .session = build->request.session(), .audience = &build->journal, .pins = &build->record.pins});
+    } catch (const VertexError& error) {
+        build->failed = error.vertex();
+        build->exit_code = error.exit_code();
+        throw failure_of(error.what(), definition, error.vertex()->digest);
+    }
+}
+
+asio::awaitable<std::map<std::string, std::string>> ImageBuilder::finish(BuildPtr build, wire::bridge::Result result) {
+    // What is wrong with it is said before anything is run.
+    std::vector<Export> exports = parse_exports(build->request);
+    const AttestationWishes wishes = parse_attestations({build->request.frontendattrs().begin(), build->request.frontendattrs().end()});
+    refuse_missing_attestations(wishes);
+    if (!result.attestations().empty()) fail(ErrorKind::not_implemented, "not implemented: attestations of a front end");
+    for (const auto& each : build->request.cache().exports()) {
+        const std::string why = fmt::format("not implemented: caches for elsewhere (type {})", each.type());
+        if (each.type() != "inline") fail(ErrorKind::not_implemented, "{}", why);
+        // Those who always ask for one have their image all the same.
+        Step step(build->journal, "exporting cache");
+        step.complete(why);
+    }
+    for (const auto& each : build->request.cache().imports()) {
+        // As one that cannot be read: the build goes on without it.
+        const auto ref = each.attrs().find("ref");
+        Step step(build->journal, fmt::format("importing cache manifest from {}", ref == each.attrs().end() ? each.type() : ref->second));
+        step.complete(fmt::format("not implemented: caches from elsewhere (type {})", each.type()));
+    }
+    std::vector<MadeImage> made;
+    const auto config_of = [&](const std::string& name) {
+        const auto found = result.metadata().find(name);
+        return found == result.metadata().end() ? std::string() : found->second;
+    };
+    if (result.has_refs()) {
+        for (const auto& [name, ref] : result.refs().refs())
+            made.push_back({.platform = oci::Platform::parse(name),
+                            .name = name,
+                            .tree = as_tree(co_await make(build, ref.def())),
+                            .config = config_of("containerimage.config/" + name),
+                            .definition = ref.def()});
+        for (const MadeImage& each : made) build->record.platforms.push_back(each.platform);
+    } else {
+        made.push_back(
+            {.platform = {}, .name = {}, .tree = {}, .config = config_of("containerimage.config"), .definition = result.ref().def()});
+        made.front().platform = platform_of_config(made.front().config);
+        if (result.has_ref() && result.ref().has_def()) made.front().tree = as_tree(co_await make(build, result.ref().def()));
+    }
+    if (!build->request.internal() && (result.has_ref() || result.has_refs())) co_await tell_provenance(build, made, wishes.provenance);
+    auto out = co_await run_exports(operations_.place(), build, std::move(made), std::move(exports), wishes.provenance, clock_);
+    co_await cache_.flush();
+    co_return out;
+}
+
+/// For the history, which is of this engine alone: all of it, whatever was asked for.
+asio::awaitable<void> ImageBuilder::tell_provenance(BuildPtr build, std::vector<MadeImage> made, std::optional<ProvenanceWish> asked) {
+    ProvenanceWish wish;
+    if (asked) wish.builder_id = asked->builder_id;
+    if (const auto newer = build->record.options.find("build-arg:BUILDKIT_HISTORY_PROVENANCE_V1");
+        newer != build->record.options.end() && dockerfile::parse_truth(newer->second) == dockerfile::Truth::yes)
+        wish.form = ProvenanceWish::Form::slsa_1;
+    BuildRecord record = build->record;
+    record.finished = clock_.wall();
+    std::vector<BuildOutcome::Attestation> out = co_await offload(operations_.place().pool, [&] {
+        std::vector<BuildOutcome::Attestation> all;
+        for (const MadeImage& each : made)
+            all.push_back(
+                {.platform = each.name,
+                 .predicate_type = std::string(predicate_type(wish.form)),
+                 .predicate = templates::pretty_json(
+                     provenance_predicate(wish, record, {.platform = each.platform, .definition = each.definition, .layers = {}}), "  ")});
+        return all;
+    });
+    build->provenance = std::move(out);
+}
+
+}  // namespace grua::build

@@ -1,0 +1,37 @@
+// What a build does, from what its client asks for to what it gets: the Builder of the real rooms.
+#pragma once
+
+#include "build/cache_store.hpp"
+#include "build/control.hpp"
+#include "build/operations/operations.hpp"
+#include "build/run_exports.hpp"
+#include "build/solver.hpp"
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace grua::build {
+
+class ImageBuilder final : public Builder {
+public:
+    /// All of them outlive this.
+    ImageBuilder(Operations& operations, CacheStore& cache, const Clock& clock, wire::worker::WorkerRecord worker);
+
+    asio::awaitable<wire::bridge::Result> solve(BuildPtr build, wire::bridge::SolveRequest request) override;
+    asio::awaitable<std::map<std::string, std::string>> finish(BuildPtr build, wire::bridge::Result result) override;
+    asio::awaitable<ResultPtr> make(BuildPtr build, pb::Definition definition) override;
+    wire::worker::WorkerRecord worker() const override { return worker_; }
+
+private:
+    asio::awaitable<void> tell_provenance(BuildPtr build, std::vector<MadeImage> made, std::optional<ProvenanceWish> asked);
+
+    Operations& operations_;
+    CacheStore& cache_;
+    const Clock& clock_;
+    wire::worker::WorkerRecord worker_;
+    Solver solver_;
+};
+
+}  // namespace grua::build

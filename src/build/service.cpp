@@ -1,0 +1,246 @@
+#include "build/service.hpp"
+
+#include "base/log.hpp"
+#include "build/bridge_reads.hpp"
+#include "build/cache_mounts.hpp"
+#include "build/cache_store.hpp"
+#include "build/classic_builds.hpp"
+#include "build/content_service.hpp"
+#include "build/control.hpp"
+#include "build/history.hpp"
+#include "build/image_builder.hpp"
+#include "build/usage.hpp"
+
+#include <boost/asio/detached.hpp>
+#include <set>
+
+namespace grua::build {
+namespace {
+
+/// A connection that can be ended from outside.
+class Ended final : public grpc::Transport {
+public:
+    Ended(std::unique_ptr<grpc::Transport> inner, std::set<grpc::Transport*>& all) : inner_(std::move(inner)), all_(all) {
+        all_.insert(this);
+    }
+    Ended(const Ended&) = delete;
+    Ended& operator=(const Ended&) = delete;
+    ~Ended() override { all_.erase(this); }
+
+    asio::awaitable<std::size_t> read(std::span<char> out) override { return inner_->read(out); }
+    asio::awaitable<bool> write(std::string_view bytes) override { return inner_->write(bytes); }
+    void close() override { inner_->close(); }
+
+private:
+    std::unique_ptr<grpc::Transport> inner_;
+    std::set<grpc::Transport*>& all_;
+};
+
+wire::worker::WorkerRecord describe() {
+    wire::worker::WorkerRecord out;
+    out.set_id("grua");
+    auto& labels = *out.mutable_labels();
+    // By its presence clients know that caches are exported, and images of several platforms, archives and attestations made.
+    labels["org.mobyproject.buildkit.worker.snapshotter"] = "overlayfs";
+    labels["org.mobyproject.buildkit.worker.executor"] = "grua";
+    labels["org.mobyproject.buildkit.worker.network"] = "host";
+    const oci::Platform host = oci::Platform::host();
+    auto& platform = *out.add_platforms();
+    platform.set_architecture(host.architecture);
+    platform.set_os(host.os);
+    platform.set_variant(host.variant);
+    auto& version = *out.mutable_buildkitversion();
+    version.set_package("github.com/moby/buildkit");
+    version.set_version("v0.26.2");
+    version.set_revision("grua " GRUA_VERSION);
+    return out;
+}
+
+}  // namespace
+
+/// What builds are made with.
+struct BuildService::Parts {
+    Parts(const asio::any_io_executor& loop, asio::thread_pool& pool, const Folders& folders, const Rooms& rooms,
+          std::unique_ptr<ContextStore> its_contexts)
+        : timers(loop),
+          sessions(loop, clock, timers),
+          contexts(std::move(its_contexts)),
+          cache_mounts(loop, pool, clock, folders.data + "/mounts"),
+          cache(
+              loop, pool, clock, timers, rooms.database, rooms.layers,
+              [&layers = rooms.layers](std::string key, const std::vector<oci::Digest>& chain) -> ResultPtr {
+                  return std::make_shared<LayerTree>(std::move(key), layers, chain);
+              },
+              [&images = rooms.images] {
+                  std::set<oci::Digest> out;
+                  for (const images::ImagePtr& each : images.list()) out.insert(each->all_diff_ids.begin(), each->all_diff_ids.end());
+                  return out;
+              }),
+          resolver(loop, rooms.images, rooms.registry, rooms.signatures, rooms.transfers, sessions),
+          http({.directory = folders.data + "/http"}, loop, sessions, rooms.transfers, pool),
+          git({.directory = folders.data + "/git", .agent_directory = folders.live + "/agents"}, loop, sessions, rooms.transfers),
+          operations({.loop = loop,
+                      .pool = pool,
+                      .transfers = rooms.transfers,
+                      .layers = rooms.layers,
+                      .images = rooms.images,
+                      .resolver = resolver,
+                      .http = http,
+                      .git = git,
+                      .sessions = sessions,
+                      .contexts = *contexts,
+                      .cache_mounts = cache_mounts,
+                      .steps = rooms.steps,
+                      .built = rooms.built,
+                      .live_directory = folders.live}),
+          builder(operations, cache, clock, describe()),
+          history(loop, pool, clock, rooms.database, rooms.content, folders.data + "/history"),
+          control(loop, clock, timers, sessions, builder, &history),
+          classic({.loop = loop,
+                   .pool = pool,
+                   .transfers = rooms.transfers,
+                   .clock = clock,
+                   .timers = timers,
+                   .contexts = *contexts,
+                   .sessions = sessions,
+                   .control = control,
+                   .image_id =
+                       [&images = rooms.images](const std::string& reference) {
+                           const images::ImagePtr image = images.find(reference);
+                           return image ? image->id : std::string();
+                       }}),
+          usage(loop, pool, clock, {.results = cache, .contexts = *contexts, .mounts = cache_mounts},
+                {.directory = folders.data, .has_removed = [&images = rooms.images] { images.collect(); }}) {
+        control.add_to(services);
+        history.add_to(services);
+        usage.add_to(services);
+        add_content_service(services, pool, history);
+        add_bridge_reads(services, control, builder, operations.place());
+    }
+
+    SystemClock clock;
+    LoopTimers timers;
+    Sessions sessions;
+    std::unique_ptr<ContextStore> contexts;
+    CacheMounts cache_mounts;
+    CacheStore cache;
+    ImageResolver resolver;
+    HttpSource http;
+    GitSource git;
+    Operations operations;
+    ImageBuilder builder;
+    History history;
+    Control control;
+    ClassicBuilds classic;
+    Usage usage;
+    grpc::Services services;
+};
+
+struct BuildService::State : std::enable_shared_from_this<BuildService::State> {
+    State(asio::any_io_executor on, asio::thread_pool& its_pool, Folders its_folders, Rooms its_rooms)
+        : loop(std::move(on)), pool(its_pool), folders(std::move(its_folders)), rooms(std::move(its_rooms)), making(loop), changed(loop) {}
+
+    asio::any_io_executor loop;
+    asio::thread_pool& pool;
+    Folders folders;
+    Rooms rooms;
+    Lane making;
+    std::unique_ptr<Parts> parts;
+    std::set<grpc::Transport*> connections;
+    bool has_ended = false;
+    std::size_t busy = 0;
+    Condition changed;
+
+    asio::awaitable<Parts*> ready() {
+        const Lane::Turn turn = co_await making.take();
+        if (!parts) {
+            auto contexts = co_await offload(pool, [path = folders.data + "/contexts"] { return std::make_unique<ContextStore>(path); });
+            parts = std::make_unique<Parts>(loop, pool, folders, rooms, std::move(contexts));
+        }
+        co_return parts.get();
+    }
+
+    asio::awaitable<void> serve_calls(std::unique_ptr<grpc::Transport> transport) {
+        const Parts* all = co_await ready();
+        co_await all->services.serve(loop, std::move(transport));
+    }
+    asio::awaitable<void> serve_session(SessionHead head, std::unique_ptr<grpc::Transport> transport) {
+        Parts* all = co_await ready();
+        co_await all->sessions.serve(std::move(head), std::move(transport));
+    }
+
+    void begin(asio::awaitable<void> task, const char* what) {
+        ++busy;
+        asio::co_spawn(loop, std::move(task), [self = shared_from_this(), what](const std::exception_ptr& failure) {
+            --self->busy;
+            self->changed.notify_all();
+            try {
+                if (failure) std::rethrow_exception(failure);
+            } catch (const std::exception& error) {
+                log::info("{}: {}", what, error.what());
+            }
+        });
+    }
+
+    std::unique_ptr<grpc::Transport> registered(std::unique_ptr<grpc::Transport> transport) {
+        if (has_ended) transport->close();
+        return std::make_unique<Ended>(std::move(transport), connections);
+    }
+};
+
+BuildService::BuildService(asio::any_io_executor loop, asio::thread_pool& pool, Folders folders, Rooms rooms)
+    : state_(std::make_shared<State>(std::move(loop), pool, std::move(folders), std::move(rooms))) {}
+BuildService::~BuildService() = default;
+
+void BuildService::serve_calls(std::unique_ptr<grpc::Transport> transport) {
+    state_->begin(state_->serve_calls(state_->registered(std::move(transport))), "a build client");
+}
+
+void BuildService::serve_session(SessionHead head, std::unique_ptr<grpc::Transport> transport) {
+    state_->begin(state_->serve_session(std::move(head), state_->registered(std::move(transport))), "a build client's session");
+}
+
+asio::awaitable<ClassicBuildPtr> BuildService::begin_classic(ClassicRequest request, engine::Input body) {
+    const auto all = state_;
+    Parts* parts = co_await all->ready();
+    if (all->has_ended) fail(ErrorKind::unavailable, "gruad is about to end");
+    co_return parts->classic.begin(std::move(request), std::move(body));
+}
+
+asio::awaitable<void> BuildService::upload_classic(std::string id, engine::Input body) {
+    Parts* parts = co_await state_->ready();
+    co_await parts->classic.upload(std::move(id), std::move(body));
+}
+
+asio::awaitable<void> BuildService::cancel_classic(std::string id) {
+    Parts* parts = co_await state_->ready();
+    parts->classic.cancel(id);
+}
+
+asio::awaitable<std::vector<UsageEntry>> BuildService::usage() {
+    Parts* parts = co_await state_->ready();
+    co_return co_await parts->usage.list();
+}
+
+asio::awaitable<BuildService::Pruned> BuildService::prune(PruneOptions options) {
+    Parts* parts = co_await state_->ready();
+    Usage::Pruned pruned = co_await parts->usage.prune(std::move(options));
+    co_return Pruned{.ids = std::move(pruned.ids), .bytes = pruned.bytes};
+}
+
+asio::awaitable<void> BuildService::shutdown() {
+    const auto all = state_;
+    all->has_ended = true;
+    if (all->parts) co_await all->parts->classic.shutdown();
+    for (grpc::Transport* each : std::set(all->connections)) each->close();
+    while (all->busy > 0) co_await all->changed.wait();
+    if (!all->parts) co_return;
+    try {
+        co_await all->parts->cache.flush();
+        co_await all->parts->history.flushed();
+    } catch (const Error& error) {
+        log::warn("builds: {}", error.what());
+    }
+}
+
+}  // namespace grua::build

@@ -1,0 +1,77 @@
+// What the builder's caches take of the disk, and what goes: BuildKit's DiskUsage and Prune, for `docker buildx du` and `prune`, the same
+// for Docker's own API (GET /system/df, POST /build/prune), and for the engine's collection.
+#pragma once
+
+#include "build/cache_mounts.hpp"
+#include "build/cache_store.hpp"
+#include "build/context_store.hpp"
+#include "build/usage_plan.hpp"
+#include "grpc/server.hpp"
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace grua::build {
+
+/// Loop only.
+class Usage {
+public:
+    struct Caches {
+        CacheStore& results;
+        ContextStore& contexts;
+        CacheMounts& mounts;
+    };
+    struct Surroundings {
+        std::string directory;  ///< Of whose disk `min_free_space` is.
+        std::function<void()>
+            has_removed;  ///< On the pool, behind a prune that took something: layers that no image has may go. May be empty.
+    };
+
+    /// All of them outlive this.
+    Usage(asio::any_io_executor loop, asio::thread_pool& pool, const Clock& clock, Caches caches, Surroundings surroundings);
+
+    /// The two methods of Control.
+    void add_to(grpc::Services& services);
+
+    /// Measures, on the pool.
+    asio::awaitable<std::vector<UsageEntry>> list();
+
+    /// What prune() would take, in this order. Throws Error(invalid_argument) for filters.
+    asio::awaitable<std::vector<UsageEntry>> would_prune(PruneOptions options);
+
+    /// One at a time. `told` is called of each when it has gone; ends where that throws.
+    using Told = std::function<asio::awaitable<void>(const UsageEntry&)>;
+    struct Pruned {
+        std::vector<std::string> ids;
+        std::uint64_t bytes = 0;  ///< Given back: what images have as well is none of it.
+    };
+    asio::awaitable<Pruned> prune(PruneOptions options, Told told = {});
+
+    /// What was not used for longer than `keep`, the one that was used longest ago first, until no more than `bytes` are left. 0: all of
+    /// it.
+    asio::awaitable<Pruned> collect(std::chrono::nanoseconds keep, std::uint64_t bytes);
+
+private:
+    enum class Source { result, context, mount };
+    struct Item {
+        UsageEntry entry;
+        Source source;
+        std::string name;  ///< As its source knows it.
+    };
+    asio::awaitable<std::vector<Item>> items();
+    asio::awaitable<std::vector<Item>> plan(PruneOptions options);
+    asio::awaitable<bool> remove(Item item);
+    asio::awaitable<wire::control::DiskUsageResponse> disk_usage(wire::control::DiskUsageRequest request);
+    asio::awaitable<void> prune_for(grpc::ServerCall& call);
+
+    asio::thread_pool& pool_;
+    const Clock& clock_;
+    Caches caches_;
+    Surroundings surroundings_;
+    Lane pruning_;
+};
+
+}  // namespace grua::build
