@@ -48,11 +48,7 @@ struct NotBuilt {
     std::string_view instead;  ///< What to use.
 };
 constexpr std::string_view no_swarm = "the containers, networks and volumes of one host";
-constexpr std::string_view no_build = "grua import or grua commit to make images, or docker buildx with a builder elsewhere";
 constexpr std::array not_built{
-    NotBuilt{"build", no_build},
-    NotBuilt{"builder", no_build},
-    NotBuilt{"image build", no_build},
     NotBuilt{"plugin", "what is built in; plugins of volumes, networks and logs are not fetched"},
     NotBuilt{"service", no_swarm},
     NotBuilt{"stack", no_swarm},
@@ -66,6 +62,7 @@ constexpr std::array not_built{
     NotBuilt{"volume update", "grua volume create; only volumes of a swarm are updated"},
 };
 constexpr std::string_view no_cluster_volume = "-o, the options of the local driver; only volumes of a swarm have it";
+constexpr std::string_view build_limits = "--cgroup-parent, a cgroup with these limits";
 constexpr std::array not_built_flags{
     NotBuilt{"network create --ingress", "-p, which publishes ports on this host; only networks of a swarm have it"},
     NotBuilt{"volume ls --cluster", "grua volume ls; only volumes of a swarm are of a cluster"},
@@ -80,6 +77,19 @@ constexpr std::array not_built_flags{
     NotBuilt{"volume create --topology-required", no_cluster_volume},
     NotBuilt{"volume create --type", "-o type=…"},
     NotBuilt{" --log-level", "--debug"},
+    NotBuilt{"build --compress", "a registry or a mirror nearer to the engine; a context is sent by its differences only"},
+    NotBuilt{"build --cpu-period", build_limits},
+    NotBuilt{"build --cpu-quota", build_limits},
+    NotBuilt{"build --cpu-shares", build_limits},
+    NotBuilt{"build -c", build_limits},
+    NotBuilt{"build --cpuset-cpus", build_limits},
+    NotBuilt{"build --cpuset-mems", build_limits},
+    NotBuilt{"build --isolation", "nothing; there is one kind of isolation on Linux"},
+    NotBuilt{"build --memory", build_limits},
+    NotBuilt{"build -m", build_limits},
+    NotBuilt{"build --memory-swap", build_limits},
+    NotBuilt{"build --security-opt", "RUN --security=insecure with --allow security.insecure"},
+    NotBuilt{"build --squash", "several stages, and COPY --from of the last one's result"},
 };
 
 /// Throws Error(not_implemented) where one of `words` is a flag that docker's `command` has and grua's has not.

@@ -1,4 +1,5 @@
 // The table of all commands. Help, completion and man pages are made from it, so a command that is not here does not exist.
+#include "cli/build/options.hpp"
 #include "cli/command.hpp"
 #include "cli/create.hpp"
 #include "cli/handlers.hpp"
@@ -313,6 +314,24 @@ constexpr std::array network_disconnect_flags{
     Flag{.name = "force", .letter = 'f', .kind = boolean, .help = "Also where the network is not there any more"}};
 constexpr std::array network_list_flags{filter_flag, format_flag, no_trunc_flag, quiet_flag};
 
+constexpr std::array cache_list_flags{filter_flag,
+                                      Flag{.name = "verbose", .letter = 'v', .kind = boolean, .help = "All that is known of each entry"}};
+constexpr std::array cache_prune_flags{
+    Flag{.name = "all", .letter = 'a', .kind = boolean, .help = "Also what is internal, and images of front ends"},
+    prune_filter_flag,
+    force_prune_flag,
+    Flag{.name = "reserved-space", .kind = bytes, .help = "Keep so much in any case, as 10g"},
+    Flag{.name = "max-used-space", .kind = bytes, .help = "Keep no more than this"},
+    Flag{.name = "min-free-space", .kind = bytes, .help = "Remove until so much of the disk is free"},
+    Flag{.name = "verbose", .kind = boolean, .help = "All that is known of each entry"},
+    Flag{.name = "keep-storage",
+         .kind = bytes,
+         .help = "Same as --reserved-space",
+         .hidden = true,
+         .deprecated = "keep-storage flag has been changed to reserved-space",
+         .same_as = "reserved-space"},
+};
+
 constexpr Flag context_docker_flag{
     .name = "docker", .kind = list, .value = "key=value,…", .help = "How its daemon is reached, as host=tcp://far:2376,ca=ca.pem"};
 constexpr std::array context_create_flags{
@@ -551,6 +570,30 @@ const std::array table{
             .most = 1,
             .completes = Completes::images,
             .run = list_images},
+    Command{.names = {"build", "image build", "builder build"},
+            .usage = "[OPTIONS] PATH | URL | -",
+            .brief = "Build an image from a Dockerfile",
+            .details =
+                "PATH is the context, a folder whose files COPY and ADD may name; what .dockerignore in it names is left out. Of a URL,\n"
+                "the engine fetches the context. With -, a Dockerfile or a tar of a context is read from standard input.",
+            .examples = "grua build -t app:1 .\ngrua build --target test --build-arg VERSION=2 -f deploy/Dockerfile .\ngrua build -o out "
+                        ".\ngrua build --secret id=token,src=token.txt --ssh default -t app .\ngrua build --check .",
+            .flags = {build_flags()},
+            .least = 1,
+            .most = 1,
+            .completes = Completes::files,
+            .run = build_image},
+    Command{.names = {"builder du"},
+            .usage = "[OPTIONS]",
+            .brief = "Show what the builder's cache has",
+            .flags = {cache_list_flags},
+            .run = show_build_cache},
+    Command{.names = {"builder prune"},
+            .usage = "[OPTIONS]",
+            .brief = "Remove what the builder's cache has and nobody uses",
+            .examples = "grua builder prune --filter until=48h\ngrua builder prune --max-used-space 20g -f",
+            .flags = {cache_prune_flags},
+            .run = prune_build_cache},
     Command{.names = {"load", "image load"},
             .usage = "[OPTIONS]",
             .brief = "Load images from a tar archive",
@@ -907,13 +950,10 @@ const std::array table{
 };
 
 constexpr std::array group_table{
-    Group{"container", "Manage containers"},
-    Group{"image", "Manage images"},
-    Group{"volume", "Manage volumes"},
-    Group{"network", "Manage networks"},
-    Group{"system", "Manage the daemon"},
-    Group{"context", "Manage contexts"},
-    Group{"generate", ""},
+    Group{"container", "Manage containers"}, Group{"image", "Manage images"},
+    Group{"volume", "Manage volumes"},       Group{"network", "Manage networks"},
+    Group{"system", "Manage the daemon"},    Group{"builder", "Manage the builder"},
+    Group{"context", "Manage contexts"},     Group{"generate", ""},
 };
 
 }  // namespace

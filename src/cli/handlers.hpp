@@ -52,6 +52,10 @@ int log_in(Context& context, const Parsed& given);
 int log_out(Context& context, const Parsed& given);
 int prune_images(Context& context, const Parsed& given);
 
+int build_image(Context& context, const Parsed& given);
+int show_build_cache(Context& context, const Parsed& given);
+int prune_build_cache(Context& context, const Parsed& given);
+
 int create_context(Context& context, const Parsed& given);
 int list_contexts(Context& context, const Parsed& given);
 int inspect_contexts(Context& context, const Parsed& given);
