@@ -11,6 +11,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace grua::grpc {
 
@@ -55,6 +56,13 @@ class Services {
 public:
     /// `method`: "/package.Service/Method".
     void add(std::string method, Handler handler) { handlers_.insert_or_assign(std::move(method), std::move(handler)); }
+
+    /// Their names.
+    std::vector<std::string> methods() const {
+        std::vector<std::string> out;
+        for (const auto& [method, handler] : handlers_) out.push_back(method);
+        return out;
+    }
 
     /// One request, one answer; messages have ParseFromString() and SerializeAsString().
     template <typename Request, typename Function>
