@@ -360,7 +360,7 @@ class Globals(Case):
         self.assertIn("not implemented: --log-level; use ", done.stderr)
         known = set(docker_flags()) | {"help"}
         self.assertEqual(known - {"config", "context", "debug", "host", "help", "version", "log-level", "tls", "tlscacert", "tlscert", "tlskey", "tlsverify"}, set())
-        for command in ("build", "builder", "plugin", "service", "stack", "swarm", "node", "secret", "config", "manifest", "trust", "checkpoint"):
+        for command in ("plugin", "service", "stack", "swarm", "node", "secret", "config", "manifest", "trust", "checkpoint"):
             self.assertRegex(self.grua(command, check=False).stderr, f"not implemented: grua {command}; use ")
 
     def test_completion_offers_live_names(self):

@@ -173,7 +173,7 @@ class Images(Case):
         self.assertIn("No such image: nothing:here", done.stderr)
 
     def test_what_is_not_built_says_so(self):
-        status, body = self.daemon.api("POST", "/v1.44/build")
+        status, body = self.daemon.api("POST", "/v1.44/swarm/init")
         self.assertEqual(status, 501)
         self.assertIn("not implemented", json.loads(body)["message"])
         self.assertEqual(self.daemon.api("GET", "/v1.44/no/such/path")[0], 404)
