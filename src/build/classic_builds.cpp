@@ -262,7 +262,7 @@ std::string ClassicBuild::State::last_lines() {
     const auto found = response.exporterresponse().find("containerimage.digest");
     const std::string id = found == response.exporterresponse().end() ? std::string() : found->second;
     if (request.is_quiet) return stream_line(id + "\n");
-    if (!has_lines()) return id.empty() ? std::string() : aux_line("moby.image.id", "ID", id);
+    if (!has_lines()) return request.makes_image() ? aux_line("moby.image.id", "ID", id) : std::string();
     ClassicText::Outcome outcome{.image_id = id, .names = {}, .tells_ids = request.tells_ids};
     for (const oci::Reference& each : names_of(request)) outcome.names.push_back(each.familiar());
     return text.finish(outcome);

@@ -49,6 +49,9 @@ struct ClassicRequest {
     std::vector<Output> outputs;
     std::map<std::string, registry::Credentials, std::less<>> credentials;
 
+    /// Files of another kind come out otherwise.
+    bool makes_image() const { return outputs.empty() || outputs.front().type == "moby" || outputs.front().type == "image"; }
+
     /// It is the context of another one.
     bool is_upload() const { return version == ClassicVersion::trace && id.starts_with("upload-request:"); }
     bool wants_upload() const { return remote == "upload-request"; }

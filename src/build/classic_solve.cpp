@@ -27,7 +27,7 @@ void add_exporter(wire::control::SolveRequest& out, const ClassicRequest& reques
         exporter.set_type(output.type);
         for (const auto& [name, value] : output.attributes) (*exporter.mutable_attrs())[name] = value;
     }
-    if (exporter.type() == "moby" || exporter.type() == "image") {
+    if (request.makes_image()) {
         std::vector<std::string> names;
         for (const oci::Reference& each : names_of(request)) names.push_back(each.text());
         if (!names.empty()) (*exporter.mutable_attrs())["name"] = join(names, ",");

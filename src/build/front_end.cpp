@@ -192,11 +192,14 @@ private:
     }
 
     asio::awaitable<void> read_remote_dockerfile() {
+        // A file that is no archive is the Dockerfile itself.
+        const bool is_file = remote_->kind == RemoteContext::Kind::http && !remote_is_archive_;
+        const std::string name = is_file ? remote_->filename : filename_;
         Draft draft;
         const pb::Definition context = draft.define(remote_context(draft));
         const TreePtr tree = co_await make_(context);
         file_definition_ = context;
-        auto text = co_await detail::at_length(place_, [tree, name = filename_](const std::stop_token&) -> std::optional<std::string> {
+        auto text = co_await detail::at_length(place_, [tree, name](const std::stop_token&) -> std::optional<std::string> {
             const Root root = Root::at(tree->open());
             const auto file = root.find_at(name, O_RDONLY | O_NONBLOCK);
             if (!file) return std::nullopt;

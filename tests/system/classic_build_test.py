@@ -9,6 +9,7 @@ import lzma
 import pathlib
 import socket
 import subprocess
+import sys
 import tarfile
 import threading
 import time
@@ -16,7 +17,7 @@ import unittest
 import urllib.parse
 
 from build_test import Folder
-from harness import DOCKER, Case, Connection, cgroup_file, run, wait_until
+from harness import DOCKER, ENV, Case, Connection, cgroup_file, run, wait_until
 
 
 def tar_of(files):
@@ -321,6 +322,46 @@ class ClassicBuilds(Case):
         self.assertEqual([status for status, _ in results], [200] * 6)
         for number in range(6):
             self.assertEqual(self.run_made("cat", "/b", tag=f"many-{number}"), f"{number}{number}")
+
+    def test_credentials_of_the_request_reach_the_registry(self):
+        folder = self.daemon.root / "registry"
+        address = self.daemon.in_netns(ENV / "registry.sh", "start", folder, "--htpasswd", timeout=180).stdout.strip()
+        self.addCleanup(run, ENV / "registry.sh", "stop", folder)
+        self.docker("login", "-u", "user", "--password-stdin", address, input="secret")
+        self.docker("tag", "busybox", f"{address}/closed")
+        self.docker("push", "-q", f"{address}/closed")
+        self.docker("rmi", f"{address}/closed")
+        self.docker("logout", address)
+        files = {"Dockerfile": f"FROM {address}/closed\nRUN echo in > /x\n"}
+        _, lines = self.ask(files)
+        self.assertIn("errorDetail", lines[-1])
+        for key in (address, f"http://{address}/v2/"):
+            wrong = base64.urlsafe_b64encode(json.dumps({key: {"username": "user", "password": "wrong"}}).encode()).decode()
+            _, lines = self.ask(files, {"X-Registry-Config": wrong})
+            self.assertIn("errorDetail", lines[-1])
+            right = base64.urlsafe_b64encode(json.dumps({key: {"username": "user", "password": "secret"}, "https://index.docker.io/v1/": {}}).encode()).decode()
+            status, lines = self.ask(files, {"X-Registry-Config": right}, t="made", pull="1")
+            self.assertEqual((status, text_of(lines[-1:])), (200, "Successfully tagged made:latest\n"), lines)
+            self.assertEqual(self.run_made("cat", "/x"), "in")
+            self.docker("rmi", "-f", "made", f"{address}/closed", check=False)
+
+    def test_a_context_from_elsewhere(self):
+        with Folder({"Dockerfile": "FROM busybox\nRUN echo alone > /x\n", "folder/a": "x"}) as folder:
+            (folder.path / "c.tar.gz").write_bytes(gzip.compress(tar_of({"d/Dockerfile": "FROM busybox\nCOPY a /x\n", "a": "packed", ".dockerignore": "a"})))
+            server = subprocess.Popen(["nsenter", f"--net=/proc/{self.daemon.holder.pid}/ns/net", sys.executable, "-m", "http.server", "-b", "127.0.0.1",
+                                       "-d", folder.path, "8123"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            self.addCleanup(server.wait)
+            self.addCleanup(server.kill)
+            wait_until("the files are served", lambda: self.daemon.in_netns("curl", "-sf", "http://127.0.0.1:8123/", check=False).returncode == 0)
+            for version in ("1", "2"):
+                lines = self.built(b"", remote="http://127.0.0.1:8123/Dockerfile", version=version, t="made")
+                self.assertEqual(self.run_made("cat", "/x"), "alone")
+                if version == "1":
+                    self.assertIn("Step 2/2 : RUN echo alone > /x\n", text_of(lines))
+                self.built(b"", remote="http://127.0.0.1:8123/c.tar.gz", dockerfile="d/Dockerfile", version=version, t="made")
+                self.assertEqual(self.run_made("cat", "/x"), "packed")
+                status, lines = self.ask(b"", remote="http://127.0.0.1:8123/none", version=version)
+                self.assertIn("404", json.dumps(lines[-1]))
 
     def test_the_cache_is_told_and_pruned(self):
         self.built({"Dockerfile": "FROM busybox\nRUN echo pruned > /pruned\n"}, t="made")
