@@ -52,7 +52,17 @@ ClientCall::~ClientCall() {
     stream_->reset(Reset::cancelled);
 }
 
-asio::awaitable<void> ClientCall::write(std::string_view message) { return stream_->write(frame(message)); }
+asio::awaitable<void> ClientCall::write(std::string_view message) {
+    try {
+        co_await stream_->write(frame(message));
+    } catch (const Error&) {
+        // An answer that came before its request had ended says why nothing more is taken.
+        if (!stream_->has_all() || stream_->headers().empty()) throw;
+        Status ended = status();
+        if (ended.code == Code::ok) throw;
+        throw CallError(std::move(ended));
+    }
+}
 
 void ClientCall::end() { stream_->end(); }
 

@@ -28,6 +28,7 @@ public:
     ClientCall& operator=(const ClientCall&) = delete;
     ~ClientCall();
 
+    /// Throws CallError where the call was refused, Error(unavailable) where nobody takes the message any more.
     asio::awaitable<void> write(std::string_view message);
     /// Nothing more will be written.
     void end();

@@ -73,6 +73,8 @@ public:
     /// Ended from both sides, or given up.
     bool is_closed() const noexcept { return is_closed_; }
     bool is_answered() const noexcept { return is_answered_; }
+    /// The peer's last word has come.
+    bool has_all() const noexcept { return has_all_; }
     /// Called when it is closed, in whatever turn that is.
     void when_closed(std::function<void()> call);
 

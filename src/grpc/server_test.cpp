@@ -42,6 +42,10 @@ protected:
             co_await call.write("one");
             fail(ErrorKind::not_found, "no such thing");
         });
+        services.add("/t.T/Refuse", [](ServerCall&) -> asio::awaitable<void> {
+            throw CallError({.code = Code::permission_denied, .message = "not for you", .details = {}});
+            co_return;
+        });
         services.add("/t.T/Large", [](ServerCall& call) -> asio::awaitable<void> {
             for (int i = 0; i < 64; ++i) co_await call.write(std::string(std::size_t{1} << 20U, static_cast<char>('a' + i % 26)));
         });
@@ -119,6 +123,19 @@ TEST_F(ServerTest, AFailureSaysWhatAndHow) {
         } catch (const CallError& error) {
             EXPECT_EQ(error.status().code, Code::not_found);
             EXPECT_STREQ(error.what(), "no such thing");
+        }
+    });
+}
+
+TEST_F(ServerTest, WhoWritesToACallThatWasRefusedIsToldWhy) {
+    with_client([&]() -> asio::awaitable<void> {
+        ClientCall refused(*client, "/t.T/Refuse");
+        try {
+            for (int i = 0; i < 1000; ++i) co_await refused.write(std::string(std::size_t{64} << 10U, 'x'));
+            ADD_FAILURE();
+        } catch (const CallError& error) {
+            EXPECT_EQ(error.status().code, Code::permission_denied);
+            EXPECT_STREQ(error.what(), "not for you");
         }
     });
 }

@@ -380,23 +380,37 @@ void LayerStore::trash_homeless() {
 
 std::vector<oci::Digest> LayerStore::remove_layers(const std::vector<oci::Digest>& diff_ids) {
     const MutexLock writing{writing_};
-    const MutexLock lock{mutex_};
-    std::map<std::int64_t, oci::Digest> leaving;
+    // Nobody finds these any more, so nobody comes to stand on them while their rows go.
+    std::map<std::int64_t, Stored> leaving;
     std::vector<oci::Digest> removed;
-    for (const oci::Digest& diff_id : diff_ids) {
-        const std::optional<std::int64_t> number = number_of(diff_id);
-        if (!number || layers_.at(*number).steps > 0 || is_used(*number)) continue;
-        if (leaving.emplace(*number, diff_id).second) removed.push_back(diff_id);
+    {
+        const MutexLock lock{mutex_};
+        for (const oci::Digest& diff_id : diff_ids) {
+            const std::optional<std::int64_t> number = number_of(diff_id);
+            if (!number || layers_.at(*number).steps > 0 || is_used(*number)) continue;
+            leaving.emplace(*number, std::move(layers_.at(*number)));
+            layers_.erase(*number);
+            numbers_.erase(diff_id);
+            removed.push_back(diff_id);
+        }
+        trash_homeless();
     }
-    trash_homeless();
     if (removed.empty()) return removed;
-    database_.transaction([&] {
-        for (const auto& [number, diff_id] : leaving) database_.execute("DELETE FROM layers WHERE number = ?", {number});
-    });
+    try {
+        database_.transaction([&] {
+            for (const auto& [number, stored] : leaving) database_.execute("DELETE FROM layers WHERE number = ?", {number});
+        });
+    } catch (...) {
+        const MutexLock lock{mutex_};
+        for (auto& [number, stored] : leaving) {
+            numbers_.emplace(stored.name, number);
+            layers_.emplace(number, std::move(stored));
+        }
+        throw;
+    }
     crash_point("layers:row-removed");
-    for (const auto& [number, diff_id] : leaving) {
-        layers_.erase(number);
-        numbers_.erase(diff_id);
+    const MutexLock lock{mutex_};
+    for (const auto& [number, stored] : leaving) {
         unsaved_.erase(number);
         homeless_.insert(layer_path(number));
     }

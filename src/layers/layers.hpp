@@ -335,8 +335,8 @@ private:
     const LayerFormat format_;
     const std::string boot_;
     store::Database& database_;
-    // Whoever writes rows, one after the other, and waits for the disk meanwhile; taken before mutex_. What finds, holds and mounts does
-    // not wait for it. A layer that is in l/ goes under both.
+    // Whoever writes rows, one after the other, and waits for the disk meanwhile; taken before the database, and that before mutex_.
+    // What finds, holds and mounts does not wait for it. A layer that is in l/ goes under both.
     mutable Mutex writing_;
     mutable Mutex mutex_;
     // By number; mutable for sizes, mounts and holds, which come when they are asked for.

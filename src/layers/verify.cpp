@@ -77,6 +77,9 @@ bool LayerStore::replace(const StagedPtr& staged) {
 
 std::vector<LayerStore::Inconsistency> LayerStore::inconsistencies() const {
     const MutexLock writing{writing_};  // what is written now is in memory or not there yet
+    // Whoever writes has the database before mutex_, so this has too.
+    std::map<std::int64_t, std::string> rows;
+    for (const store::Row& row : database_.query("SELECT number, diff_id FROM layers")) rows.emplace(row.integer(0), row.text(1));
     const MutexLock lock{mutex_};
     std::vector<Inconsistency> out;
     const auto is_known = [&](const std::string& text) GRUA_REQUIRES(mutex_) {
@@ -91,13 +94,12 @@ std::vector<LayerStore::Inconsistency> LayerStore::inconsistencies() const {
     for (const auto& [number, stored] : layers_) {
         if (stored.lasting != Lasting::process) ++expected;
         if (unsaved_.contains(number)) continue;
-        const auto rows = database_.query("SELECT diff_id FROM layers WHERE number = ?", {number});
-        if (rows.size() != 1 || rows.front().text(0) != stored.name.text())
+        const auto row = rows.find(number);
+        if (row == rows.end() || row->second != stored.name.text())
             out.push_back({stored.name.text(), fmt::format("the store has no row for number {}", number)});
     }
-    const auto count = database_.query("SELECT count(*) FROM layers").front().integer(0);
-    if (count != static_cast<std::int64_t>(expected))
-        out.push_back({"layers", fmt::format("{} layers are in use, the store has {} rows", expected, count)});
+    if (rows.size() != expected)
+        out.push_back({"layers", fmt::format("{} layers are in use, the store has {} rows", expected, rows.size())});
     for (const auto& entry : fs::directory_iterator(directory_ + "/containers")) {
         const std::string id = entry.path().filename();
         std::error_code error;
