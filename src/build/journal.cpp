@@ -9,6 +9,8 @@ namespace {
 
 constexpr std::size_t events_at_once = 200;
 constexpr std::size_t bytes_at_once = std::size_t{256} << 10U;
+/// Of one thing that goes on, no more than this is of use to anybody.
+constexpr auto time_between_statuses = std::chrono::milliseconds(100);
 
 }  // namespace
 
@@ -88,9 +90,12 @@ void Journal::printed(const Vertex& vertex, int stream, std::string_view bytes) 
 }
 
 void Journal::advanced(const Vertex& vertex, const std::string& what, std::int64_t current, std::int64_t total, bool is_done) {
+    const Time time = clock_.wall();
     const auto [at, is_new] = statuses_.try_emplace({vertex.digest, what});
-    wire::control::VertexStatus& out = at->second;
-    const wire::common::Timestamp now = to_timestamp(clock_.wall());
+    auto& [out, told] = at->second;
+    if (!is_new && !is_done && time - told < time_between_statuses && time >= told) return;
+    told = time;
+    const wire::common::Timestamp now = to_timestamp(time);
     if (is_new) {
         out.set_id(what);
         out.set_vertex(vertex.digest);

@@ -63,7 +63,11 @@ private:
     const Clock& clock_;
     Condition changed_;
     std::map<std::string, Step, std::less<>> steps_;
-    std::map<std::pair<std::string, std::string>, wire::control::VertexStatus> statuses_;
+    struct Going {
+        wire::control::VertexStatus status;
+        Time told{};
+    };
+    std::map<std::pair<std::string, std::string>, Going> statuses_;
     std::vector<Event> events_;
     Counts counts_;
     bool has_ended_ = false;

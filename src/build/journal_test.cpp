@@ -65,6 +65,26 @@ TEST_F(JournalTest, TellsWhatHappenedInItsOrder) {
     EXPECT_EQ(all().size(), 1U);
 }
 
+TEST_F(JournalTest, WhatAdvancesAllTheTimeIsToldNowAndThen) {
+    for (int i = 0; i <= 1000; ++i) {
+        journal.advanced(vertex, "transferring context:", i, 1000, i == 1000);
+        journal.advanced(vertex, "extracting", i, 1000, false);
+        clock.turn(1ms);
+    }
+    journal.end();
+    int context = 0;
+    std::int64_t last = 0;
+    for (const auto& each : all())
+        for (const auto& status : each.statuses()) {
+            if (status.id() != "transferring context:") continue;
+            ++context;
+            last = status.current();
+        }
+    EXPECT_GE(context, 10);
+    EXPECT_LE(context, 12);
+    EXPECT_EQ(last, 1000);
+}
+
 TEST_F(JournalTest, OutputIsBoundedAndComesInPieces) {
     journal.started(vertex);
     for (int i = 0; i < 100; ++i) journal.printed(vertex, 1, std::string(50'000, 'x'));

@@ -1,6 +1,7 @@
 #include "build/service.hpp"
 
 #include "base/log.hpp"
+#include "base/mapped_pages.hpp"
 #include "build/bridge_reads.hpp"
 #include "build/cache_mounts.hpp"
 #include "build/cache_store.hpp"
@@ -11,11 +12,18 @@
 #include "build/image_builder.hpp"
 #include "build/usage.hpp"
 
+#include <malloc.h>
 #include <boost/asio/detached.hpp>
+#include <boost/asio/post.hpp>
 #include <set>
 
 namespace grua::build {
 namespace {
+
+using namespace std::chrono_literals;
+
+/// After the last client: one build often follows another.
+constexpr auto time_to_rest = 5s;
 
 /// A connection that can be ended from outside.
 class Ended final : public grpc::Transport {
@@ -138,7 +146,13 @@ struct BuildService::Parts {
 
 struct BuildService::State : std::enable_shared_from_this<BuildService::State> {
     State(asio::any_io_executor on, asio::thread_pool& its_pool, Folders its_folders, Rooms its_rooms)
-        : loop(std::move(on)), pool(its_pool), folders(std::move(its_folders)), rooms(std::move(its_rooms)), making(loop), changed(loop) {}
+        : loop(std::move(on)),
+          pool(its_pool),
+          folders(std::move(its_folders)),
+          rooms(std::move(its_rooms)),
+          making(loop),
+          timers(loop),
+          changed(loop) {}
 
     asio::any_io_executor loop;
     asio::thread_pool& pool;
@@ -148,6 +162,9 @@ struct BuildService::State : std::enable_shared_from_this<BuildService::State> {
     std::unique_ptr<Parts> parts;
     std::set<grpc::Transport*> connections;
     bool has_ended = false;
+    SystemClock clock;
+    LoopTimers timers;
+    std::unique_ptr<Alarm> resting;
     std::size_t busy = 0;
     Condition changed;
 
@@ -171,14 +188,26 @@ struct BuildService::State : std::enable_shared_from_this<BuildService::State> {
 
     void begin(asio::awaitable<void> task, const char* what) {
         ++busy;
+        resting.reset();
         asio::co_spawn(loop, std::move(task), [self = shared_from_this(), what](const std::exception_ptr& failure) {
-            --self->busy;
+            if (--self->busy == 0) self->rest_soon();
             self->changed.notify_all();
             try {
                 if (failure) std::rethrow_exception(failure);
             } catch (const std::exception& error) {
                 log::info("{}: {}", what, error.what());
             }
+        });
+    }
+
+    /// What the allocator keeps of a large build, and the program's text that only builds run, are given back.
+    void rest_soon() {
+        if (has_ended) return;
+        resting = timers.at(clock.steady() + time_to_rest, [this] {
+            asio::post(pool, [] {
+                ::malloc_trim(0);
+                let_go_of_mapped_pages();
+            });
         });
     }
 
@@ -231,6 +260,7 @@ asio::awaitable<BuildService::Pruned> BuildService::prune(PruneOptions options) 
 asio::awaitable<void> BuildService::shutdown() {
     const auto all = state_;
     all->has_ended = true;
+    all->resting.reset();
     if (all->parts) co_await all->parts->classic.shutdown();
     for (grpc::Transport* each : std::set(all->connections)) each->close();
     while (all->busy > 0) co_await all->changed.wait();
