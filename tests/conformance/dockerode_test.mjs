@@ -1,5 +1,8 @@
 // dockerode, as its users write it, against gruad. GRUA_REGISTRY is an empty registry that gruad reaches.
 import assert from 'node:assert/strict';
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { Readable, PassThrough } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { pipeline } from 'node:stream/promises';
@@ -225,6 +228,47 @@ test('push to and pull from a registry', async () => {
   assert.match((await image.distribution()).Descriptor.digest, /^sha256:/);
   await assert.rejects(docker.pull(`${name}:none`), { statusCode: 404 });
   await image.remove();
+});
+
+test('a build of files, as most users write it', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'grua-ode-'));
+  writeFileSync(join(folder, 'Dockerfile'), 'FROM busybox AS wanted\nARG WORD\nRUN echo $WORD > /word && echo told\nCOPY a.txt /\nFROM wanted\nRUN false\n');
+  writeFileSync(join(folder, 'a.txt'), 'kept');
+  const build = (options) => docker.buildImage({ context: folder, src: ['Dockerfile', 'a.txt'] }, { t: 'ode:built', target: 'wanted', buildargs: { WORD: 'said' }, ...options });
+  const lines = await followed(await build({ labels: { suite: 'dockerode' } }));
+  assert.match(lines.map((each) => each.stream ?? '').join(''), /^Step 1\/5 : FROM busybox AS wanted\n[^]*told\n[^]*Successfully tagged ode:built\n$/);
+  const [output] = await docker.run('ode:built', ['cat', '/word', '/a.txt'], new PassThrough(), { Tty: false, HostConfig: { AutoRemove: true } });
+  assert.equal(output.StatusCode, 0);
+  const info = await docker.getImage('ode:built').inspect();
+  assert.equal(info.Config.Labels.suite, 'dockerode');
+  assert.equal(lines.find((each) => each.aux).aux.ID, info.Id);
+  assert.match((await followed(await build({ labels: { suite: 'dockerode' } }))).map((each) => each.stream ?? '').join(''), /Using cache/);
+  assert.match((await followed(await build({ nocache: true, q: true, networkmode: 'none', memory: 256 << 20 }))).at(-1).stream, /^sha256:[0-9a-f]{64}\n$/);
+  await docker.getImage('ode:built').remove();
+});
+
+test('a build of a stream that fails', async () => {
+  const pack = tar.pack();
+  pack.entry({ name: 'Dockerfile' }, 'FROM busybox\nRUN exit 3\n');
+  pack.finalize();
+  const last = (await followed(await docker.buildImage(pack))).at(-1);
+  assert.match(last.error, /returned a non-zero code: 3/);
+  assert.equal(last.errorDetail.code, 3);
+  const wrong = tar.pack();
+  wrong.entry({ name: 'Dockerfile' }, 'NOTHING\n');
+  wrong.finalize();
+  await assert.rejects(docker.buildImage(wrong).then(followed), { statusCode: 400, message: /unknown instruction: NOTHING/ });
+});
+
+test('a build by BuildKit, with a session', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'grua-ode-'));
+  writeFileSync(join(folder, 'Dockerfile'), 'FROM busybox\nRUN --mount=type=cache,target=/c echo told-by-it > /x && cat /x\n');
+  const stream = await docker.buildImage({ context: folder, src: ['Dockerfile'] }, { t: 'ode:kit', version: '2', nocache: true });
+  const told = await new Promise((resolve, reject) => docker.followProgress(stream, (error, all) => (error ? reject(error) : resolve(all))));
+  assert.match(JSON.stringify(told), /RUN --mount=type=cache/);
+  assert.ok(await docker.getImage('ode:kit').inspect());
+  await docker.getImage('ode:kit').remove();
+  assert.ok((await docker.pruneBuilder()).SpaceReclaimed >= 0);
 });
 
 test('networks', async () => {

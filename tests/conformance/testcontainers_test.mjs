@@ -119,6 +119,27 @@ test('many at once', async () => {
   await Promise.all(all.map((each) => each.stop()));
 });
 
+test('an image of a Dockerfile', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'grua-tc-'));
+  writeFileSync(join(folder, 'Dockerfile'), 'FROM busybox AS wanted\nARG WORD\nCOPY kept /\nRUN echo $WORD > /word\nCMD ["sh", "-c", "cat /word /kept; sleep 1000"]\nFROM wanted\nRUN false\n');
+  writeFileSync(join(folder, 'kept'), 'kept\n');
+  for (const change of [(each) => each, (each) => each.withBuildkit(), (each) => each.withCache(false)]) {
+    const image = await change(GenericContainer.fromDockerfile(folder).withBuildArgs({ WORD: 'said' }).withTarget('wanted')).build();
+    await using container = await image.withWaitStrategy(Wait.forLogMessage('kept')).start();
+    assert.equal((await container.exec(['cat', '/word'])).output, 'said\n');
+  }
+  await assert.rejects(GenericContainer.fromDockerfile(folder).build());
+});
+
+test('a compose file that builds', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'grua-tc-'));
+  writeFileSync(join(folder, 'Dockerfile'), 'FROM busybox\nRUN echo built > /index.html\n');
+  writeFileSync(join(folder, 'compose.yaml'), 'services:\n  web:\n    build: .\n    command: sh -c "httpd -h / -p 8080; echo ready; exec sleep 1000"\n    ports: ["8080"]\n');
+  const environment = await new DockerComposeEnvironment(folder, 'compose.yaml').withBuild().withWaitStrategy('web-1', Wait.forLogMessage('ready')).up();
+  assert.equal(await get(environment.getContainer('web-1')), 'built\n');
+  await environment.down({ timeout: 1 });
+});
+
 test('a compose file', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'grua-tc-'));
   writeFileSync(join(folder, 'compose.yaml'), `

@@ -1,0 +1,83 @@
+"""grua build and grua builder du and prune: what grua's own command line says and makes, with the engine as it is."""
+
+import json
+import pathlib
+import subprocess
+import tarfile
+import tempfile
+import unittest
+
+from build_test import Folder
+from harness import BIN, Case, Terminal
+
+FILES = {"Dockerfile": "FROM busybox\nARG WORD=one\nCOPY a.txt /a.txt\nRUN echo $WORD > /w && cat /a.txt > /b.txt && echo told\nCMD cat /w /b.txt\n",
+         "a.txt": "hello\n"}
+
+
+class Build(Case):
+    def build(self, folder, *words, **more):
+        return self.grua("build", *words, folder.path, **more)
+
+    def run_made(self, *words, tag="made"):
+        return self.out("run", "--rm", "--network", "none", tag, *words)
+
+    def test_an_image_that_runs(self):
+        with Folder(FILES) as folder:
+            said = self.build(folder, "--progress", "plain", "-t", "made", "--build-arg", "WORD=said").stderr
+        self.assertIn("[2/3] COPY a.txt /a.txt", said)
+        self.assertRegex(said, r"(?m)^#\d+ \d+\.\d+ told$")
+        self.assertEqual(self.run_made(), "said\nhello")
+
+    def test_all_that_is_shown(self):
+        with Folder(FILES) as folder:
+            quiet = self.build(folder, "-q").stdout.strip()
+            self.assertRegex(quiet, "^sha256:[0-9a-f]{64}$")
+            raw = [json.loads(line) for line in self.build(folder, "--progress", "rawjson").stderr.splitlines()]
+            self.assertIn("[2/3] COPY a.txt /a.txt", {each["name"] for line in raw for each in line.get("vertexes", [])})
+            terminal = Terminal([str(BIN / "grua"), "build", "--no-cache", "-t", "made", str(folder.path)], self.daemon.environment(), columns=120)
+            terminal.expect("RUN echo", 60)
+            self.assertEqual(terminal.wait(60), 0)
+            self.assertIn("Check complete", self.build(folder, "--check", check=False).stdout)
+            self.assertIn("WORD", self.build(folder, "--call", "outline").stdout)
+
+    def test_where_it_goes(self):
+        with Folder(FILES) as folder, tempfile.TemporaryDirectory(dir="/var/tmp") as out:
+            self.build(folder, "-o", f"{out}/files")
+            self.assertEqual(pathlib.Path(out, "files/b.txt").read_text(), "hello\n")
+            self.build(folder, "-o", f"type=tar,dest={out}/files.tar")
+            with tarfile.open(f"{out}/files.tar") as tar:
+                self.assertEqual(tar.extractfile("b.txt").read(), b"hello\n")
+            self.build(folder, "-t", "made:2", "--iidfile", f"{out}/id", "--metadata-file", f"{out}/metadata")
+            self.assertEqual(pathlib.Path(out, "id").read_text(), self.daemon.inspect("made:2")["Id"])
+            self.assertEqual(json.loads(pathlib.Path(out, "metadata").read_text())["image.name"], "docker.io/library/made:2")
+
+    def test_secrets_contexts_and_standard_input(self):
+        with Folder({"f": "other\n"}) as other, Folder({"Dockerfile": "FROM base\nCOPY --from=more f /f\nRUN --mount=type=secret,id=s wc -c < /run/secrets/s > /size\n"}) as folder:
+            other.write("secret", "hidden")
+            self.build(folder, "-t", "made", "--build-context", f"more={other.path}", "--build-context", "base=docker-image://busybox", "--secret",
+                       f"id=s,src={other.path}/secret")
+        self.assertEqual(self.run_made("cat", "/f", "/size"), "other\n6")
+        done = subprocess.run([BIN / "grua", "build", "-q", "-t", "piped", "-"], env=self.daemon.environment(), input=b"FROM busybox\nRUN echo x > /x\n",
+                              capture_output=True, check=True)
+        self.assertTrue(done.stdout.startswith(b"sha256:"))
+        self.assertEqual(self.run_made("cat", "/x", tag="piped"), "x")
+
+    def test_what_fails(self):
+        with Folder({"Dockerfile": "FROM busybox\nRUN echo bad; exit 3\n"}) as folder:
+            done = self.build(folder, "--progress", "plain", check=False)
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("exit code: 3", done.stderr)
+        self.assertIn(">>> RUN echo bad; exit 3", done.stderr)
+
+    def test_the_cache(self):
+        with Folder(FILES) as folder:
+            self.build(folder, "-q")
+            self.assertEqual(self.build(folder, "--progress", "plain").stderr.count(" CACHED\n"), 3)
+        self.assertRegex(self.grua("builder", "du").stdout, r"Reclaimable:\s+")
+        self.assertIn("COPY a.txt", self.grua("builder", "du", "--verbose").stdout)
+        self.assertRegex(self.grua("builder", "prune", "-af").stdout, r"Total:\s+")
+        self.assertNotIn("COPY a.txt", self.grua("builder", "du", "--verbose").stdout)
+
+
+if __name__ == "__main__":
+    unittest.main()
