@@ -56,6 +56,19 @@ constexpr auto cut_off_patience = 2s;
 /// A body that nobody read is read away up to here, so that the connection can be used again.
 constexpr std::size_t drain_limit = std::size_t{256} << 10U;
 
+/// What HTTP/2 begins with, where its client knows before it asks that we speak it (RFC 9113, 3.3 and 3.4).
+constexpr std::string_view http_2_preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// A connection that is all HTTP/2 is one call for the builder: nobody else speaks it.
+RequestHead head_of_http_2() {
+    RequestHead out;
+    out.method = "POST";
+    out.target = "/grpc";
+    out.path = "/grpc";
+    out.headers = {{"upgrade", "h2c"}};
+    return out;
+}
+
 constexpr std::size_t read_size = std::size_t{64} << 10U;
 constexpr std::size_t body_piece = std::size_t{256} << 10U;
 constexpr int body_pipe_size = 1 << 20;
@@ -160,6 +173,8 @@ private:
     asio::cancellation_signal cancel_;
     std::string buffer_;  ///< Received, not yet parsed.
     RequestParser parser_;
+    bool is_first_ = true;    ///< Request of the connection.
+    bool is_http_2_ = false;  ///< All of the connection is: there is no request, and no answer before its socket is taken.
     bool idle_ = true;
     Clock::time_point idle_since_ = Clock::now();
     bool streaming_ = false;  ///< The client is watched; it is cancelled when it leaves.
@@ -236,7 +251,10 @@ asio::awaitable<bool> Connection::serve_one() {
         // One time for all of them, not for each that comes.
         Clock::time_point until = Clock::now() + (idle_ ? Clock::duration{idle_patience} : header_patience);
         while (!parser_.header_done()) {
-            const std::size_t used = buffer_.empty() ? 0 : parser_.parse_header(buffer_);
+            const bool may_be_http_2 =
+                is_first_ && !buffer_.empty() && (http_2_preface.starts_with(buffer_) || buffer_.starts_with(http_2_preface));
+            if (may_be_http_2 && buffer_.size() >= http_2_preface.size()) break;
+            const std::size_t used = buffer_.empty() || may_be_http_2 ? 0 : parser_.parse_header(buffer_);
             buffer_.erase(0, used);
             if (parser_.header_done()) break;
             if (used > 0 && !buffer_.empty()) continue;
@@ -248,7 +266,9 @@ asio::awaitable<bool> Connection::serve_one() {
             }
             if (std::exchange(idle_, false)) until = Clock::now() + header_patience;
         }
-        exchange.emplace(*this, parser_.take_head());
+        is_first_ = false;
+        is_http_2_ = !parser_.header_done();
+        exchange.emplace(*this, is_http_2_ ? head_of_http_2() : parser_.take_head());
         continue_wanted_ = exchange->head().header("expect") == "100-continue";
     } catch (ProtocolError& error) {
         if (idle_) co_return false;
@@ -516,6 +536,11 @@ asio::awaitable<void> Connection::end(Exchange& exchange) {
 }
 
 asio::awaitable<Hijacked> Connection::hijack(Exchange& exchange, std::string_view content_type) {
+    if (is_http_2_) {
+        Hijacked taken = release(exchange);
+        taken.upgraded = true;
+        co_return taken;
+    }
     // Some clients send what the target says once more as a body; it is the request's, and no input of a program.
     co_await discard_body();
     const RequestHead& head = exchange.head();

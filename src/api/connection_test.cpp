@@ -171,6 +171,31 @@ TEST(Connection, what_follows_the_body_of_a_request_that_is_hijacked_is_input) {
     EXPECT_TRUE(without.receive("typed.").ends_with("\r\n\r\nearly=typed."));
 }
 
+TEST(Connection, a_client_that_begins_with_http_2_is_the_builders) {
+    const std::string preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    Served served([](Exchange& exchange) -> asio::awaitable<void> {
+        const Hijacked taken = co_await exchange.hijack("application/grpc");
+        const std::string answer = exchange.head().path + " has all of it: " + taken.early_input + ".";
+        (void)::send(taken.socket.get(), answer.data(), answer.size(), MSG_NOSIGNAL);
+    });
+    // In pieces, of which the first could be another request's.
+    for (const std::string& each : {preface.substr(0, 1), preface.substr(1, 9), preface.substr(10) + "frames"}) {
+        served.send(each);
+        std::this_thread::sleep_for(20ms);
+    }
+    EXPECT_EQ(served.receive("frames."), "/grpc has all of it: " + preface + "frames.");
+}
+
+TEST(Connection, http_2_within_a_connection_is_no_request) {
+    Served served([](Exchange& exchange) -> asio::awaitable<void> { co_await exchange.send(200, exchange.head().method); });
+    served.send("P");
+    std::this_thread::sleep_for(20ms);
+    served.send("UT /x HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
+    EXPECT_TRUE(served.receive("PUT").contains("200 OK"));
+    served.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    EXPECT_TRUE(served.receive("\r\n\r\n").contains("400 Bad Request"));
+}
+
 TEST(Connection, requests_that_come_at_once_are_answered_in_turn) {
     Served served(echo);
     served.send(

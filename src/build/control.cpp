@@ -56,16 +56,30 @@ constexpr std::array graph_abilities{"constraints",
                                      "exec.mount.tmpfs.size",
                                      "exec.secretenv",
                                      "exec.validexitcode",
+                                     "exporter.image.annotations",
+                                     "exporter.image.attestations",
+                                     "exporter.multiple",
+                                     "exporter.sourcedateepoch",
                                      "file.base",
                                      "file.copy.alwaysreplaceexistingdestpaths",
                                      "file.copy.includeexcludepatterns",
                                      "file.rm.wildcard",
                                      "file.symlink.create",
+                                     "gc.freespacefilter",
+                                     "history.filter",
                                      "mergeop",
                                      "meta.description",
                                      "meta.ignorecache",
                                      "platform",
                                      "source.git",
+                                     "source.git.checksum",
+                                     "source.git.fullurl",
+                                     "source.git.httpauth",
+                                     "source.git.keepgitdir",
+                                     "source.git.knownsshhosts",
+                                     "source.git.mountsshsock",
+                                     "source.git.skipsubmodules",
+                                     "source.git.subdir",
                                      "source.http",
                                      "source.image",
                                      "source.image.resolvemode",
@@ -173,6 +187,7 @@ asio::awaitable<wire::control::SolveResponse> Control::solve(wire::control::Solv
         failure = std::current_exception();
         outcome.error = grpc::status_of(error);
     }
+    build->wanted.clear();
     if (history_) {
         // Also of a build whose client has left.
         co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());

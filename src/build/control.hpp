@@ -23,6 +23,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace grua::build {
 
@@ -42,6 +43,7 @@ struct Build {
     std::optional<grpc::Status> returned_error;
     BuildRecord record;                                 ///< For provenance; what its end adds is not there yet.
     std::vector<BuildOutcome::Attestation> provenance;  ///< Of its results, for the history.
+    std::vector<std::shared_ptr<const void>> wanted;    ///< See WantedVertices.
     VertexPtr failed;                                   ///< What it has failed with, where that was an operation ...
     std::optional<int> exit_code;                       ///< ... and that a program.
 

@@ -70,8 +70,22 @@ asio::awaitable<wire::bridge::Result> ImageBuilder::solve(BuildPtr build, wire::
                                      build->record.seen.merge(materials_of(edge, build->record.pins));
                                      co_return as_tree(made);
                                  });
+    tell_wanted(*build, out);
     if (request.evaluate() && out.has_ref()) (void)co_await make(build, out.ref().def());
     co_return out;
+}
+
+/// Before the client knows the graph, which it may give to other builds of its own.
+void ImageBuilder::tell_wanted(Build& build, const wire::bridge::Result& result) {
+    std::vector<std::string> vertices;
+    const auto add = [&](const wire::bridge::Ref& ref) {
+        if (ref.has_def())
+            for (const VertexPtr& each : in_order(read_graph(ref.def()))) vertices.push_back(each->digest);
+    };
+    if (result.has_ref()) add(result.ref());
+    if (result.has_refs())
+        for (const auto& [name, ref] : result.refs().refs()) add(ref);
+    build.wanted.push_back(operations_.place().wanted.add(build.request.session(), vertices));
 }
 
 asio::awaitable<ResultPtr> ImageBuilder::make(BuildPtr build, pb::Definition definition) {

@@ -25,6 +25,7 @@ public:
     wire::worker::WorkerRecord worker() const override { return worker_; }
 
 private:
+    void tell_wanted(Build& build, const wire::bridge::Result& result);
     asio::awaitable<void> tell_provenance(BuildPtr build, std::vector<MadeImage> made, std::optional<ProvenanceWish> asked);
 
     Operations& operations_;

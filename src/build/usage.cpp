@@ -1,6 +1,7 @@
 #include "build/usage.hpp"
 
 #include "base/log.hpp"
+#include "base/text.hpp"
 #include "images/gc.hpp"
 
 #include <algorithm>
@@ -9,10 +10,16 @@
 namespace grua::build {
 namespace {
 
+/// Of a key as fetch_local() makes it: whose folder it is, what it is called there, what of it is wanted. The name is for people.
+std::string name_of_context(const std::string& key) {
+    const std::vector<std::string> parts = split(key, '\n');
+    return parts.size() > 1 ? parts[1] : key;
+}
+
 UsageEntry entry_of(const ContextStore::Kept& kept) {
     return {.id = usage_id(kept.name),
             .type = "source.local",
-            .description = "local source for " + kept.key,
+            .description = "local source for " + name_of_context(kept.key),
             .bytes = kept.bytes,
             .created = kept.last_used,
             .last_used = kept.last_used,

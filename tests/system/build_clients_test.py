@@ -128,6 +128,10 @@ class WhereABuildGoes(Clients):
             self.docker("rmi", "archived:2", check=False)
             self.assertIn("Loaded image: archived:2", self.out("load", "-i", f"{out}/docker.tar"))
             self.assertIn("A=b", self.daemon.inspect("archived:2")["Config"]["Env"])
+            # Two at once, of one build.
+            self.build(files, "-o", f"type=local,dest={out}/one", "-o", "type=image,name=two")
+            self.assertTrue(pathlib.Path(out, "one/d/a.txt").exists())
+            self.assertIn("A=b", self.daemon.inspect("two")["Config"]["Env"])
 
 
 class Builders(Clients):
@@ -142,6 +146,14 @@ class Builders(Clients):
             self.assertRegex(said, r"BuildKit version:\s+v\d+\.\d+")
             self.assertRegex(said, r"Platforms:\s+linux/amd64")
         self.assertIn("github.com/docker/buildx", self.buildx("version").stdout)
+
+    def test_the_engine_as_a_remote_builder(self):
+        self.buildx("create", "--name", "far", "--driver", "remote", f"unix://{self.daemon.socket}")
+        self.addCleanup(self.buildx, "rm", "far", check=False)
+        self.assertRegex(self.buildx("inspect", "--bootstrap", "far").stdout, r"Status:\s+running\n")
+        with tempfile.TemporaryDirectory(dir="/var/tmp") as out:
+            self.build({"Dockerfile": "FROM scratch\nCOPY a /\n", "a": "x"}, "--builder", "far", "-o", out)
+            self.assertEqual(pathlib.Path(out, "a").read_text(), "x")
 
     def test_a_builder_in_a_container_is_looked_for_here(self):
         self.buildx("create", "--name", "boxed", "--driver", "docker-container")
@@ -178,6 +190,8 @@ class Cache(Clients):
         self.assertRegex(said, r"Total:\s+\d[\d.]*M?B")
         verbose = self.buildx("du", "--verbose").stdout
         self.assertRegex(verbose, r"Description: .*RUN head -c 3000000")
+        # Each is what it says on a line of its own.
+        self.assertRegex(verbose, r"(?m)^Description:\s+local source for context$")
         self.assertRegex(verbose, r"Type:\s+exec.cachemount")
         entries = self.entries()
         first = next(each for each in entries if "/first" in each["Description"])
@@ -195,6 +209,21 @@ class Cache(Clients):
         self.buildx("prune", "-f", "--filter", "until=1h")
         self.assertEqual(len(self.entries()), len(before) - 1)
         self.assertRegex(self.buildx("prune", "-f", "--verbose").stdout, r"Description:.*head -c 2000000")
+
+    def test_prune_by_sizes(self):
+        def has(what):
+            return any(what in each["Description"] for each in self.entries())
+        self.buildx("prune", "-f", "--max-used-space", "100mb")
+        self.assertTrue(has("/first") and has("/second"))
+        self.buildx("prune", "-f", "--reserved-space", "100mb")
+        self.assertTrue(has("/first") and has("/second"))
+        self.buildx("prune", "-f", "--min-free-space", "1kb")
+        self.assertTrue(has("/first") and has("/second"))
+        # The step that stands on the other goes first.
+        self.buildx("prune", "-f", "-a", "--max-used-space", "4mb")
+        self.assertFalse(has("/second"))
+        self.buildx("prune", "-f", "-a", "--min-free-space", "1000000gb")
+        self.assertFalse(has("/first"))
 
     def test_the_older_words(self):
         self.docker("builder", "prune", "-f", "--keep-storage", "100mb")
@@ -221,7 +250,7 @@ class History(Clients):
         with Folder({"Dockerfile": "# a comment\nFROM busybox AS one\nARG word\nRUN echo said $word\nRUN --mount=type=secret,id=s true\n"}) as folder:
             folder.write("secret", "hidden")
             self.docker("build", "-q", "-t", "recorded", "--no-cache", "--build-arg", "word=this", "--secret", f"id=s,src={folder.path}/secret",
-                        str(folder.path))
+                        "--attest", "type=provenance,mode=max", str(folder.path))
             folder.write("Dockerfile", "FROM busybox\nRUN echo before; exit 5\n")
             self.docker("build", "-q", str(folder.path), check=False)
         self.records = [json.loads(line) for line in self.buildx("history", "ls", "--format", "json").stdout.splitlines()]
@@ -322,6 +351,15 @@ class ImageTools(Clients):
         self.docker("pull", "-q", f"{address}/tools:both")
         self.assertIn("A=amd64", self.daemon.inspect(f"{address}/tools:both")["Config"]["Env"])
 
+    def test_several_platforms_and_their_provenance_of_one_build(self):
+        address = self.start_registry()
+        self.build({"Dockerfile": "FROM scratch\nARG TARGETARCH\nENV A=$TARGETARCH\n"}, "--platform", "linux/amd64,linux/arm64", "--push",
+                   "-t", f"{address}/many", "--provenance", "mode=max", "--annotation", "index,manifest:who=me")
+        raw = json.loads(self.in_netns("buildx", "imagetools", "inspect", "--raw", f"{address}/many").stdout)
+        self.assertEqual(sorted(each["platform"]["architecture"] for each in raw["manifests"]), ["amd64", "arm64", "unknown", "unknown"])
+        self.assertEqual(raw["annotations"]["who"], "me")
+        provenance = json.loads(self.in_netns("buildx", "imagetools", "inspect", "--format", "{{json .Provenance}}", f"{address}/many").stdout)
+        self.assertEqual(set(provenance), {"linux/amd64", "linux/arm64"})
 
 
 class Bake(Clients):
@@ -378,6 +416,20 @@ target "default" {
             self.bake(folder, "--allow", "fs=*")
             self.assertEqual((folder.path / "out/size").read_text().strip(), "6")
 
+    def test_definitions_of_a_repository(self):
+        with Folder({"docker-bake.hcl": 'target "default" { tags = ["remote"] }\n', "Dockerfile": "FROM busybox\nCOPY a /a\n", "a": "far\n"}) as folder:
+            git = ["git", "-C", folder.path, "-c", "user.name=t", "-c", "user.email=t@t", "-c", "init.defaultBranch=main"]
+            run(*git, "init", "-q")
+            run(*git, "add", ".")
+            run(*git, "commit", "-q", "-m", "all")
+            run(*git, "update-server-info")
+            server = subprocess.Popen(["nsenter", f"--net=/proc/{self.daemon.holder.pid}/ns/net", "python3", "-m", "http.server", "-b", "127.0.0.1",
+                                       "-d", folder.path, "8124"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            self.addCleanup(server.wait)
+            self.addCleanup(server.kill)
+            with tempfile.TemporaryDirectory() as empty:
+                self.buildx("bake", "--progress", "plain", "http://127.0.0.1:8124/.git", cwd=empty)
+        self.assertEqual(self.run_made("cat", "/a", tag="remote"), "far")
 
 
 class Compose(Clients):
@@ -391,6 +443,51 @@ class Compose(Clients):
                 yield folder
             finally:
                 self.compose(folder, "down", "-t", "0", "-v", "--rmi", "local", check=False)
+
+    def test_all_that_a_build_may_say(self):
+        compose = """
+services:
+  web:
+    build:
+      context: .
+      dockerfile: web.Dockerfile
+      target: wanted
+      args: {WORD: said}
+      labels: {a: b}
+      additional_contexts: {more: ./more, base: docker-image://busybox}
+      secrets: [hidden]
+      extra_hosts: ["other:10.1.1.1"]
+      platforms: [linux/amd64]
+      tags: ["web:second"]
+      shm_size: 12mb
+      network: none
+    image: web:first
+    network_mode: none
+    command: cat /word /more /size /host
+  inline:
+    build:
+      context: .
+      additional_contexts: {web: "service:web"}
+      dockerfile_inline: |
+        FROM web
+        RUN cat /word > /again
+    image: inline:first
+secrets:
+  hidden: {file: ./secret}
+"""
+        files = {"compose.yaml": compose, "more/f": "more\n", "secret": "hidden",
+                 "web.Dockerfile": "FROM base AS wanted\nARG WORD\nRUN echo $WORD > /word\nCOPY --from=more f /more\n"
+                                   "RUN --mount=type=secret,id=hidden wc -c < /run/secrets/hidden > /size\nRUN grep -c 10.1.1.1 /etc/hosts > /host\n"
+                                   "FROM wanted\nRUN false\n"}
+        with self.project(files) as folder:
+            self.compose(folder, "build")
+            self.assertEqual(self.run_made(tag="web:second", *("cat", "/word", "/more", "/size", "/host")), "said\nmore\n6\n1")
+            self.assertEqual(self.daemon.inspect("web:first")["Config"]["Labels"]["a"], "b")
+            self.assertEqual(self.run_made("cat", "/again", tag="inline:first"), "said")
+            self.compose(folder, "build", "--no-cache", "--build-arg", "WORD=other", "web")
+            self.assertEqual(self.run_made("cat", "/word", tag="web:first"), "other")
+            printed = json.loads(self.compose(folder, "build", "--print").stdout)
+            self.assertEqual(set(printed["target"]), {"web", "inline"})
 
     def test_up_builds_what_is_missing_and_what_is_asked_for(self):
         compose = "services:\n  web:\n    build: .\n    network_mode: none\n    init: true\n    command: sleep 1000\n"

@@ -19,6 +19,7 @@
 #include "build/session.hpp"
 #include "build/solver.hpp"
 #include "build/tree.hpp"
+#include "build/wanted_vertices.hpp"
 #include "engine/image_service.hpp"
 #include "engine/steps.hpp"
 #include "images/image_store.hpp"
@@ -46,6 +47,7 @@ struct Workplace {
     engine::Steps steps;
     engine::BuiltImages built;
     std::string live_directory;  ///< On a tmpfs: what goes with the machine.
+    WantedVertices wanted = {};  ///< On the loop.
 };
 
 /// A folder of the client's that a build takes.
