@@ -108,6 +108,13 @@ void Journal::advanced(const Vertex& vertex, const std::string& what, std::int64
     *add().add_statuses() = out;
 }
 
+void Journal::used(const Vertex& vertex, const StepAccount& account) {
+    wire::control::StepAccount& out = *step_of(vertex).vertex.mutable_account();
+    out.set_cpunanoseconds(account.cpu_time.count());
+    out.set_peakmemory(static_cast<std::int64_t>(account.peak_memory));
+    out.set_layerbytes(static_cast<std::int64_t>(account.layer_bytes));
+}
+
 void Journal::warned(wire::control::VertexWarning warning) {
     ++counts_.warnings;
     *add().add_warnings() = std::move(warning);

@@ -28,6 +28,7 @@ public:
     void completed(const Vertex& vertex, bool was_cached, const std::string& error) override;
     void printed(const Vertex& vertex, int stream, std::string_view bytes) override;
     void advanced(const Vertex& vertex, const std::string& what, std::int64_t current, std::int64_t total, bool is_done) override;
+    void used(const Vertex& vertex, const StepAccount& account) override;
 
     /// Of what is no operation: "[internal] load build definition from Dockerfile", by a name of its own.
     void step_started(const std::string& digest, const std::string& name);

@@ -85,6 +85,19 @@ TEST_F(JournalTest, WhatAdvancesAllTheTimeIsToldNowAndThen) {
     EXPECT_EQ(last, 1000);
 }
 
+TEST_F(JournalTest, WhatAStepHasUsedIsToldWithItsEnd) {
+    journal.started(vertex);
+    journal.used(vertex, {.cpu_time = 250ms, .peak_memory = 5 << 20U, .layer_bytes = 7});
+    journal.completed(vertex, false, {});
+    journal.end();
+    const auto told = all();
+    ASSERT_EQ(told[0].vertexes_size(), 2);
+    EXPECT_FALSE(told[0].vertexes(0).has_account());
+    EXPECT_EQ(told[0].vertexes(1).account().cpunanoseconds(), 250'000'000);
+    EXPECT_EQ(told[0].vertexes(1).account().peakmemory(), 5 << 20);
+    EXPECT_EQ(told[0].vertexes(1).account().layerbytes(), 7);
+}
+
 TEST_F(JournalTest, OutputIsBoundedAndComesInPieces) {
     journal.started(vertex);
     for (int i = 0; i < 100; ++i) journal.printed(vertex, 1, std::string(50'000, 'x'));

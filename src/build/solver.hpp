@@ -20,6 +20,7 @@
 #include "build/graph.hpp"
 #include "oci/digest.hpp"
 
+#include <chrono>
 #include <cstdint>
 #include <exception>
 #include <functional>
@@ -50,6 +51,13 @@ public:
 using ResultPtr = std::shared_ptr<const Result>;
 using Results = std::vector<ResultPtr>;
 
+/// What an operation has used of the machine; 0 where that is not known.
+struct StepAccount {
+    std::chrono::nanoseconds cpu_time{};
+    std::uint64_t peak_memory = 0;  ///< Bytes.
+    std::uint64_t layer_bytes = 0;  ///< Of the files that it has left.
+};
+
 /// Where a build's operations are told of. Its calls do not throw.
 class Audience {
 public:
@@ -60,6 +68,8 @@ public:
     virtual void printed(const Vertex& vertex, int stream, std::string_view bytes) = 0;
     /// How far a part of it is: "transferring context:", bytes or layers of so many.
     virtual void advanced(const Vertex& vertex, const std::string& what, std::int64_t current, std::int64_t total, bool is_done) = 0;
+    /// Before it is completed.
+    virtual void used(const Vertex& /*vertex*/, const StepAccount& /*account*/) {}
 };
 
 /// Those who want an operation while it is done.
@@ -70,6 +80,9 @@ public:
     }
     void advanced(const Vertex& vertex, const std::string& what, std::int64_t current, std::int64_t total, bool is_done) const {
         for (Audience* each : all_) each->advanced(vertex, what, current, total, is_done);
+    }
+    void used(const Vertex& vertex, const StepAccount& account) const {
+        for (Audience* each : all_) each->used(vertex, account);
     }
 
 private:

@@ -23,9 +23,9 @@ struct Found {
     std::size_t words = 0;  ///< How many of the words are its name.
 };
 
-/// Two words before one: "container ls" is not "container".
+/// More words before fewer: "container ls" is not "container".
 std::optional<Found> find_command(std::span<const std::string> words) {
-    for (std::size_t count = std::min<std::size_t>(2, words.size()); count > 0; --count) {
+    for (std::size_t count = std::min(longest_name, words.size()); count > 0; --count) {
         const std::string name = join({words.begin(), words.begin() + static_cast<std::ptrdiff_t>(count)}, " ");
         for (const Command& command : commands()) {
             for (const char* each : command.names) {
@@ -36,11 +36,17 @@ std::optional<Found> find_command(std::span<const std::string> words) {
     return std::nullopt;
 }
 
-const Group* find_group(std::string_view name) {
-    const auto all = groups();
-    const auto found = std::ranges::find_if(all, [&](const Group& group) { return group.name == name; });
-    return found == all.end() ? nullptr : &*found;
+/// "builder history" before "builder".
+const Group* find_group(std::span<const std::string> words) {
+    for (std::size_t count = std::min(longest_name, words.size()); count > 0; --count) {
+        const std::string name = join({words.begin(), words.begin() + static_cast<std::ptrdiff_t>(count)}, " ");
+        for (const Group& group : groups())
+            if (group.name == name) return &group;
+    }
+    return nullptr;
 }
+
+std::size_t words_of(const Group& group) { return split(group.name, ' ').size(); }
 
 /// What docker has and grua does not yet: said as such, so that nobody looks for a typing error.
 struct NotBuilt {
@@ -128,8 +134,8 @@ int unknown_command(std::span<const std::string> words, std::size_t known) {
     }
     std::string text = fmt::format("grua: unknown command: grua {}\n", given);
     if (const std::string near = nearest(given, names); !near.empty()) text += fmt::format("\nDid you mean 'grua {}'?\n", near);
-    const std::string help = known == 0 ? "grua" : "grua " + words[0];
-    fmt::print(stderr, "{}\nRun '{} --help' for more information\n", text, help);
+    const std::string help = join({words.begin(), words.begin() + static_cast<std::ptrdiff_t>(known)}, " ");
+    fmt::print(stderr, "{}\nRun 'grua{}{} --help' for more information\n", text, help.empty() ? "" : " ", help);
     return 1;
 }
 
@@ -142,8 +148,8 @@ int show_help(std::span<const std::string> words) {
         print(command_help(*found->command));
         return 0;
     }
-    if (const Group* group = find_group(words[0])) {
-        if (words.size() > 1) return unknown_command(words, 1);
+    if (const Group* group = find_group(words)) {
+        if (words.size() > words_of(*group)) return unknown_command(words, words_of(*group));
         print(group_help(*group));
         return 0;
     }
@@ -227,13 +233,14 @@ int run(std::span<const std::string> words) {
         Context context(DaemonChoice(daemon_flags(global.flags)), global.flags.on("debug"));
         const auto found = find_command(rest);
         if (found) return run_command(context, *found, rest.subspan(found->words));
-        const Group* group = find_group(rest[0]);
+        const Group* group = find_group(rest);
         if (!group) {
             if (const auto plugin = find_plugin(rest[0])) run_plugin(*plugin, rest, context.choice());
             return unknown_command(rest, 0);
         }
-        if (rest.size() == 1 || rest[1] == "--help" || rest[1] == "-h") return show_help(rest.first(1));
-        return unknown_command(rest, 1);
+        const std::size_t named = words_of(*group);
+        if (rest.size() == named || rest[named] == "--help" || rest[named] == "-h") return show_help(rest.first(named));
+        return unknown_command(rest, named);
     } catch (const ExitStatus& exit) {
         return exit.status;
     } catch (const std::bad_alloc&) {

@@ -1,4 +1,5 @@
 // The table of all commands. Help, completion and man pages are made from it, so a command that is not here does not exist.
+#include "cli/build/history_commands.hpp"
 #include "cli/build/options.hpp"
 #include "cli/command.hpp"
 #include "cli/create.hpp"
@@ -331,6 +332,16 @@ constexpr std::array cache_prune_flags{
          .deprecated = "keep-storage flag has been changed to reserved-space",
          .same_as = "reserved-space"},
 };
+constexpr std::array build_list_flags{
+    Flag{.name = "filter", .kind = list, .value = "filter", .help = "Show only what matches, as status=error or startedAt>1h"}, format_flag,
+    no_trunc_flag, quiet_flag};
+constexpr std::array build_log_flags{Flag{.name = "progress",
+                                          .value = "type",
+                                          .help = "plain or rawjson",
+                                          .fallback = "plain",
+                                          .completes = Completes::words,
+                                          .words = "plain rawjson"}};
+constexpr std::array build_remove_flags{Flag{.name = "all", .letter = 'a', .kind = boolean, .help = "All that have ended"}};
 
 constexpr Flag context_docker_flag{
     .name = "docker", .kind = list, .value = "key=value,…", .help = "How its daemon is reached, as host=tcp://far:2376,ca=ca.pem"};
@@ -594,6 +605,33 @@ const std::array table{
             .examples = "grua builder prune --filter until=48h\ngrua builder prune --max-used-space 20g -f",
             .flags = {cache_prune_flags},
             .run = prune_build_cache},
+    Command{.names = {"builder history ls", "builder history list"},
+            .usage = "[OPTIONS]",
+            .brief = "List builds that run and that have ended",
+            .examples = "grua builder history ls --filter status=error\ngrua builder history ls --format '{{.Ref}} {{.Duration}}'",
+            .flags = {build_list_flags},
+            .run = list_build_history},
+    Command{.names = {"builder history inspect"},
+            .usage = "[OPTIONS] [BUILD]",
+            .brief = "Show what is known of a build, the last one if not said",
+            .details = "BUILD is the ID that builder history ls shows, or how it begins.",
+            .examples = "grua builder history inspect\ngrua builder history inspect --format '{{json .Steps}}' 3q2x",
+            .flags = {only_short_format},
+            .most = 1,
+            .run = inspect_build_history},
+    Command{.names = {"builder history logs"},
+            .usage = "[OPTIONS] [BUILD]",
+            .brief = "Show what a build has told, the last one if not said; of one that runs, to its end",
+            .flags = {build_log_flags},
+            .most = 1,
+            .run = build_history_logs},
+    Command{.names = {"builder history rm"},
+            .usage = "[OPTIONS] [BUILD...]",
+            .brief = "Forget builds that have ended; images and caches stay",
+            .examples = "grua builder history rm 3q2x\ngrua builder history rm --all",
+            .flags = {build_remove_flags},
+            .most = any_number,
+            .run = remove_build_history},
     Command{.names = {"load", "image load"},
             .usage = "[OPTIONS]",
             .brief = "Load images from a tar archive",
@@ -950,10 +988,15 @@ const std::array table{
 };
 
 constexpr std::array group_table{
-    Group{"container", "Manage containers"}, Group{"image", "Manage images"},
-    Group{"volume", "Manage volumes"},       Group{"network", "Manage networks"},
-    Group{"system", "Manage the daemon"},    Group{"builder", "Manage the builder"},
-    Group{"context", "Manage contexts"},     Group{"generate", ""},
+    Group{"container", "Manage containers"},
+    Group{"image", "Manage images"},
+    Group{"volume", "Manage volumes"},
+    Group{"network", "Manage networks"},
+    Group{"system", "Manage the daemon"},
+    Group{"builder", "Manage the builder"},
+    Group{"context", "Manage contexts"},
+    Group{"builder history", "Show and forget builds"},
+    Group{"generate", ""},
 };
 
 }  // namespace

@@ -91,7 +91,7 @@ private:
     }
 
     static const Command* find(std::span<const std::string> words) {
-        for (std::size_t count = std::min<std::size_t>(2, words.size()); count > 0; --count) {
+        for (std::size_t count = std::min(longest_name, words.size()); count > 0; --count) {
             const std::string name = join({words.begin(), words.begin() + static_cast<std::ptrdiff_t>(count)}, " ");
             for (const Command& command : commands()) {
                 if (std::ranges::any_of(command.names, [&](const char* each) { return each && name == each; })) return &command;
@@ -106,9 +106,8 @@ private:
 
     /// The next word of each command's name.
     void names(std::span<const std::string> before) {
-        if (before.size() > 1) return;
         std::set<std::string> seen;
-        const std::string prefix = before.empty() ? "" : before[0] + " ";
+        const std::string prefix = before.empty() ? "" : join({before.begin(), before.end()}, " ") + " ";
         for (const Command& command : commands()) {
             if (command.hidden) continue;
             for (const char* name : command.names) {
@@ -117,11 +116,13 @@ private:
                 if (next.find(' ') == std::string::npos && seen.insert(next).second) offer(next, command.brief);
             }
         }
-        if (!before.empty()) return;
         for (const Group& group : groups()) {
-            if (*group.brief) offer(group.name, group.brief);
+            const std::string_view name = group.name;
+            if (!*group.brief || !name.starts_with(prefix)) continue;
+            const std::string next(name.substr(prefix.size()));
+            if (next.find(' ') == std::string::npos && seen.insert(next).second) offer(next, group.brief);
         }
-        offer("help", "Help about a command");
+        if (before.empty()) offer("help", "Help about a command");
     }
 
     void for_command(const Command& command, std::span<const std::string> before) {

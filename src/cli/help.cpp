@@ -103,11 +103,14 @@ std::string group_help(const Group& group) {
     std::vector<std::pair<std::string, const char*>> lines;
     for (const Command& command : commands()) {
         for (const char* name : command.names) {
-            if (name && std::string_view(name).starts_with(prefix)) {
-                lines.emplace_back(std::string(name).substr(prefix.size()), command.brief);
-                break;
-            }
+            if (!name || !std::string_view(name).starts_with(prefix)) continue;
+            std::string rest = std::string(name).substr(prefix.size());
+            if (!rest.contains(' ')) lines.emplace_back(std::move(rest), command.brief);
+            break;
         }
+    }
+    for (const Group& inner : groups()) {
+        if (std::string_view(inner.name).starts_with(prefix)) lines.emplace_back(inner.name + prefix.size(), inner.brief);
     }
     std::ranges::sort(lines);
     for (const auto& [name, brief] : lines) out += brief_line(name, brief);
@@ -122,7 +125,7 @@ std::string program_help() {
     }
     out += "\n" + heading("Management commands");
     for (const Group& group : groups()) {
-        if (*group.brief) out += brief_line(group.name, group.brief);
+        if (*group.brief && !std::string_view(group.name).contains(' ')) out += brief_line(group.name, group.brief);
     }
     out += "\n" + heading("Options");
     std::vector<const Flag*> flags;

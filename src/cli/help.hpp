@@ -7,6 +7,9 @@
 
 namespace grua::cli {
 
+/// Words of a command's name at most: "builder history ls".
+inline constexpr std::size_t longest_name = 3;
+
 std::string program_help();
 std::string group_help(const Group& group);
 std::string command_help(const Command& command);

@@ -1,4 +1,4 @@
-"""grua build and grua builder du and prune: what grua's own command line says and makes, with the engine as it is."""
+"""grua build and grua builder: what grua's own command line says and makes, with the engine as it is."""
 
 import json
 import pathlib
@@ -77,6 +77,66 @@ class Build(Case):
         self.assertIn("COPY a.txt", self.grua("builder", "du", "--verbose").stdout)
         self.assertRegex(self.grua("builder", "prune", "-af").stdout, r"Total:\s+")
         self.assertNotIn("COPY a.txt", self.grua("builder", "du", "--verbose").stdout)
+
+
+class History(Case):
+    def setUp(self):
+        self.grua("builder", "history", "rm", "--all")
+        with Folder(FILES) as folder:
+            self.grua("build", "-q", "--no-cache", "-t", "recorded", "--build-arg", "WORD=this", folder.path)
+            folder.write("Dockerfile", "FROM busybox\nRUN head -c 30000000 /dev/zero > /tmp/z; sha256sum /tmp/z; exit 5\n")
+            self.grua("build", "-q", folder.path, check=False)
+        self.bad, self.good = self.grua("builder", "history", "ls", "-q").stdout.split()
+
+    def test_ls(self):
+        lines = self.grua("builder", "history", "ls").stdout.splitlines()
+        self.assertEqual(lines[0].split(), ["BUILD", "ID", "NAME", "STATUS", "CREATED", "AT", "DURATION"])
+        self.assertRegex(lines[1], rf"^{self.bad}\s+Dockerfile\s+Error\s.* ago\s+\d+\.\ds$")
+        self.assertRegex(lines[2], rf"^{self.good}\s+recorded\s+Completed\s")
+        self.assertEqual(self.grua("builder", "history", "ls", "-q", "--filter", "status=error").stdout, self.bad + "\n")
+        self.assertEqual(self.grua("builder", "history", "ls", "-q", "--filter", f"ref={self.good}").stdout, self.good + "\n")
+        self.assertEqual(self.grua("builder", "history", "ls", "--format", "{{.Status}}").stdout, "Error\nCompleted\n")
+
+    def test_inspect(self):
+        said = self.grua("builder", "history", "inspect", self.good[:10]).stdout
+        self.assertRegex(said, r"Status:\s+Completed\n")
+        self.assertRegex(said, r"BUILD ARG\s+VALUE\nWORD\s+this\n")
+        self.assertRegex(said, r"(?m)^TIME\s+CPU\s+PEAK MEMORY\s+LAYER\s+STEP$")
+        # The newest, where none is named.
+        bad = self.grua("builder", "history", "inspect").stdout
+        self.assertRegex(bad, r"Status:\s+Error\n")
+        self.assertIn("exit code: 5", bad)
+
+    def test_what_steps_have_used(self):
+        def steps(build):
+            return {each["Name"].partition("] ")[2].split()[0]: each
+                    for each in json.loads(self.grua("builder", "history", "inspect", "--format", "{{json .Steps}}", build).stdout) if "]" in each["Name"]}
+        run = steps(self.good)["RUN"]
+        self.assertEqual(run["LayerBytes"], len("this\n") + len("hello\n"))
+        self.assertGreater(run["PeakMemory"], 4096)
+        self.assertLess(run["CPUSeconds"], 60)
+        failed = steps(self.bad)["RUN"]
+        self.assertGreater(failed["CPUSeconds"], 0.01)
+        # The file's pages are the cgroup's.
+        self.assertGreater(failed["PeakMemory"], 30_000_000)
+        self.assertNotIn("CPUSeconds", steps(self.good)["COPY"])
+
+    def test_logs_and_rm(self):
+        self.assertIn("told", self.grua("builder", "history", "logs", self.good).stdout)
+        raw = self.grua("builder", "history", "logs", "--progress", "rawjson", self.bad).stdout
+        self.assertIn("exit code: 5", json.dumps([json.loads(line) for line in raw.splitlines()]))
+        self.grua("builder", "history", "rm", self.bad)
+        self.assertEqual(self.grua("builder", "history", "ls", "-q").stdout, self.good + "\n")
+        self.assertIn("there is no build", self.grua("builder", "history", "inspect", self.bad, check=False).stderr)
+        self.grua("builder", "history", "rm", "-a")
+        self.assertEqual(self.grua("builder", "history", "ls", "-q").stdout, "")
+
+    def test_the_words_are_completed_and_explained(self):
+        self.assertIn("history\t", self.grua("__complete", "--", "builder", "").stdout)
+        self.assertEqual({line.split("\t")[0] for line in self.grua("__complete", "--", "builder", "history", "").stdout.splitlines()},
+                         {"ls", "list", "inspect", "logs", "rm"})
+        self.assertIn("Usage:  grua builder history COMMAND", self.grua("builder", "history", "--help").stdout)
+        self.assertIn("grua builder history ls", self.grua("builder", "history", "lst", check=False).stderr)
 
 
 if __name__ == "__main__":

@@ -107,6 +107,10 @@ public:
 
     std::string failed() const { return fmt::format("process {:?} did not complete successfully", shown(exec_.meta().args())); }
 
+    void tell_use(const engine::StepEnd& end) const {
+        work_.audiences->used(*work_.vertex, {.cpu_time = end.cpu_time, .peak_memory = end.peak_memory, .layer_bytes = layer_bytes_});
+    }
+
     void check(const engine::StepEnd& end) const {
         const auto& valid = exec_.meta().validexitcodes();
         if (valid.empty() ? end.exit_code == 0 : std::ranges::find(valid, end.exit_code) != valid.end()) return;
@@ -121,6 +125,8 @@ public:
             if (output < 0 || exec_.mounts(number).mounttype() != pb::MOUNT_TYPE_BIND) continue;
             const auto scratch = scratches_.find(number);
             std::vector<oci::Digest> layers = scratch == scratches_.end() ? layers_of_input(number) : scratch->second->keep();
+            if (scratch != scratches_.end() && !layers.empty())
+                if (const auto made = place_.layers.find_step(layers.back())) layer_bytes_ += made->size;
             out[output] = std::make_shared<LayerTree>(key_of_result(work_.key, static_cast<int>(output)), place_.layers, std::move(layers));
         }
         Results all;
@@ -299,6 +305,7 @@ private:
     std::map<int, std::string> sockets_;
     std::vector<std::string> secret_env_;
     std::map<int, ScratchPtr> scratches_;
+    std::uint64_t layer_bytes_ = 0;
 };
 
 }  // namespace
@@ -318,8 +325,11 @@ asio::awaitable<Results> Operations::run_exec(Work work) {
         error.add_context(job->failed());
         throw;
     }
+    job->tell_use(end);  // Also of one that fails.
     job->check(end);
-    co_return co_await detail::at_length(place_, [job](const std::stop_token&) { return job->finish(); });
+    Results out = co_await detail::at_length(place_, [job](const std::stop_token&) { return job->finish(); });
+    job->tell_use(end);
+    co_return out;
 }
 
 }  // namespace grua::build

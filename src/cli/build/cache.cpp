@@ -7,10 +7,9 @@
 #include "cli/build/trace.hpp"
 #include "cli/table.hpp"
 #include "cli/units.hpp"
-#include "grpc/client.hpp"
+#include "grpc/server.hpp"
 
 #include <algorithm>
-#include <boost/asio/io_context.hpp>
 #include <map>
 
 namespace grua::cli {
@@ -20,22 +19,6 @@ std::string human(std::int64_t bytes) { return human_size(static_cast<double>(by
 
 std::string ago(const wire::common::Timestamp& time, Time now) {
     return human_duration((now - to_time(time)).count() / 1'000'000'000) + " ago";
-}
-
-/// One call to its end; `each` for every message of the answer.
-void call(const client::Endpoint& where, std::string method, std::string request, const std::function<void(const std::string&)>& each) {
-    asio::io_context loop;
-    std::exception_ptr failure;
-    const auto talk = [&]() -> asio::awaitable<void> {
-        BuildCalls calls(where, loop.get_executor());
-        grpc::ClientCall made(calls.http2(), method);
-        co_await made.write(request);
-        made.end();
-        while (const auto message = co_await made.read()) each(*message);
-    };
-    asio::co_spawn(loop, talk(), [&](const std::exception_ptr& thrown) { failure = thrown; });
-    loop.run();
-    if (failure) std::rethrow_exception(failure);
 }
 
 }  // namespace
@@ -77,7 +60,7 @@ std::vector<wire::control::UsageRecord> list_build_cache(const client::Endpoint&
     request.add_filter(filter.text);
     request.set_agelimit(filter.unused_for);
     std::vector<wire::control::UsageRecord> out;
-    call(where, "/moby.buildkit.v1.Control/DiskUsage", request.SerializeAsString(), [&](const std::string& message) {
+    call_engine(where, "/moby.buildkit.v1.Control/DiskUsage", request.SerializeAsString(), [&](const std::string& message) {
         const auto answer = grpc::Services::parse<wire::control::DiskUsageResponse>(message);
         out.insert(out.end(), answer.record().begin(), answer.record().end());
     });
@@ -93,8 +76,8 @@ void prune_build_cache(const client::Endpoint& where, const CacheFilter& filter,
     request.set_reservedspace(limits.reserved);
     request.set_maxusedspace(limits.most_used);
     request.set_minfreespace(limits.least_free);
-    call(where, "/moby.buildkit.v1.Control/Prune", request.SerializeAsString(),
-         [&](const std::string& message) { removed(grpc::Services::parse<wire::control::UsageRecord>(message)); });
+    call_engine(where, "/moby.buildkit.v1.Control/Prune", request.SerializeAsString(),
+                [&](const std::string& message) { removed(grpc::Services::parse<wire::control::UsageRecord>(message)); });
 }
 
 std::string cache_heading() { return "ID\tRECLAIMABLE\tSIZE\tLAST ACCESSED\n"; }

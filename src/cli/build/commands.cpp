@@ -1,16 +1,31 @@
-// The commands of the wing: build, and what there is of the builder's cache.
+// The commands of the wing: build, and what there is of the builder's cache and of its history.
 #include "cli/build/cache.hpp"
+#include "cli/build/display.hpp"
+#include "cli/build/history.hpp"
+#include "cli/build/history_commands.hpp"
 #include "cli/build/run.hpp"
 #include "cli/context.hpp"
 #include "cli/docker_config.hpp"
 #include "cli/handlers.hpp"
+#include "cli/output.hpp"
 
 #include "base/error.hpp"
 #include "base/text.hpp"
 
 #include <unistd.h>
+#include <algorithm>
+#include <array>
 
 namespace grua::cli {
+namespace {
+
+constexpr std::array history_headings{
+    Heading{"Ref", "BUILD ID"},       Heading{"Name", "NAME"},          Heading{"Status", "STATUS"},
+    Heading{"Steps", "STEPS"},        Heading{"CachedSteps", "CACHED"}, Heading{"CreatedAt", "CREATED AT"},
+    Heading{"Created", "CREATED AT"}, Heading{"Duration", "DURATION"},
+};
+
+}  // namespace
 
 int build_image(Context& context, const Parsed& given) {
     const BuildOptions options = read_build_options(given.flags, given.arguments.at(0));
@@ -60,6 +75,67 @@ int prune_build_cache(Context& context, const Parsed& given) {
     if (!verbose && has_any) print(cache_columns(text));
     print(cache_total(total));
     return 0;
+}
+
+int list_build_history(Context& context, const Parsed& given) {
+    const Flags& flags = given.flags;
+    const std::vector<BuildRecord> builds = list_builds(context.daemon().endpoint(), history_filters(flags.list("filter")));
+    if (flags.on("quiet")) {
+        for (const BuildRecord& each : builds) print(each.ref() + "\n");
+        return 0;
+    }
+    const Time time = now();
+    std::vector<Value> rows;
+    for (const BuildRecord& each : builds) rows.push_back(history_row(each, !flags.on("no-trunc"), time));
+    print(render_rows(
+        {.default_table = "{{.Ref}}\t{{.Name}}\t{{.Status}}\t{{.Created}}\t{{.Duration}}", .headings = history_headings, .method = {}},
+        flags.text("format"), rows));
+    return 0;
+}
+
+int inspect_build_history(Context& context, const Parsed& given) {
+    const client::Endpoint& where = context.daemon().endpoint();
+    const std::vector<BuildRecord> builds = list_builds(where, {});
+    const BuildRecord& build = choose_build(builds, given.arguments.empty() ? std::string() : given.arguments[0]);
+    std::vector<wire::control::StatusResponse> told;
+    if (build.has_completedat()) replay_build(where, build.ref(), [&](const wire::control::StatusResponse& each) { told.push_back(each); });
+    const Value document = history_document(build, steps_of(told), now());
+    const std::string format = given.flags.text("format");
+    print(format.empty() ? history_details(document) : render_document(format, document));
+    return 0;
+}
+
+int build_history_logs(Context& context, const Parsed& given) {
+    const client::Endpoint& where = context.daemon().endpoint();
+    const std::string progress = given.flags.text("progress");
+    if (progress != "plain" && progress != "rawjson")
+        fail(ErrorKind::invalid_argument, "--progress {}: a log is shown as plain or rawjson", progress);
+    const std::vector<BuildRecord> builds = list_builds(where, {});
+    const BuildRecord& build = choose_build(builds, given.arguments.empty() ? std::string() : given.arguments[0]);
+    std::unique_ptr<BuildDisplay> display;
+    if (progress == "rawjson")
+        display = std::make_unique<JsonDisplay>();
+    else
+        display = std::make_unique<PlainDisplay>();
+    // One that runs is followed to its end.
+    replay_build(where, build.ref(), [&](const wire::control::StatusResponse& told) { print(display->take(told, now())); });
+    print(display->finish(now()));
+    return 0;
+}
+
+int remove_build_history(Context& context, const Parsed& given) {
+    const client::Endpoint& where = context.daemon().endpoint();
+    const bool is_all = given.flags.on("all");
+    if (is_all != given.arguments.empty())
+        fail(ErrorKind::invalid_argument, "{}",
+             is_all ? "--all and builds cannot be given together" : "which builds? Name them, or use --all");
+    const std::vector<BuildRecord> builds = list_builds(where, {});
+    if (is_all) {
+        for (const BuildRecord& each : builds)
+            if (each.has_completedat()) remove_build(where, each.ref());
+        return 0;
+    }
+    return for_each_name(given.arguments, [&](const std::string& name) { remove_build(where, choose_build(builds, name).ref()); });
 }
 
 }  // namespace grua::cli

@@ -4,10 +4,12 @@
 #include "base/error.hpp"
 #include "client/client.hpp"
 #include "client/http.hpp"
+#include "grpc/client.hpp"
 
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <boost/asio/detached.hpp>
+#include <boost/asio/io_context.hpp>
 #include <boost/json.hpp>
 #include <tuple>
 
@@ -49,6 +51,23 @@ BuildCalls::BuildCalls(const client::Endpoint& where, const asio::any_io_executo
 }
 
 BuildCalls::~BuildCalls() { http2_->close("the build is over"); }
+
+void call_engine(const client::Endpoint& where, std::string method, std::string request,
+                 const std::function<void(const std::string& message)>& each) {
+    asio::io_context loop;
+    std::exception_ptr failure;
+    const auto talk = [&]() -> asio::awaitable<void> {
+        BuildCalls calls(where, loop.get_executor());
+        grpc::ClientCall made(calls.http2(), method);
+        co_await made.write(request);
+        made.end();
+        while (const auto message = co_await made.read())
+            if (each) each(*message);
+    };
+    asio::co_spawn(loop, talk(), [&](const std::exception_ptr& thrown) { failure = thrown; });
+    loop.run();
+    if (failure) std::rethrow_exception(failure);
+}
 
 struct BuildSessionLink::State {
     explicit State(const asio::any_io_executor& loop) : changed(loop) {}

@@ -5,6 +5,7 @@
 #include "grpc/http2.hpp"
 #include "grpc/server.hpp"
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -34,6 +35,10 @@ public:
 private:
     std::shared_ptr<grpc::Http2> http2_;
 };
+
+/// One call to its end; `each` for every message of the answer. Blocks. Throws grpc::CallError.
+void call_engine(const client::Endpoint& where, std::string method, std::string request,
+                 const std::function<void(const std::string& message)>& each = {});
 
 /// Calls that are made of us, on /session, for as long as this lives. Loop only; the services outlive it.
 class BuildSessionLink {
