@@ -188,6 +188,8 @@ asio::awaitable<wire::control::SolveResponse> Control::solve(wire::control::Solv
         outcome.error = grpc::status_of(error);
     }
     build->wanted.clear();
+    outcome.project = std::move(build->project);
+    outcome.made = std::move(build->made);
     if (history_) {
         // Also of a build whose client has left.
         co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());

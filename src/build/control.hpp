@@ -44,6 +44,8 @@ struct Build {
     BuildRecord record;                                 ///< For provenance; what its end adds is not there yet.
     std::vector<BuildOutcome::Attestation> provenance;  ///< Of its results, for the history.
     std::vector<std::shared_ptr<const void>> wanted;    ///< See WantedVertices.
+    std::string project;                                ///< Which builds are of the same; known once there is something to run.
+    MadeSteps made;                                     ///< What became of its operations, for the history.
     VertexPtr failed;                                   ///< What it has failed with, where that was an operation ...
     std::optional<int> exit_code;                       ///< ... and that a program.
 

@@ -14,6 +14,7 @@ namespace grua::build {
 namespace {
 
 constexpr std::string_view log_type = "application/vnd.buildkit.status.v0";
+constexpr std::string_view made_of_type = "application/vnd.grua.made-of.v0+proto";
 constexpr std::string_view error_type = "application/vnd.googeapis.google.rpc.status+proto";  // as BuildKit spells it
 constexpr std::string_view attestation_type = "application/vnd.in-toto+json";
 constexpr const char* timestamp_header = "buildkit-current-timestamp";  // clients set their clocks by it
@@ -200,6 +201,9 @@ asio::awaitable<void> History::finish(std::string ref, Journal& journal, BuildOu
         add_attestations(record, ended->blobs, outcome.attestations);
         add_results(record, ended->blobs, outcome.results, *images);
         if (outcome.error) add_error(record, ended->blobs, *outcome.error);
+        record.set_project(outcome.project);
+        if (std::string made_of = write_made_of(outcome.made); !made_of.empty())
+            *record.mutable_madeof() = add_blob(ended->blobs, made_of_type, std::move(made_of));
         for (const auto& [digest, bytes] : ended->blobs) ended->size += bytes->size();
     };
     co_await offload(pool_, std::move(work));

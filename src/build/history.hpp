@@ -9,6 +9,7 @@
 #include "base/condition.hpp"
 #include "build/history_store.hpp"
 #include "build/journal.hpp"
+#include "build/made_of.hpp"
 #include "grpc/server.hpp"
 #include "oci/manifest.hpp"
 
@@ -34,6 +35,9 @@ struct BuildOutcome {
         std::string predicate;  ///< JSON
     };
     std::vector<Attestation> attestations;
+
+    std::string project;  ///< Which builds are of the same.
+    MadeSteps made;       ///< What became of its operations.
 };
 
 class History {

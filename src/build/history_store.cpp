@@ -71,6 +71,7 @@ std::vector<oci::Digest> blobs_of(const HistoryRecord& record) {
     add_digest(record.logs(), out);
     add_digest(record.trace(), out);
     add_digest(record.externalerror(), out);
+    add_digest(record.madeof(), out);
     add_digests(record.result(), out);
     for (const auto& [platform, result] : record.results()) add_digests(result, out);
     return out;

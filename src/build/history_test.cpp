@@ -208,6 +208,26 @@ TEST_F(HistoryTest, ABuildIsTheirsWhoAsk) {
     });
 }
 
+TEST_F(HistoryTest, WhatABuildIsMadeOfGoesWithIt) {
+    const auto vertex = std::make_shared<Vertex>();
+    vertex->name = "[1/1] FROM x";
+    client.run([&]() -> asio::awaitable<void> {
+        BuildOutcome outcome;
+        outcome.project = "p";
+        outcome.made["v"].vertex = vertex;
+        co_await build("r1", outcome);
+        co_await history->flushed();
+        const auto events = co_await list();
+        EXPECT_EQ(events.size(), 1U);
+        if (events.size() != 1U) co_return;
+        EXPECT_EQ(events[0].record().project(), "p");
+        EXPECT_THAT(co_await read(events[0].record().madeof().digest()), HasSubstr("[1/1] FROM x"));
+        EXPECT_EQ(blobs(), 2U);
+        co_await update("r1", true);
+        EXPECT_EQ(blobs(), 0U);
+    });
+}
+
 TEST_F(HistoryTest, OnlyWhatItRefersToIsServed) {
     const std::string other = images->put("a layer").text();
     client.run([&]() -> asio::awaitable<void> {

@@ -92,8 +92,11 @@ asio::awaitable<ResultPtr> ImageBuilder::make(BuildPtr build, pb::Definition def
     const Edge edge = read_graph(definition);
     check_entitlements(edge, build->request);
     try {
-        co_return co_await solver_.solve(
-            {.edge = edge, .session = build->request.session(), .audience = &build->journal, .pins = &build->record.pins});
+        co_return co_await solver_.solve({.edge = edge,
+                                          .session = build->request.session(),
+                                          .audience = &build->journal,
+                                          .pins = &build->record.pins,
+                                          .made = &build->made});
     } catch (const VertexError& error) {
         build->failed = error.vertex();
         build->exit_code = error.exit_code();
@@ -120,6 +123,7 @@ asio::awaitable<std::map<std::string, std::string>> ImageBuilder::finish(BuildPt
         Step step(build->journal, fmt::format("importing cache manifest from {}", ref == each.attrs().end() ? each.type() : ref->second));
         step.complete(fmt::format("not implemented: caches from elsewhere (type {})", each.type()));
     }
+    build->project = co_await project_of(build);
     std::vector<MadeImage> made;
     const auto config_of = [&](const std::string& name) {
         const auto found = result.metadata().find(name);
@@ -143,6 +147,16 @@ asio::awaitable<std::map<std::string, std::string>> ImageBuilder::finish(BuildPt
     auto out = co_await run_exports(operations_.place(), build, std::move(made), std::move(exports), wishes.provenance, clock_);
     co_await cache_.flush();
     co_return out;
+}
+
+asio::awaitable<std::string> ImageBuilder::project_of(BuildPtr build) const {
+    std::string folder;
+    try {
+        folder = (co_await operations_.place().sessions.find(build->request.session()))->head().shared_key;
+    } catch (const Error&) {
+        // Its folder came with the request, or it has none.
+    }
+    co_return build::project_of(build->request, folder);
 }
 
 /// For the history, which is of this engine alone: all of it, whatever was asked for.

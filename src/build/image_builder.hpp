@@ -26,6 +26,7 @@ public:
 
 private:
     void tell_wanted(Build& build, const wire::bridge::Result& result);
+    asio::awaitable<std::string> project_of(BuildPtr build) const;
     asio::awaitable<void> tell_provenance(BuildPtr build, std::vector<MadeImage> made, std::optional<ProvenanceWish> asked);
 
     Operations& operations_;

@@ -43,7 +43,7 @@ void add(content::Hasher& hash, std::string_view name, const TreeEntry& entry) {
 
 class Reader {
 public:
-    Reader(const TreeIndex& tree, content::Hasher& hash) : tree_(tree), hash_(hash) {}
+    Reader(const TreeIndex& tree, content::Hasher& hash, ReadFiles* read) : tree_(tree), hash_(hash), read_(read) {}
 
     void take(const Selection& selection) {
         if (selection.is_wildcard && has_wildcards(selection.path)) return take_matches(selection);
@@ -77,12 +77,12 @@ private:
 
     void take_below(const std::string& root, const Selection& selection) {
         const auto itself = tree_.find(root);
-        if (itself != tree_.end()) add(hash_, "", itself->second);
+        if (itself != tree_.end()) take("", *itself);
         if (itself != tree_.end() && !S_ISDIR(itself->second.mode)) return;
         if (selection.include.empty() && selection.exclude.empty()) {
             const std::size_t front = root.empty() ? 0 : root.size() + 1;
             for (auto each = first_below(root); each != tree_.end() && is_below(each->first, root); ++each)
-                add(hash_, std::string_view(each->first).substr(front), each->second);
+                take(std::string_view(each->first).substr(front), *each);
             return;
         }
         take_filtered(root, selection);
@@ -99,7 +99,12 @@ private:
             // The folders that it is in come with it.
             for (std::string path = name; !path.empty() && taken.insert(path).second; path = std::string(parent_of(path))) continue;
         }
-        for (const std::string& each : taken) add(hash_, each, tree_.at(root.empty() ? each : root + "/" + each));
+        for (const std::string& each : taken) take(each, *tree_.find(root.empty() ? each : root + "/" + each));
+    }
+
+    void take(std::string_view name, const TreeIndex::value_type& entry) {
+        add(hash_, name, entry.second);
+        if (read_) read_->add(entry);
     }
 
     TreeIndex::const_iterator first_below(const std::string& folder) const {
@@ -111,6 +116,7 @@ private:
 
     const TreeIndex& tree_;
     content::Hasher& hash_;
+    ReadFiles* read_;
 };
 
 }  // namespace
@@ -141,11 +147,11 @@ std::optional<std::string> resolve(const TreeIndex& tree, std::string_view path,
     return at;
 }
 
-std::string digest_of(const TreeIndex& tree, const std::vector<Selection>& selections) {
+std::string digest_of(const TreeIndex& tree, const std::vector<Selection>& selections, ReadFiles* read) {
     content::Hasher hash;
     for (const Selection& each : selections) {
         add(hash, "selection");
-        Reader(tree, hash).take(each);
+        Reader(tree, hash, read).take(each);
     }
     return hash.finish().text();
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "build/cache_key.hpp"
+#include "build/made_of.hpp"
 #include "build/tree_index.hpp"
 
 #include <optional>
@@ -16,7 +17,7 @@ namespace grua::build {
 std::optional<std::string> resolve(const TreeIndex& tree, std::string_view path, bool follows_last);
 
 /// Of names, kinds, modes, owners, links, devices, xattrs and contents; times are no part of it. Throws Error(not_found), "/a": not found,
-/// for a path without wildcards that leads to nothing.
-std::string digest_of(const TreeIndex& tree, const std::vector<Selection>& selections);
+/// for a path without wildcards that leads to nothing. `read`: gets what has been looked at; may be null.
+std::string digest_of(const TreeIndex& tree, const std::vector<Selection>& selections, ReadFiles* read = nullptr);
 
 }  // namespace grua::build

@@ -79,6 +79,7 @@ struct Solver::State : std::enable_shared_from_this<Solver::State> {
     void begin(const BuildPtr& build, Task task);
     asio::awaitable<void> wait_for_inputs(const BuildPtr& build, const VertexPtr& vertex);
     asio::awaitable<std::string> contents_key(const BuildPtr& build, const VertexPtr& vertex);
+    static MadeStep* made(const BuildPtr& build, const VertexPtr& vertex);
     asio::awaitable<Results> run_or_join(const BuildPtr& build, const VertexPtr& vertex, const std::string& key);
     void done(const BuildPtr& build, const VertexPtr& vertex, Results results, bool was_cached);
     void tell_those_below(const BuildPtr& build, const VertexPtr& vertex);
@@ -213,6 +214,7 @@ asio::awaitable<void> Solver::State::look_up(BuildPtr build, VertexPtr vertex) {
         SourceKey found = co_await worker.look_up(vertex, build->wish.session, build->wish.audience);
         part.key = std::move(found.key);
         part.source = std::move(found.found);
+        if (MadeStep* step = made(build, vertex)) step->pin = found.pin;
         if (build->wish.pins && !found.pin.empty()) build->wish.pins->insert_or_assign(vertex->digest, std::move(found.pin));
         part.is_told = found.was_told;
     } catch (...) {
@@ -284,11 +286,23 @@ asio::awaitable<void> Solver::State::solve(BuildPtr build, VertexPtr vertex) {
 void Solver::State::done(const BuildPtr& build, const VertexPtr& vertex, Results results, bool was_cached) {
     Part& part = build->parts.at(vertex.get());
     part.results = std::move(results);
+    if (MadeStep* step = made(build, vertex); step && !std::exchange(step->has_ended, true)) {
+        step->definition_key = part.key;
+        step->was_cached = was_cached;
+    }
     if (!std::exchange(part.is_told, true) && build->wish.audience) {
         if (was_cached) build->wish.audience->started(*vertex);
         build->wish.audience->completed(*vertex, was_cached, {});
     }
     part.changed.notify_all();
+}
+
+/// Null where nobody wants to know. What an earlier graph of the same build has come to stays.
+MadeStep* Solver::State::made(const BuildPtr& build, const VertexPtr& vertex) {
+    if (!build->wish.made) return nullptr;
+    MadeStep& out = (*build->wish.made)[vertex->digest];
+    out.vertex = vertex;
+    return &out;
 }
 
 /// They were not looked at, since what is made of them is there; to a person they are cached as well.
@@ -318,13 +332,22 @@ asio::awaitable<std::string> Solver::State::contents_key(const BuildPtr& build, 
     const Part& part = build->parts.at(vertex.get());
     if (vertex->op.has_source()) co_return part.key;
     std::vector<std::string> inputs;
+    std::vector<MadeInput> made_inputs;
     for (std::size_t number = 0; number < vertex->inputs.size(); ++number) {
         const Edge& edge = vertex->inputs[number];
         const ResultPtr& input = build->parts.at(edge.vertex.get()).results->at(static_cast<std::size_t>(edge.index));
         const InputUse& use = part.plan.inputs[number];
-        inputs.push_back(use.by_content ? co_await worker.digest_of(input, use.selections) : input->key);
+        const auto read = build->wish.made && use.by_content ? std::make_shared<ReadFiles>() : nullptr;
+        inputs.push_back(use.by_content ? co_await worker.digest_of(input, use.selections, read.get()) : input->key);
+        made_inputs.push_back({.key = inputs.back(), .files = read});
     }
-    co_return make_key(part.plan, inputs);
+    std::string key = make_key(part.plan, inputs);
+    if (MadeStep* step = made(build, vertex); step && step->contents_key.empty()) {
+        step->definition_key = part.key;
+        step->contents_key = key;
+        step->inputs = std::move(made_inputs);
+    }
+    co_return key;
 }
 
 asio::awaitable<Results> Solver::State::run_or_join(const BuildPtr& build, const VertexPtr& vertex, const std::string& key) {

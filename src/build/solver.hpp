@@ -18,6 +18,7 @@
 #include "base/error.hpp"
 #include "build/cache_key.hpp"
 #include "build/graph.hpp"
+#include "build/made_of.hpp"
 #include "oci/digest.hpp"
 
 #include <chrono>
@@ -106,8 +107,8 @@ public:
     /// What a source is now. `session`: of the build that asks. `audience`: may be null; outlives the call.
     virtual asio::awaitable<SourceKey> look_up(VertexPtr source, std::string session, Audience* audience) = 0;
 
-    /// Of an input's files those that count; of all selections together.
-    virtual asio::awaitable<std::string> digest_of(ResultPtr input, std::vector<Selection> selections) = 0;
+    /// Of an input's files those that count; of all selections together. `read`: gets them; may be null. It outlives the call.
+    virtual asio::awaitable<std::string> digest_of(ResultPtr input, std::vector<Selection> selections, ReadFiles* read) = 0;
 
     struct Work {
         VertexPtr vertex;
@@ -137,6 +138,8 @@ struct Wish {
     Audience* audience = nullptr;  ///< Outlives the call.
     /// By the digests of sources what they were found to be. Outlives the call; may be null.
     std::map<std::string, std::string, std::less<>>* pins = nullptr;
+    /// What became of the operations. Outlives the call; may be null.
+    MadeSteps* made = nullptr;
 };
 
 class Solver {

@@ -42,7 +42,7 @@ public:
         for (const auto& [path, contents] : sources.at(name)) key += fmt::format("{}={};", path, contents);
         co_return SourceKey{.key = std::move(key), .found = {}};
     }
-    asio::awaitable<std::string> digest_of(ResultPtr input, std::vector<Selection> selections) override {
+    asio::awaitable<std::string> digest_of(ResultPtr input, std::vector<Selection> selections, ReadFiles* /*read*/) override {
         const auto& files = dynamic_cast<const Files&>(*input).files;
         std::string out;
         for (const Selection& each : selections)
@@ -201,6 +201,48 @@ TEST_F(SolverTest, WhatIsToBeDoneAgainIs) {
     solve(made);
     solve(made);
     EXPECT_THAT(worker.ran, ElementsAre("make"));
+}
+
+TEST_F(SolverTest, WhatBecameOfOperationsIsTold) {
+    const auto made_of = [&] {
+        MadeSteps made;
+        run_on_loop(loop, [&]() -> asio::awaitable<void> {
+            (void)co_await solver.solve({.edge = edge(chain()), .session = {}, .audience = nullptr, .pins = nullptr, .made = &made});
+        });
+        std::map<std::string, MadeStep> by_name;
+        for (const auto& [digest, step] : made) by_name[step.vertex->name] = step;
+        return by_name;
+    };
+    auto first = made_of();
+    EXPECT_EQ(first.size(), 5U);
+    EXPECT_FALSE(first["make"].was_cached);
+    ASSERT_EQ(first["copy /a"].inputs.size(), 2U);
+    EXPECT_FALSE(first["copy /a"].inputs[0].files) << "the tree that it is copied to counts as a whole";
+    EXPECT_TRUE(first["copy /a"].inputs[1].files);
+    // As a whole: nobody has looked at what is below.
+    auto second = made_of();
+    EXPECT_TRUE(second["make"].was_cached);
+    EXPECT_EQ(second["make"].contents_key, "");
+    EXPECT_EQ(second["make"].definition_key, first["make"].definition_key);
+    EXPECT_FALSE(second.contains("copy /a"));
+    worker.sources.at("context")["/a"] = "2";
+    auto third = made_of();
+    EXPECT_TRUE(third["install"].was_cached);
+    EXPECT_FALSE(third["make"].was_cached);
+    EXPECT_NE(third["copy /a"].inputs[1].key, first["copy /a"].inputs[1].key);
+    EXPECT_EQ(third["copy /a"].inputs[0].key, first["copy /a"].inputs[0].key);
+    worker.broken = {"make"};
+    worker.sources.at("context")["/a"] = "3";
+    MadeSteps made;
+    EXPECT_THROW(run_on_loop(loop,
+                             [&]() -> asio::awaitable<void> {
+                                 (void)co_await solver.solve(
+                                     {.edge = edge(chain()), .session = {}, .audience = nullptr, .pins = nullptr, .made = &made});
+                             }),
+                 VertexError);
+    const auto failed = std::ranges::find(made, "make", [](const auto& each) { return each.second.vertex->name; });
+    ASSERT_NE(failed, made.end());
+    EXPECT_NE(failed->second.contents_key, "") << "also of what has failed";
 }
 
 TEST_F(SolverTest, SideBySideWithinBounds) {

@@ -21,8 +21,8 @@ LayerTree::LayerTree(std::string its_key, layers::LayerStore& store, std::vector
 
 Fd LayerTree::open() const { return store_.mount_layers(layers_); }
 
-std::string LayerTree::digest_of(const std::vector<Selection>& selections) const {
-    return build::digest_of(scan_tree(Root::at(open()), selections), selections);
+std::string LayerTree::digest_of(const std::vector<Selection>& selections, ReadFiles* read) const {
+    return build::digest_of(scan_tree(Root::at(open()), selections), selections, read);
 }
 
 Fd ContextTree::open() const {
@@ -34,8 +34,8 @@ Fd ContextTree::open() const {
     return out;
 }
 
-std::string ContextTree::digest_of(const std::vector<Selection>& selections) const {
-    return build::digest_of(context_->index(), selections);
+std::string ContextTree::digest_of(const std::vector<Selection>& selections, ReadFiles* read) const {
+    return build::digest_of(context_->index(), selections, read);
 }
 
 }  // namespace grua::build

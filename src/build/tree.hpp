@@ -4,6 +4,7 @@
 #include "base/fd.hpp"
 #include "build/cache_key.hpp"
 #include "build/context_store.hpp"
+#include "build/made_of.hpp"
 #include "build/solver.hpp"
 #include "layers/layers.hpp"
 
@@ -28,7 +29,7 @@ public:
     virtual const Context* context() const noexcept { return nullptr; }
 
     /// What an operation reads of it: see selection.hpp. Blocks, and takes as long as reading that takes.
-    virtual std::string digest_of(const std::vector<Selection>& selections) const = 0;
+    virtual std::string digest_of(const std::vector<Selection>& selections, ReadFiles* read) const = 0;
 };
 using TreePtr = std::shared_ptr<const Tree>;
 
@@ -44,7 +45,7 @@ public:
     Fd open() const override;
     const std::vector<oci::Digest>* layers() const noexcept override { return &layers_; }
     const std::vector<oci::Digest>* kept_layers() const noexcept override { return &layers_; }
-    std::string digest_of(const std::vector<Selection>& selections) const override;
+    std::string digest_of(const std::vector<Selection>& selections, ReadFiles* read) const override;
 
 private:
     layers::LayerStore& store_;
@@ -59,7 +60,7 @@ public:
 
     Fd open() const override;
     const std::vector<oci::Digest>* layers() const noexcept override { return nullptr; }
-    std::string digest_of(const std::vector<Selection>& selections) const override;
+    std::string digest_of(const std::vector<Selection>& selections, ReadFiles* read) const override;
     const Context* context() const noexcept override { return context_.get(); }
 
 private:

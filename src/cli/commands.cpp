@@ -335,6 +335,10 @@ constexpr std::array cache_prune_flags{
 constexpr std::array build_list_flags{
     Flag{.name = "filter", .kind = list, .value = "filter", .help = "Show only what matches, as status=error or startedAt>1h"}, format_flag,
     no_trunc_flag, quiet_flag};
+constexpr std::array build_inspect_flags{
+    short_format_flag, Flag{.name = "why",
+                            .value = "[=step]",
+                            .help = "Say why steps were not taken from the cache: all, or this one (3, 2/3 or a part of it)"}};
 constexpr std::array build_log_flags{Flag{.name = "progress",
                                           .value = "type",
                                           .help = "plain or rawjson",
@@ -615,8 +619,9 @@ const std::array table{
             .usage = "[OPTIONS] [BUILD]",
             .brief = "Show what is known of a build, the last one if not said",
             .details = "BUILD is the ID that builder history ls shows, or how it begins.",
-            .examples = "grua builder history inspect\ngrua builder history inspect --format '{{json .Steps}}' 3q2x",
-            .flags = {only_short_format},
+            .examples = "grua builder history inspect\ngrua builder history inspect --format '{{json .Steps}}' 3q2x\ngrua "
+                        "builder history inspect --why=RUN",
+            .flags = {build_inspect_flags},
             .most = 1,
             .run = inspect_build_history},
     Command{.names = {"builder history logs"},

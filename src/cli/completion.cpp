@@ -155,7 +155,7 @@ private:
         for (const auto& table : command.flags) {
             for (const Flag& flag : table) {
                 const bool is = last.starts_with("--") ? last.substr(2) == flag.name : flag.letter != 0 && last.back() == flag.letter;
-                if (is && flag.kind != FlagKind::boolean) return &flag;
+                if (is && flag.kind != FlagKind::boolean && !std::string_view(flag.value).starts_with("[=")) return &flag;
             }
         }
         return nullptr;

@@ -30,6 +30,18 @@ OptionKind kind_of(const Flag& flag) {
     return OptionKind::text;
 }
 
+/// "--why" is "--why=", where the value may be left out.
+std::vector<std::string> with_values(std::span<const std::span<const Flag>> tables, std::span<const std::string> words) {
+    std::vector<std::string> out(words.begin(), words.end());
+    for (std::string& word : out) {
+        if (word == "--") break;
+        for (const auto& table : tables)
+            for (const Flag& flag : table)
+                if (std::string_view(flag.value).starts_with("[=") && word == std::string("--") + flag.name) word += '=';
+    }
+    return out;
+}
+
 /// The kinds that are Docker's own.
 void check(const Flag& flag, const OptionRule& rule, const std::string& value) {
     try {
@@ -116,7 +128,8 @@ Parsed parse_flags(std::span<const std::span<const Flag>> tables, std::span<cons
     }
     try {
         CommandLine line =
-            parse_command_line(rules, words, interspersed == Interspersed::no ? OptionsEnd::at_first_argument : OptionsEnd::at_double_dash);
+            parse_command_line(rules, with_values(tables, words),
+                               interspersed == Interspersed::no ? OptionsEnd::at_first_argument : OptionsEnd::at_double_dash);
         parsed.help = line.help;
         parsed.arguments = std::move(line.arguments);
         for (auto& [rule, value] : line.options) {

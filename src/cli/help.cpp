@@ -37,7 +37,8 @@ std::string wrapped(std::string_view text, std::size_t indent, std::size_t width
 
 std::string flag_label(const Flag& flag) {
     std::string label = flag.letter ? fmt::format("  -{}, --{}", flag.letter, flag.name) : fmt::format("      --{}", flag.name);
-    if (const std::string_view value = value_name(flag); !value.empty()) label += fmt::format(" {}", value);
+    if (const std::string_view value = value_name(flag); !value.empty())
+        label += fmt::format("{}{}", value.starts_with("[=") ? "" : " ", value);
     return label;
 }
 

@@ -38,7 +38,8 @@ std::string flag_entry(const Flag& flag) {
     std::string label;
     if (flag.letter) label += fmt::format("\\fB\\-{}\\fR, ", flag.letter);
     label += fmt::format("\\fB\\-\\-{}\\fR", escaped(flag.name));
-    if (const std::string_view value = value_name(flag); !value.empty()) label += fmt::format(" \\fI{}\\fR", escaped(value));
+    if (const std::string_view value = value_name(flag); !value.empty())
+        label += fmt::format("{}\\fI{}\\fR", value.starts_with("[=") ? "" : " ", escaped(value));
     std::string help = flag.help;
     if (*flag.fallback && std::string_view(flag.fallback) != "-1") help += fmt::format(" (default {})", flag.fallback);
     return fmt::format(".TP\n{}\n{}\n", label, escaped(help));

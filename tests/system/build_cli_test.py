@@ -139,5 +139,45 @@ class History(Case):
         self.assertIn("grua builder history ls", self.grua("builder", "history", "lst", check=False).stderr)
 
 
+class Why(Case):
+    """Each change of a build, and what is said of it."""
+
+    def why(self, folder, *words):
+        return self.grua("build", "--progress", "quiet", "--why", *words, folder.path).stdout
+
+    def test_what_changed(self):
+        self.grua("builder", "prune", "-af")
+        with Folder(FILES) as folder:
+            self.assertIn("No earlier build", self.why(folder))
+            self.assertIn("All steps were in the cache.", self.why(folder))
+            folder.write("a.txt", "hello, world\n")
+            said = self.why(folder)
+            self.assertRegex(said, r"\[2/3\] COPY a.txt /a.txt\n    File a.txt has changed: was 6B [0-9a-f]{12} and is 13B [0-9a-f]{12} now\.\n")
+            self.assertRegex(said, r"\[3/3\] RUN .*\n    It stands on \[2/3\] COPY a.txt /a.txt, which was done again\.\n")
+            said = self.why(folder, "--build-arg", "WORD=two")
+            self.assertNotIn("COPY", said)
+            self.assertRegex(said, r'\[3/3\] RUN .*\n    Variable WORD was "one" and is "two" now\.\n')
+            (folder.path / "a.txt").chmod(0o600)
+            self.assertRegex(self.grua("build", "--progress", "quiet", "--why=2/3", folder.path).stdout,
+                             r"\[2/3\] COPY a.txt /a.txt\n    File a.txt has changed: its mode was 0644 and is 0600 now\.\n$")
+            self.assertIn("--no-cache", self.why(folder, "--no-cache"))
+
+    def test_the_base(self):
+        with Folder({"Dockerfile": "FROM based\nRUN echo x > /x\n"}) as folder:
+            for word in ("one", "two"):
+                self.docker("build", "-q", "-t", "based", "-", input=f"FROM busybox\nLABEL w={word}\nRUN echo {word} > /base\n")
+                said = self.why(folder)
+            self.assertRegex(said, r'The image docker.io/library/based:latest was "sha256:[0-9a-f]{64}" and is "sha256:[0-9a-f]{64}" now\.\n')
+            self.assertIn("It stands on [1/2] FROM docker.io/library/based:latest, which was done again.", said)
+
+    def test_a_build_of_dockers_client_is_explained_afterwards(self):
+        with Folder(FILES) as folder:
+            self.docker("build", "-q", folder.path)
+            folder.write("a.txt", "other\n")
+            self.docker("build", "-q", folder.path)
+        said = self.grua("builder", "history", "inspect", "--why=COPY").stdout
+        self.assertRegex(said, r"^\[2/3\] COPY a.txt /a.txt\n    File a.txt has changed: .*\.\n$")
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -47,18 +47,19 @@ std::vector<oci::Digest> detail::layers_of(Workplace& place, const TreePtr& tree
     return out.keep();
 }
 
-asio::awaitable<std::string> Operations::digest_of(ResultPtr input, std::vector<Selection> selections) {
+asio::awaitable<std::string> Operations::digest_of(ResultPtr input, std::vector<Selection> selections, ReadFiles* read) {
     TreePtr tree = as_tree(input);
-    if (!tree) co_return build::digest_of(TreeIndex{}, selections);
-    co_return co_await detail::at_length(place_, [tree = std::move(tree), selections = std::move(selections)](const std::stop_token&) {
-        try {
-            return tree->digest_of(selections);
-        } catch (Error& error) {
-            error.add_context(fmt::format("failed to compute cache key: failed to calculate checksum of ref {}::{}",
-                                          random_hex(16).substr(0, 25), random_hex(16).substr(0, 25)));
-            throw;
-        }
-    });
+    if (!tree) co_return build::digest_of(TreeIndex{}, selections, read);
+    co_return co_await detail::at_length(
+        place_, [tree = std::move(tree), selections = std::move(selections), read](const std::stop_token&) {
+            try {
+                return tree->digest_of(selections, read);
+            } catch (Error& error) {
+                error.add_context(fmt::format("failed to compute cache key: failed to calculate checksum of ref {}::{}",
+                                              random_hex(16).substr(0, 25), random_hex(16).substr(0, 25)));
+                throw;
+            }
+        });
 }
 
 asio::awaitable<Results> Operations::run(Work work) {

@@ -69,7 +69,7 @@ public:
     explicit Operations(Workplace place) : place_(std::move(place)) {}
 
     asio::awaitable<SourceKey> look_up(VertexPtr source, std::string session, Audience* audience) override;
-    asio::awaitable<std::string> digest_of(ResultPtr input, std::vector<Selection> selections) override;
+    asio::awaitable<std::string> digest_of(ResultPtr input, std::vector<Selection> selections, ReadFiles* read) override;
     asio::awaitable<Results> run(Work work) override;
 
     Workplace& place() noexcept { return place_; }

@@ -13,8 +13,8 @@
 #include "base/text.hpp"
 
 #include <unistd.h>
-#include <algorithm>
 #include <array>
+#include <memory>
 
 namespace grua::cli {
 namespace {
@@ -97,6 +97,10 @@ int inspect_build_history(Context& context, const Parsed& given) {
     const client::Endpoint& where = context.daemon().endpoint();
     const std::vector<BuildRecord> builds = list_builds(where, {});
     const BuildRecord& build = choose_build(builds, given.arguments.empty() ? std::string() : given.arguments[0]);
+    if (given.flags.given("why")) {
+        print(why_of(where, builds, build, given.flags.text("why")));
+        return 0;
+    }
     std::vector<wire::control::StatusResponse> told;
     if (build.has_completedat()) replay_build(where, build.ref(), [&](const wire::control::StatusResponse& each) { told.push_back(each); });
     const Value document = history_document(build, steps_of(told), now());

@@ -113,6 +113,10 @@ constexpr std::array table{
          .completes = Completes::words,
          .words = "build check outline targets"},
     Flag{.name = "check", .kind = boolean, .help = "Same as --call=check", .group = shown},
+    Flag{.name = "why",
+         .value = "[=step]",
+         .help = "Say at the end why steps were not taken from the cache: all, or this one (3, 2/3 or a part of it)",
+         .group = shown},
 
     // There are no containers in between that could be left.
     Flag{.name = "rm", .kind = boolean, .help = "Accepted for old scripts", .fallback = "true", .hidden = true},

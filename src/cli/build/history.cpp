@@ -2,8 +2,10 @@
 
 #include "base/error.hpp"
 #include "base/utf8.hpp"
+#include "build/wire/content.pb.h"
 #include "cli/build/connection.hpp"
 #include "cli/build/trace.hpp"
+#include "cli/build/why.hpp"
 #include "cli/context.hpp"
 #include "cli/table.hpp"
 #include "cli/units.hpp"
@@ -126,7 +128,35 @@ std::string step_rows(const Value& steps) {
     return align_columns(rows);
 }
 
+constexpr std::size_t made_of_limit = std::size_t{256} << 20U;
+
+wire::made::MadeOf read_made_of(const client::Endpoint& where, const BuildRecord& record) {
+    wire::content::ReadContentRequest request;
+    request.set_digest(record.madeof().digest());
+    std::string bytes;
+    call_engine(where, "/containerd.services.content.v1.Content/Read", request.SerializeAsString(), [&](const std::string& message) {
+        bytes += grpc::Services::parse<wire::content::ReadContentResponse>(message).data();
+        if (bytes.size() > made_of_limit) fail(ErrorKind::invalid_argument, "what build {} is made of is too long a list", record.ref());
+    });
+    return grpc::Services::parse<wire::made::MadeOf>(bytes);
+}
+
 }  // namespace
+
+std::string why_of(const client::Endpoint& where, const std::vector<BuildRecord>& builds, const BuildRecord& build,
+                   const std::string& step) {
+    if (!build.has_madeof()) fail(ErrorKind::not_found, "it is not known what build {} is made of", build.ref());
+    auto next = builds.begin();
+    const auto earlier = [&]() -> std::optional<wire::made::MadeOf> {
+        for (; next != builds.end(); ++next) {
+            const bool is_of_the_same = next->has_madeof() && next->project() == build.project();
+            if (!is_of_the_same || next->ref() == build.ref() || to_time(next->createdat()) >= to_time(build.createdat())) continue;
+            return read_made_of(where, *next++);
+        }
+        return std::nullopt;
+    };
+    return explanations_text(explain(read_made_of(where, build), step, earlier), step);
+}
 
 std::vector<std::string> history_filters(const std::vector<std::string>& filters) {
     std::vector<std::string> out;

@@ -30,6 +30,11 @@ void remove_build(const client::Endpoint& where, const std::string& ref);
 void replay_build(const client::Endpoint& where, const std::string& ref,
                   const std::function<void(const wire::control::StatusResponse&)>& told);
 
+/// Sentences about why the steps that `step` names (see why.hpp) were not taken from the cache. `builds`: what there is. Throws
+/// Error(not_found) where nothing is kept of the build.
+std::string why_of(const client::Endpoint& where, const std::vector<BuildRecord>& builds, const BuildRecord& build,
+                   const std::string& step);
+
 /// What a build did, one operation after the other as they began.
 std::vector<wire::control::Vertex> steps_of(const std::vector<wire::control::StatusResponse>& told);
 

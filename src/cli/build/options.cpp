@@ -410,6 +410,10 @@ BuildOptions read_build_options(const Flags& flags, const std::string& context) 
     out.progress = read_progress(flags);
     const std::string call = flags.on("check") ? "check" : flags.text("call");
     if (!call.empty() && call != "build") out.call = detail::parse_call(call);
+    if (flags.given("why")) out.why = flags.text("why");
+    if (out.call && out.why)
+        fail(ErrorKind::invalid_argument, "--why and --{} cannot be given together: nothing is built",
+             flags.on("check") ? "check" : "call");
     check_together(out);
     return out;
 }

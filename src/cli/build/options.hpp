@@ -81,6 +81,7 @@ struct BuildOptions {
     std::string metadata_file;
     BuildProgress progress = BuildProgress::automatic;
     std::optional<BuildCall> call;
+    std::optional<std::string> why;  ///< Which steps' misses of the cache are told; all where it is empty.
 };
 
 /// Throws UsageError or Error(invalid_argument) with docker's texts, Error(not_implemented) for what we have not.

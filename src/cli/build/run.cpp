@@ -10,6 +10,7 @@
 #include "cli/build/connection.hpp"
 #include "cli/build/display.hpp"
 #include "cli/build/failure.hpp"
+#include "cli/build/history.hpp"
 #include "cli/build/layout.hpp"
 #include "cli/build/metadata.hpp"
 #include "cli/build/request.hpp"
@@ -123,8 +124,9 @@ public:
             fmt::print(stderr, "ERROR: failed to build: failed to solve: Canceled: context canceled\n");
             return interrupted;
         }
-        if (failure) return tell_failure(failure);
-        return tell_result();
+        const int status = failure ? tell_failure(failure) : tell_result();
+        if (options_.why) tell_why();
+        return status;
     }
 
 private:
@@ -282,6 +284,16 @@ private:
             fmt::print(stderr, "ERROR: failed to build: {}\n", error_text(error));
         }
         return 1;
+    }
+
+    void tell_why() const {
+        try {
+            const std::vector<BuildRecord> builds = list_builds(where_, {});
+            print(why_of(where_, builds, choose_build(builds, ref_), *options_.why));
+        } catch (const std::exception& error) {
+            // The build is what it is.
+            fmt::print(stderr, "--why: {}\n", error_text(error));
+        }
     }
 
     int tell_result() {
