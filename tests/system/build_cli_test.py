@@ -1,6 +1,7 @@
 """grua build and grua builder: what grua's own command line says and makes, with the engine as it is."""
 
 import json
+import os
 import pathlib
 import subprocess
 import tarfile
@@ -8,7 +9,7 @@ import tempfile
 import unittest
 
 from build_test import Folder
-from harness import BIN, Case, Terminal
+from harness import BIN, Case, Terminal, run
 
 FILES = {"Dockerfile": "FROM busybox\nARG WORD=one\nCOPY a.txt /a.txt\nRUN echo $WORD > /w && cat /a.txt > /b.txt && echo told\nCMD cat /w /b.txt\n",
          "a.txt": "hello\n"}
@@ -177,6 +178,34 @@ class Why(Case):
             self.docker("build", "-q", folder.path)
         said = self.grua("builder", "history", "inspect", "--why=COPY").stdout
         self.assertRegex(said, r"^\[2/3\] COPY a.txt /a.txt\n    File a.txt has changed: .*\.\n$")
+
+
+class Reproducible(Case):
+    def test_the_same_files_make_the_same_image(self):
+        made = []
+        for name in ("one", "two"):
+            with Folder(FILES) as folder:
+                self.grua("build", "-q", "--no-cache", "--reproducible", "-t", name, folder.path)
+            made.append(self.daemon.inspect(name))
+        self.assertEqual(made[0]["Id"], made[1]["Id"])
+        with Folder(FILES) as folder:
+            git = ["git", "-C", folder.path, "-c", "user.name=t", "-c", "user.email=t@t"]
+            run(*git, "init", "-q")
+            run(*git, "add", ".")
+            run(*git, "commit", "-q", "-m", "all", env={**os.environ, "GIT_COMMITTER_DATE": "2001-02-03T04:05:06Z"})
+            self.grua("build", "-q", "--reproducible", "-t", "dated", folder.path)
+        self.assertEqual(self.daemon.inspect("dated")["Created"], "2001-02-03T04:05:06Z")
+
+    def test_what_differs_is_told(self):
+        with Folder(FILES) as folder:
+            self.assertEqual(self.grua("build", "--progress", "quiet", "--reproducible=check", "-t", "same", folder.path).stdout.splitlines()[1:],
+                             ["Both builds have made the same."])
+            folder.write("Dockerfile", "FROM busybox\nRUN echo same > /same\nRUN head -c 9 /dev/urandom > /random && echo x > /x\nCOPY a.txt /\n")
+            done = self.grua("build", "--progress", "quiet", "--reproducible=check", folder.path, check=False)
+        self.assertEqual(done.returncode, 1)
+        said = done.stdout.split("\n", 1)[1]
+        self.assertRegex(said, r"^The two builds have not made the same\.\nlinux/amd64: RUN /bin/sh -c head -c 9 [^\n]*\n    /random: [^\n]*9B [0-9a-f]{12}; "
+                               r"the second time [^\n]*9B [0-9a-f]{12}\.\n$")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 #include "cli/build/display.hpp"
 #include "cli/build/history.hpp"
 #include "cli/build/history_commands.hpp"
+#include "cli/build/reproducible.hpp"
 #include "cli/build/run.hpp"
 #include "cli/context.hpp"
 #include "cli/docker_config.hpp"
@@ -28,11 +29,13 @@ constexpr std::array history_headings{
 }  // namespace
 
 int build_image(Context& context, const Parsed& given) {
-    const BuildOptions options = read_build_options(given.flags, given.arguments.at(0));
+    BuildOptions options = read_build_options(given.flags, given.arguments.at(0));
+    if (options.is_reproducible) make_reproducible(options);
     // A file of an older build would pass for this one's.
     if (!options.image_id_file.empty() && ::unlink(options.image_id_file.c_str()) != 0 && errno != ENOENT)
         fail_errno("removing image ID file {}", options.image_id_file);
-    return run_build(context.daemon().endpoint(), options, context.debug());
+    const client::Endpoint& where = context.daemon().endpoint();
+    return options.is_checked ? build_twice(where, options, context.debug()) : run_build(where, options, context.debug());
 }
 
 int show_build_cache(Context& context, const Parsed& given) {

@@ -411,6 +411,14 @@ BuildOptions read_build_options(const Flags& flags, const std::string& context) 
     const std::string call = flags.on("check") ? "check" : flags.text("call");
     if (!call.empty() && call != "build") out.call = detail::parse_call(call);
     if (flags.given("why")) out.why = flags.text("why");
+    if (flags.given("reproducible")) {
+        const std::string how = flags.text("reproducible");
+        out.is_checked = how == "check";
+        if (!how.empty() && !out.is_checked && !parse_bool(how)) bad("invalid --reproducible={}: true, false or check", how);
+        out.is_reproducible = how.empty() || out.is_checked || parse_bool(how).value_or(false);
+    }
+    if (out.is_checked && (out.call || context == "-" || out.file == "-"))
+        bad("--reproducible=check builds twice, which needs a context that can be read twice");
     if (out.call && out.why)
         fail(ErrorKind::invalid_argument, "--why and --{} cannot be given together: nothing is built",
              flags.on("check") ? "check" : "call");

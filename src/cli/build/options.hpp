@@ -81,6 +81,9 @@ struct BuildOptions {
     std::string metadata_file;
     BuildProgress progress = BuildProgress::automatic;
     std::optional<BuildCall> call;
+    bool says_id = true;  ///< Of the image, where nothing else is shown.
+    bool is_reproducible = false;
+    bool is_checked = false;         ///< It is built twice, and what differs is told.
     std::optional<std::string> why;  ///< Which steps' misses of the cache are told; all where it is empty.
 };
 

@@ -1,6 +1,7 @@
 #include "cli/build/options.hpp"
 
 #include "base/error.hpp"
+#include "cli/build/reproducible.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -129,6 +130,34 @@ TEST_F(BuildOptionsTest, WhatGoesIntoTheBuild) {
     EXPECT_THAT(refusal_of({"-t", "A", "."}), HasSubstr("invalid tag \"A\""));
     EXPECT_THAT(refusal_of({"--builder", "other", "."}), HasSubstr("not implemented: --builder"));
     EXPECT_THAT(refusal_of({"-f", "-", "-"}), HasSubstr("can't use stdin for both"));
+}
+
+TEST_F(BuildOptionsTest, WhyAndReproducible) {
+    EXPECT_FALSE(parse({"."}).why);
+    // The word behind it is not its value.
+    const BuildOptions all = parse({"--why", "."});
+    EXPECT_EQ(all.why, "");
+    EXPECT_EQ(all.context, ".");
+    EXPECT_EQ(parse({"--why=RUN make", "."}).why, "RUN make");
+    EXPECT_THAT(refusal_of({"--why", "--check", "."}), HasSubstr("--why and --check cannot be given together"));
+    EXPECT_FALSE(parse({"--reproducible=false", "."}).is_reproducible);
+    EXPECT_TRUE(parse({"--reproducible=check", "."}).is_checked);
+    EXPECT_THAT(refusal_of({"--reproducible=maybe", "."}), HasSubstr("invalid --reproducible=maybe"));
+    EXPECT_THAT(refusal_of({"--reproducible=check", "-"}), HasSubstr("which needs a context that can be read twice"));
+    BuildOptions plain = parse({"--reproducible", "."});
+    EXPECT_TRUE(plain.is_reproducible && !plain.is_checked);
+    plain.context = "/nowhere";
+    make_reproducible(plain);
+    EXPECT_EQ(plain.arguments.at("SOURCE_DATE_EPOCH"), "0");
+    EXPECT_THAT(plain.outputs.at(0).attributes, ElementsAre(Pair("rewrite-timestamp", "true")));
+    EXPECT_EQ(plain.attestations.at("provenance"), std::nullopt);
+    // What was said stays.
+    BuildOptions said =
+        parse({"--reproducible", "--build-arg", "SOURCE_DATE_EPOCH=5", "-o", "type=image,rewrite-timestamp=false", "-o", "out", "."});
+    make_reproducible(said);
+    EXPECT_EQ(said.arguments.at("SOURCE_DATE_EPOCH"), "5");
+    EXPECT_THAT(said.outputs.at(0).attributes, ElementsAre(Pair("rewrite-timestamp", "false")));
+    EXPECT_THAT(said.outputs.at(1).attributes, IsEmpty());
 }
 
 TEST_F(BuildOptionsTest, SecretsAndAgents) {

@@ -316,7 +316,7 @@ private:
             replace_file(options_.metadata_file, metadata_text(told));
         }
         if (options_.call) return show_call(*options_.call, response_);
-        if (options_.progress == BuildProgress::quiet) print(image_id_of(response_) + "\n");
+        if (options_.progress == BuildProgress::quiet && options_.says_id) print(image_id_of(response_) + "\n");
         return 0;
     }
 
