@@ -13,7 +13,7 @@ import tempfile
 import unittest
 
 from build_test import Folder
-from harness import CACHE, DOCKER, ENV, Case, Terminal, run
+from harness import BIN, CACHE, DOCKER, ENV, Case, Terminal, run, wait_until
 
 CLIENTS = CACHE / "clients"
 
@@ -524,6 +524,28 @@ secrets:
                 os.kill(watch.pid, 9)
                 watch.wait()
             self.assertEqual(self.run_made("cat", "/a", tag="gruaclients-web"), "2")
+
+
+class Agents(Clients):
+    """What a step is given of the client's SSH agent, by each client that can give it."""
+
+    def test_an_agent_is_there_for_the_step_that_mounts_it(self):
+        dockerfile = ('FROM busybox\nRUN --mount=type=ssh [ -S "$SSH_AUTH_SOCK" ] && echo $SSH_AUTH_SOCK > /with\n'
+                      'RUN [ -z "$SSH_AUTH_SOCK" ] && ! ls /run/buildkit/ssh* 2>/dev/null && echo without >> /with\n')
+        with Folder({"Dockerfile": dockerfile, "compose.yaml": "services:\n  web:\n    build: {context: ., ssh: [default]}\n    image: agent:compose\n"}) as folder:
+            with tempfile.TemporaryDirectory() as home:
+                agent = subprocess.Popen(["ssh-agent", "-D", "-a", f"{home}/agent"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+                self.addCleanup(agent.wait)
+                self.addCleanup(agent.kill)
+                wait_until("the agent listens", pathlib.Path(home, "agent").exists)
+                environment = {**self.daemon.environment(), "SSH_AUTH_SOCK": f"{home}/agent"}
+                for tag, words in (("agent:docker", (DOCKER, "build", "--no-cache", "--ssh", "default", "-t", "agent:docker", folder.path)),
+                                   ("agent:grua", (BIN / "grua", "build", "--no-cache", "--ssh", "default", "-t", "agent:grua", folder.path)),
+                                   ("agent:compose", (DOCKER, "compose", "-p", "gruaagent", "build", "--no-cache"))):
+                    run(*words, env=environment, cwd=folder.path, timeout=120)
+                    self.assertRegex(self.run_made("cat", "/with", tag=tag), r"^/run/buildkit/ssh_agent\.0\nwithout$")
+                done = run(DOCKER, "build", "--no-cache", folder.path, env=self.daemon.environment(), check=False)
+                self.assertNotEqual(done.returncode, 0)
 
 
 class OfOneProgram(Clients):
