@@ -2,6 +2,7 @@
 
 #include "base/text.hpp"
 #include "build/folder_names.hpp"
+#include "build/oci_layout.hpp"
 #include "build/step.hpp"
 #include "build/tree_index.hpp"
 #include "build/tree_path.hpp"
@@ -21,6 +22,7 @@ namespace wb = wire::bridge;
 constexpr std::int64_t longest_read = std::int64_t{16} << 20U;
 constexpr std::size_t names_limit = std::size_t{16} << 20U;
 constexpr std::string_view image_scheme = "docker-image://";
+constexpr int layout_resolver = 1;  ///< ResolverType of a layout that the client has.
 
 wire::files::Stat stat_of(const std::string& name, int pinned, std::string_view path) {
     struct stat about{};
@@ -88,20 +90,17 @@ wb::StatFileResponse stat_file(const Root& root, const wb::StatFileRequest& requ
 }
 
 /// The tree of a result that the build has been given.
-asio::awaitable<TreePtr> tree_of(Builder& builder, BuildPtr build, std::string ref) {
-    const auto found = build->results.find(ref);
-    if (found == build->results.end()) fail(ErrorKind::not_found, "no such ref: {}", ref);
-    co_return as_tree(co_await builder.make(build, found->second));
+asio::awaitable<TreePtr> tree_of(Builder& builder, Caller caller, std::string ref) {
+    co_return as_tree(co_await builder.make(caller.build, caller.front->definition(ref)));
 }
 
 template <typename Request, typename Read>
-void add_read(grpc::Services& services, const std::string& method, Control& control, Builder& builder, Workplace& place, Read read) {
+void add_read(grpc::Services& services, const std::string& method, const FindCaller& find, Builder& builder, Workplace& place, Read read) {
     services.add_unary<Request>(
         method,
-        [&control, &builder, &place, read](
-            grpc::ServerCall& call, const Request& request) -> asio::awaitable<std::invoke_result_t<Read, const Root&, const Request&>> {
-            const BuildPtr build = co_await control.build_of(call);
-            const TreePtr tree = co_await tree_of(builder, build, request.ref());
+        [find, &builder, &place, read](grpc::ServerCall& call,
+                                       const Request& request) -> asio::awaitable<std::invoke_result_t<Read, const Root&, const Request&>> {
+            const TreePtr tree = co_await tree_of(builder, co_await find(call), request.ref());
             co_return co_await detail::at_length(place, [&place, tree, request, read](const std::stop_token&) {
                 const Root root = Root::at(tree ? tree->open() : place.layers.mount_layers({}));
                 return read(root, request);
@@ -130,72 +129,106 @@ asio::awaitable<std::shared_ptr<ResolvedImage>> resolve(Workplace& place, BuildP
     });
 }
 
+asio::awaitable<std::shared_ptr<const LayoutImage>> resolve_layout(Workplace& place, BuildPtr build, LayoutSource source,
+                                                                   oci::Platform platform, std::string log_name) {
+    if (source.session.empty()) source.session = build->request.session();
+    if (log_name.empty()) log_name = fmt::format("resolve image config for {}{}", layout_scheme, source.digest.text());
+    co_return co_await in_step(build->journal, log_name, [&](Step&) -> asio::awaitable<std::shared_ptr<const LayoutImage>> {
+        return find_layout_image(place.sessions, source, platform);
+    });
+}
+
+asio::awaitable<wb::ResolveImageConfigResponse> image_config(Workplace& place, BuildPtr build, wb::ResolveImageConfigRequest request) {
+    wb::ResolveImageConfigResponse out;
+    if (request.resolvertype() == layout_resolver) {
+        LayoutSource source = parse_layout_reference(request.ref());
+        if (!request.storeid().empty()) source.store = request.storeid();
+        source.session = request.sessionid();
+        const std::string digest = source.digest.text();
+        const auto found = co_await resolve_layout(place, build, std::move(source), platform_of(request.platform()), request.logname());
+        out.set_digest(digest);
+        out.set_config(found->raw_config);
+        out.set_ref(request.ref());
+        co_return out;
+    }
+    const auto found = co_await resolve(place, build,
+                                        {.reference = request.ref(),
+                                         .platform = platform_of(request.platform()),
+                                         .mode = request.resolvemode(),
+                                         .log_name = request.logname()});
+    out.set_digest(found->digest);
+    out.set_config(found->raw_config);
+    out.set_ref(found->reference);
+    co_return out;
+}
+
+/// What a source is now; nothing of it is fetched but what tells.
+asio::awaitable<wb::ResolveSourceMetaResponse> source_meta(Workplace& place, BuildPtr build, wb::ResolveSourceMetaRequest request) {
+    if (!request.has_source()) fail(ErrorKind::invalid_argument, "source is required");
+    if (request.image().attestationchain() || request.image().resolveattestations_size() > 0)
+        fail(ErrorKind::not_implemented, "not implemented: attestations of images");
+    if (request.git().returnobject()) fail(ErrorKind::not_implemented, "not implemented: objects of repositories");
+    if (request.http().has_checksumrequest()) fail(ErrorKind::not_implemented, "not implemented: other checksums of files");
+    const std::string identifier = request.source().identifier();
+    const std::string session = build->request.session();
+    wb::ResolveSourceMetaResponse out;
+    *out.mutable_source() = request.source();
+    if (identifier.starts_with(image_scheme)) {
+        const auto found = co_await resolve(place, build,
+                                            {.reference = identifier.substr(image_scheme.size()),
+                                             .platform = platform_of(request.platform()),
+                                             .mode = request.resolvemode(),
+                                             .log_name = request.logname()});
+        out.mutable_image()->set_digest(found->digest);
+        if (!request.image().noconfig()) out.mutable_image()->set_config(found->raw_config);
+    } else if (identifier.starts_with(layout_scheme)) {
+        const auto found = co_await resolve_layout(place, build, read_layout_source(request.source(), session),
+                                                   platform_of(request.platform()), request.logname());
+        out.mutable_image()->set_digest(found->source.digest.text());
+        out.mutable_image()->set_config(found->raw_config);
+    } else if (identifier.starts_with("http://") || identifier.starts_with("https://")) {
+        const auto found = co_await place.http.look_up(read_http_source(request.source()), {session});
+        out.mutable_http()->set_checksum(found->digest.text());
+        out.mutable_http()->set_filename(found->filename);
+        if (found->last_modified) *out.mutable_http()->mutable_lastmodified() = to_timestamp(*found->last_modified);
+    } else if (identifier.starts_with("git://")) {
+        const auto found = co_await place.git.look_up(read_git_source(request.source()), {session});
+        out.mutable_git()->set_checksum(found->object);
+        out.mutable_git()->set_ref(found->ref);
+        if (found->commit != found->object) out.mutable_git()->set_commitchecksum(found->commit);
+    } else {
+        fail(ErrorKind::invalid_argument, "nothing is known of {} before it is fetched", identifier);
+    }
+    co_return out;
+}
+
 }  // namespace
 
-void add_bridge_reads(grpc::Services& services, Control& control, Builder& builder, Workplace& place) {
+void add_bridge_reads(grpc::Services& services, const FindCaller& find, Builder& builder, Workplace& place) {
     const std::string service = "/moby.buildkit.v1.frontend.LLBBridge/";
     services.add_unary<wb::EvaluateRequest>(
-        service + "Evaluate", [&](grpc::ServerCall& call, const wb::EvaluateRequest& request) -> asio::awaitable<wb::EvaluateResponse> {
-            const BuildPtr build = co_await control.build_of(call);
-            static_cast<void>(co_await tree_of(builder, build, request.ref()));
+        service + "Evaluate",
+        [find, &builder](grpc::ServerCall& call, const wb::EvaluateRequest& request) -> asio::awaitable<wb::EvaluateResponse> {
+            static_cast<void>(co_await tree_of(builder, co_await find(call), request.ref()));
             co_return wb::EvaluateResponse{};
         });
-    add_read<wb::ReadFileRequest>(services, service + "ReadFile", control, builder, place, read_file);
-    add_read<wb::ReadDirRequest>(services, service + "ReadDir", control, builder, place, read_folder);
-    add_read<wb::StatFileRequest>(services, service + "StatFile", control, builder, place, stat_file);
+    add_read<wb::ReadFileRequest>(services, service + "ReadFile", find, builder, place, read_file);
+    add_read<wb::ReadDirRequest>(services, service + "ReadDir", find, builder, place, read_folder);
+    add_read<wb::StatFileRequest>(services, service + "StatFile", find, builder, place, stat_file);
     services.add_unary<wb::ResolveImageConfigRequest>(
         service + "ResolveImageConfig",
-        [&](grpc::ServerCall& call, const wb::ResolveImageConfigRequest& request) -> asio::awaitable<wb::ResolveImageConfigResponse> {
-            const BuildPtr build = co_await control.build_of(call);
-            const auto found = co_await resolve(place, build,
-                                                {.reference = request.ref(),
-                                                 .platform = platform_of(request.platform()),
-                                                 .mode = request.resolvemode(),
-                                                 .log_name = request.logname()});
-            wb::ResolveImageConfigResponse out;
-            out.set_digest(found->digest);
-            out.set_config(found->raw_config);
-            out.set_ref(found->reference);
-            co_return out;
+        [find, &place](grpc::ServerCall& call,
+                       const wb::ResolveImageConfigRequest& request) -> asio::awaitable<wb::ResolveImageConfigResponse> {
+            const BuildPtr build = (co_await find(call)).build;
+            co_return co_await image_config(place, build, request);
         });
     services.add_unary<wb::ResolveSourceMetaRequest>(
         service + "ResolveSourceMeta",
-        [&](grpc::ServerCall& call, const wb::ResolveSourceMetaRequest& request) -> asio::awaitable<wb::ResolveSourceMetaResponse> {
-            const BuildPtr build = co_await control.build_of(call);
-            const std::string& identifier = request.source().identifier();
-            wb::ResolveSourceMetaResponse out;
-            *out.mutable_source() = request.source();
-            if (!identifier.starts_with(image_scheme)) fail(ErrorKind::not_implemented, "not implemented: what is known of {}", identifier);
-            const auto found = co_await resolve(place, build,
-                                                {.reference = identifier.substr(image_scheme.size()),
-                                                 .platform = platform_of(request.platform()),
-                                                 .mode = request.resolvemode(),
-                                                 .log_name = request.logname()});
-            out.mutable_image()->set_digest(found->digest);
-            out.mutable_image()->set_config(found->raw_config);
-            co_return out;
+        [find, &place](grpc::ServerCall& call,
+                       const wb::ResolveSourceMetaRequest& request) -> asio::awaitable<wb::ResolveSourceMetaResponse> {
+            const BuildPtr build = (co_await find(call)).build;
+            co_return co_await source_meta(place, build, request);
         });
-    services.add_unary<wb::WarnRequest>(service + "Warn",
-                                        [&](grpc::ServerCall& call, const wb::WarnRequest& request) -> asio::awaitable<wb::WarnResponse> {
-                                            const BuildPtr build = co_await control.build_of(call);
-                                            wire::control::VertexWarning out;
-                                            out.set_vertex(request.digest());
-                                            out.set_level(request.level());
-                                            out.set_short_(request.short_());
-                                            *out.mutable_detail() = request.detail();
-                                            out.set_url(request.url());
-                                            *out.mutable_info() = request.info();
-                                            *out.mutable_ranges() = request.ranges();
-                                            build->journal.warned(std::move(out));
-                                            co_return wb::WarnResponse{};
-                                        });
-    services.add_unary<wb::InputsRequest>(service + "Inputs",
-                                          [&](grpc::ServerCall& call, const wb::InputsRequest&) -> asio::awaitable<wb::InputsResponse> {
-                                              const BuildPtr build = co_await control.build_of(call);
-                                              wb::InputsResponse out;
-                                              *out.mutable_definitions() = build->request.frontendinputs();
-                                              co_return out;
-                                          });
 }
 
 }  // namespace grua::build

@@ -6,7 +6,7 @@
 
 namespace grua::build {
 
-/// Evaluate, ReadFile, ReadDir, StatFile, ResolveSourceMeta, ResolveImageConfig, Warn and Inputs. All of them outlive the services' calls.
-void add_bridge_reads(grpc::Services& services, Control& control, Builder& builder, Workplace& place);
+/// Evaluate, ReadFile, ReadDir, StatFile, ResolveSourceMeta and ResolveImageConfig. All of them outlive the services' calls.
+void add_bridge_reads(grpc::Services& services, const FindCaller& find, Builder& builder, Workplace& place);
 
 }  // namespace grua::build

@@ -27,7 +27,7 @@ class FakeBuilder final : public Builder {
 public:
     explicit FakeBuilder(Sessions& sessions) : sessions_(sessions) {}
 
-    asio::awaitable<wire::bridge::Result> solve(BuildPtr build, wire::bridge::SolveRequest request) override {
+    asio::awaitable<wire::bridge::Result> solve(Caller caller, wire::bridge::SolveRequest request) override {
         options = {request.frontendopt().begin(), request.frontendopt().end()};
         if (const Given* given = sessions_.given().find(options["local-sessionid:context"])) {
             for (const auto& [path, entry] : given->contexts.at("context")->index()) files.push_back(path);

@@ -5,7 +5,6 @@
 #include "base/text.hpp"
 
 #include <algorithm>
-#include <array>
 
 namespace grua::build {
 namespace {
@@ -16,91 +15,6 @@ constexpr std::chrono::seconds wait_for_build = 15s;
 constexpr std::size_t most_ended = 16;
 constexpr std::string_view build_of_call = "buildkit-controlapi-buildid";
 
-// What a front end outside may ask of us, and which parts of LLB are understood.
-constexpr std::array bridge_abilities{"frontend.caps",
-                                      "frontend.inputs",
-                                      "gateway.evaluate",
-                                      "gateway.solve.evaluate",
-                                      "gateway.solve.metadata",
-                                      "gateway.warnings",
-                                      "importcaches",
-                                      "proto.refarray",
-                                      "readdir",
-                                      "readfile",
-                                      "reference.output",
-                                      "resolveimage",
-                                      "resolveimage.resolvemode",
-                                      "return",
-                                      "returnmap",
-                                      "solve.base",
-                                      "source.metaresolver",
-                                      "statfile"};
-constexpr std::array graph_abilities{"constraints",
-                                     "diffop",
-                                     "exec.cgroup",
-                                     "exec.meta.base",
-                                     "exec.meta.cgroup.parent",
-                                     "exec.meta.network",
-                                     "exec.meta.proxyenv",
-                                     "exec.meta.security",
-                                     "exec.meta.setsdefaultpath",
-                                     "exec.meta.ulimit",
-                                     "exec.mount.bind",
-                                     "exec.mount.bind.readwrite-nooutput",
-                                     "exec.mount.cache",
-                                     "exec.mount.cache.sharing",
-                                     "exec.mount.secret",
-                                     "exec.mount.selector",
-                                     "exec.mount.ssh",
-                                     "exec.mount.tmpfs",
-                                     "exec.mount.tmpfs.size",
-                                     "exec.secretenv",
-                                     "exec.validexitcode",
-                                     "exporter.image.annotations",
-                                     "exporter.image.attestations",
-                                     "exporter.multiple",
-                                     "exporter.sourcedateepoch",
-                                     "file.base",
-                                     "file.copy.alwaysreplaceexistingdestpaths",
-                                     "file.copy.includeexcludepatterns",
-                                     "file.rm.wildcard",
-                                     "file.symlink.create",
-                                     "gc.freespacefilter",
-                                     "history.filter",
-                                     "mergeop",
-                                     "meta.description",
-                                     "meta.ignorecache",
-                                     "platform",
-                                     "source.git",
-                                     "source.git.checksum",
-                                     "source.git.fullurl",
-                                     "source.git.httpauth",
-                                     "source.git.keepgitdir",
-                                     "source.git.knownsshhosts",
-                                     "source.git.mountsshsock",
-                                     "source.git.skipsubmodules",
-                                     "source.git.subdir",
-                                     "source.http",
-                                     "source.image",
-                                     "source.image.resolvemode",
-                                     "source.local",
-                                     "source.local.excludepatterns",
-                                     "source.local.followpaths",
-                                     "source.local.includepatterns",
-                                     "source.local.sessionid",
-                                     "source.local.sharedkeyhint",
-                                     "source.local.unique",
-                                     "source.ocilayout"};
-
-template <typename List>
-void add_abilities(List* to, const auto& names) {
-    for (const char* each : names) {
-        auto& ability = *to->Add();
-        ability.set_id(each);
-        ability.set_enabled(true);
-    }
-}
-
 /// What an exporter has made, as it tells the client.
 std::optional<oci::Descriptor> result_of(const std::map<std::string, std::string>& answer) {
     const auto found = answer.find("containerimage.descriptor");
@@ -108,8 +22,6 @@ std::optional<oci::Descriptor> result_of(const std::map<std::string, std::string
     const auto text = base64_decode(found->second);
     return text ? std::optional(json::parse<oci::Descriptor>(*text)) : std::nullopt;
 }
-
-const pb::Definition* definition_of(const wire::bridge::Ref& ref) { return ref.has_def() ? &ref.def() : nullptr; }
 
 }  // namespace
 
@@ -154,10 +66,13 @@ asio::awaitable<BuildPtr> Control::find(std::string ref) {
     }
 }
 
-asio::awaitable<BuildPtr> Control::build_of(const grpc::ServerCall& call) {
-    const std::string ref(call.metadata(build_of_call));
-    if (ref.empty()) fail(ErrorKind::invalid_argument, "{}: the call names no build", build_of_call);
-    return find(ref);
+FindCaller Control::callers() {
+    return [this](const grpc::ServerCall& call) -> asio::awaitable<Caller> {
+        const std::string ref(call.metadata(build_of_call));
+        if (ref.empty()) fail(ErrorKind::invalid_argument, "{}: the call names no build", build_of_call);
+        const BuildPtr build = co_await find(ref);
+        co_return Caller{.build = build, .front = build->front};
+    };
 }
 
 asio::awaitable<wire::control::SolveResponse> Control::solve(wire::control::SolveRequest request, Build::Onlooker onlooker) {
@@ -209,7 +124,7 @@ asio::awaitable<wire::control::SolveResponse> Control::run(BuildPtr build) {
         *own.mutable_definition() = build->request.definition();
         *own.mutable_frontendopt() = build->request.frontendattrs();
         *own.mutable_frontendinputs() = build->request.frontendinputs();
-        result = co_await builder_.solve(build, std::move(own));
+        result = co_await builder_.solve({.build = build, .front = build->front}, std::move(own));
     }
     if (build->onlooker.converted) build->onlooker.converted(result);
     wire::control::SolveResponse out;
@@ -219,9 +134,9 @@ asio::awaitable<wire::control::SolveResponse> Control::run(BuildPtr build) {
 
 /// The client is the front end: until it says what has come of it, or has left, which cancels this.
 asio::awaitable<wire::bridge::Result> Control::front_end_outside(BuildPtr build) {
-    while (!build->returned && !build->returned_error) co_await build->changed.wait();
-    if (build->returned_error) throw grpc::CallError(*build->returned_error);
-    co_return *build->returned;
+    while (!build->front->is_done()) co_await build->changed.wait();
+    if (build->front->error()) throw grpc::CallError(*build->front->error());
+    co_return *build->front->returned();
 }
 
 asio::awaitable<void> Control::tell_status(grpc::ServerCall& call) {
@@ -232,32 +147,6 @@ asio::awaitable<void> Control::tell_status(grpc::ServerCall& call) {
     const BuildPtr build = co_await find(request.ref());
     std::size_t at = 0;
     while (auto next = co_await build->journal.next(at)) co_await call.write(next->SerializeAsString());
-}
-
-asio::awaitable<wire::bridge::SolveResponse> Control::solve_for_front_end(BuildPtr build, wire::bridge::SolveRequest request) {
-    const bool as_result = request.allowresultreturn();
-    wire::bridge::SolveResponse out;
-    wire::bridge::Result result;
-    try {
-        result = co_await builder_.solve(build, std::move(request));
-    } catch (const grpc::CallError&) {
-        throw;
-    } catch (const Error& error) {
-        // A client shows the names of other codes, which are no part of what went wrong.
-        throw grpc::CallError({.code = grpc::Code::unknown, .message = error.what(), .details = {}});
-    }
-    const auto keep = [&](wire::bridge::Ref& ref) {
-        ref.set_id(random_hex(25));
-        if (const pb::Definition* definition = definition_of(ref)) build->results[ref.id()] = *definition;
-    };
-    if (result.has_ref()) keep(*result.mutable_ref());
-    if (result.has_refs())
-        for (auto& [name, ref] : *result.mutable_refs()->mutable_refs()) keep(ref);
-    if (as_result)
-        *out.mutable_result() = std::move(result);
-    else
-        out.set_ref(result.ref().id());
-    co_return out;
 }
 
 void Control::add_control(grpc::Services& services) {
@@ -284,53 +173,10 @@ void Control::add_control(grpc::Services& services) {
     });
 }
 
-void Control::add_bridge(grpc::Services& services) {
-    const std::string service = "/moby.buildkit.v1.frontend.LLBBridge/";
-    services.add_unary<wire::bridge::PingRequest>(
-        service + "Ping", [this](grpc::ServerCall& call, const wire::bridge::PingRequest&) -> asio::awaitable<wire::bridge::PongResponse> {
-            (void)co_await build_of(call);
-            wire::bridge::PongResponse out;
-            add_abilities(out.mutable_frontendapicaps(), bridge_abilities);
-            add_abilities(out.mutable_llbcaps(), graph_abilities);
-            *out.add_workers() = builder_.worker();
-            co_return out;
-        });
-    services.add_unary<wire::bridge::SolveRequest>(
-        service + "Solve",
-        [this](grpc::ServerCall& call, const wire::bridge::SolveRequest& request) -> asio::awaitable<wire::bridge::SolveResponse> {
-            const BuildPtr build = co_await build_of(call);
-            co_return co_await solve_for_front_end(build, request);
-        });
-    services.add_unary<wire::bridge::ReturnRequest>(
-        service + "Return",
-        [this](grpc::ServerCall& call, const wire::bridge::ReturnRequest& request) -> asio::awaitable<wire::bridge::ReturnResponse> {
-            const BuildPtr build = co_await build_of(call);
-            if (build->returned || build->returned_error) fail(ErrorKind::conflict, "the build has its result already");
-            if (request.has_error()) {
-                const int code = request.error().code();
-                build->returned_error = grpc::Status{.code = grpc::parse_code(fmt::format("{}", code)),
-                                                     .message = request.error().message(),
-                                                     .details = request.error().SerializeAsString()};
-            } else {
-                wire::bridge::Result result = request.result();
-                // By its ID alone: the graph is the one that we have given.
-                if (result.has_ref() && !result.ref().has_def())
-                    if (const auto found = build->results.find(result.ref().id()); found != build->results.end())
-                        *result.mutable_ref()->mutable_def() = found->second;
-                build->returned = std::move(result);
-            }
-            build->changed.notify_all();
-            co_return wire::bridge::ReturnResponse{};
-        });
-}
-
 void Control::add_to(grpc::Services& services) {
     add_control(services);
-    add_bridge(services);
-    services.add("/grpc.health.v1.Health/Check", [](grpc::ServerCall& call) -> asio::awaitable<void> {
-        (void)co_await call.read_only();
-        co_await call.write("\x08\x01");  // It serves.
-    });
+    add_bridge(services, callers(), builder_);
+    add_health(services);
     // Traces of the client's own.
     services.add("/opentelemetry.proto.collector.trace.v1.TraceService/Export", [](grpc::ServerCall& call) -> asio::awaitable<void> {
         (void)co_await call.read_only();

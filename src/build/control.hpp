@@ -1,5 +1,5 @@
-// BuildKit's services Control and LLBBridge as clients call them: which call belongs to which build, and in which order they may come. What
-// a build does is behind Builder.
+// BuildKit's service Control as clients call it: which call belongs to which build, and in which order they may come. What a build does is
+// behind Builder, what front ends ask is bridge.hpp.
 //
 // `docker build` begins a build without a front end, is the front end itself - it asks LLBBridge to solve, and returns what came - and
 // listens to Status all the while; these calls come in any order, so each waits a little for the build that it names.
@@ -8,6 +8,7 @@
 #include "base/clock.hpp"
 #include "base/condition.hpp"
 #include "base/id.hpp"
+#include "build/bridge.hpp"
 #include "build/history.hpp"
 #include "build/journal.hpp"
 #include "build/provenance.hpp"
@@ -30,7 +31,11 @@ namespace grua::build {
 /// One build, from its Solve to its end. Loop only.
 struct Build {
     Build(const asio::any_io_executor& loop, const Clock& clock, wire::control::SolveRequest asked)
-        : request(std::move(asked)), journal(loop, clock), changed(loop) {
+        : request(std::move(asked)),
+          journal(loop, clock),
+          changed(loop),
+          front(std::make_shared<Front>(0, Front::Definitions{request.frontendinputs().begin(), request.frontendinputs().end()})) {
+        front->has_returned = [this] { changed.notify_all(); };
         record.invocation = random_hex(invocation_size);
         record.started = clock.wall();
     }
@@ -38,9 +43,8 @@ struct Build {
     const wire::control::SolveRequest request;
     Journal journal;
     Condition changed;
-    std::map<std::string, pb::Definition> results;  ///< Of LLBBridge/Solve, by their IDs.
-    std::optional<wire::bridge::Result> returned;   ///< By a front end outside.
-    std::optional<grpc::Status> returned_error;
+    const FrontPtr front;                               ///< The client's own, where it is the front end.
+    std::size_t front_ends = 0;                         ///< That run in containers now.
     BuildRecord record;                                 ///< For provenance; what its end adds is not there yet.
     std::vector<BuildOutcome::Attestation> provenance;  ///< Of its results, for the history.
     std::vector<std::shared_ptr<const void>> wanted;    ///< See WantedVertices.
@@ -67,8 +71,8 @@ class Builder {
 public:
     virtual ~Builder() = default;
 
-    /// A front end of ours, or a graph as it is: no more is done than that needs.
-    virtual asio::awaitable<wire::bridge::Result> solve(BuildPtr build, wire::bridge::SolveRequest request) = 0;
+    /// A front end of ours or in a container, or a graph as it is: no more is done than that needs.
+    virtual asio::awaitable<wire::bridge::Result> solve(Caller caller, wire::bridge::SolveRequest request) = 0;
 
     /// Runs what a graph says.
     virtual asio::awaitable<ResultPtr> make(BuildPtr build, pb::Definition definition) = 0;
@@ -94,8 +98,8 @@ public:
     /// As a client's call Solve.
     asio::awaitable<wire::control::SolveResponse> solve(wire::control::SolveRequest request, Build::Onlooker onlooker = {});
 
-    /// That a call of a front end belongs to. Throws Error(not_found).
-    asio::awaitable<BuildPtr> build_of(const grpc::ServerCall& call);
+    /// The build that a call of a client's front end belongs to: the call's metadata names it.
+    FindCaller callers();
 
 private:
     class Registered;
@@ -104,9 +108,7 @@ private:
     asio::awaitable<wire::control::SolveResponse> run(BuildPtr build);
     asio::awaitable<wire::bridge::Result> front_end_outside(BuildPtr build);
     asio::awaitable<void> tell_status(grpc::ServerCall& call);
-    asio::awaitable<wire::bridge::SolveResponse> solve_for_front_end(BuildPtr build, wire::bridge::SolveRequest request);
     void add_control(grpc::Services& services);
-    void add_bridge(grpc::Services& services);
 
     asio::any_io_executor loop_;
     const Clock& clock_;

@@ -23,10 +23,10 @@ const std::string bridge = "/moby.buildkit.v1.frontend.LLBBridge/";
 
 class FakeBuilder final : public Builder {
 public:
-    asio::awaitable<wire::bridge::Result> solve(BuildPtr build, wire::bridge::SolveRequest request) override {
+    asio::awaitable<wire::bridge::Result> solve(Caller caller, wire::bridge::SolveRequest request) override {
         asked.push_back("solve " + request.frontend());
         if (request.frontend() == "broken") fail(ErrorKind::invalid_argument, "dockerfile parse error on line 1");
-        build->journal.step_started("d", "[internal] load build definition");
+        caller.build->journal.step_started("d", "[internal] load build definition");
         wire::bridge::Result out;
         out.mutable_ref()->mutable_def()->add_def("graph of " + request.frontend());
         (*out.mutable_metadata())["containerimage.config"] = "{}";

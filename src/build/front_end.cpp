@@ -11,6 +11,7 @@
 #include "build/dockerfile/named_context.hpp"
 #include "build/failure.hpp"
 #include "build/front_end_request.hpp"
+#include "build/oci_layout.hpp"
 #include "build/remote_context.hpp"
 #include "build/selection.hpp"
 #include "build/step.hpp"
@@ -32,6 +33,7 @@ using dockerfile::ImageName;
 using dockerfile::KnownImage;
 
 constexpr std::size_t dockerfile_limit = std::size_t{10} << 20U;
+constexpr const char* syntax_argument = "build-arg:BUILDKIT_SYNTAX";
 
 std::string option(const FrontEndOptions& options, std::string_view name) {
     const auto found = options.find(name);
@@ -99,12 +101,18 @@ std::optional<std::string> read_from(const Context& context, const std::string& 
 /// One run of the front end.
 class FrontEnd {
 public:
-    FrontEnd(Workplace& place, BuildPtr build, FrontEndOptions options, FrontEndInputs inputs, MakeTree make)
-        : place_(place), build_(std::move(build)), options_(std::move(options)), inputs_(std::move(inputs)), make_(std::move(make)) {}
+    FrontEnd(Workplace& place, BuildPtr build, FrontEndOptions options, FrontEndInputs inputs, MakeTree make, Forward forward)
+        : place_(place),
+          build_(std::move(build)),
+          options_(std::move(options)),
+          inputs_(std::move(inputs)),
+          make_(std::move(make)),
+          forward_(std::move(forward)) {}
 
     asio::awaitable<wire::bridge::Result> run() {
         co_await find_context();
         co_await read_dockerfile();
+        if (const auto other = other_front_end()) co_return co_await ask(*other);
         co_await read_ignore_file();
         if (options_.contains("requestid")) co_return co_await run_request(request());
         const std::vector<std::string> platforms = list_of(option(options_, "platform"));
@@ -120,6 +128,36 @@ public:
     }
 
 private:
+    /// That the file or the client asks for. Who has been asked by another front end is the one.
+    std::optional<dockerfile::Directive> other_front_end() const {
+        if (options_.contains("cmdline")) return std::nullopt;
+        std::optional<dockerfile::Directive> out;
+        if (const auto given = options_.find(syntax_argument); given != options_.end())
+            out = dockerfile::Directive{.name = "syntax", .value = std::string(trim(given->second)), .line = 0};
+        else
+            out = dockerfile::detect_syntax(source_);
+        if (out && is_dockerfile_front_end(out->first_word())) out.reset();
+        return out;
+    }
+
+    asio::awaitable<wire::bridge::Result> ask(dockerfile::Directive other) {
+        FrontEndOptions options = options_;
+        options["cmdline"] = other.value;
+        options["source"] = other.first_word();
+        std::optional<Error> failure;
+        try {
+            co_return co_await forward_(std::move(options));
+        } catch (const grpc::CallError& error) {
+            // What knows its place already is in a file of its own.
+            if (!error.status().details.empty()) throw;
+            failure = error;
+        } catch (const Error& error) {
+            failure = error;
+        }
+        if (other.line == 0) fail(failure->kind(), "failed with {} = {}: {}", syntax_argument, other.value, failure->what());
+        throw failure_at(failure->what(), {.file = source_info(), .ranges = {lines(other.line, other.line)}});
+    }
+
     /// In place of a build.
     FrontEndRequest request() {
         const std::vector<std::string> platforms = list_of(option(options_, "platform"));
@@ -368,9 +406,33 @@ private:
             };
             co_return out;
         }
+        if (kind == "oci-layout")
+            co_return co_await layout_context(name, value.substr(std::min(value.size(), value.find_first_not_of('/'))));
         if (kind == "local") co_return co_await local_context(name.reference, value);
         if (kind == "input") co_return input_context(name.reference, value);
         fail(ErrorKind::not_implemented, "not implemented: the named context {}={}", name.reference, what);
+    }
+
+    asio::awaitable<KnownImage> layout_context(ImageName name, std::string reference) {
+        LayoutSource source = parse_layout_reference(reference);
+        source.session = build_->request.session();
+        const oci::Platform platform = oci::Platform::parse(name.platform);
+        const auto found = co_await in_step(build_->journal, fmt::format("[context {}] load metadata for {}", name.reference, reference),
+                                            [&](Step&) -> asio::awaitable<std::shared_ptr<const LayoutImage>> {
+                                                return find_layout_image(place_.sessions, source, platform);
+                                            });
+        KnownImage out;
+        out.config = found->config;
+        out.files = [name, source, platform](Draft& draft) {
+            pb::Op op;
+            op.mutable_source()->set_identifier(fmt::format("{}{}@{}", layout_scheme, source.store, source.digest.text()));
+            auto& attributes = *op.mutable_source()->mutable_attrs();
+            attributes["oci.store"] = source.store;
+            attributes["oci.session"] = source.session;
+            set_platform(op, platform);
+            return draft.add(op, fmt::format("[context {}] OCI load from client", name.reference));
+        };
+        co_return out;
     }
 
     asio::awaitable<KnownImage> local_context(std::string name, std::string folder) {
@@ -524,6 +586,7 @@ private:
     FrontEndOptions options_;
     FrontEndInputs inputs_;
     MakeTree make_;
+    Forward forward_;
     std::optional<RemoteContext> remote_;
     bool remote_is_archive_ = false;
     std::string filename_;
@@ -550,8 +613,8 @@ bool is_dockerfile_front_end(std::string_view source) {
 }
 
 asio::awaitable<wire::bridge::Result> run_front_end(Workplace& place, BuildPtr build, FrontEndOptions options, FrontEndInputs inputs,
-                                                    MakeTree make) {
-    FrontEnd front(place, std::move(build), std::move(options), std::move(inputs), std::move(make));
+                                                    MakeTree make, Forward forward) {
+    FrontEnd front(place, std::move(build), std::move(options), std::move(inputs), std::move(make), std::move(forward));
     co_return co_await front.run();
 }
 

@@ -45,12 +45,29 @@ KnownVertices parse_all(const pb::Definition& definition) {
     return out;
 }
 
+/// What an operation says of its inputs is one of them, or none.
+void check_numbers(const std::string& digest, const pb::Op& op) {
+    const auto check = [&](std::int64_t input) {
+        if (input < -1 || input >= op.inputs_size())
+            refuse(digest, fmt::format("it takes its input {}, and has no input of this number", input));
+    };
+    for (const pb::Mount& each : op.exec().mounts()) check(each.input());
+    for (const pb::MergeInput& each : op.merge().inputs()) check(each.input());
+    if (op.has_diff()) {
+        check(op.diff().lower().input());
+        check(op.diff().upper().input());
+    }
+    for (const auto& [name, each] : op.build().inputs()) check(each.input());
+}
+
 /// Their order is any; a digest that is its own input, by however many others, cannot be made.
 void connect(const KnownVertices& known) {
     for (const auto& [digest, each] : known) {
+        check_numbers(digest, each.vertex->op);
         for (const pb::Input& input : each.vertex->op.inputs()) {
             const auto found = known.find(input.digest());
             if (found == known.end()) refuse(digest, fmt::format("its input {} is not there", input.digest().substr(0, shown)));
+            if (found->second.vertex->op.op_case() == pb::Op::OP_NOT_SET) refuse(found->first, "it is no operation that is known here");
             if (input.index() < 0 || input.index() >= results_of(found->second.vertex->op))
                 refuse(digest, fmt::format("its input {} has no result {}", input.digest().substr(0, shown), input.index()));
             each.vertex->inputs.push_back({found->second.vertex, static_cast<int>(input.index())});
@@ -122,10 +139,18 @@ Edge read_graph(const pb::Definition& definition) {
         if (last->inputs.empty() && last->op.op_case() == pb::Op::OP_NOT_SET) return {};
         refuse(last->digest, "the last one does not say which result is asked for");
     }
-    const Edge head = last->inputs.front();
-    for (const VertexPtr& each : in_order(head))
-        if (each->op.op_case() == pb::Op::OP_NOT_SET) refuse(each->digest, "it is no operation that is known here");
-    return head;
+    return last->inputs.front();
+}
+
+void check_entitlements(const Edge& edge, const std::vector<std::string>& granted) {
+    const auto need = [&](std::string_view what) {
+        if (std::ranges::find(granted, what) == granted.end()) fail(ErrorKind::forbidden, "failed to load LLB: {} is not allowed", what);
+    };
+    for (const VertexPtr& each : in_order(edge)) {
+        if (!each->op.has_exec()) continue;
+        if (each->op.exec().network() == pb::NET_MODE_HOST) need("network.host");
+        if (each->op.exec().security() == pb::SECURITY_MODE_INSECURE) need("security.insecure");
+    }
 }
 
 int results_of(const pb::Op& op) noexcept {

@@ -47,6 +47,9 @@ inline constexpr std::size_t vertices_limit = 100'000;
 /// Error(invalid_argument) that names the vertex.
 Edge read_graph(const pb::Definition& definition);
 
+/// Throws Error(forbidden) where an operation does what is not granted: "network.host", "security.insecure".
+void check_entitlements(const Edge& edge, const std::vector<std::string>& granted);
+
 /// How many results a vertex has.
 int results_of(const pb::Op& op) noexcept;
 

@@ -108,7 +108,24 @@ TEST(Graph, WhatIsWrongIsRefusedWithItsVertex) {
     pb::Op unknown;
     const std::string nothing = add(definition, unknown);
     ask_for(definition, nothing);
-    EXPECT_THAT(refusal(definition), HasSubstr("has no result 0"));
+    EXPECT_THAT(refusal(definition), HasSubstr(nothing.substr(0, 19) + ": it is no operation that is known here"));
+}
+
+TEST(Graph, NumbersOfInputsAreThoseOfTheOperation) {
+    std::vector<pb::Op> ops(6);
+    ops[0].mutable_exec()->add_mounts()->set_input(1);
+    ops[1].mutable_exec()->add_mounts()->set_input(-2);
+    ops[2].mutable_merge()->add_inputs()->set_input(3);
+    ops[3].mutable_diff()->mutable_lower()->set_input(1);
+    ops[4].mutable_diff()->mutable_upper()->set_input(1);
+    (*ops[5].mutable_build()->mutable_inputs())["buildkit.llb.definition"].set_input(1);
+    for (pb::Op& each : ops) {
+        pb::Definition definition;
+        each.add_inputs()->set_digest(add(definition, source("a")));
+        if (each.has_exec()) each.mutable_exec()->mutable_mounts(0)->set_output(0);
+        ask_for(definition, add(definition, each));
+        EXPECT_THAT(refusal(definition), HasSubstr("has no input of this number")) << each.op_case();
+    }
 }
 
 TEST(Graph, ALongChainIsNoRecursion) {

@@ -4,7 +4,7 @@
 #include "build/attestations.hpp"
 #include "build/dockerfile/source.hpp"
 #include "build/failure.hpp"
-#include "build/front_end.hpp"
+#include "build/gateway.hpp"
 #include "build/run_exports.hpp"
 #include "build/step.hpp"
 
@@ -15,19 +15,6 @@ namespace {
 
 /// So many programs and copies of all builds run side by side.
 std::size_t places() { return std::max(2U, std::thread::hardware_concurrency()) * 2; }
-
-void check_entitlements(const Edge& edge, const wire::control::SolveRequest& request) {
-    const auto is_granted = [&](std::string_view what) {
-        return std::ranges::find(request.entitlements(), what) != request.entitlements().end();
-    };
-    for (const VertexPtr& each : in_order(edge)) {
-        if (!each->op.has_exec()) continue;
-        if (each->op.exec().network() == pb::NET_MODE_HOST && !is_granted("network.host"))
-            fail(ErrorKind::forbidden, "failed to load LLB: network.host is not allowed");
-        if (each->op.exec().security() == pb::SECURITY_MODE_INSECURE && !is_granted("security.insecure"))
-            fail(ErrorKind::forbidden, "failed to load LLB: security.insecure is not allowed");
-    }
-}
 
 /// This machine's where it says none.
 oci::Platform platform_of_config(const std::string& document) {
@@ -44,34 +31,33 @@ ImageBuilder::ImageBuilder(Operations& operations, CacheStore& cache, const Cloc
       cache_(cache),
       clock_(clock),
       worker_(std::move(worker)),
-      solver_(operations.place().loop, operations, cache, places()) {}
+      solver_(operations.place().loop, operations, cache, places()) {
+    operations.set_solve([this](Wish wish) { return solver_.solve(std::move(wish)); });
+}
 
-asio::awaitable<wire::bridge::Result> ImageBuilder::solve(BuildPtr build, wire::bridge::SolveRequest request) {
+asio::awaitable<wire::bridge::Result> ImageBuilder::solve(Caller caller, wire::bridge::SolveRequest request) {
+    const BuildPtr build = caller.build;
     wire::bridge::Result out;
     if (request.frontend().empty()) {
-        *out.mutable_ref()->mutable_def() = request.definition();
-        if (request.evaluate()) (void)co_await make(build, request.definition());
-        co_return out;
+        // As a whole before anything is asked for.
+        (void)read_graph(request.definition());
+        if (request.has_definition()) *out.mutable_ref()->mutable_def() = request.definition();
+    } else {
+        FrontEndOptions options{request.frontendopt().begin(), request.frontendopt().end()};
+        // A client's own; what others ask for on the way is a part of that.
+        if (caller.front == build->front) {
+            build->record.front_end = request.frontend();
+            build->record.options = options;
+        }
+        out = co_await run_front_end(caller, request.frontend(), std::move(options),
+                                     {request.frontendinputs().begin(), request.frontendinputs().end()});
+        tell_wanted(*build, out);
     }
-    FrontEndOptions options{request.frontendopt().begin(), request.frontendopt().end()};
-    if (request.frontend() == "gateway.v0") {
-        const std::string source = options.contains("source") ? options.at("source") : std::string();
-        if (!is_dockerfile_front_end(source)) fail(ErrorKind::not_implemented, "not implemented: the front end {}", source);
-    } else if (request.frontend() != "dockerfile.v0") {
-        fail(ErrorKind::not_found, "frontend {} not found", request.frontend());
+    if (request.evaluate()) {
+        if (out.has_ref()) (void)co_await make(build, out.ref().def());
+        if (out.has_refs())
+            for (const auto& [name, ref] : out.refs().refs()) (void)co_await make(build, ref.def());
     }
-    build->record.front_end = request.frontend();
-    build->record.options = options;
-    out = co_await run_front_end(operations_.place(), build, std::move(options),
-                                 {request.frontendinputs().begin(), request.frontendinputs().end()},
-                                 [this, build](pb::Definition definition) -> asio::awaitable<TreePtr> {
-                                     const Edge edge = read_graph(definition);
-                                     const ResultPtr made = co_await make(build, std::move(definition));
-                                     build->record.seen.merge(materials_of(edge, build->record.pins));
-                                     co_return as_tree(made);
-                                 });
-    tell_wanted(*build, out);
-    if (request.evaluate() && out.has_ref()) (void)co_await make(build, out.ref().def());
     co_return out;
 }
 
@@ -88,15 +74,46 @@ void ImageBuilder::tell_wanted(Build& build, const wire::bridge::Result& result)
     build.wanted.push_back(operations_.place().wanted.add(build.request.session(), vertices));
 }
 
+asio::awaitable<wire::bridge::Result> ImageBuilder::run_front_end(Caller caller, const std::string& name, FrontEndOptions options,
+                                                                  FrontEndInputs inputs) {
+    if (name == "dockerfile.v0") return run_own(std::move(caller), std::move(options), std::move(inputs));
+    if (name != "gateway.v0") fail(ErrorKind::not_found, "frontend {} not found", name);
+    const auto source = options.find("source");
+    GatewayRequest request{.source = source == options.end() ? std::string() : source->second, .options = {}, .inputs = std::move(inputs)};
+    // By its name it is ours: the file is not asked for another one.
+    if (is_dockerfile_front_end(request.source)) {
+        options.try_emplace("cmdline", request.source);
+        return run_own(std::move(caller), std::move(options), std::move(request.inputs));
+    }
+    request.options = std::move(options);
+    return run_gateway(std::move(request), std::move(caller), *this, operations_, clock_);
+}
+
+asio::awaitable<wire::bridge::Result> ImageBuilder::run_own(Caller caller, FrontEndOptions options, FrontEndInputs inputs) {
+    const BuildPtr build = caller.build;
+    const MakeTree make_tree = [this, build](pb::Definition definition) -> asio::awaitable<TreePtr> {
+        const Edge edge = read_graph(definition);
+        const ResultPtr made = co_await make(build, std::move(definition));
+        build->record.seen.merge(materials_of(edge, build->record.pins));
+        co_return as_tree(made);
+    };
+    const Forward forward = [this, caller, inputs](FrontEndOptions asked) {
+        return run_front_end(caller, "gateway.v0", std::move(asked), inputs);
+    };
+    co_return co_await build::run_front_end(operations_.place(), build, std::move(options), inputs, make_tree, forward);
+}
+
 asio::awaitable<ResultPtr> ImageBuilder::make(BuildPtr build, pb::Definition definition) {
     const Edge edge = read_graph(definition);
-    check_entitlements(edge, build->request);
+    const std::vector<std::string> granted{build->request.entitlements().begin(), build->request.entitlements().end()};
+    check_entitlements(edge, granted);
     try {
         co_return co_await solver_.solve({.edge = edge,
                                           .session = build->request.session(),
                                           .audience = &build->journal,
                                           .pins = &build->record.pins,
-                                          .made = &build->made});
+                                          .made = &build->made,
+                                          .granted = granted});
     } catch (const VertexError& error) {
         build->failed = error.vertex();
         build->exit_code = error.exit_code();

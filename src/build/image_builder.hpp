@@ -3,6 +3,7 @@
 
 #include "build/cache_store.hpp"
 #include "build/control.hpp"
+#include "build/front_end.hpp"
 #include "build/operations/operations.hpp"
 #include "build/run_exports.hpp"
 #include "build/solver.hpp"
@@ -19,12 +20,15 @@ public:
     /// All of them outlive this.
     ImageBuilder(Operations& operations, CacheStore& cache, const Clock& clock, wire::worker::WorkerRecord worker);
 
-    asio::awaitable<wire::bridge::Result> solve(BuildPtr build, wire::bridge::SolveRequest request) override;
+    asio::awaitable<wire::bridge::Result> solve(Caller caller, wire::bridge::SolveRequest request) override;
     asio::awaitable<std::map<std::string, std::string>> finish(BuildPtr build, wire::bridge::Result result) override;
     asio::awaitable<ResultPtr> make(BuildPtr build, pb::Definition definition) override;
     wire::worker::WorkerRecord worker() const override { return worker_; }
 
 private:
+    asio::awaitable<wire::bridge::Result> run_own(Caller caller, FrontEndOptions options, FrontEndInputs inputs);
+    asio::awaitable<wire::bridge::Result> run_front_end(Caller caller, const std::string& name, FrontEndOptions options,
+                                                        FrontEndInputs inputs);
     void tell_wanted(Build& build, const wire::bridge::Result& result);
     asio::awaitable<std::string> project_of(BuildPtr build) const;
     asio::awaitable<void> tell_provenance(BuildPtr build, std::vector<MadeImage> made, std::optional<ProvenanceWish> asked);

@@ -2,6 +2,7 @@
 
 #include "base/log.hpp"
 #include "base/mapped_pages.hpp"
+#include "build/bridge_containers.hpp"
 #include "build/bridge_reads.hpp"
 #include "build/cache_mounts.hpp"
 #include "build/cache_store.hpp"
@@ -123,7 +124,8 @@ struct BuildService::Parts {
         history.add_to(services);
         usage.add_to(services);
         add_content_service(services, pool, history);
-        add_bridge_reads(services, control, builder, operations.place());
+        add_bridge_reads(services, control.callers(), builder, operations.place());
+        add_bridge_containers(services, control.callers(), builder, operations);
     }
 
     SystemClock clock;

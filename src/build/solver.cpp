@@ -12,6 +12,7 @@ namespace grua::build {
 namespace {
 
 constexpr std::string_view called_off = "canceled";
+constexpr std::size_t deepest = 8;  ///< Graphs that are made by an operation of a graph.
 
 /// An operation while it is run, for all that want it.
 struct Run {
@@ -27,8 +28,9 @@ using RunPtr = std::shared_ptr<Run>;
 /// One build's view of one operation.
 struct Part {
     explicit Part(const asio::any_io_executor& loop) : changed(loop) {}
-    Condition changed;  ///< Its results are there, or what it waits for.
-    std::string key;    ///< Of its definition.
+    Condition changed;         ///< Its results are there, or what it waits for.
+    std::string key;           ///< Of its definition.
+    std::string contents_key;  ///< Once its inputs are there.
     KeyPlan plan;
     bool is_made_anew = false;  ///< Or something below it: its definition says nothing about what comes out.
     std::shared_ptr<const void> source;
@@ -73,7 +75,7 @@ struct Solver::State : std::enable_shared_from_this<Solver::State> {
     // Each is spawned, and counted in `busy`.
     asio::awaitable<void> look_up(BuildPtr build, VertexPtr vertex);
     asio::awaitable<void> solve(BuildPtr build, VertexPtr vertex);
-    asio::awaitable<void> run(RunPtr run, Worker::Work work);
+    asio::awaitable<void> run(RunPtr run, std::string name, Worker::Work work);
 
     template <typename Task>
     void begin(const BuildPtr& build, Task task);
@@ -117,6 +119,15 @@ private:
     Condition& changed_;
     bool is_first_;
 };
+
+/// It waits for others that it does not know before it is begun: nothing would ever come of it where it waited for itself.
+void check_above(const Vertex& vertex, const std::string& key, const std::vector<std::string>& above) {
+    if (!vertex.op.has_build()) return;
+    if (std::ranges::find(above, key) != above.end())
+        fail(ErrorKind::invalid_argument, "the graph that the operation reads contains itself");
+    if (above.size() >= deepest)
+        fail(ErrorKind::invalid_argument, "graphs that are made by an operation of a graph are at most {} deep", deepest);
+}
 
 /// One of those that are run at a time.
 class Place {
@@ -258,6 +269,7 @@ asio::awaitable<void> Solver::State::solve(BuildPtr build, VertexPtr vertex) {
         co_await wait_for_inputs(build, vertex);
         if (build->is_over) co_return;
         const std::string key = co_await contents_key(build, vertex);
+        part.contents_key = key;
         if (asks_cache && (key != part.key || part.is_made_anew)) {
             if (auto known = co_await cache.find(key)) {
                 co_await cache.keep(part.key, *known, vertex);
@@ -266,6 +278,7 @@ asio::awaitable<void> Solver::State::solve(BuildPtr build, VertexPtr vertex) {
         }
         if (build->is_over) co_return;
         if (build->wish.audience && !part.is_told) build->wish.audience->started(*vertex);
+        check_above(*vertex, key, build->wish.above);
         // What is made anew is something else than what was there, to all that take it as a whole.
         Results results = co_await run_or_join(build, vertex, asks_cache ? key : content::digest_of(key + random_hex(32)).text());
         if (build->is_over && results.empty()) {
@@ -352,11 +365,13 @@ asio::awaitable<std::string> Solver::State::contents_key(const BuildPtr& build, 
 
 asio::awaitable<Results> Solver::State::run_or_join(const BuildPtr& build, const VertexPtr& vertex, const std::string& key) {
     Part& part = build->parts.at(vertex.get());
+    // A build of its own is done for each build that wants it: two that have each other in their graphs would wait for one another.
+    const std::string name = vertex->op.has_build() ? key + random_hex(32) : key;
     for (;;) {
         // One that has ended since the cache was asked has left its results there.
-        if (!runs.contains(key))
+        if (!runs.contains(name))
             if (auto known = co_await cache.find(key)) co_return std::move(*known);
-        const auto [at, is_new] = runs.try_emplace(key);
+        const auto [at, is_new] = runs.try_emplace(name);
         if (is_new) at->second = std::make_shared<Run>();
         const RunPtr run = at->second;
         const Want want(run, run->audiences->all_, build->wish.audience, part.changed, is_new);
@@ -367,10 +382,13 @@ asio::awaitable<Results> Solver::State::run_or_join(const BuildPtr& build, const
                               .key = key,
                               .session = build->wish.session,
                               .audiences = run->audiences,
-                              .stop = run->stop.get_token()};
+                              .stop = run->stop.get_token(),
+                              .granted = build->wish.granted,
+                              .above = build->wish.above};
+            work.above.push_back(part.contents_key);
             for (const Edge& each : vertex->inputs)
                 work.inputs.push_back(build->parts.at(each.vertex.get()).results->at(static_cast<std::size_t>(each.index)));
-            asio::co_spawn(loop, shared_from_this()->run(run, std::move(work)), asio::detached);
+            asio::co_spawn(loop, shared_from_this()->run(run, name, std::move(work)), asio::detached);
         }
         while (!run->results && !run->failure && !build->is_over) co_await part.changed.wait();
         if (run->results) co_return *run->results;
@@ -381,19 +399,22 @@ asio::awaitable<Results> Solver::State::run_or_join(const BuildPtr& build, const
     }
 }
 
-asio::awaitable<void> Solver::State::run(RunPtr run, Worker::Work work) {
+asio::awaitable<void> Solver::State::run(RunPtr run, std::string name, Worker::Work work) {
     const auto self = shared_from_this();
-    const std::string key = work.key;
     const std::stop_callback wakes{run->stop.get_token(), [this] { freed.notify_all(); }};
     try {
-        while (running >= at_once && !run->stop.stop_requested()) co_await freed.wait();
+        // One that waits for others only takes no place from them.
+        std::optional<Place> place;
+        if (!work.vertex->op.has_build()) {
+            while (running >= at_once && !run->stop.stop_requested()) co_await freed.wait();
+            place.emplace(running, freed);
+        }
         if (run->stop.stop_requested()) fail(ErrorKind::unavailable, "{}", called_off);
-        const Place place(running, freed);
         run->results = co_await worker.run(std::move(work));
     } catch (...) {
         run->failure = std::current_exception();
     }
-    runs.erase(key);
+    runs.erase(name);
     for (Condition* each : run->wanted_by) each->notify_all();
 }
 

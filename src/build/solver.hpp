@@ -76,6 +76,12 @@ public:
 /// Those who want an operation while it is done.
 class Audiences {
 public:
+    void started(const Vertex& vertex) const {
+        for (Audience* each : all_) each->started(vertex);
+    }
+    void completed(const Vertex& vertex, bool was_cached, const std::string& error) const {
+        for (Audience* each : all_) each->completed(vertex, was_cached, error);
+    }
     void printed(const Vertex& vertex, int stream, std::string_view bytes) const {
         for (Audience* each : all_) each->printed(vertex, stream, bytes);
     }
@@ -117,7 +123,9 @@ public:
         std::string key;                     ///< Of the results: key_of_result().
         std::string session;
         std::shared_ptr<const Audiences> audiences;
-        std::stop_token stop;  ///< Nobody wants it any more.
+        std::stop_token stop;              ///< Nobody wants it any more.
+        std::vector<std::string> granted;  ///< Of Wish.
+        std::vector<std::string> above;    ///< Of Wish, and this one.
     };
     virtual asio::awaitable<Results> run(Work work) = 0;
 };
@@ -140,6 +148,9 @@ struct Wish {
     std::map<std::string, std::string, std::less<>>* pins = nullptr;
     /// What became of the operations. Outlives the call; may be null.
     MadeSteps* made = nullptr;
+    std::vector<std::string> granted = {};  ///< "network.host": what a graph that an operation of this one makes may do as well.
+    /// Of a graph that an operation has made: that operation and those which it came of, by the keys of their contents.
+    std::vector<std::string> above = {};
 };
 
 class Solver {

@@ -51,6 +51,10 @@ public:
         co_return out;
     }
     asio::awaitable<Results> run(Work work) override {
+        if (work.vertex->op.has_build()) {
+            granted = work.granted;
+            co_return Results{co_await solver->solve({.edge = graphs.at(work.vertex->name), .session = {}, .above = work.above})};
+        }
         ++running;
         most = std::max(most, running);
         struct Leave {
@@ -85,6 +89,9 @@ public:
 
     std::map<std::string, std::map<std::string, std::string>> sources;
     std::set<std::string> broken;
+    std::map<std::string, Edge> graphs;  ///< That operations which are builds of their own read, by their names.
+    Solver* solver = nullptr;
+    std::vector<std::string> granted;
     bool holds = false;
     int running = 0;
     int most = 0;
@@ -124,6 +131,7 @@ protected:
     SolverTest() {
         worker.sources["image"] = {{"/bin", "1"}};
         worker.sources["context"] = {{"/a", "1"}, {"/b", "1"}};
+        worker.solver = &solver;
     }
 
     Draft::Output source(const std::string& name) {
@@ -149,6 +157,13 @@ protected:
         action.mutable_copy()->set_src(path);
         action.mutable_copy()->set_dest(path);
         return draft.add(op, "copy " + path);
+    }
+    Draft::Output build_of(const std::string& name, const Draft::Output& file) {
+        pb::Op op;
+        op.mutable_build()->set_builder(-1);
+        (*op.mutable_build()->mutable_attrs())["name"] = name;
+        (*op.mutable_build()->mutable_inputs())["buildkit.llb.definition"].set_input(input_of(op, file));
+        return draft.add(op, name);
     }
     Edge edge(const Draft::Output& output) { return read_graph(draft.define(output)); }
 
@@ -345,6 +360,54 @@ TEST_F(SolverTest, ALongChainIsNoDepth) {
 
 TEST_F(SolverTest, AnEmptyTreeIsNoResult) {
     run_on_loop(loop, [&]() -> asio::awaitable<void> { EXPECT_FALSE(co_await solver.solve({})); });
+}
+
+TEST_F(SolverTest, ABuildOfItsOwnTakesNoPlaceFromWhatItWaitsFor) {
+    pb::Op op;
+    for (int i = 0; i < 6; ++i) {
+        const std::string name = fmt::format("build {}", i);
+        worker.graphs[name] = edge(exec(source("image"), fmt::format("inner {}", i)));
+        op.mutable_merge()->add_inputs()->set_input(input_of(op, build_of(name, source("context"))));
+    }
+    solve(draft.add(op, "merge"));
+    EXPECT_THAT(worker.ran, testing::Contains("inner 5"));
+    EXPECT_LE(worker.most, 2);
+    solve(exec(build_of("build 0", source("context")), "x"));
+    EXPECT_THAT(worker.ran, ElementsAre("x")) << "it is kept as all others are";
+}
+
+TEST_F(SolverTest, ABuildThatContainsItselfIsRefused) {
+    const auto one = build_of("one", source("context"));
+    const auto two = build_of("two", source("context"));
+    worker.graphs["one"] = edge(one);
+    EXPECT_THROW(solve(one), Error);
+    worker.graphs["one"] = edge(two);
+    worker.graphs["two"] = edge(one);
+    // From both ends at once: neither waits for the other.
+    std::vector<std::string> failures;
+    run_on_loop(loop, [&]() -> asio::awaitable<void> {
+        for (const auto& each : {one, two})
+            asio::co_spawn(loop, solver.solve({.edge = edge(each), .session = {}}),
+                           [&](const std::exception_ptr& failure, const ResultPtr&) {
+                               try {
+                                   if (failure) std::rethrow_exception(failure);
+                               } catch (const std::exception& error) {
+                                   failures.emplace_back(error.what());
+                               }
+                           });
+        while (failures.size() < 2) co_await pause_for(1ms);
+    });
+    for (const std::string& each : failures) EXPECT_THAT(each, HasSubstr("contains itself"));
+}
+
+TEST_F(SolverTest, BuildsInBuildsHaveAnEnd) {
+    for (int i = 0; i < 20; ++i) worker.graphs[std::to_string(i)] = edge(build_of(std::to_string(i + 1), source("context")));
+    try {
+        solve(build_of("0", source("context")));
+        FAIL();
+    } catch (const Error& error) {
+        EXPECT_THAT(error.what(), HasSubstr("at most 8 deep"));
+    }
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include "content/hash.hpp"
 
 #include <string>
+#include <string_view>
 #include <utility>
 
 namespace grua::build {
@@ -29,6 +30,7 @@ public:
     void advanced(const std::string& what, std::uint64_t current, std::uint64_t total, bool is_done) {
         journal_.advanced(vertex_, what, static_cast<std::int64_t>(current), static_cast<std::int64_t>(total), is_done);
     }
+    void printed(int stream, std::string_view bytes) { journal_.printed(vertex_, stream, bytes); }
     void complete(const std::string& error = {}) {
         is_completed_ = true;
         journal_.completed(vertex_, false, error);

@@ -52,6 +52,9 @@ struct StepRequest {
     bool insecure = false;      ///< As a privileged container.
     Resources limits;           ///< As a container's; its ulimits and cgroup parent are here too.
     std::int64_t shm_size = 0;  ///< Of /dev/shm, in bytes; 0: the daemon's default.
+    /// A connected stream socket, nothing where there is none: what comes of it is the program's standard input, and what it writes to its
+    /// standard output goes there and not to `output`. The input ends where the peer ends; the peer's ends with the program.
+    Fd streams;
     /// 1 is standard output, 2 standard error. On the loop, as the bytes come, and all of them before run() returns; nothing afterwards. It
     /// throws nothing. Nothing more is read before it returns.
     std::function<void(int stream, std::string_view bytes)> output;

@@ -4,7 +4,8 @@
 //     file     copies and the like on a tree, in a thread of its own
 //     exec     a program in a tree: a step of the engine, with what it mounts
 //     merge    layers of several trees on each other
-//     diff     layers that one tree has more than another
+//     diff     what one tree has more than another: its further layers, or a layer that is made of the two
+//     build    what a graph gives that is in a file
 //
 // A tree that comes out is layers (tree.hpp): what an operation wrote is the last of them, by a rename.
 #pragma once
@@ -24,6 +25,7 @@
 #include "engine/steps.hpp"
 #include "images/image_store.hpp"
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -74,6 +76,9 @@ public:
 
     Workplace& place() noexcept { return place_; }
 
+    /// What solves graphs that operations have made; before the first of them.
+    void set_solve(std::function<asio::awaitable<ResultPtr>(Wish)> solve) { solve_ = std::move(solve); }
+
 private:
     asio::awaitable<Results> do_it(Work work);
     asio::awaitable<Results> run_source(Work work);
@@ -83,8 +88,11 @@ private:
     asio::awaitable<Results> run_exec(Work work);
     asio::awaitable<Results> run_merge(Work work);
     asio::awaitable<Results> run_diff(Work work);
+    asio::awaitable<Results> run_build(Work work);
+    asio::awaitable<Results> run_layout(Work work);
 
     Workplace place_;
+    std::function<asio::awaitable<ResultPtr>(Wish)> solve_;
 };
 
 namespace detail {

@@ -2,6 +2,7 @@
 #include "build/copy_tree.hpp"
 #include "build/file_ops.hpp"
 #include "build/operations/operations.hpp"
+#include "build/operations/run_alone.hpp"
 #include "build/session_files.hpp"
 #include "build/ssh_agent.hpp"
 #include "layers/overlay.hpp"
@@ -123,7 +124,7 @@ public:
         for (int number = 0; number < exec_.mounts_size(); ++number) {
             const std::int64_t output = exec_.mounts(number).output();
             if (output < 0 || exec_.mounts(number).mounttype() != pb::MOUNT_TYPE_BIND) continue;
-            const auto scratch = scratches_.find(number);
+            const auto scratch = exec_.mounts(number).readonly() ? scratches_.end() : scratches_.find(number);
             std::vector<oci::Digest> layers = scratch == scratches_.end() ? layers_of_input(number) : scratch->second->keep();
             if (scratch != scratches_.end() && !layers.empty())
                 if (const auto made = place_.layers.find_step(layers.back())) layer_bytes_ += made->size;
@@ -197,12 +198,13 @@ private:
     /// A tree that the program sees; where it may write, what it writes is ours.
     Fd bind(int number) {
         const pb::Mount& mount = exec_.mounts(number);
-        if (mount.readonly()) {
+        // In a root, which the engine makes read only, places for mounts are made first.
+        if (mount.readonly() && mount.dest() != "/") {
             const TreePtr tree = input(number);
             return part_of(tree ? tree->open() : place_.layers.mount_layers({}), mount.selector());
         }
         const TreePtr tree = input(number);
-        const Context* folder = tree && mount.output() < 0 ? tree->context() : nullptr;
+        const Context* folder = tree && mount.output() < 0 && mount.dest() != "/" ? tree->context() : nullptr;
         const auto made = scratches_
                               .emplace(number, std::make_unique<Scratch>(place_.layers, place_.pool,
                                                                          folder ? std::vector<oci::Digest>{} : layers_of_input(number)))
@@ -308,12 +310,26 @@ private:
     std::uint64_t layer_bytes_ = 0;
 };
 
+std::shared_ptr<ExecWork> begin_work(Workplace& place, Worker::Work work) {
+    return {new ExecWork(place, std::move(work)), [&pool = place.pool](ExecWork* gone) { asio::post(pool, [gone] { delete gone; }); }};
+}
+
 }  // namespace
+
+asio::awaitable<engine::StepEnd> run_alone(Workplace& place, Worker::Work work, ProgramStreams streams) {
+    const auto job = begin_work(place, std::move(work));
+    std::map<int, std::unique_ptr<SshAgent>> agents;
+    co_await job->take_what_is_shared(agents);
+    const auto request =
+        co_await detail::at_length(place, [job](const std::stop_token&) { return std::make_shared<engine::StepRequest>(job->prepare()); });
+    request->streams = std::move(streams.socket);
+    request->output = std::move(streams.output);
+    co_return co_await place.steps.run(std::move(*request));
+}
 
 asio::awaitable<Results> Operations::run_exec(Work work) {
     if (work.vertex->op.exec().cdidevices_size() > 0) fail(ErrorKind::not_implemented, "not implemented: RUN --device");
-    const std::shared_ptr<ExecWork> job(new ExecWork(place_, std::move(work)),
-                                        [&pool = place_.pool](ExecWork* gone) { asio::post(pool, [gone] { delete gone; }); });
+    const auto job = begin_work(place_, std::move(work));
     std::map<int, std::unique_ptr<SshAgent>> agents;
     co_await job->take_what_is_shared(agents);
     const auto request =

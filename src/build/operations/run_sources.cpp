@@ -1,6 +1,7 @@
 // Sources: images, and folders of the client.
 #include "base/encoding.hpp"
 #include "base/text.hpp"
+#include "build/oci_layout.hpp"
 #include "build/operations/operations.hpp"
 #include "build/receive_tree.hpp"
 #include "build/selection.hpp"
@@ -142,6 +143,11 @@ asio::awaitable<SourceKey> Operations::look_up(VertexPtr source, std::string ses
             place_, [context](const std::stop_token&) { return build::digest_of(context->index(), {Selection{}}); });
         co_return SourceKey{.key = std::move(key), .found = context, .was_told = true};
     }
+    if (identifier.starts_with(layout_scheme)) {
+        auto found = co_await find_layout_image(place_.sessions, read_layout_source(what, session), platform_of(source->op));
+        std::string key = chain_key(oci::diff_ids(found->config));
+        co_return SourceKey{.key = std::move(key), .found = found, .pin = found->source.digest.text()};
+    }
     if (is_http(identifier)) {
         HttpFoundPtr found;
         try {
@@ -163,6 +169,7 @@ asio::awaitable<SourceKey> Operations::look_up(VertexPtr source, std::string ses
 asio::awaitable<Results> Operations::run_source(Work work) {
     const std::string& identifier = work.vertex->op.source().identifier();
     if (identifier.starts_with(image_scheme)) return run_image(std::move(work));
+    if (identifier.starts_with(layout_scheme)) return run_layout(std::move(work));
     if (!identifier.starts_with(local_scheme)) return run_download(std::move(work));
     return [](Work local) -> asio::awaitable<Results> {
         co_return Results{std::make_shared<ContextTree>(local.key, std::static_pointer_cast<const Context>(local.source))};
@@ -202,6 +209,23 @@ asio::awaitable<Results> Operations::run_image(Work work) {
     co_return co_await detail::at_length(place_, [this, key = work.key, image](const std::stop_token&) {
         return Results{std::make_shared<LayerTree>(key, place_.layers, image.image->diff_ids)};
     });
+}
+
+asio::awaitable<Results> Operations::run_layout(Work work) {
+    const auto found = std::static_pointer_cast<const LayoutImage>(work.source);
+    const auto make = [this, key = work.key, found](const std::stop_token&) -> Results {
+        return {std::make_shared<LayerTree>(key, place_.layers, oci::diff_ids(found->config))};
+    };
+    try {
+        co_return co_await detail::at_length(place_, make);
+    } catch (const Error& error) {
+        if (error.kind() != ErrorKind::not_found) throw;
+    }
+    const LayoutTarget target{.loop = place_.loop, .transfers = place_.transfers, .images = place_.images, .sessions = place_.sessions};
+    co_await load_layout_image(target, found, [&](const std::string& layer, std::uint64_t bytes, std::uint64_t all) {
+        work.audiences->advanced(*work.vertex, layer, static_cast<std::int64_t>(bytes), static_cast<std::int64_t>(all), bytes == all);
+    });
+    co_return co_await detail::at_length(place_, make);
 }
 
 }  // namespace grua::build

@@ -12,12 +12,14 @@
 #include <gmock/gmock.h>
 #include <poll.h>
 #include <sched.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <array>
 #include <boost/asio/cancellation_signal.hpp>
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 namespace grua::engine {
 namespace {
@@ -347,6 +349,32 @@ TEST_F(RealStepTest, MuchIsSaidToTheLastByteAndHeldByNobody) {
     EXPECT_EQ(run_step(std::move(asked)).exit_code, 0);
     EXPECT_EQ(count, size + 4);
     EXPECT_EQ(out_, "end\n");
+}
+
+TEST_F(RealStepTest, ItsStreamsAreAConnectionOfWhoeverAsks) {
+    std::array<int, 2> pair{};
+    ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair.data()), 0);
+    const Fd ours(pair[0]);
+    StepRequest asked = request(make_root(), "echo ready; /bin/busybox cat; echo end >&2");
+    asked.streams = Fd(pair[1]);
+    // More than any buffer on the way holds, so it goes both ways at once.
+    const std::string sent(3'000'000, 'x');
+    std::string came;
+    std::jthread peer([&] {
+        std::jthread writer([&] {
+            write_all(ours.get(), sent, "streams");
+            ::shutdown(ours.get(), SHUT_WR);
+        });
+        std::array<char, 65536> bytes{};
+        for (ssize_t count = 0; (count = ::read(ours.get(), bytes.data(), bytes.size())) > 0;)
+            came.append(bytes.data(), static_cast<std::size_t>(count));
+    });
+    EXPECT_EQ(run_step(std::move(asked)).exit_code, 0);
+    peer.join();
+    EXPECT_EQ(came.size(), sent.size() + 6);
+    EXPECT_TRUE(came.starts_with("ready\nx"));
+    EXPECT_EQ(out_, "");
+    EXPECT_EQ(err_, "end\n");
 }
 
 TEST_F(RealStepTest, WhoIsCancelledLeavesNoProcessNoCgroupAndNoFolder) {

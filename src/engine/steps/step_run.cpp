@@ -84,6 +84,7 @@ struct StepWork : AtStep, std::enable_shared_from_this<StepWork> {
     std::optional<tasks::Draft> draft;
     tasks::TaskPtr task;
 
+    bool has_streams = false;
     bool has_started = false;
     std::optional<tasks::ExitReport> exited;
     bool is_closed = false;  ///< Its monitor has ended, and did not say how the program did.
@@ -262,9 +263,12 @@ void prepare(StepWork& work) {
     if (work.request.output) {
         work.all_said = false;
         work.spec.output = [weak = work.weak_from_this()](bool is_stderr, std::string_view bytes) {
-            if (const Work target = weak.lock()) target->request.output(is_stderr ? 2 : 1, bytes);
+            const Work target = weak.lock();
+            if (target && (is_stderr || !target->has_streams)) target->request.output(is_stderr ? 2 : 1, bytes);
         };
     }
+    work.has_streams = bool(work.request.streams);
+    work.spec.open_stdin = work.spec.stdin_once = work.has_streams;
     work.draft = work.life.ground.tasks.prepare(std::move(work.spec));
 }
 
@@ -276,7 +280,14 @@ asio::awaitable<void> make_task(Work work) {
             if (const Work target = weak.lock()) co_await action(target);
         };
     };
-    work->task = work->life.ground.tasks.make(std::move(*work->draft), {}, task_events(work));
+    std::vector<tasks::TaskClient> clients;
+    if (work->has_streams)
+        clients.push_back({.request = {.exec_id = {},
+                                       .options = {.use_stdin = true, .use_stdout = true, .stream = true},
+                                       .multiplexed = false,
+                                       .early_input = {}},
+                           .socket = std::move(work->request.streams)});
+    work->task = work->life.ground.tasks.make(std::move(*work->draft), std::move(clients), task_events(work));
     work->draft.reset();
     work->owned.add(Held::processes, {.on_pool = {}, .on_loop = still(end_processes)});
     work->owned.add(Held::monitor, {.on_pool = {}, .on_loop = still(close_task)});
