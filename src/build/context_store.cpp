@@ -13,7 +13,9 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <chrono>
 #include <filesystem>
+#include <limits>
 #include <utility>
 
 namespace grua::build {
@@ -22,6 +24,16 @@ namespace {
 constexpr std::uint32_t format = 1;
 constexpr std::size_t index_limit = std::size_t{1} << 30U;
 constexpr std::string_view for_one_build = "once-";
+
+constexpr std::int64_t second = 1'000'000'000;
+constexpr std::int64_t unknown_time = std::numeric_limits<std::int64_t>::min();
+
+std::int64_t now() {
+    return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
+/// How long a file may be changed again without another time: a tick of the kernel, or what a file system rounds to that has whole seconds.
+std::int64_t grain_of(std::int64_t time) { return time % second == 0 ? 2 * second : second / 50; }
 
 Fd open_folder(const std::string& path) {
     Fd out{::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
@@ -47,10 +59,13 @@ std::string Context::folder() const { return store_.path_of(name_) + "/tree"; }
 
 void Context::begin_change() {
     is_kept_ = false;
+    begun_ = now();
     store_.forget_index(name_);
 }
 
 void Context::keep(TreeIndex index) {
+    for (auto& [path, entry] : index)
+        if (S_ISREG(entry.mode) && entry.mtime >= begun_ - grain_of(entry.mtime)) entry.mtime = unknown_time;
     index_ = std::move(index);
     if (!key_.empty()) store_.write_index(name_, key_, index_);
     is_kept_ = true;

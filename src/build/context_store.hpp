@@ -32,11 +32,13 @@ public:
     ~Context();
 
     std::string folder() const;
+    /// Of what is kept by its key always the same, of what is for one build alone no other's.
+    const std::string& name() const noexcept { return name_; }
     /// What is in the folder. Of one that is new: nothing.
     const TreeIndex& index() const noexcept { return index_; }
     /// Its files are going to be changed: from now on until keep() it is worth nothing to others.
     void begin_change();
-    /// This is what is in the folder now.
+    /// This is what is in the folder now. What may have been changed again at the very time that it has is asked for anew the next time.
     void keep(TreeIndex index);
 
 private:
@@ -45,6 +47,7 @@ private:
     std::string key_;  ///< Empty: it is for this one build.
     TreeIndex index_;
     bool is_kept_;
+    std::int64_t begun_ = 0;  ///< When it was begun to be changed; nanoseconds since 1970.
 };
 
 /// Let go of on the pool: one that nobody has any more may be removed then.

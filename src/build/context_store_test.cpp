@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <chrono>
 #include <filesystem>
 
 namespace grua::build {
@@ -55,6 +56,29 @@ TEST_F(ContextStoreTest, TheNextBuildFindsWhatTheLastHasLeft) {
     EXPECT_EQ(ContextStore(directory, "boot").take("key")->index(), index_of("a"));
     EXPECT_TRUE(ContextStore(directory, "other boot").take("key")->index().empty());
     EXPECT_EQ(folders(), 0U);
+}
+
+TEST_F(ContextStoreTest, WhatMayHaveBeenChangedAgainAtOnceIsNotTrusted) {
+    using namespace std::chrono;
+    const std::int64_t now = duration_cast<nanoseconds>(system_clock::now().time_since_epoch()).count();
+    const std::int64_t whole = now / 1'000'000'000 * 1'000'000'000;
+    ContextStore store(directory, "boot");
+    {
+        const auto context = store.take("key");
+        context->begin_change();
+        TreeIndex index;
+        for (const auto& [path, time] : {std::pair("old", now - 1'000'000'001), std::pair("new", now + 60'000'000'000),
+                                         std::pair("rounded", whole), std::pair("old and rounded", whole - 10'000'000'000)})
+            index[path] = {.mode = S_IFREG | 0644, .mtime = time, .digest = "sha256:1"};
+        index["folder"] = {.mode = S_IFDIR | 0755, .mtime = now + 60'000'000'000};
+        context->keep(std::move(index));
+    }
+    const TreeIndex kept = store.take("key")->index();
+    EXPECT_EQ(kept.at("old").mtime, now - 1'000'000'001);
+    EXPECT_NE(kept.at("new").mtime, now + 60'000'000'000);
+    EXPECT_NE(kept.at("rounded").mtime, whole);
+    EXPECT_EQ(kept.at("old and rounded").mtime, whole - 10'000'000'000);
+    EXPECT_EQ(kept.at("folder").mtime, now + 60'000'000'000);
 }
 
 TEST_F(ContextStoreTest, TwoAtATimeAreInNobodysWay) {

@@ -10,6 +10,7 @@
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 #include <array>
 #include <boost/asio/detached.hpp>
@@ -142,6 +143,21 @@ protected:
     asio::thread_pool pool{2};
     grpc::Services client;
 };
+
+TEST_F(ReceiveTest, XattrsThatAreGoneAreGoneHere) {
+    directory("a");
+    file("a/b", "one");
+    for (const char* path : {"a", "a/b"}) tree.at(path).entry.xattrs = {{"user.one", "1"}, {"user.two", "2"}};
+    receive();
+    const auto has = [&](const char* path, const char* name) { return ::lgetxattr((folder / path).c_str(), name, nullptr, 0) >= 0; };
+    if (!has("a", "user.one")) GTEST_SKIP() << "no xattrs here";
+    for (const char* path : {"a", "a/b"}) tree.at(path).entry.xattrs.erase("user.one");
+    receive();
+    for (const char* path : {"a", "a/b"}) {
+        EXPECT_FALSE(has(path, "user.one")) << path;
+        EXPECT_TRUE(has(path, "user.two")) << path;
+    }
+}
 
 TEST_F(ReceiveTest, ATreeComesAndThenItsDifferences) {
     directory("a", 01755);

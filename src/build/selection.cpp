@@ -23,15 +23,18 @@ std::deque<std::string> parts_of(std::string_view path) {
     return out;
 }
 
-/// Everything that is not the last one has a length in front, so that no two lists of texts give the same bytes.
+/// Lengths in front, so that no two lists of texts give the same bytes; what begins with the same word has as many texts.
 void add(content::Hasher& hash, std::string_view text) {
     hash.update(fmt::format("{}:", text.size()));
     hash.update(text);
 }
 
-void add(content::Hasher& hash, std::string_view name, const TreeEntry& entry) {
+/// `first`: the name under which the same file has been added already. Then one file with two names comes of it, and not two.
+void add(content::Hasher& hash, std::string_view name, const TreeEntry& entry, std::string_view first = {}) {
+    add(hash, first.empty() ? "entry" : "link");
     add(hash, name);
-    add(hash, fmt::format("{:o} {} {} {}", entry.mode, entry.uid, entry.gid, entry.device));
+    add(hash, fmt::format("{:o} {} {} {} {}", entry.mode, entry.uid, entry.gid, entry.device, entry.xattrs.size()));
+    if (!first.empty()) add(hash, first);
     // Another name of a file counts by its contents, as the file does.
     add(hash, S_ISLNK(entry.mode) ? entry.link : std::string_view{});
     add(hash, entry.digest);
@@ -64,10 +67,11 @@ private:
         const auto base = resolve(tree_, folder, true);
         if (!base) return;
         const std::string pattern = join({parts.begin(), parts.end()}, "/");
-        const std::size_t front = base->empty() ? 0 : base->size() + 1;
+        const std::size_t front = front_of(*base);
         for (auto each = first_below(*base); each != tree_.end() && is_below(each->first, *base); ++each) {
             const std::string_view name = std::string_view(each->first).substr(front);
             if (!matches_wildcards(pattern, name)) continue;
+            add(hash_, "match");
             add(hash_, name);
             const auto root = resolve(tree_, each->first, selection.follows_links);
             if (!root) fail(ErrorKind::not_found, "\"/{}\": not found", to_valid_utf8(each->first));
@@ -76,13 +80,13 @@ private:
     }
 
     void take_below(const std::string& root, const Selection& selection) {
+        names_.clear();
         const auto itself = tree_.find(root);
         if (itself != tree_.end()) take("", *itself);
         if (itself != tree_.end() && !S_ISDIR(itself->second.mode)) return;
         if (selection.include.empty() && selection.exclude.empty()) {
-            const std::size_t front = root.empty() ? 0 : root.size() + 1;
             for (auto each = first_below(root); each != tree_.end() && is_below(each->first, root); ++each)
-                take(std::string_view(each->first).substr(front), *each);
+                take_entry(root, *each, [&](std::string_view path) { return is_below(path, root); });
             return;
         }
         take_filtered(root, selection);
@@ -91,7 +95,7 @@ private:
     void take_filtered(const std::string& root, const Selection& selection) {
         const IgnoreFile include(selection.include);
         const IgnoreFile exclude(selection.exclude);
-        const std::size_t front = root.empty() ? 0 : root.size() + 1;
+        const std::size_t front = front_of(root);
         std::set<std::string, PathOrder> taken;
         for (auto each = first_below(root); each != tree_.end() && is_below(each->first, root); ++each) {
             const std::string name = each->first.substr(front);
@@ -99,13 +103,28 @@ private:
             // The folders that it is in come with it.
             for (std::string path = name; !path.empty() && taken.insert(path).second; path = std::string(parent_of(path))) continue;
         }
-        for (const std::string& each : taken) take(each, *tree_.find(root.empty() ? each : root + "/" + each));
+        const auto is_taken = [&](std::string_view path) { return is_below(path, root) && taken.contains(path.substr(front)); };
+        for (const std::string& each : taken) take_entry(root, *tree_.find(root.empty() ? each : root + "/" + each), is_taken);
     }
 
     void take(std::string_view name, const TreeIndex::value_type& entry) {
         add(hash_, name, entry.second);
         if (read_) read_->add(entry);
     }
+
+    /// `is_taken`: whether the file that it is another name of is taken as well. It comes first in the list.
+    template <typename IsTaken>
+    void take_entry(const std::string& root, const TreeIndex::value_type& what, IsTaken is_taken) {
+        const auto& [path, entry] = what;
+        const std::string_view name = std::string_view(path).substr(front_of(root));
+        if (read_) read_->add(what);
+        if (!S_ISREG(entry.mode) || entry.link.empty()) return add(hash_, name, entry);
+        if (is_taken(entry.link)) return add(hash_, name, entry, std::string_view(entry.link).substr(front_of(root)));
+        const auto [first, is_new] = names_.try_emplace(entry.link, name);
+        add(hash_, name, entry, is_new ? std::string_view{} : first->second);
+    }
+
+    static std::size_t front_of(const std::string& root) { return root.empty() ? 0 : root.size() + 1; }
 
     TreeIndex::const_iterator first_below(const std::string& folder) const {
         return folder.empty() ? tree_.begin() : tree_.upper_bound(folder);
@@ -117,6 +136,7 @@ private:
     const TreeIndex& tree_;
     content::Hasher& hash_;
     ReadFiles* read_;
+    std::map<std::string_view, std::string_view> names_;  ///< The first that was taken of a file of which the first name was not.
 };
 
 }  // namespace

@@ -98,6 +98,34 @@ TEST_F(SelectionTest, EachAttributeIsSeenButTimes) {
     EXPECT_FALSE(sees(all, [&] { tree.at("a/one").size = 5; })) << "the digest says it";
 }
 
+TEST_F(SelectionTest, TwoNamesOfOneFileAreNotTwoFiles) {
+    const auto link_them = [&] {
+        file("a/sub/three", "1");
+        tree.at("a/sub/three").link = "a/one";
+    };
+    file("a/sub/three", "1");
+    EXPECT_TRUE(sees({.path = "/a"}, link_them));
+    EXPECT_TRUE(sees({.path = "/a", .exclude = {"*.o"}}, link_them));
+    EXPECT_FALSE(sees({.path = "/a/sub"}, link_them)) << "of which there is one only";
+    EXPECT_FALSE(sees({.path = "/a", .exclude = {"one"}}, link_them));
+    EXPECT_FALSE(sees({.path = "/a/sub/three"}, link_them));
+    // Of a file that is not read two names are.
+    file("a/sub/four", "1");
+    EXPECT_TRUE(sees({.path = "/a/sub"}, [&] { tree.at("a/sub/four").link = tree.at("a/sub/three").link = "a/one"; }));
+    EXPECT_FALSE(sees({.path = "/a/*/*", .is_wildcard = true}, link_them)) << "each is a copy of its own";
+}
+
+TEST_F(SelectionTest, WhatIsReadCannotBeMistakenForSomethingElse) {
+    // The list of an entry with two xattrs, and of two entries.
+    tree.clear();
+    file("f", "1");
+    tree.at("f").xattrs = {{"user.a", "120777 0 0 0 0"}, {"user.b", ""}};
+    const std::string was = digest({.path = "/"});
+    tree.at("f").xattrs.clear();
+    link("user.a", "user.b");
+    EXPECT_NE(digest({.path = "/"}), was);
+}
+
 TEST_F(SelectionTest, WhatIsNotThereIsAnError) {
     try {
         (void)digest({.path = "/none"});

@@ -70,7 +70,7 @@ std::string_view parent_of(std::string_view path) noexcept {
 bool TreeEntry::looks_like(const TreeEntry& other) const {
     const auto all = [](const TreeEntry& of) {
         // A folder's size and a link's are the file system's.
-        return std::tie(of.mode, of.uid, of.gid, of.mtime, of.link, of.device, of.xattrs);
+        return std::tie(of.mode, of.uid, of.gid, of.mtime, of.ctime, of.link, of.device, of.xattrs);
     };
     return all(*this) == all(other) && (!S_ISREG(mode) || size == other.size);
 }
@@ -88,6 +88,7 @@ TreeEntry read_stat(const wire::files::Stat& stat) {
     if (!S_ISLNK(out.mode) && !S_ISREG(out.mode)) out.link.clear();
     if (stat.size() < 0) refuse(stat.path(), "its size is negative");
     if (S_ISREG(out.mode)) out.size = static_cast<std::uint64_t>(stat.size());
+    if (is_file(out)) out.ctime = stat.changetime();
     if (S_ISCHR(out.mode) || S_ISBLK(out.mode))
         out.device = makedev(static_cast<unsigned>(stat.devmajor()), static_cast<unsigned>(stat.devminor()));
     // Those of overlayfs would mean something in a layer.
@@ -108,6 +109,7 @@ wire::files::Stat write_stat(const std::string& path, const TreeEntry& entry) {
     out.set_gid(entry.gid);
     out.set_size(static_cast<std::int64_t>(entry.size));
     out.set_modtime(entry.mtime);
+    out.set_changetime(entry.ctime);
     out.set_linkname(entry.link);
     out.set_devmajor(major(entry.device));
     out.set_devminor(minor(entry.device));

@@ -18,6 +18,7 @@ struct TreeEntry {
     gid_t gid = 0;
     std::uint64_t size = 0;  ///< Of a file.
     std::int64_t mtime = 0;  ///< Nanoseconds since 1970.
+    std::int64_t ctime = 0;  ///< Of a file with contents: the same, of any change. 0 where who sent it does not say.
     std::string link;        ///< Of a symbolic link where it leads, of a file the path that it is another name of.
     dev_t device = 0;
     std::map<std::string, std::string> xattrs;

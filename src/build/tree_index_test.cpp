@@ -129,6 +129,21 @@ TEST(TreeIndex, WhatDiffersIsFetchedAndNothingElse) {
     EXPECT_THAT(changes_between(before, none).remove, ElementsAre("e", "d", "a/c", "a/b", "a"));
 }
 
+TEST(TreeIndex, AFileThatWasChangedIsFetchedWhateverItsTimeSays) {
+    wire::files::Stat file = stat_of("a");
+    file.set_changetime(7);
+    wire::files::Stat folder = stat_of("f", go_folder | 0755);
+    folder.set_changetime(7);
+    const TreeIndex before = index_of({file, folder});
+    EXPECT_EQ(before.at("a").ctime, 7);
+    EXPECT_EQ(read_stat(write_stat("a", before.at("a"))).ctime, 7);
+    EXPECT_EQ(before.at("f").ctime, 0) << "of a folder everything is said";
+    file.set_changetime(8);
+    TreeIndex now = index_of({file, folder});
+    const TreeChanges changes = changes_between(before, now);
+    EXPECT_THAT(changes.fetch, ElementsAre("a"));
+}
+
 TEST(TreeIndex, OtherNamesFollowTheirFile) {
     const TreeIndex before = index_of({stat_of("a"), stat_of("b", 0644, "a"), stat_of("c", 0644, "a")});
     TreeIndex now = before;

@@ -30,6 +30,8 @@ std::string join_path(const std::string& folder, std::string_view name) {
     return folder.empty() ? std::string(name) : fmt::format("{}/{}", folder, name);
 }
 
+using FileKey = std::pair<dev_t, ino_t>;
+
 class Scanner {
 public:
     explicit Scanner(const Root& root) : root_(root), piece_(piece_size) {}
@@ -39,7 +41,17 @@ public:
         if (const auto path = follow(selection.path, selection.follows_links)) take_below(*path, selection);
     }
 
-    TreeIndex finish() && { return std::move(index_); }
+    TreeIndex finish() && {
+        // Whatever the order in which they were found.
+        std::map<FileKey, std::string_view> first;
+        for (auto& [path, entry] : index_) {
+            const auto several = several_.find(path);
+            if (several == several_.end()) continue;
+            const auto [known, is_new] = first.try_emplace(several->second, path);
+            if (!is_new) entry.link = known->second;
+        }
+        return std::move(index_);
+    }
 
 private:
     Fd open_folder(const std::string& path) const { return open_path(root_, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW); }
@@ -65,6 +77,7 @@ private:
         if (S_ISCHR(about.st_mode) || S_ISBLK(about.st_mode)) entry.device = about.st_rdev;
         if (S_ISLNK(about.st_mode)) entry.link = read_link(pinned, path);
         entry.xattrs = layers::portable_xattrs(pinned, about);
+        if (S_ISREG(about.st_mode) && about.st_nlink > 1) several_.insert_or_assign(path, FileKey{about.st_dev, about.st_ino});
         return index_.insert_or_assign(path, std::move(entry)).first->second;
     }
 
@@ -206,7 +219,8 @@ private:
     const Root& root_;
     TreeIndex index_;
     std::vector<char> piece_;
-    std::map<std::pair<dev_t, ino_t>, std::string> digests_;
+    std::map<FileKey, std::string> digests_;
+    std::map<std::string, FileKey> several_;  ///< Files that may have other names here.
 };
 
 }  // namespace

@@ -65,6 +65,24 @@ TEST_F(TreeScan, sees_of_a_part_what_a_look_at_all_sees) {
     expect_same({.path = "/", .include = {"a/b"}, .exclude = {"**/d"}});
 }
 
+TEST_F(TreeScan, names_of_one_file_are_told) {
+    write("d/z", "1");
+    write("d/a", "1");
+    write("d/m/x", "1");
+    const auto digest = [&](const std::string& path) { return digest_of(scan_tree(root(), {{.path = path}}), {{.path = path}}); };
+    const std::string apart = digest("/d");
+    const std::string below = digest("/d/m");
+    fs::remove(path_ + "/d/m/x");
+    fs::create_hard_link(path_ + "/d/z", path_ + "/d/m/x");
+    EXPECT_NE(digest("/d"), apart);
+    EXPECT_EQ(digest("/d/m"), below);
+    const TreeIndex found = scan_tree(root(), {Selection{}});
+    EXPECT_EQ(found.at("d/m/x").link, "");
+    EXPECT_EQ(found.at("d/z").link, "d/m/x") << "the first one is the file";
+    EXPECT_EQ(found.at("d/a").link, "");
+    expect_same({.path = "/d"});
+}
+
 TEST_F(TreeScan, looks_at_no_more_than_it_has_to) {
     write("a/b", "1");
     write("other/c", "2");

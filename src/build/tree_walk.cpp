@@ -158,6 +158,7 @@ TreeWalk::Entry TreeWalk::read(int pinned, const std::string& path, const struct
         about.size = about.link.size();
     } else if (S_ISREG(status.st_mode)) {
         about.size = static_cast<std::uint64_t>(status.st_size);
+        if (view_.tells_changes) about.ctime = status.st_ctim.tv_sec * second + status.st_ctim.tv_nsec;
     } else if (S_ISSOCK(status.st_mode)) {
         // Nobody can have the socket itself; others' senders make an empty file of it.
         about.mode = S_IFREG | (status.st_mode & 07777U);
@@ -173,6 +174,7 @@ void TreeWalk::link(Entry& entry, const struct stat& status) {
     if (is_new) return;
     entry.about.link = known->second.first;
     entry.about.size = 0;
+    entry.about.ctime = 0;
     if (--known->second.others == 0) links_.erase(known);
 }
 

@@ -38,6 +38,7 @@ struct TreeView {
     TreeFilter filter = {};                  ///< Of paths within a part.
     std::optional<Owner> owner = {};         ///< Everything is theirs.
     std::optional<std::int64_t> mtime = {};  ///< Of everything; nanoseconds since 1970.
+    bool tells_changes = false;              ///< Of files, when they were changed; see TreeEntry::ctime.
     std::int64_t new_mtime = 0;              ///< Of what is on no disk, where there is no other.
     std::size_t limit = TreeList::limit;     ///< Of entries.
 };

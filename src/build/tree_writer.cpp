@@ -4,6 +4,7 @@
 #include "base/files.hpp"
 #include "base/id.hpp"
 #include "base/log.hpp"
+#include "layers/pack.hpp"
 #include "layers/tree.hpp"
 
 #include <fcntl.h>
@@ -66,6 +67,16 @@ void set_attributes(int fd, const std::string& path, const TreeEntry& entry, Pre
         fail_errno("{}: set {}", path, name);
     }
     if (::futimens(fd, times_of(entry).data()) != 0) fail_errno("{}: set its times", path);
+}
+
+/// What a folder has of before.
+void remove_other_xattrs(int fd, const std::string& path, const TreeEntry& entry) {
+    struct stat status{};
+    if (::fstat(fd, &status) != 0) fail_errno("{}: stat", path);
+    for (const auto& [name, value] : layers::portable_xattrs(fd, status)) {
+        if (entry.xattrs.contains(name)) continue;
+        if (::fremovexattr(fd, name.c_str()) != 0 && errno != ENODATA) fail_errno("{}: remove {}", path, name);
+    }
 }
 
 /// A name beside the one that is to be replaced.
@@ -149,6 +160,7 @@ void TreeWriter::link(const std::string& path, const TreeEntry& entry) const {
 
 void TreeWriter::set(const std::string& path, const TreeEntry& entry) const {
     const Fd there = open_below(folder_, path, O_RDONLY | O_DIRECTORY);
+    if (present_ == Present::nothing) remove_other_xattrs(there.get(), path, entry);
     set_attributes(there.get(), path, entry, present_);
 }
 

@@ -160,7 +160,7 @@ private:
             *direct.mutable_copy() = copy;
             direct.mutable_copy()->set_dest(to.path());
         }
-        options.sharing = Sharing::hard_link;
+        options.sharing = scratch.take_names_of(*context) ? Sharing::hard_link : Sharing::copy;
         const Root upper = Root::at(scratch.open_upper());
         apply_file_action(direct, upper, &from, options);
         if (folders.time) made.set_times(upper, *folders.time);

@@ -25,6 +25,10 @@ public:
     Fd open_upper() const { return store_.open_upper(id_); }
     /// The same without what is below every container's layers; on `folder` too, where it is not empty.
     Fd mount_alone(const std::string& folder) const;
+    /// Files of a context may have another name here. In two layers that lie on each other they must not: whoever sees both sees one file
+    /// with two names. So false where the context has names here already, in what is below, or may have them in what this is laid on.
+    /// Blocks.
+    bool take_names_of(const Context& context) const;
     std::string upper_path() const { return store_.paths(id_).upper; }
     const std::vector<oci::Digest>& below() const noexcept { return below_; }
 

@@ -144,6 +144,7 @@ asio::awaitable<void> BuildSession::send_folder(grpc::ServerCall& call) {
                         .follow = metadata_list(call.all_metadata(), "followpaths")};
     // Whose they are here says nothing about whose they are in an image.
     sent.view.owner = build::Owner{.uid = 0, .gid = 0};
+    sent.view.tells_changes = true;
     co_await build::send_tree(call, std::move(sent), pool_);
 }
 
