@@ -300,8 +300,8 @@ class Rules(CoreRules):
             return lambda path: ((path / name).parent.mkdir(parents=True, exist_ok=True), (path / name).write_text(value))
 
         exclude, parents = "COPY --exclude", "COPY --parents"
-        self.check({"Dockerfile": self.pinned("COPY --exclude=*.log --exclude=**/tmp logs /logs\nCOPY --parents tree/./*/a.txt /parents/\n"), "logs/a": "1", "logs/b.log": "1",
-                    "logs/in/tmp/t": "1", "tree/one/a.txt": "1", "tree/two/b.txt": "1"}, [
+        dockerfile = self.pinned("COPY --exclude=*.log --exclude=**/tmp logs /logs\nCOPY --parents tree/./*/a.txt /parents/\n")
+        self.check({"Dockerfile": dockerfile, "logs/a": "1", "logs/b.log": "1", "logs/in/tmp/t": "1", "tree/one/a.txt": "1", "tree/two/b.txt": "1"}, [
             ("file that is not excluded", text("logs/a", "2"), [exclude, parents]),
             ("file that is excluded", text("logs/b.log", "2"), []),
             ("file of a folder that is excluded", text("logs/in/tmp/t", "2"), []),
@@ -404,16 +404,17 @@ class Rules(CoreRules):
         def text(path, value):
             return lambda _: path.write_text(value)
 
+        dockerfile = self.pinned("COPY f /own\nCOPY --from=more f /f\nRUN --mount=from=more,source=g,target=/g cat /g\nCOPY --from=image /etc/group /g2\n")
         with Folder({"f": "1", "g": "1"}) as other, Folder({"f": "1", "g": "1"}) as third:
             words = ("--build-context", f"more={other.path}", "--build-context", "image=docker-image://busybox")
-            self.check({"Dockerfile": self.pinned("COPY f /own\nCOPY --from=more f /f\nRUN --mount=from=more,source=g,target=/g cat /g\nCOPY --from=image /etc/group /g2\n"), "f": "1"}, [
+            self.check({"Dockerfile": dockerfile, "f": "1"}, [
                 ("its file", text(other.path / "f", "2"), ["COPY --from=more", "RUN --mount", "COPY --from=image"]),
                 ("file that is mounted", text(other.path / "g", "2"), ["RUN --mount", "COPY --from=image"]),
                 ("time", lambda _: os.utime(other.path / "f", (1, 1)), []),
                 ("another file", text(other.path / "h", "2"), []),
                 ("another folder with the same", lambda _: (text(third.path / "f", "2")(0), text(third.path / "g", "2")(0)), []),
             ], words)
-            with Folder({"Dockerfile": self.pinned("COPY f /own\nCOPY --from=more f /f\nRUN --mount=from=more,source=g,target=/g cat /g\nCOPY --from=image /etc/group /g2\n"), "f": "1"}) as folder:
+            with Folder({"Dockerfile": dockerfile, "f": "1"}) as folder:
                 self.assert_ran(folder, [], "--build-context", f"more={third.path}", "--build-context", "image=docker-image://busybox")
                 text(third.path / "f", "3")(0)
                 self.assert_ran(folder, ["COPY --from=more", "RUN --mount", "COPY --from=image"], "--build-context", f"more={third.path}", "--build-context",
@@ -590,8 +591,8 @@ class Attacks(Case):
     def test_two_states_of_one_folder_at_once(self):
         files = {"Dockerfile": self.pinned("COPY a /a\nRUN sleep 2; cp /a /b\n"), "a": "1"}
         with Folder(files) as folder:
-            first = subprocess.Popen([BIN / "grua", "build", "--progress=plain", "-t", "first", str(folder.path)], env=self.daemon.environment(), stdout=subprocess.DEVNULL,
-                                     stderr=subprocess.PIPE, text=True)
+            first = subprocess.Popen([BIN / "grua", "build", "--progress=plain", "-t", "first", str(folder.path)], env=self.daemon.environment(),
+                                     stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
             for line in first.stderr:
                 if "RUN sleep" in line:
                     break
@@ -619,7 +620,8 @@ class Attacks(Case):
         with Folder({"Dockerfile": self.pinned("COPY a /a\nRUN sleep 1; cp /a /b\nFROM base\nRUN sleep 0.5; cp /a /c\nCOPY --from=base /b /b\n"), "a": "1"}) as folder:
             for value in "121":
                 (folder.path / "a").write_text(value)
-                client = subprocess.Popen([BIN / "grua", "build", "-q", "-t", f"pruned{value}", str(folder.path)], env=self.daemon.environment(), stdout=subprocess.DEVNULL)
+                client = subprocess.Popen([BIN / "grua", "build", "-q", "-t", f"pruned{value}", str(folder.path)], env=self.daemon.environment(),
+                                          stdout=subprocess.DEVNULL)
                 while client.poll() is None:
                     self.grua("builder", "prune", "-af")
                     time.sleep(0.1)
@@ -654,7 +656,12 @@ class Attacks(Case):
 
 
 # Files that steps tell of are these, by all that a program can see of them but their times.
-LOOK = "(find %s 2>/dev/null | sort | while read -r f; do stat -c '%%n %%a %%u %%g %%F %%N' \"$f\"; [ ! -f \"$f\" ] || md5sum < \"$f\"; done) >> /out; true"
+LOOK = "(find %s 2>/dev/null | sort | while read -r f; do stat -c '%%n %%a %%u %%g %%F %%N' \"$f\"; [ ! -f \"$f\" ] || md5sum < \"$f\"; done) >> /tmp/out; true"
+
+
+# Which of them are one file.
+SAME_FILES = ("RUN find /d /d2 /all /from -type f -exec stat -c '%i %n' {} + 2>/dev/null | sort -k 2 | "
+              "awk '$1 in n {print n[$1], $2} !($1 in n) {n[$1] = $2}' > /tmp/links")
 
 
 class Project:
@@ -669,17 +676,19 @@ class Project:
     IGNORED = ("*.log", "d/e", "**/b", "!d/e/b", "w?.conf", "d/*", "!d/a", "l", "# nothing", "d/f/")
     BASES = ("busybox", "edit-one", "edit-two", "edit-same", "made")
     LINES = (
-        "COPY . /all/", "COPY d /d", "COPY d/ /d/", "COPY d /d2", "COPY a /a", "COPY a b /two/", "COPY w*.conf /conf/", "COPY d/* /flat/", "COPY --link d /d",
-        "COPY --link . /linked/", "COPY --chown=1:2 d /owned", "COPY --chown=nobody d /d", "COPY --chmod=640 a /a", "COPY --exclude=*.log --exclude=e d /less/",
-        "COPY --parents d/*/a ./d/b /parents/", "COPY --parents d /parents/", "ADD d /added", "ADD t.tar /tar/", "COPY l /l", "COPY d/l /dl", "COPY d/e /d/e",
-        "COPY --from=made /d /from", "COPY --from=made / /made/", "COPY --from=made --link /out /out", "COPY --from=made /d/* /from/", "COPY --from=more d /more",
-        "COPY --from=more . /more/", "COPY --from=edit-one /version /version2", "RUN LOOK", "RUN rm -rf /d/a /all/d", "RUN mkdir -p /d/e && echo $WORD$E >> /d/e/new; true",
+        "COPY . /all/", "COPY d /d", "COPY d/ /d/", "COPY d /d2", "COPY a /a", "COPY a b /two/", "COPY w*.conf /conf/", "COPY d/* /flat/",
+        "COPY --link d /d", "COPY --link . /linked/", "COPY --chown=1:2 d /owned", "COPY --chown=nobody d /d", "COPY --chmod=640 a /a",
+        "COPY --exclude=*.log --exclude=e d /less/", "COPY --parents d/*/a ./d/b /parents/", "COPY --parents d /parents/", "ADD d /added",
+        "ADD t.tar /tar/", "COPY l /l", "COPY d/l /dl", "COPY d/e /d/e", "COPY --from=made /d /from", "COPY --from=made / /made/",
+        "COPY --from=made --link /tmp/out /made-out", "COPY --from=made /d/* /from/", "COPY --from=more d /more", "COPY --from=more . /more/",
+        "COPY --from=edit-one /version /version2", "RUN LOOK", "RUN rm -rf /d/a /all/d", "RUN mkdir -p /d/e && echo $WORD$E >> /d/e/new; true",
         "RUN chmod 700 /d; chown 5 /a; true", "RUN ln -f /all/a /hard || true; ln -s /d /soft || true", "RUN --mount=target=/m,source=d LOOKM",
-        "RUN --mount=from=made,target=/m LOOKM", "RUN --mount=from=made,source=/d,target=/m,rw rm -rf /m/a; LOOKM", "RUN --mount=target=/m,rw touch /m/a /m/new; LOOKM",
-        "RUN --mount=from=more,target=/m LOOKM", "RUN --mount=type=cache,target=/c echo 1 > /c/f; cat /c/f >> /cached", "RUN --mount=type=tmpfs,target=/d/t :",
-        "RUN --mount=type=secret,id=s,target=/s test -e /s", "RUN cp -a /d /copied || true", "RUN mv /d /moved || true", "RUN find /d /d2 /all /from -type f -exec stat -c '%i %n' {} + 2>/dev/null | sort -k 2 | awk '$1 in n {print n[$1], $2} !($1 in n) {n[$1] = $2}' > /tmp/links",
-        "WORKDIR /w/d", "USER nobody", "USER root", "ENV E=1", "ENV E=2", "ARG WORD=x", "ARG WORD", "LABEL a=b", "CMD [\"x\"]", "RUN echo $E > /tmp/e", "RUN --network=none echo 1 > /tmp/n",
-        "COPY <<t /texts/\nTEXT $E\nt", "RUN <<t\necho $WORD\nLOOK\nt")
+        "RUN --mount=from=made,target=/m LOOKM", "RUN --mount=from=made,source=/d,target=/m,rw rm -rf /m/a; LOOKM",
+        "RUN --mount=target=/m,rw touch /m/a /m/new; LOOKM", "RUN --mount=from=more,target=/m LOOKM",
+        "RUN --mount=type=cache,target=/c echo 1 > /c/f; cat /c/f >> /cached", "RUN --mount=type=tmpfs,target=/d/t :",
+        "RUN --mount=type=secret,id=s,target=/s test -e /s", "RUN cp -a /d /copied || true", "RUN mv /d /moved || true", "WORKDIR /w/d",
+        "USER nobody", "USER root", "ENV E=1", "ENV E=2", "ARG WORD=x", "ARG WORD", "LABEL a=b", "CMD [\"x\"]", "RUN echo $E > /tmp/e",
+        "RUN --network=none echo 1 > /tmp/n", "COPY <<t /texts/\nTEXT $E\nt", "RUN <<t\necho $WORD\nLOOK\nt", SAME_FILES)
 
     def __init__(self, path, random):
         self.path = path
@@ -711,15 +720,14 @@ class Project:
                 tar.addfile(entry)
 
     def write_dockerfile(self):
-        looks = {"LOOKM": LOOK % "/m", "LOOK": LOOK % "/d /d2 /all /a /two /from /made /more /l"}
         lines = []
         for name, base, stage in zip(("made", "last"), self.bases, self.stages):
-            lines.append(f"FROM {'busybox' if name == 'made' and base == 'made' else base} AS {name}\nUSER root")
+            # A stage does not stand on itself, nor copy from itself.
+            other = "made" if name == "last" else "edit-one"
+            lines.append(f"FROM {base.replace('made', other)} AS {name}\nUSER root")
             for line in stage:
-                if name == "made" and "made" in line:
-                    line = line.replace("made", "edit-one")
-                # /tmp, since others than root may write there only.
-                lines.append(line.replace("LOOKM", looks["LOOKM"]).replace("LOOK", looks["LOOK"]).replace("/out", "/tmp/out") if line.startswith("RUN") else line.replace("/out", "/tmp/out"))
+                line = line.replace("=made", f"={other}").replace("LOOKM", LOOK % "/m")
+                lines.append(line.replace("LOOK", LOOK % "/d /d2 /all /a /two /from /made /more /l"))
         (self.tree / "Dockerfile").write_text("\n".join(lines) + "\n")
 
     # What can be changed. Each says what it has done; nothing where it could not.
@@ -907,8 +915,9 @@ class Project:
         self.words[name] = self.random.choice(values)
         return f"{name} {self.words[name]}"
 
-    EDITS = ((write, 8), (write_again, 8), (write_unseen, 6), (touch, 4), (chmod, 5), (chown, 2), (rename, 7), (remove, 4), (make_folder, 4), (make_link, 5), (make_hard_link, 4),
-             (break_hard_link, 3), (make_pipe, 1), (set_xattr, 4), (remove_xattrs, 2), (make_archive, 2), (ignore, 4), (change_line, 14), (change_base, 4), (change_words, 6))
+    EDITS = ((write, 8), (write_again, 8), (write_unseen, 6), (touch, 4), (chmod, 5), (chown, 2), (rename, 7), (remove, 4), (make_folder, 4),
+             (make_link, 5), (make_hard_link, 4), (break_hard_link, 3), (make_pipe, 1), (set_xattr, 4), (remove_xattrs, 2), (make_archive, 2),
+             (ignore, 4), (change_line, 14), (change_base, 4), (change_words, 6))
 
     def edit(self):
         """One change, or several at once."""
@@ -940,7 +949,9 @@ class Project:
             if not (self.tree / name).exists():
                 self.clear(self.tree / name)
                 (self.tree / name).symlink_to(target)
-        (self.more / "d").mkdir(exist_ok=True) if not (self.more / "d").exists() else None
+        if not (self.more / "d").is_dir():
+            self.clear(self.more / "d")
+            (self.more / "d").mkdir()
 
     def command(self):
         """Words of a build of what there is now."""
@@ -990,8 +1001,6 @@ class RandomEdits(unittest.TestCase):
                 self.fresh.grua("builder", "prune", "-af")
                 self.fresh.docker("image", "prune", "-f")
                 self.cached.docker("image", "prune", "-f")
-            if os.environ.get("GRUA_EDITS_TOLD"):
-                print(f"{done} edits, of which {failed} could not be built", flush=True)
         self.assertLess(failed, done / 2)
 
     def live(self, seed, count):
@@ -1020,9 +1029,8 @@ class RandomEdits(unittest.TestCase):
                 times = 0
                 difference = one != other and self.difference(one, other)
                 if difference:
-                    kept = self.keep(project, one, other)
                     self.fail(f"GRUA_EDITS_SEED={seed}, edit {number}: {edits[-1]}\nwith the cache {one}\nwithout {other}\n{difference}\n"
-                              f"{' '.join(words)}\nof {(project.tree / 'Dockerfile').read_text()}\nafter:\n" + "\n".join(edits[-8:]) + kept)
+                              f"{' '.join(words)}\nof {(project.tree / 'Dockerfile').read_text()}\nafter:\n" + "\n".join(edits[-8:]))
         return failed
 
     def disturb(self, random, project, words):
@@ -1034,7 +1042,8 @@ class RandomEdits(unittest.TestCase):
         elif chance < 0.02:
             self.cached.grua("builder", "prune", "-f", "--filter", "unused-for=2s")
         elif chance < 0.03:
-            client = subprocess.Popen([BIN / "grua", "build", "-q", *words, str(project.tree)], env=self.cached.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            client = subprocess.Popen([BIN / "grua", "build", "-q", *words, str(project.tree)], env=self.cached.environment(),
+                                      stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             time.sleep(random.random() * 0.4)
             if random.random() < 0.5:
                 client.kill()
@@ -1044,18 +1053,6 @@ class RandomEdits(unittest.TestCase):
                 self.cached.kill()
                 self.cached.start()
             client.wait()
-
-    def keep(self, project, one, other):
-        """For who looks for the reason: both images and the folder."""
-        folder = os.environ.get("GRUA_EDITS_KEPT")
-        if not folder:
-            return ""
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(project.path, folder, symlinks=True, copy_function=shutil.copy2, ignore=lambda path, names: [name for name in names if pathlib.Path(path, name).is_fifo()])
-        for daemon, image, name in ((self.cached, one, "one.tar"), (self.fresh, other, "other.tar")):
-            if image.startswith("sha256:"):
-                daemon.docker("save", "-o", f"{folder}/{name}", image)
-        return f"\nkept in {folder}"
 
     def difference(self, one, other):
         """What is in one image and not in the other. What a step writes again as it was is in its layer where only its time is another: that says
