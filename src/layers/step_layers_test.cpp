@@ -493,6 +493,14 @@ TEST_P(StepLayersTest, what_is_packed_unpacks_to_the_same) {
             ::open(fmt::format("{}/layers/l/{}", folder_, layers_->find(diff_id)->number).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
         EXPECT_EQ(first_difference(fresh.get(), upper.get(), {.is_upper = true}).value_or("none"), "none");
         EXPECT_TRUE(first_difference(fresh.get(), upper.get(), {}));
+        // Names of its files elsewhere are no difference, a link that is none any more is.
+        const std::string own = fmt::format("{}/layers/l/{}", folder_, layers_->find(step)->number);
+        fs::create_hard_link(own + "/etc/new", folder_ + "/elsewhere");
+        EXPECT_EQ(first_difference(fresh.get(), upper.get(), {.is_upper = true}).value_or("none"), "none");
+        ASSERT_EQ(std::system(fmt::format("cd {} && cp -a linked copy && mv copy linked", own).c_str()), 0);
+        EXPECT_EQ(first_difference(fresh.get(), upper.get(), {.is_upper = true}).value_or("none"), "linked: it is linked with other names");
+        fs::remove(own + "/linked");
+        fs::rename(folder_ + "/elsewhere", own + "/linked");
         replace_file(fmt::format("/proc/self/fd/{}/etc/new", upper.get()), "old");
         EXPECT_TRUE(first_difference(fresh.get(), upper.get(), {.is_upper = true}));
         ASSERT_EQ(::unlinkat(upper.get(), "pipe", 0), 0);
