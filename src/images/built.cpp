@@ -251,7 +251,6 @@ BuiltResult ImageStore::add_built(const BuiltImage& image, BuildClaims& build) {
             claims.claims.keep(each);
         }
         layers_.publish(staged);
-        layers_.sync_steps();  // last: of these layers, too, one may be a step's by now
         if (!writers.empty()) content_.commit(writers);
     });
 

@@ -412,6 +412,24 @@ TEST_F(BuiltTest, what_an_image_has_packed_is_not_packed_again) {
     end();
 }
 
+TEST_F(BuiltTest, an_image_that_comes_in_with_a_steps_layer_survives_a_power_cut) {
+    const ImagePtr base = make_base("base:1");
+    Digests chain = base->diff_ids;
+    chain.push_back(step(chain, "echo new >added"));
+    // An archive for the client: no image is made of it here, and nothing is synced.
+    begin();
+    const std::string archive = saved(image_of(pack(chain)), ArchiveForm::docker);
+    end();
+    const std::string id = load(archive).at(0).id;
+    open("second");
+    const ImagePtr image = images_->get(id);
+    for (const oci::Digest& each : image->diff_ids) EXPECT_TRUE(layers_->find(each)) << each.text();
+    EXPECT_EQ(layers_->inconsistencies().size(), 0U);
+    layers_->prepare("c", image->diff_ids);
+    const Fd root = layers_->mount("c");
+    EXPECT_EQ(::faccessat(root.get(), "added", F_OK, 0), 0);
+}
+
 TEST_F(BuiltTest, a_step_outlives_its_image_and_is_packed_to_the_same_bytes) {
     const ImagePtr base = make_base("base:1");
     Digests chain = base->diff_ids;

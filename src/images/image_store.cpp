@@ -199,6 +199,19 @@ ImageStore::Acquired ImageStore::acquire(std::string_view reference) {
 }
 
 void ImageStore::add(const std::vector<NewImage>& images) {
+    // What a step of a build wrote may be known by the diff ID of a layer that comes in with an image: it is what the image stands on
+    // then, and would be gone after a power cut.
+    const auto is_made_here = [&](const oci::Digest& each) {
+        const auto layer = layers_.find(each);
+        return layer && layer->is_made_here();
+    };
+    const auto stands_on_steps = [&, known = snapshot()](const NewImage& each) {
+        if (known->images.contains(each.target.digest)) return false;
+        return std::ranges::any_of(read_image(content_, layers_, each.target)->all_diff_ids, is_made_here);
+    };
+    while_doing("store the image's layers", [&] {
+        if (std::ranges::any_of(images, stands_on_steps)) layers_.sync_steps();
+    });
     const MutexLock lock{changing_};
     const auto time = static_cast<std::int64_t>(now().time_since_epoch().count());
     std::set<std::string> changed;

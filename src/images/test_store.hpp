@@ -24,11 +24,12 @@ protected:
         close();  // they empty their trash meanwhile
         std::filesystem::remove_all(folder_);
     }
-    void open() {
+    /// `boot`: of this run of the machine; another one is as after a power cut, for layers that nobody has synced.
+    void open(const std::string& boot = "first") {
         close();
         database_ = std::make_unique<store::Database>(folder_ + "/db");
         blobs_ = std::make_unique<content::ContentStore>(folder_ + "/content");
-        layers_ = std::make_unique<layers::LayerStore>(folder_ + "/layers", *database_);
+        layers_ = std::make_unique<layers::LayerStore>(folder_ + "/layers", *database_, layers::LayerFormat::tree, boot);
         images_ = std::make_unique<ImageStore>(*database_, *blobs_, *layers_);
     }
     void close() {
