@@ -1,6 +1,7 @@
 #include "build/cache_mounts.hpp"
 
 #include "base/error.hpp"
+#include "base/fault_point.hpp"
 #include "base/fd.hpp"
 #include "base/files.hpp"
 #include "base/id.hpp"
@@ -9,6 +10,7 @@
 #include "build/wire/stored.pb.h"
 #include "content/hash.hpp"
 #include "layers/tree.hpp"
+#include "store/durable_file.hpp"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -38,8 +40,8 @@ void remove_folder(const std::string& directory, const std::string& name) {
 
 /// What is in the folder, and who has it.
 struct CacheMount::Shelf : std::enable_shared_from_this<Shelf> {
-    Shelf(asio::any_io_executor on, const Clock& its_clock, std::string its_directory)
-        : loop(on), clock(its_clock), directory(std::move(its_directory)), changed(std::move(on)) {}
+    Shelf(asio::any_io_executor on, const Clock& its_clock, std::string its_directory, std::string its_boot)
+        : loop(on), clock(its_clock), directory(std::move(its_directory)), boot(std::move(its_boot)), changed(std::move(on)) {}
 
     struct About {
         std::string id;
@@ -47,17 +49,20 @@ struct CacheMount::Shelf : std::enable_shared_from_this<Shelf> {
         Time created{};
         Time last_used{};
         std::int64_t uses = 0;
+        std::string boot;  ///< See stored.proto.
     };
     struct Folder {
         About about;
         int users = 0;
         bool is_shared = false;  ///< Others may join who has it.
         bool is_new = false;
+        bool is_waiting = false;  ///< For the disk, which is to know whether its files change: nobody gets it meanwhile.
     };
 
     asio::any_io_executor loop;
     const Clock& clock;
     const std::string directory;
+    const std::string boot;
     Condition changed;          ///< Of the loop,
     std::uint64_t changes = 0;  ///< and how often.
     Mutex mutex;
@@ -70,8 +75,11 @@ struct CacheMount::Shelf : std::enable_shared_from_this<Shelf> {
     void open() GRUA_EXCLUDES(mutex);
     CacheMountPtr try_take(const CacheMountWish& wish) GRUA_EXCLUDES(mutex);
     void make(const std::string& name) const;
-    void write_about(const std::string& name, const About& about) const;
+    enum class Lasting { process, power_cut };
+    void write_about(const std::string& name, const About& about, Lasting lasting) const;
+    void write_waiting(const std::string& name, About about) GRUA_EXCLUDES(mutex);
     std::optional<About> read_about(const std::string& name) const;
+    void settle() GRUA_EXCLUDES(mutex);
     std::vector<CacheMounts::Kept> list() GRUA_EXCLUDES(mutex);
     bool remove(const std::string& name) GRUA_EXCLUDES(mutex);
 
@@ -92,7 +100,7 @@ struct CacheMount::Shelf : std::enable_shared_from_this<Shelf> {
     }
 };
 
-void CacheMount::Shelf::write_about(const std::string& name, const About& about) const {
+void CacheMount::Shelf::write_about(const std::string& name, const About& about, Lasting lasting) const {
     wire::stored::CacheMount out;
     out.set_version(format);
     out.set_id(about.id);
@@ -100,7 +108,13 @@ void CacheMount::Shelf::write_about(const std::string& name, const About& about)
     out.set_created(about.created.time_since_epoch().count());
     out.set_last_used(about.last_used.time_since_epoch().count());
     out.set_uses(about.uses);
-    replace_file(path_of(name) + "/about", out.SerializeAsString(), 0600);
+    out.set_boot(about.boot);
+    const std::string path = path_of(name) + "/about";
+    fault_point("build:mount-about");
+    if (lasting == Lasting::power_cut)
+        store::write_durably(path, out.SerializeAsString(), 0600);
+    else
+        replace_file(path, out.SerializeAsString(), 0600);
 }
 
 std::optional<CacheMount::Shelf::About> CacheMount::Shelf::read_about(const std::string& name) const {
@@ -115,10 +129,11 @@ std::optional<CacheMount::Shelf::About> CacheMount::Shelf::read_about(const std:
                  .description = in.description(),
                  .created = Time{std::chrono::nanoseconds(in.created())},
                  .last_used = Time{std::chrono::nanoseconds(in.last_used())},
-                 .uses = in.uses()};
+                 .uses = in.uses(),
+                 .boot = in.boot()};
 }
 
-/// On first use: what is half made or half removed goes.
+/// On first use: what is half made or half removed goes, and what a power cut has left with files of which nobody knows.
 void CacheMount::Shelf::open() {
     const MutexLock lock(mutex);
     if (is_open) return;
@@ -127,10 +142,13 @@ void CacheMount::Shelf::open() {
         const std::string name = each.path().filename();
         try {
             std::optional<About> about = name.starts_with(trash) ? std::nullopt : read_about(name);
-            if (about)
-                folders[name].about = *std::move(about);
-            else
+            if (!about || (!about->boot.empty() && about->boot != boot)) {
                 remove_folder(directory, name);
+                continue;
+            }
+            sweep_replacements(each.path());
+            store::sweep_staged(each.path());
+            folders[name].about = *std::move(about);
         } catch (const Error& error) {
             log::warn("a cache of builds' steps: {}", error.what());
         }
@@ -145,6 +163,7 @@ std::optional<CacheMount::Shelf::Found> CacheMount::Shelf::choose(const CacheMou
     for (const auto& [name, folder] : folders) {
         if (folder.about.id != wish.id) continue;
         is_there = true;
+        if (folder.is_waiting) return std::nullopt;
         if (folder.users == 0) {
             if (!free) free = &name;
         } else if (wish.sharing == MountSharing::shared && folder.is_shared) {
@@ -163,14 +182,36 @@ std::optional<CacheMount::Shelf::Found> CacheMount::Shelf::choose(const CacheMou
 void CacheMount::Shelf::make(const std::string& name) const {
     remove_folder(directory, name);
     const std::string path = path_of(name);
+    fault_point("build:mount-folder");
     if (::mkdir(path.c_str(), 0700) != 0) fail_errno("mkdir {}", path);
     if (::mkdir((path + "/tree").c_str(), 0755) != 0) fail_errno("mkdir {}/tree", path);
+}
+
+/// Of one that is waiting.
+void CacheMount::Shelf::write_waiting(const std::string& name, About about) {
+    struct Waiting {
+        Shelf& shelf;
+        const std::string& name;
+        std::optional<std::string> boot;  ///< Where it has been written.
+        ~Waiting() {
+            {
+                const MutexLock lock(shelf.mutex);
+                Folder& folder = shelf.folders.at(name);
+                folder.is_waiting = false;
+                if (boot) folder.about.boot = *boot;
+            }
+            shelf.wake();
+        }
+    } waiting{*this, name, {}};
+    write_about(name, about, Lasting::power_cut);
+    waiting.boot = std::move(about.boot);
 }
 
 CacheMountPtr CacheMount::Shelf::try_take(const CacheMountWish& wish) {
     open();
     std::optional<Found> found;
-    std::optional<About> about;
+    About about;
+    bool is_first_change = false;  // since it was synced
     {
         const MutexLock lock(mutex);
         found = choose(wish);
@@ -186,15 +227,21 @@ CacheMountPtr CacheMount::Shelf::try_take(const CacheMountWish& wish) {
             folder.about.description = wish.description;
             folder.about.created = folder.about.last_used;
         } else {
-            about = folder.about;
+            is_first_change = folder.is_waiting = folder.about.boot.empty();
         }
+        about = folder.about;
+        about.boot = boot;
+        if (found->is_new) folder.about = about;
     }
     // From here on it is given back where this fails.
     CacheMountPtr out(new CacheMount(shared_from_this(), found->name, path_of(found->name) + "/tree", found->is_new));
     if (found->is_new)
         make(found->name);
+    else if (is_first_change)
+        write_waiting(found->name, std::move(about));
     else
-        write_about(found->name, *about);
+        write_about(found->name, about, Lasting::process);
+    crash_point("build:mount-taken");
     return out;
 }
 
@@ -204,7 +251,8 @@ void CacheMount::Shelf::filled(const std::string& name) {
         const MutexLock lock(mutex);
         about = folders.at(name).about;
     }
-    write_about(name, about);
+    crash_point("build:mount-filled");
+    write_about(name, about, Lasting::process);
     {
         const MutexLock lock(mutex);
         folders.at(name).is_new = false;
@@ -222,6 +270,33 @@ void CacheMount::Shelf::give_back(const std::string& name) noexcept {
         if (found->second.is_new) folders.erase(found);
     }
     wake();
+}
+
+/// What is taken while the disk is waited for is not settled.
+void CacheMount::Shelf::settle() {
+    const auto unsettled = [this]() {
+        std::map<std::string, std::int64_t> out;  // and how often they had been used
+        const MutexLock lock(mutex);
+        for (const auto& [name, folder] : folders)
+            if (folder.users == 0 && !folder.about.boot.empty()) out.emplace(name, folder.about.uses);
+        return out;
+    };
+    const std::map<std::string, std::int64_t> names = unsettled();
+    if (names.empty()) return;
+    store::sync_filesystem(directory);
+    crash_point("build:mounts-synced");
+    for (const auto& [name, uses] : names) {
+        About about;
+        {
+            const MutexLock lock(mutex);
+            const auto found = folders.find(name);
+            if (found == folders.end() || found->second.users > 0 || found->second.about.uses != uses) continue;
+            found->second.is_waiting = true;
+            about = found->second.about;
+        }
+        about.boot.clear();
+        write_waiting(name, std::move(about));
+    }
 }
 
 std::vector<CacheMounts::Kept> CacheMount::Shelf::list() {
@@ -252,12 +327,13 @@ bool CacheMount::Shelf::remove(const std::string& name) {
     {
         const MutexLock lock(mutex);
         const auto found = folders.find(name);
-        if (found == folders.end() || found->second.users > 0) return false;
+        if (found == folders.end() || found->second.users > 0 || found->second.is_waiting) return false;
         // At once, so that nobody gets what is half removed.
         const std::string path = path_of(name);
         if (::rename(path.c_str(), path_of(leaving).c_str()) != 0 && errno != ENOENT) fail_errno("rename {} to {}", path, leaving);
         folders.erase(found);
     }
+    crash_point("build:mount-leaving");
     remove_folder(directory, leaving);
     return true;
 }
@@ -268,8 +344,8 @@ void CacheMount::keep() {
     if (std::exchange(is_new_, false)) shelf_->filled(name_);
 }
 
-CacheMounts::CacheMounts(asio::any_io_executor loop, asio::thread_pool& pool, const Clock& clock, std::string directory)
-    : pool_(pool), shelf_(std::make_shared<CacheMount::Shelf>(std::move(loop), clock, std::move(directory))) {}
+CacheMounts::CacheMounts(asio::any_io_executor loop, asio::thread_pool& pool, const Clock& clock, std::string directory, std::string boot)
+    : pool_(pool), shelf_(std::make_shared<CacheMount::Shelf>(std::move(loop), clock, std::move(directory), std::move(boot))) {}
 
 asio::awaitable<CacheMountPtr> CacheMounts::take(CacheMountWish wish, std::stop_token stop) {
     const auto shelf = shelf_;
@@ -281,6 +357,16 @@ asio::awaitable<CacheMountPtr> CacheMounts::take(CacheMountWish wish, std::stop_
         if (auto out = co_await offload(pool_, std::move(work))) co_return out;
         if (shelf->changes == seen) co_await shelf->changed.wait();
     }
+}
+
+asio::awaitable<void> CacheMounts::settle() {
+    auto work = [shelf = shelf_] { shelf->settle(); };
+    co_await offload(pool_, std::move(work));
+}
+
+asio::awaitable<void> CacheMounts::sweep() {
+    auto work = [shelf = shelf_] { shelf->open(); };
+    co_await offload(pool_, std::move(work));
 }
 
 asio::awaitable<std::vector<CacheMounts::Kept>> CacheMounts::list() {

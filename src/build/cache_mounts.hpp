@@ -3,13 +3,15 @@
 //   <directory>/<digest>/tree    the files; the first folder of an ID, further ones where it is in use by others
 //   <directory>/<digest>/about   what it is; not there before the folder is filled
 //
-// Nothing is synced: a kill of gruad leaves all as it is, after a power cut files may lack what was written last, as in Docker. Who takes
-// and gives back does so on any thread; take(), list() and remove() are the loop's.
+// A kill of gruad leaves all as it is. Nobody waits for the disk while a folder is in use, so that after a power cut its files may lack
+// anything: one that was in use then, or not settled since, is begun anew. Who takes and gives back does so on any thread; all else is the
+// loop's.
 #pragma once
 
 #include "base/async.hpp"
 #include "base/clock.hpp"
 #include "base/condition.hpp"
+#include "build/context_store.hpp"
 #include "build/usage_plan.hpp"
 
 #include <memory>
@@ -62,10 +64,18 @@ struct CacheMountWish {
 
 class CacheMounts {
 public:
-    CacheMounts(asio::any_io_executor loop, asio::thread_pool& pool, const Clock& clock, std::string directory);
+    /// `boot`: of this run of the kernel.
+    CacheMounts(asio::any_io_executor loop, asio::thread_pool& pool, const Clock& clock, std::string directory,
+                std::string boot = ContextStore::this_boot());
 
     /// An operation takes each once: with a locked one it would wait for itself. Throws Error(unavailable) where `stop` comes first.
     asio::awaitable<CacheMountPtr> take(CacheMountWish wish, std::stop_token stop = {});
+
+    /// What nobody uses now survives a power cut from then on. Throws where it does not.
+    asio::awaitable<void> settle();
+
+    /// What is half made, or what a power cut has left, goes; else with the first that is taken.
+    asio::awaitable<void> sweep();
 
     /// Records of type "exec.cachemount". Measures, on the pool.
     struct Kept {

@@ -7,6 +7,7 @@
 #include "base/test_loop.hpp"
 
 #include <gtest/gtest.h>
+#include <atomic>
 #include <boost/asio/detached.hpp>
 #include <filesystem>
 
@@ -19,7 +20,13 @@ class CacheMountsTest : public testing::Test {
 protected:
     ~CacheMountsTest() override { fs::remove_all(directory); }
 
-    void start() { mounts.emplace(loop.get_executor(), pool, clock, directory); }
+    void start(const std::string& boot = "first") { mounts.emplace(loop.get_executor(), pool, clock, directory, boot); }
+    void settle() {
+        run_on_loop(loop, [&]() -> asio::awaitable<void> { co_await mounts->settle(); });
+    }
+    void sweep() {
+        run_on_loop(loop, [&]() -> asio::awaitable<void> { co_await mounts->sweep(); });
+    }
     CacheMountPtr take(const std::string& id, MountSharing sharing = MountSharing::shared) {
         CacheMountPtr out;
         run_on_loop(loop, [&]() -> asio::awaitable<void> {
@@ -46,7 +53,7 @@ protected:
     asio::io_context loop;
     asio::thread_pool pool{2};
     TurnedClock clock;
-    std::optional<CacheMounts> mounts{std::in_place, loop.get_executor(), pool, clock, directory};
+    std::optional<CacheMounts> mounts{std::in_place, loop.get_executor(), pool, clock, directory, "first"};
 };
 
 TEST_F(CacheMountsTest, TheNextFindsWhatTheLastHasLeft) {
@@ -163,6 +170,67 @@ TEST_F(CacheMountsTest, WhatIsUsedIsNotRemoved) {
     EXPECT_FALSE(remove(name));
     EXPECT_EQ(folders(), 0U);
     EXPECT_FALSE(fs::exists(directory + "/" + name));
+}
+
+TEST_F(CacheMountsTest, WhatWasInUseIsBegunAnewAfterAPowerCut) {
+    settle();  // There is nothing yet.
+    replace_file(take("settled")->folder() + "/file", "1");
+    settle();
+    replace_file(take("used again")->folder() + "/file", "1");
+    settle();
+    (void)take("used again");
+    (void)take("never settled");
+    {
+        const auto used = take("in use");
+        settle();
+    }
+    // A kill is no power cut.
+    start("first");
+    EXPECT_EQ(list().size(), 4U);
+    start("first");
+    (void)take("settled");
+    settle();
+    (void)take("used again");
+    (void)take("never settled");
+    (void)take("in use");
+    start("second");
+    sweep();
+    ASSERT_EQ(list().size(), 1U);
+    EXPECT_EQ(list().at(0).entry.description, "cached mount settled");
+    EXPECT_EQ(folders(), 1U);
+    EXPECT_EQ(read_file(take("settled")->folder() + "/file"), "1");
+    start("third");
+    EXPECT_TRUE(list().empty());
+}
+
+TEST_F(CacheMountsTest, SettlingIsInNobodysWay) {
+    std::atomic<bool> is_over = false;
+    run_on_loop(loop, [&]() -> asio::awaitable<void> {
+        asio::co_spawn(
+            loop,
+            [&]() -> asio::awaitable<void> {
+                while (!is_over) co_await mounts->settle();
+            },
+            asio::detached);
+        for (int i = 0; i < 200; ++i) {
+            const auto sharing = static_cast<MountSharing>(i % 3);
+            const auto first = co_await mounts->take({.id = "id", .description = {}, .sharing = sharing});
+            if (first->is_new()) first->keep();
+        }
+        is_over = true;
+    });
+    EXPECT_EQ(folders(), 1U) << "nobody is given another folder because the disk is waited for";
+    start("second");
+    EXPECT_LE(list().size(), 1U);
+}
+
+TEST_F(CacheMountsTest, WhatAKillHasLeftHalfWrittenGoes) {
+    const auto mount = take("id");
+    const fs::path beside = fs::path(mount->folder()).parent_path();
+    replace_file(beside / "about.tmp-0123456789abcdef", "");
+    start();
+    sweep();
+    EXPECT_EQ(std::distance(fs::directory_iterator(beside), fs::directory_iterator{}), 2);
 }
 
 }  // namespace

@@ -94,7 +94,7 @@ struct CacheStore::Looked {
 };
 
 CacheStore::CacheStore(asio::any_io_executor loop, asio::thread_pool& pool, const Clock& clock, Timers& timers, store::Database& database,
-                       layers::LayerStore& layers, MakeResult make, ImageLayers image_layers)
+                       layers::LayerStore& layers, std::vector<oci::Digest> earlier_steps, MakeResult make, ImageLayers image_layers)
     : loop_(loop),
       pool_(pool),
       clock_(clock),
@@ -103,6 +103,7 @@ CacheStore::CacheStore(asio::any_io_executor loop, asio::thread_pool& pool, cons
       make_(std::move(make)),
       image_layers_(std::move(image_layers)),
       rows_(database),
+      earlier_steps_(std::move(earlier_steps)),
       loading_(loop),
       writing_(std::move(loop)) {}
 
@@ -147,6 +148,10 @@ asio::awaitable<void> CacheStore::load() {
         if (std::ranges::any_of(record->kept->results, [&](const auto& each) { return std::ranges::any_of(each.layers, is_gone); }))
             drop(record);
     }
+    // What a kill has left between the layers' rows and ours.
+    for (const oci::Digest& each : std::exchange(earlier_steps_, {}))
+        if (!layers_.contains(each)) forgotten_.push_back(each);
+    if (!forgotten_.empty()) write_at(clock_.steady() + change_delay);
 }
 
 LayerName CacheStore::take_layer(const oci::Digest& digest) {
@@ -342,6 +347,7 @@ CacheStore::Batch CacheStore::take_batch() {
 void CacheStore::commit(Batch& batch) {
     for (auto& [digest, hold] : batch.held) hold = layer_store_.hold(digest);
     rows_.remove(batch.gone);
+    if (!batch.gone.empty()) crash_point("build:cache:removed");
     batch.gone.clear();
     batch.let_go.clear();
     if (!batch.put.empty()) {
@@ -349,6 +355,7 @@ void CacheStore::commit(Batch& batch) {
         crash_point("build:cache:rows");
         rows_.put(batch.put);
         batch.put.clear();
+        crash_point("build:cache:stored");
     }
     rows_.set_uses(batch.uses);
     batch.uses.clear();
@@ -425,10 +432,11 @@ asio::awaitable<void> CacheStore::sync() {
 // --- what takes room -----------------------------------------------------------------------------------------------
 
 /// On the pool.
-CacheStore::Looked CacheStore::look(std::vector<SeenRecord> seen, std::vector<LayerName> names) {
+CacheStore::Looked CacheStore::look(std::vector<SeenRecord> seen, const std::vector<LayerName>& names,
+                                    const std::set<std::string>& leaving_images) {
     Looked out;
     out.steps = layer_store_.steps();
-    const std::set<oci::Digest> of_images = image_layers_();
+    const std::set<oci::Digest> of_images = image_layers_(leaving_images);
     std::map<oci::Digest, const layers::LayerStore::Step*> steps;
     for (const auto& each : out.steps) steps.emplace(each.id, &each);
     std::map<oci::Digest, LayerFacts> facts;
@@ -449,13 +457,15 @@ CacheStore::Looked CacheStore::look(std::vector<SeenRecord> seen, std::vector<La
     return out;
 }
 
-asio::awaitable<std::vector<UsageEntry>> CacheStore::list() {
+asio::awaitable<std::vector<UsageEntry>> CacheStore::list(std::set<std::string> leaving_images) {
     co_await load();
     std::vector<SeenRecord> seen;
     for (const auto& [id, record] : records_) seen.push_back({.record = record->kept, .use = record->use, .in_use = record->in_use()});
     std::vector<LayerName> names;
     for (const auto& [digest, layer] : layers_) names.push_back(layer.name);
-    auto work = [this, seen = std::move(seen), names = std::move(names)]() mutable { return look(std::move(seen), std::move(names)); };
+    auto work = [this, seen = std::move(seen), names = std::move(names), leaving = std::move(leaving_images)]() mutable {
+        return look(std::move(seen), names, leaving);
+    };
     Looked looked = co_await offload(pool_, std::move(work));
     drop_those_with(looked.missing);
     forget_orphans(looked.steps);
@@ -463,8 +473,8 @@ asio::awaitable<std::vector<UsageEntry>> CacheStore::list() {
     co_return std::move(looked.entries);
 }
 
-/// What a kill has left between the layers' rows and ours. A step that is just being made has no record either, and nobody may hold it for
-/// a moment: so only those are forgotten that were seen like that long ago already.
+/// What a build has made that was called off. A step that is just being made has no record either, and nobody may hold it for a moment: so
+/// only those are forgotten that were seen like that long ago already.
 void CacheStore::forget_orphans(const std::vector<layers::LayerStore::Step>& steps) {
     std::map<oci::Digest, Clock::Point> seen;
     const Clock::Point now = clock_.steady();
@@ -480,6 +490,12 @@ void CacheStore::forget_orphans(const std::vector<layers::LayerStore::Step>& ste
         }
     }
     orphans_ = std::move(seen);
+}
+
+asio::awaitable<void> CacheStore::sweep() {
+    co_await load();
+    auto work = [&layers = layer_store_] { return layers.steps(); };
+    forget_orphans(co_await offload(pool_, std::move(work)));
 }
 
 bool CacheStore::remove(const std::string& usage_id) {

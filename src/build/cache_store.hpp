@@ -29,12 +29,13 @@ class CacheStore final : public Cache {
 public:
     /// A result out of its layers, on the pool. Throws Error(not_found) where one is gone.
     using MakeResult = std::function<ResultPtr(std::string key, const std::vector<oci::Digest>& layers)>;
-    /// Diff IDs of all layers that images have, on the pool.
-    using ImageLayers = std::function<std::set<oci::Digest>()>;
+    /// Diff IDs of all layers that images have, those of some IDs aside; on the pool.
+    using ImageLayers = std::function<std::set<oci::Digest>(const std::set<std::string>& leaving)>;
 
-    /// All of them outlive this; flush() comes before its end.
+    /// All of them outlive this; flush() comes before its end. `earlier_steps`: those that the layer store had before this gruad built
+    /// anything. What no record has of them is nobody's.
     CacheStore(asio::any_io_executor loop, asio::thread_pool& pool, const Clock& clock, Timers& timers, store::Database& database,
-               layers::LayerStore& layers, MakeResult make, ImageLayers image_layers);
+               layers::LayerStore& layers, std::vector<oci::Digest> earlier_steps, MakeResult make, ImageLayers image_layers);
     ~CacheStore() override;
 
     asio::awaitable<std::optional<Results>> find(std::string key) override;
@@ -49,8 +50,11 @@ public:
     /// At the end of a build whose layers an image is going to name: they survive a power cut. Throws where they do not.
     asio::awaitable<void> sync();
 
-    /// For du and prune. Measures, on the pool.
-    asio::awaitable<std::vector<UsageEntry>> list();
+    /// What builds that were called off have left goes, at the second time that is seen.
+    asio::awaitable<void> sweep();
+
+    /// For du and prune. Measures, on the pool. `leaving_images`: as if these were not there any more.
+    asio::awaitable<std::vector<UsageEntry>> list(std::set<std::string> leaving_images = {});
     /// Its layers go with the next flush(). False where it is in use, and where there is none.
     bool remove(const std::string& usage_id);
 
@@ -85,7 +89,7 @@ private:
     void commit(Batch& batch);
     void give_back(Batch& batch);
     asio::awaitable<void> write();
-    Looked look(std::vector<SeenRecord> seen, std::vector<LayerName> names);
+    Looked look(std::vector<SeenRecord> seen, const std::vector<LayerName>& names, const std::set<std::string>& leaving_images);
     void forget_orphans(const std::vector<layers::LayerStore::Step>& steps);
 
     asio::any_io_executor loop_;
@@ -96,6 +100,7 @@ private:
     MakeResult make_;
     ImageLayers image_layers_;
     CacheRows rows_;
+    std::vector<oci::Digest> earlier_steps_;  ///< Until they are loaded.
 
     Lane loading_;
     bool is_loaded_ = false;

@@ -249,6 +249,29 @@ TEST_F(CacheStoreTest, WhatIsUsedIsNotRemoved) {
     EXPECT_THAT(list(), IsEmpty());
 }
 
+TEST_F(CacheStoreTest, WhatAKillHasLeftWithoutARecordGoesAtOnce) {
+    const auto known = step();
+    const auto lost = step();
+    const auto held = step();
+    keep("a", {known});
+    layers->store_steps();
+    flush();
+    restart();
+    const auto hold = layers->hold(held);
+    ASSERT_TRUE(has_step(lost));
+    const auto mine = step();
+    EXPECT_TRUE(find("a"));
+    EXPECT_TRUE(has_step(lost)) << "nobody who builds waits for it";
+    flush();
+    EXPECT_FALSE(has_step(lost));
+    EXPECT_FALSE(has_step(held)) << "no name of it is left";
+    EXPECT_TRUE(has_step(mine));
+    EXPECT_TRUE(has_step(known));
+    restart();
+    EXPECT_TRUE(find("a"));
+    EXPECT_EQ(layers->steps().size(), 1U);
+}
+
 TEST_F(CacheStoreTest, AStepThatNobodyKnowsGoesInTheEnd) {
     const auto lost = step();
     const auto held = step();

@@ -1,6 +1,7 @@
 #include "build/context_store.hpp"
 
 #include "base/error.hpp"
+#include "base/fault_point.hpp"
 #include "base/fd.hpp"
 #include "base/files.hpp"
 #include "base/id.hpp"
@@ -61,6 +62,7 @@ void Context::begin_change() {
     is_kept_ = false;
     begun_ = now();
     store_.forget_index(name_);
+    crash_point("build:context-changes");
 }
 
 void Context::keep(TreeIndex index) {
@@ -87,7 +89,10 @@ ContextStore::ContextStore(std::string directory, std::string boot) : directory_
     make_directories(directory_, 0700);
     for (const auto& each : std::filesystem::directory_iterator(directory_)) {
         const std::string name = each.path().filename();
-        if (!read_index(name, {}).empty()) continue;
+        if (!read_index(name, {}).empty()) {
+            sweep_replacements(each.path());
+            continue;
+        }
         try {
             remove_files(name);
         } catch (const Error& error) {
@@ -121,6 +126,7 @@ std::unique_ptr<Context> ContextStore::take(const std::string& key) {
     if (is_free) before = read_index(name, key);
     if (before.empty()) {
         remove_files(name);
+        fault_point("build:context-folder");
         make_directories(path_of(name) + "/tree", 0755);
     }
     auto out = std::make_unique<Context>(*this, name, is_free ? key : std::string(), std::move(before));
@@ -159,7 +165,10 @@ void ContextStore::write_index(const std::string& name, const std::string& key, 
         *out.mutable_stat() = write_stat(path, entry);
         out.set_digest(entry.digest);
     }
+    crash_point("build:context-came");
+    fault_point("build:context-index");
     replace_file(path_of(name) + "/index", stored.SerializeAsString(), 0600);
+    crash_point("build:context-kept");
 }
 
 void ContextStore::forget_index(const std::string& name) const {
@@ -170,6 +179,7 @@ void ContextStore::forget_index(const std::string& name) const {
 void ContextStore::remove_files(const std::string& name) const {
     // The index first: what is half removed is worth nothing.
     forget_index(name);
+    crash_point("build:context-leaving");
     layers::remove_tree(open_folder(directory_).get(), name);
 }
 

@@ -115,6 +115,20 @@ TEST_F(ContextStoreTest, WhatWasBeingChangedIsBegunAnew) {
     EXPECT_TRUE(ContextStore(directory, "boot").take("key")->index().empty());
 }
 
+TEST_F(ContextStoreTest, WhatAKillHasLeftHalfWrittenGoes) {
+    std::string beside;
+    {
+        ContextStore store(directory, "boot");
+        const auto context = store.take("key");
+        fill(*context, "a");
+        beside = fs::path(context->folder()).parent_path();
+    }
+    replace_file(beside + "/index.tmp-0123456789abcdef", "half");
+    const ContextStore store(directory, "boot");
+    EXPECT_FALSE(fs::exists(beside + "/index.tmp-0123456789abcdef"));
+    EXPECT_TRUE(fs::exists(beside + "/index"));
+}
+
 TEST_F(ContextStoreTest, AnIndexThatCannotBeReadIsNone) {
     {
         ContextStore store(directory, "boot");

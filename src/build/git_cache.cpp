@@ -61,6 +61,18 @@ std::optional<Fd> try_lock(const std::string& path, int more_flags) {
     return out;
 }
 
+/// Git's own locks and half packs. Nobody is about the repository, so that they are of those who were killed.
+void sweep_repository(const std::string& path) {
+    const auto sweep = [](const std::string& each) {
+        if (each.ends_with(".lock")) ::unlink(each.c_str());
+    };
+    std::error_code error;
+    for (const auto& each : fs::directory_iterator(path, error)) sweep(each.path());
+    for (const auto& each : fs::recursive_directory_iterator(path + "/refs", error)) sweep(each.path());
+    for (const auto& each : fs::directory_iterator(path + "/objects/pack", error))
+        if (each.path().filename().string().starts_with("tmp_")) ::unlink(each.path().c_str());
+}
+
 bool is_refusal_of_commit(const GitError& error) {
     return error.says("not our ref") || error.says("unadvertised object") || error.says("couldn't find remote ref") ||
            error.says("Server does not allow request");
@@ -109,22 +121,10 @@ bool GitRepository::has_commit(const std::string& object, const std::stop_token&
     return true;
 }
 
-/// Nobody else is about it, so that they are of those who were killed.
-void GitRepository::sweep_locks() const {
-    const auto sweep = [](const std::string& path) {
-        if (path.ends_with(".lock")) ::unlink(path.c_str());
-    };
-    std::error_code error;
-    for (const auto& each : fs::directory_iterator(path(), error)) sweep(each.path());
-    for (const auto& each : fs::recursive_directory_iterator(path() + "/refs", error)) sweep(each.path());
-    for (const auto& each : fs::directory_iterator(path() + "/objects/pack", error))
-        if (each.path().filename().string().starts_with("tmp_")) ::unlink(each.path().c_str());
-}
-
 void GitRepository::begin(const std::stop_token& stop) {
     std::error_code error;
     if (fs::exists(path(), error)) {
-        sweep_locks();
+        sweep_repository(path());
         std::size_t packs = 0;
         for (const auto& each : fs::directory_iterator(path() + "/objects/pack", error)) packs += each.path().extension() == ".pack";
         const std::string marker = folder_ + "/format";
@@ -137,9 +137,11 @@ void GitRepository::begin_anew(const std::stop_token& stop) {
     const Fd folder = open_folder(folder_);
     if (::unlinkat(folder.get(), "format", 0) != 0 && errno != ENOENT) fail_errno("remove {}/format", folder_);
     layers::remove_tree(folder.get(), "repo", stop);
+    crash_point("build:git-begun");
     git_.run(call({"init", "--quiet", "--bare", "--template=", "--object-format=" + format_name()}), stop);
     // From now on it is whole.
     replace_file(folder_ + "/format", format_name(), 0600);
+    crash_point("build:git-made");
 }
 
 void GitRepository::fetch(const GitWanted& wanted, const GitAccess& access, const GitPrinted& printed, const std::stop_token& stop) {
@@ -241,11 +243,35 @@ bool GitCache::remove(const std::string& name) {
     if (name.empty() || name.contains('/') || name.starts_with('.')) return false;
     const auto lock = try_lock(directory_ + "/" + name + "/lock", 0);
     if (!lock) return false;
+    remove_locked(name);
+    return true;
+}
+
+void GitCache::remove_locked(const std::string& name) const {
     // The lock's file is the last: who waits for it looks whether it is still there.
     const std::string folder = directory_ + "/" + name;
     for (const char* each : {"format", "repo", "work", "remote", "lock"}) layers::remove_tree(open_folder(folder).get(), each);
     if (::rmdir(folder.c_str()) != 0 && errno != ENOENT && errno != ENOTEMPTY) fail_errno("remove {}", folder);
-    return true;
+}
+
+void GitCache::sweep() const {
+    std::error_code error;
+    for (const auto& each : fs::directory_iterator(directory_, error)) {
+        const std::string folder = each.path();
+        try {
+            const auto lock = try_lock(folder + "/lock", O_CREAT);
+            if (!lock) continue;
+            if (!fs::exists(folder + "/format") || !fs::exists(folder + "/remote")) {
+                remove_locked(each.path().filename());
+                continue;
+            }
+            layers::remove_tree(open_folder(folder).get(), "work");
+            sweep_replacements(folder);
+            sweep_repository(folder + "/repo");
+        } catch (const Error& failure) {
+            log::warn("repositories of builds: {}", failure.what());
+        }
+    }
 }
 
 void GitCache::trim() {

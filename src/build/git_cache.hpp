@@ -61,7 +61,6 @@ public:
 private:
     std::string format_name() const { return is_sha256_ ? "sha256" : "sha1"; }
     void begin(const std::stop_token& stop);
-    void sweep_locks() const;
     bool try_fetch(const GitWanted& wanted, const GitAccess& access, const GitPrinted& printed, const std::stop_token& stop);
 
     const GitProgram& git_;
@@ -91,12 +90,17 @@ public:
     /// One that is in use stays; false then, and where there is none.
     bool remove(const std::string& name);
 
+    /// What a kill has left half done of those that nobody has goes.
+    void sweep() const;
+
     /// Removes those that were not used for longest, until the others have no more bytes than the limit.
     void trim();
 
     const std::string& directory() const noexcept { return directory_; }
 
 private:
+    void remove_locked(const std::string& name) const;
+
     std::string directory_;
     std::uint64_t limit_;
 };

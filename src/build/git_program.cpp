@@ -1,19 +1,27 @@
 #include "build/git_program.hpp"
 
+#include "base/files.hpp"
+#include "base/log.hpp"
 #include "base/text.hpp"
 #include "base/utf8.hpp"
 #include "build/child_program.hpp"
+#include "linux/process.hpp"
 
 #include <algorithm>
 #include <array>
+#include <csignal>
 #include <cstdlib>
+#include <filesystem>
 
 namespace grua::build {
 namespace {
 
+namespace fs = std::filesystem;
+
 constexpr std::pair oldest_version{2, 31};  ///< The first that takes configuration from its environment.
 constexpr std::size_t line_limit = std::size_t{8} << 10U;
 constexpr std::size_t output_limit = std::size_t{4} << 20U;
+constexpr std::size_t environment_limit = std::size_t{256} << 10U;
 constexpr std::chrono::seconds local_silence{1800};  ///< Of what asks nobody: a large tree on a slow disk.
 constexpr std::string_view usual_path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 constexpr std::string_view hidden = "xxxxx";
@@ -141,7 +149,7 @@ std::vector<std::string> GitProgram::environment(const GitCall& call) const {
         "GIT_ATTR_NOSYSTEM=1",
         "GIT_TEMPLATE_DIR=",
         "GIT_TERMINAL_PROMPT=0",
-        "GIT_CEILING_DIRECTORIES=" + options_.folder,
+        mark(),
         "GIT_SSH_COMMAND=" + ssh_command(call.access),
     };
     for (const char* name : {"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "no_proxy", "all_proxy"})
@@ -179,6 +187,31 @@ std::vector<std::string> GitProgram::environment(const GitCall& call) const {
         out.push_back(fmt::format("GIT_CONFIG_VALUE_{}={}", number, settings[number].second));
     }
     return out;
+}
+
+void GitProgram::end_leftover() const {
+    const auto is_ours = [mark = mark()](const fs::path& process) {
+        try {
+            const std::vector<std::string> variables = split(read_file(process / "environ", environment_limit), '\0');
+            return std::ranges::find(variables, mark) != variables.end();
+        } catch (const Error&) {
+            return false;  // It has ended, or it is none of ours: they have few variables.
+        }
+    };
+    std::error_code error;
+    for (const auto& each : fs::directory_iterator("/proc", error)) {
+        const auto pid = parse_uint(each.path().filename().string());
+        if (!pid || !is_ours(each.path())) continue;
+        try {
+            const Fd process = linux::open_pidfd(static_cast<pid_t>(*pid));
+            // Under that number there may be another by now.
+            if (!is_ours(each.path())) continue;
+            log::info("a git (process {}) that a build of an earlier gruad began is ended", *pid);
+            linux::send_signal(process.get(), SIGKILL);
+        } catch (const Error& failure) {
+            if (failure.kind() != ErrorKind::not_found) log::warn("a git of an earlier gruad: {}", failure.what());
+        }
+    }
 }
 
 std::string GitProgram::program(const std::stop_token& stop) const {

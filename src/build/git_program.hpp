@@ -71,9 +71,15 @@ public:
     /// The same; where the remote cannot give a part of its history, the word "--depth=1" is left out.
     std::string run_shallow(const GitCall& call, const std::stop_token& stop) const;
 
+    /// Ends what a gruad that was killed has left running, with all that it has begun: it has the locks of its repositories. For a start,
+    /// before there are others. Blocks.
+    void end_leftover() const;
+
     GitFiles files() const noexcept { return options_.files; }
 
 private:
+    /// In the environment of each git of ours, and of whatever that starts.
+    std::string mark() const { return "GIT_CEILING_DIRECTORIES=" + options_.folder; }
     std::string program(const std::stop_token& stop) const;
     std::vector<std::string> environment(const GitCall& call) const;
 

@@ -80,6 +80,12 @@ public:
     asio::awaitable<void> put(GitFoundPtr found, std::string folder, std::vector<std::string> sessions, std::stop_token stop,
                               GitPrinted printed = {});
 
+    /// What a gruad that was killed has left goes, its programs first. For a start. Blocks.
+    void sweep() const {
+        git_.end_leftover();
+        cache_.sweep();
+    }
+
     /// For what is said of the disk's use, and for pruning. Blocks.
     GitCache& cache() noexcept { return cache_; }
     GitFiles files() const noexcept { return git_.files(); }

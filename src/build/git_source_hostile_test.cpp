@@ -158,6 +158,50 @@ TEST_F(GitSourceHostile, WhatAKillLeavesIsInNobodysWay) {
     });
 }
 
+TEST_F(GitSourceHostile, TheNextGruadSweepsWhatAKillHasLeft) {
+    on_loop([&]() -> asio::awaitable<void> {
+        (void)co_await make(local());
+        const std::string folder_of_it = kept();
+        fs::create_directories(folder_of_it + "/work/objects");
+        replace_file(folder_of_it + "/remote.tmp-0123456789abcdef", "");
+        replace_file(folder_of_it + "/repo/shallow.lock", "");
+        replace_file(folder_of_it + "/repo/objects/pack/tmp_pack_x", "");
+        fs::create_directories(options.directory + "/never-whole/repo");
+        replace_file(options.directory + "/never-whole/remote", "https://h/x");
+        // A program that another one has begun, one in its place, and what is none of ours.
+        const std::string mark = "GIT_CEILING_DIRECTORIES=" + options.directory;
+        std::vector<std::jthread> running;
+        std::vector<int> ended(3, -1);
+        for (const std::string& each : {mark, mark + "/other", std::string("A=1")})
+            running.emplace_back([&, each, number = running.size()](const std::stop_token& stop) {
+                try {
+                    ended[number] =
+                        run_child_program({.program = "/bin/sh", .words = {"-c", "sleep 60; :"}, .environment = {each}}, stop).status;
+                } catch (const Error&) {
+                    // It was told to stop.
+                }
+            });
+        co_await settle(200ms);
+        renew();
+        source->sweep();
+        running.at(0).join();
+        EXPECT_EQ(ended[0], SIGKILL);
+        running.clear();
+        EXPECT_EQ(ended[1], -1);
+        EXPECT_EQ(ended[2], -1);
+        EXPECT_EQ(names(options.directory).size(), 1U);
+        EXPECT_THAT(names(folder_of_it), testing::ElementsAre("format", "lock", "remote", "repo"));
+        EXPECT_FALSE(fs::exists(folder_of_it + "/repo/shallow.lock"));
+        EXPECT_FALSE(fs::exists(folder_of_it + "/repo/objects/pack/tmp_pack_x"));
+        EXPECT_TRUE(fs::exists(co_await make(local()) + "/file"));
+        // Nor does it touch what somebody has.
+        fs::create_directories(folder_of_it + "/work");
+        const auto used = source->cache().open(GitProgram(options.program), "file://" + repository, false, {});
+        source->cache().sweep();
+        EXPECT_TRUE(fs::exists(folder_of_it + "/work"));
+    });
+}
+
 TEST_F(GitSourceHostile, OneWorksOnARepositoryAtATime) {
     on_loop([&]() -> asio::awaitable<void> {
         (void)co_await make(local());

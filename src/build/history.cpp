@@ -253,11 +253,7 @@ asio::awaitable<bool> History::write_pending() {
     const Tried tried = co_await offload(pool_, std::move(work));
     for (const std::string& each : tried.written)
         if (const auto found = pending_.find(each); found != pending_.end() && found->second == batch.at(each)) pending_.erase(found);
-    for (const std::string& each : tried.gone) {
-        HistoryRecord record;
-        record.set_ref(each);
-        tell(wire::control::BUILD_HISTORY_EVENT_TYPE_DELETED, record);
-    }
+    for (const std::string& each : tried.gone) tell_removal(each);
     failure_ = tried.failure;
     if (failure_) {
         log::error("the history of builds cannot be stored: {}", failure_->what());
@@ -391,21 +387,45 @@ asio::awaitable<HistoryBlobPtr> History::blob(oci::Digest digest) {
 
 asio::awaitable<void> History::update(wire::control::UpdateBuildHistoryRequest request) {
     if (request.ref().empty()) fail(ErrorKind::invalid_argument, "Ref: which build is not said");
-    if (request.delete_()) co_return co_await remove(request.ref());
+    if (request.delete_()) {
+        (void)co_await remove(request.ref());
+        co_return;
+    }
     if (request.finalize()) co_return co_await flushed();
     co_await pin(request.ref(), request.pinned());
 }
 
-asio::awaitable<void> History::remove(std::string ref) {
+asio::awaitable<std::vector<KeptBuild>> History::kept() {
+    auto work = [this] { return store_.kept(); };
+    co_return co_await offload(pool_, std::move(work));
+}
+
+asio::awaitable<bool> History::forget(std::string ref) {
+    if (active_.contains(ref)) co_return false;
+    co_return co_await remove(std::move(ref));
+}
+
+asio::awaitable<void> History::collect() {
+    const Lane::Turn turn = co_await changing_.take();
+    auto work = [this, now = clock_.wall()] { return store_.collect(limits_, now); };
+    for (const std::string& each : co_await offload(pool_, std::move(work))) tell_removal(each);
+}
+
+void History::tell_removal(const std::string& ref) {
+    HistoryRecord record;
+    record.set_ref(ref);
+    tell(wire::control::BUILD_HISTORY_EVENT_TYPE_DELETED, record);
+}
+
+asio::awaitable<bool> History::remove(std::string ref) {
     const Lane::Turn turn = co_await changing_.take();
     if (active_.contains(ref)) fail(ErrorKind::conflict, "build {} has not ended", ref);
     const bool was_pending = pending_.erase(ref) > 0;
     auto work = [this, ref] { return store_.remove({ref}); };
     const std::vector<std::string> gone = co_await offload(pool_, std::move(work));
-    if (gone.empty() && !was_pending) co_return;
-    HistoryRecord record;
-    record.set_ref(ref);
-    tell(wire::control::BUILD_HISTORY_EVENT_TYPE_DELETED, record);
+    if (gone.empty() && !was_pending) co_return false;
+    tell_removal(ref);
+    co_return true;
 }
 
 asio::awaitable<void> History::pin(std::string ref, bool is_pinned) {

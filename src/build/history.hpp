@@ -67,6 +67,13 @@ public:
     /// Until all that has ended is durable. Throws where that fails.
     asio::awaitable<void> flushed();
 
+    /// Those that are durable. Measures, on the pool.
+    asio::awaitable<std::vector<KeptBuild>> kept();
+    /// False where there is none, and where it has not ended.
+    asio::awaitable<bool> forget(std::string ref);
+    /// What is more than the limits goes, and what a kill has left.
+    asio::awaitable<void> collect();
+
 private:
     using Event = wire::control::BuildHistoryEvent;
     using EventType = wire::control::BuildHistoryEventType;
@@ -83,7 +90,7 @@ private:
     asio::awaitable<void> listen(grpc::ServerCall& call);
     asio::awaitable<std::vector<HistoryRecord>> stored(wire::control::BuildHistoryRequest request, HistoryFilter filter);
     asio::awaitable<void> update(wire::control::UpdateBuildHistoryRequest request);
-    asio::awaitable<void> remove(std::string ref);
+    asio::awaitable<bool> remove(std::string ref);
     asio::awaitable<void> pin(std::string ref, bool is_pinned);
     asio::awaitable<HistoryBlobPtr> log_of(std::string ref);
     void begin_writing();
@@ -91,6 +98,7 @@ private:
     asio::awaitable<bool> write_pending();
     void drop_what_is_too_much();
     void tell(EventType type, const HistoryRecord& record);
+    void tell_removal(const std::string& ref);
 
     asio::any_io_executor loop_;
     asio::thread_pool& pool_;

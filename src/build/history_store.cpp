@@ -2,6 +2,7 @@
 
 #include "base/encoding.hpp"
 #include "base/error.hpp"
+#include "base/files.hpp"
 #include "base/log.hpp"
 
 #include <sys/stat.h>
@@ -102,12 +103,14 @@ void HistoryStore::insert(const HistoryRecord& record) {
 void HistoryStore::put(const HistoryRecord& record, const HistoryBlobs& blobs) {
     content::ContentStore& content = opened();
     for (const auto& [digest, bytes] : blobs) content.put(*bytes);
+    crash_point("build:history-blobs");
     database_.transaction([&] {
         insert(record);
         for (const auto& [digest, bytes] : blobs)
             database_.execute("INSERT INTO build_history_blobs (ref, digest) VALUES (?, ?) ON CONFLICT DO NOTHING",
                               {record.ref(), digest.text()});
     });
+    crash_point("build:history-kept");
 }
 
 std::optional<HistoryRecord> HistoryStore::find(const std::string& ref) {
@@ -150,6 +153,7 @@ std::vector<std::string> HistoryStore::remove(const std::vector<std::string>& re
             return !database_.query("SELECT 1 FROM build_history_blobs WHERE digest = ? LIMIT 1", {digest}).empty();
         });
     });
+    crash_point("build:history-removed");
     for (const std::string& each : loose) content.remove(oci::Digest::from(each));
     return out;
 }
@@ -163,6 +167,26 @@ std::vector<std::string> HistoryStore::collect(const HistoryLimits& limits, Time
     for (std::size_t at = 0; at < rows.size(); ++at)
         if (rows[at].integer(1) < oldest || at + limits.entries >= limits.most_entries) leaving.push_back(rows[at].text(0));
     return leaving.empty() ? leaving : remove(leaving);
+}
+
+std::vector<KeptBuild> HistoryStore::kept() {
+    const content::ContentStore& content = opened();
+    std::vector<HistoryRecord> records = list(0);
+    std::ranges::reverse(records);
+    std::vector<KeptBuild> out;
+    std::set<oci::Digest> counted;
+    for (const HistoryRecord& record : records) {
+        KeptBuild kept{.ref = record.ref(), .name = {}, .completed = Time{std::chrono::nanoseconds(nanoseconds_of(record.completedat()))}};
+        kept.is_pinned = record.pinned();
+        if (const auto name = record.exporterresponse().find("image.name"); name != record.exporterresponse().end())
+            kept.name = name->second;
+        for (const store::Row& row : database_.query("SELECT digest FROM build_history_blobs WHERE ref = ?", {kept.ref})) {
+            const auto digest = oci::Digest::parse(row.text(0));
+            if (digest && counted.insert(*digest).second) kept.bytes += content.size(*digest).value_or(0);
+        }
+        out.push_back(std::move(kept));
+    }
+    return out;
 }
 
 HistoryBlobPtr HistoryStore::blob(const oci::Digest& digest) {

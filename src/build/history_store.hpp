@@ -52,6 +52,15 @@ struct HistoryLimits {
     std::size_t most_entries = 1000;  ///< and more than these are not, pinned ones aside.
 };
 
+/// What one that has ended takes of the disk.
+struct KeptBuild {
+    std::string ref;
+    std::string name;  ///< Of what it has made; may be empty.
+    Time completed{};
+    std::uint64_t bytes = 0;  ///< A blob counts for the oldest that refers to it.
+    bool is_pinned = false;
+};
+
 class HistoryStore {
 public:
     /// `database` outlives this.
@@ -71,6 +80,9 @@ public:
     std::vector<std::string> remove(const std::vector<std::string>& refs);
     /// What is more than is kept; the ones that went.
     std::vector<std::string> collect(const HistoryLimits& limits, Time now);
+
+    /// The oldest first.
+    std::vector<KeptBuild> kept();
 
     /// Null where there is none.
     HistoryBlobPtr blob(const oci::Digest& digest);

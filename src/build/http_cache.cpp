@@ -2,6 +2,7 @@
 
 #include "base/codec.hpp"
 #include "base/error.hpp"
+#include "base/fault_point.hpp"
 #include "base/files.hpp"
 #include "base/log.hpp"
 
@@ -118,7 +119,9 @@ void HttpCache::keep(const std::string& key, std::string_view shown, const oci::
     const std::string own = fmt::format("/proc/self/fd/{}", file);
     if (::linkat(AT_FDCWD, own.c_str(), AT_FDCWD, path.c_str(), AT_SYMLINK_FOLLOW) != 0 && errno != EEXIST) fail_errno("keep {}", path);
     crash_point("build:http-content");
+    fault_point("build:http-record");
     replace_file(record_path(key), json::dump(record, {}), 0600);
+    crash_point("build:http-kept");
     trim();
 }
 
@@ -163,7 +166,12 @@ void HttpCache::trim() {
 std::vector<HttpCache::Entry> HttpCache::list() const {
     const MutexLock lock(mutex_);
     std::vector<Entry> out;
-    for (auto& [record, entry] : records()) out.push_back(std::move(entry));
+    std::set<std::string> counted;
+    for (auto& [record, entry] : records()) {
+        // What several URLs gave takes its room once.
+        if (!counted.insert(record.digest).second) entry.bytes = 0;
+        out.push_back(std::move(entry));
+    }
     return out;
 }
 

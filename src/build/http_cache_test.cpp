@@ -67,6 +67,16 @@ TEST_F(HttpCacheTest, TheNextOneFindsWhatTheLastHasLeft) {
     EXPECT_FALSE(HttpCache(directory, 1000, "other boot").find("b")) << "nothing of it was synced";
 }
 
+TEST_F(HttpCacheTest, WhatSeveralUrlsGaveTakesItsRoomOnce) {
+    HttpCache cache(directory, 1000, "boot");
+    keep(cache, "a", "abc");
+    keep(cache, "b", "abc");
+    keep(cache, "c", "other");
+    std::uint64_t bytes = 0;
+    for (const auto& each : cache.list()) bytes += each.bytes;
+    EXPECT_EQ(bytes, 8U);
+}
+
 TEST_F(HttpCacheTest, WhatWasUsedLastStays) {
     HttpCache cache(directory, 10, "boot");
     keep(cache, "a", "aaaa");

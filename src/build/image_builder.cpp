@@ -163,6 +163,7 @@ asio::awaitable<std::map<std::string, std::string>> ImageBuilder::finish(BuildPt
     if (!build->request.internal() && (result.has_ref() || result.has_refs())) co_await tell_provenance(build, made, wishes.provenance);
     auto out = co_await run_exports(operations_.place(), build, std::move(made), std::move(exports), wishes.provenance, clock_);
     co_await cache_.flush();
+    co_await operations_.place().cache_mounts.settle();
     co_return out;
 }
 

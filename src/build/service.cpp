@@ -12,10 +12,12 @@
 #include "build/history.hpp"
 #include "build/image_builder.hpp"
 #include "build/usage.hpp"
+#include "engine/also_collected.hpp"
 
 #include <malloc.h>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/post.hpp>
+#include <filesystem>
 #include <set>
 
 namespace grua::build {
@@ -69,20 +71,21 @@ wire::worker::WorkerRecord describe() {
 
 /// What builds are made with.
 struct BuildService::Parts {
-    Parts(const asio::any_io_executor& loop, asio::thread_pool& pool, const Folders& folders, const Rooms& rooms,
-          std::unique_ptr<ContextStore> its_contexts)
+    /// Blocks: their folders are looked at, and what a gruad that was killed has left half done goes.
+    Parts(const asio::any_io_executor& loop, asio::thread_pool& pool, const Folders& folders, const Rooms& rooms)
         : timers(loop),
           sessions(loop, clock, timers),
-          contexts(std::move(its_contexts)),
+          contexts(folders.data + "/contexts"),
           cache_mounts(loop, pool, clock, folders.data + "/mounts"),
           cache(
-              loop, pool, clock, timers, rooms.database, rooms.layers,
+              loop, pool, clock, timers, rooms.database, rooms.layers, steps_of(rooms.layers),
               [&layers = rooms.layers](std::string key, const std::vector<oci::Digest>& chain) -> ResultPtr {
                   return std::make_shared<LayerTree>(std::move(key), layers, chain);
               },
-              [&images = rooms.images] {
+              [&images = rooms.images](const std::set<std::string>& leaving) {
                   std::set<oci::Digest> out;
-                  for (const images::ImagePtr& each : images.list()) out.insert(each->all_diff_ids.begin(), each->all_diff_ids.end());
+                  for (const images::ImagePtr& each : images.list())
+                      if (!leaving.contains(each->id)) out.insert(each->all_diff_ids.begin(), each->all_diff_ids.end());
                   return out;
               }),
           resolver(loop, rooms.images, rooms.registry, rooms.signatures, rooms.transfers, sessions),
@@ -97,7 +100,7 @@ struct BuildService::Parts {
                       .http = http,
                       .git = git,
                       .sessions = sessions,
-                      .contexts = *contexts,
+                      .contexts = contexts,
                       .cache_mounts = cache_mounts,
                       .steps = rooms.steps,
                       .built = rooms.built,
@@ -110,7 +113,7 @@ struct BuildService::Parts {
                    .transfers = rooms.transfers,
                    .clock = clock,
                    .timers = timers,
-                   .contexts = *contexts,
+                   .contexts = contexts,
                    .sessions = sessions,
                    .control = control,
                    .image_id =
@@ -118,7 +121,13 @@ struct BuildService::Parts {
                            const images::ImagePtr image = images.find(reference);
                            return image ? image->id : std::string();
                        }}),
-          usage(loop, pool, clock, {.results = cache, .contexts = *contexts, .mounts = cache_mounts},
+          usage(loop, pool, clock,
+                {.results = cache,
+                 .contexts = contexts,
+                 .mounts = cache_mounts,
+                 .downloads = http.cache(),
+                 .repositories = git.cache(),
+                 .history = history},
                 {.directory = folders.data, .has_removed = [&images = rooms.images] { images.collect(); }}) {
         control.add_to(services);
         history.add_to(services);
@@ -126,12 +135,22 @@ struct BuildService::Parts {
         add_content_service(services, pool, history);
         add_bridge_reads(services, control.callers(), builder, operations.place());
         add_bridge_containers(services, control.callers(), builder, operations);
+        git.sweep();
+        std::error_code error;
+        std::filesystem::remove_all(folders.live, error);
+        if (error) log::warn("{}: {}", folders.live, error.message());
+    }
+
+    static std::vector<oci::Digest> steps_of(const layers::LayerStore& layers) {
+        std::vector<oci::Digest> out;
+        for (const auto& each : layers.steps()) out.push_back(each.id);
+        return out;
     }
 
     SystemClock clock;
     LoopTimers timers;
     Sessions sessions;
-    std::unique_ptr<ContextStore> contexts;
+    ContextStore contexts;
     CacheMounts cache_mounts;
     CacheStore cache;
     ImageResolver resolver;
@@ -146,7 +165,7 @@ struct BuildService::Parts {
     grpc::Services services;
 };
 
-struct BuildService::State : std::enable_shared_from_this<BuildService::State> {
+struct BuildService::State final : engine::CollectedRoom, std::enable_shared_from_this<BuildService::State> {
     State(asio::any_io_executor on, asio::thread_pool& its_pool, Folders its_folders, Rooms its_rooms)
         : loop(std::move(on)),
           pool(its_pool),
@@ -173,10 +192,47 @@ struct BuildService::State : std::enable_shared_from_this<BuildService::State> {
     asio::awaitable<Parts*> ready() {
         const Lane::Turn turn = co_await making.take();
         if (!parts) {
-            auto contexts = co_await offload(pool, [path = folders.data + "/contexts"] { return std::make_unique<ContextStore>(path); });
-            parts = std::make_unique<Parts>(loop, pool, folders, rooms, std::move(contexts));
+            auto make = [this] { return std::make_unique<Parts>(loop, pool, folders, rooms); };
+            parts = co_await offload(pool, std::move(make));
         }
         co_return parts.get();
+    }
+
+    /// shutdown() waits for those that are counted.
+    struct Busy {
+        explicit Busy(std::shared_ptr<State> its_state) : state(std::move(its_state)) { ++state->busy; }
+        Busy(const Busy&) = delete;
+        Busy& operator=(const Busy&) = delete;
+        ~Busy() {
+            --state->busy;
+            state->changed.notify_all();
+        }
+        std::shared_ptr<State> state;
+    };
+
+    /// Where nothing was ever built nothing is made.
+    asio::awaitable<bool> has_built() {
+        if (parts) co_return true;
+        auto look = [path = folders.data] {
+            std::error_code error;
+            return std::filesystem::exists(path, error);
+        };
+        co_return co_await offload(pool, std::move(look));
+    }
+
+    asio::awaitable<std::vector<images::Decision>> collect(engine::CollectionFacts facts) override {
+        const Busy counted(shared_from_this());
+        if (has_ended || !co_await has_built()) co_return std::vector<images::Decision>{};
+        Parts* all = co_await ready();
+        co_return co_await all->usage.collect(std::move(facts));
+    }
+    asio::awaitable<void> recover() override {
+        const Busy counted(shared_from_this());
+        if (has_ended || !co_await has_built()) co_return;
+        Parts* all = co_await ready();
+        co_await all->cache_mounts.sweep();
+        co_await all->cache.sweep();
+        co_await all->history.collect();
     }
 
     asio::awaitable<void> serve_calls(std::unique_ptr<grpc::Transport> transport) {
@@ -185,7 +241,10 @@ struct BuildService::State : std::enable_shared_from_this<BuildService::State> {
     }
     asio::awaitable<void> serve_session(SessionHead head, std::unique_ptr<grpc::Transport> transport) {
         Parts* all = co_await ready();
+        const std::string id = head.id;
         co_await all->sessions.serve(std::move(head), std::move(transport));
+        // What its client has uploaded is nobody's any more.
+        all->http.forget(id);
     }
 
     void begin(asio::awaitable<void> task, const char* what) {
@@ -220,7 +279,9 @@ struct BuildService::State : std::enable_shared_from_this<BuildService::State> {
 };
 
 BuildService::BuildService(asio::any_io_executor loop, asio::thread_pool& pool, Folders folders, Rooms rooms)
-    : state_(std::make_shared<State>(std::move(loop), pool, std::move(folders), std::move(rooms))) {}
+    : state_(std::make_shared<State>(loop, pool, std::move(folders), std::move(rooms))) {
+    engine::AlsoCollected::of(loop).add(state_);
+}
 BuildService::~BuildService() = default;
 
 void BuildService::serve_calls(std::unique_ptr<grpc::Transport> transport) {
@@ -269,6 +330,7 @@ asio::awaitable<void> BuildService::shutdown() {
     if (!all->parts) co_return;
     try {
         co_await all->parts->cache.flush();
+        co_await all->parts->cache_mounts.settle();
         co_await all->parts->history.flushed();
     } catch (const Error& error) {
         log::warn("builds: {}", error.what());

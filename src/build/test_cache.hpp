@@ -51,9 +51,9 @@ protected:
         database.emplace(directory + "/grua.db");
         layers.emplace(directory + "/layers", *database);
         cache.emplace(
-            loop.get_executor(), pool, clock, clock, *database, *layers,
+            loop.get_executor(), pool, clock, clock, *database, *layers, steps(),
             [this](std::string key, const std::vector<oci::Digest>& of) { return tree(std::move(key), of); },
-            [this] { return image_layers; });
+            [this](const std::set<std::string>& leaving) { return leaving.empty() ? image_layers : std::set<oci::Digest>{}; });
     }
     void stop() {
         cache.reset();
@@ -120,6 +120,11 @@ protected:
     std::vector<UsageEntry> list() {
         std::vector<UsageEntry> out;
         run([&]() -> asio::awaitable<void> { out = co_await cache->list(); });
+        return out;
+    }
+    std::vector<oci::Digest> steps() const {
+        std::vector<oci::Digest> out;
+        for (const auto& each : layers->steps()) out.push_back(each.id);
         return out;
     }
     bool has_step(const oci::Digest& digest) { return layers->find_step(digest).has_value(); }

@@ -1,6 +1,7 @@
 #include "build/tree_writer.hpp"
 
 #include "base/error.hpp"
+#include "base/fault_point.hpp"
 #include "base/files.hpp"
 #include "base/id.hpp"
 #include "base/log.hpp"
@@ -180,6 +181,7 @@ void FileWriter::open() {
         const std::string_view parent = parent_of(path_);
         aside_ = (parent.empty() ? std::string() : std::string(parent) + "/") + ".tmp." + random_hex(8);
     }
+    fault_point("build:receive-file");
     file_ = open_below(tree_.folder(), aside_.empty() ? path_ : aside_, O_WRONLY | O_CREAT | O_EXCL, 0600);
 }
 

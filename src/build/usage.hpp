@@ -4,13 +4,19 @@
 
 #include "build/cache_mounts.hpp"
 #include "build/cache_store.hpp"
+#include "build/collection.hpp"
 #include "build/context_store.hpp"
+#include "build/git_cache.hpp"
+#include "build/history.hpp"
+#include "build/http_cache.hpp"
 #include "build/usage_plan.hpp"
+#include "engine/also_collected.hpp"
 #include "grpc/server.hpp"
 
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -23,6 +29,9 @@ public:
         CacheStore& results;
         ContextStore& contexts;
         CacheMounts& mounts;
+        HttpCache& downloads;
+        GitCache& repositories;
+        History& history;
     };
     struct Surroundings {
         std::string directory;  ///< Of whose disk `min_free_space` is.
@@ -50,20 +59,23 @@ public:
     };
     asio::awaitable<Pruned> prune(PruneOptions options, Told told = {});
 
-    /// What was not used for longer than `keep`, the one that was used longest ago first, until no more than `bytes` are left. 0: all of
-    /// it.
-    asio::awaitable<Pruned> collect(std::chrono::nanoseconds keep, std::uint64_t bytes);
+    /// By the engine's policy. What is half made, and what nobody knows of any more, goes in any case.
+    asio::awaitable<std::vector<images::Decision>> collect(engine::CollectionFacts facts);
 
 private:
-    enum class Source { result, context, mount };
+    enum class Source { result, context, mount, download, repository, history, build };
     struct Item {
         UsageEntry entry;
         Source source;
-        std::string name;  ///< As its source knows it.
+        std::string name;           ///< As its source knows it.
+        std::string kept_for = {};  ///< See Collectable.
     };
-    asio::awaitable<std::vector<Item>> items();
+    asio::awaitable<std::vector<Item>> items(std::set<std::string> leaving_images = {});
+    asio::awaitable<void> add_history(std::vector<Item>& to);
     asio::awaitable<std::vector<Item>> plan(PruneOptions options);
     asio::awaitable<bool> remove(Item item);
+    asio::awaitable<void> has_removed();
+    asio::awaitable<void> sweep();
     asio::awaitable<wire::control::DiskUsageResponse> disk_usage(wire::control::DiskUsageRequest request);
     asio::awaitable<void> prune_for(grpc::ServerCall& call);
 

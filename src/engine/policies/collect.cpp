@@ -1,6 +1,7 @@
-// Garbage collection: stopped containers where the policy says so, then what the image store's plan names. By a timer, after
-// images came in, and on demand.
+// Garbage collection: stopped containers where the policy says so, then what the image store's plan names, then what rooms above the
+// engine have. By a timer, after images came in, and on demand.
 #include "base/log.hpp"
+#include "engine/also_collected.hpp"
 #include "engine/engine_impl.hpp"
 #include "images/image_store.hpp"
 #include "layers/layers.hpp"
@@ -91,24 +92,37 @@ asio::awaitable<void> Engine::Impl::collect_containers(images::GcPolicy policy, 
     }
 }
 
-asio::awaitable<Collected> Engine::Impl::collect(GcMode mode) {
-    const Lane::Turn turn = co_await collecting.take();
+namespace {
+
+asio::awaitable<Collected> collect_all(Engine::Impl& engine, GcMode mode, Explained explained) {
+    const Lane::Turn turn = co_await engine.collecting.take();
     Collected out;
     images::GcFacts facts;
-    facts.disk = co_await offload(pool, [root = options.data_root] { return images::disk_of(root); });
-    const images::GcPolicy policy = gc_policy;
-    co_await collect_containers(policy, mode, out.decisions, facts);
-    auto work = [this, policy, facts, mode] {
-        const auto used_by = [this](const std::string& image_id) { return uses_of_image(image_id); };
-        return rooms.images.collect(policy, facts, used_by, mode);
+    facts.disk = co_await offload(engine.pool, [root = engine.options.data_root] { return images::disk_of(root); });
+    const images::GcPolicy policy = engine.gc_policy;
+    co_await engine.collect_containers(policy, mode, out.decisions, facts);
+    auto work = [&engine, policy, facts, mode] {
+        const auto used_by = [&engine](const std::string& image_id) { return engine.uses_of_image(image_id); };
+        return engine.rooms.images.collect(policy, facts, used_by, mode);
     };
-    images::ImageStore::Collected collected = co_await offload(pool, std::move(work));
+    images::ImageStore::Collected collected = co_await offload(engine.pool, std::move(work));
     for (const images::Removed& each : collected.removed) {
         if (each.image_id.empty()) continue;
         const std::string action = each.untagged.empty() ? "delete" : "untag";
-        events.publish({.type = "image", .action = action, .id = each.image_id, .attributes = {{"name", each.image_id}}});
+        engine.events.publish({.type = "image", .action = action, .id = each.image_id, .attributes = {{"name", each.image_id}}});
     }
-    std::ranges::move(collected.decisions, std::back_inserter(out.decisions));
+    CollectionFacts others{
+        .policy = policy, .disk = facts.disk, .freed = facts.freed, .leaving_images = {}, .mode = mode, .explained = explained};
+    const auto take = [&](std::vector<Decision> decisions) {
+        for (const Decision& each : decisions) {
+            if (each.verdict == Verdict::keep) continue;
+            others.freed += each.size;
+            if (each.kind == "image") others.leaving_images.insert(each.id);
+        }
+        std::ranges::move(decisions, std::back_inserter(out.decisions));
+    };
+    take(std::move(collected.decisions));
+    for (const auto& room : AlsoCollected::of(engine.loop).all()) take(co_await room->collect(others));
     for (const Decision& each : out.decisions) {
         if (each.verdict == Verdict::keep) {
             ++out.kept;
@@ -120,6 +134,10 @@ asio::awaitable<Collected> Engine::Impl::collect(GcMode mode) {
     }
     co_return out;
 }
+
+}  // namespace
+
+asio::awaitable<Collected> Engine::Impl::collect(GcMode mode) { return collect_all(*this, mode, Explained::all); }
 
 std::vector<images::ContainerUse> Engine::Impl::uses_of_image(std::string_view image_id) const {
     const MutexLock lock(snapshot_mutex);
@@ -139,6 +157,13 @@ void Engine::Impl::collect_soon() {
 }
 
 asio::awaitable<void> Engine::Impl::collect_in_turns() {
+    for (const auto& room : AlsoCollected::of(loop).all()) {
+        try {
+            co_await room->recover();
+        } catch (const std::exception& error) {
+            log::error("what was left over: {}", error.what());
+        }
+    }
     auto next = Condition::Clock::now() + interval;
     while (!closing) {
         if (!images_changed) co_await collect_now.wait(next);
@@ -147,7 +172,8 @@ asio::awaitable<void> Engine::Impl::collect_in_turns() {
         images_changed = false;
         try {
             const images::Disk disk = co_await offload(pool, [root = options.data_root] { return images::disk_of(root); });
-            if (gc_policy.enabled && (by_timer || disk.is_above(gc_policy.high))) co_await collect(GcMode::real);
+            if (gc_policy.enabled && (by_timer || disk.is_above(gc_policy.high)))
+                co_await collect_all(*this, GcMode::real, Explained::removals);
         } catch (const std::exception& error) {
             log::error("collection: {}", error.what());
         }
