@@ -29,7 +29,7 @@ STEPS = int(os.environ.get("GRUA_CUT_STEPS", "60"))
 SEED = int(os.environ.get("GRUA_CUT_SEED", str(random.SystemRandom().randrange(1 << 32))))
 MIB = 1 << 20
 DISK, FILES, NOTES = 264 * MIB, 256 * MIB, 260 * MIB  # the notes lie behind the file system
-DEVICE = "/dev/vda"
+DEVICE = os.environ.get("GRUA_CUT_DEVICE", "/dev/vda")
 
 
 class Notebook:
@@ -50,6 +50,7 @@ class Driver:
     """In the virtual machine."""
 
     def __init__(self, steps, seed):
+        self.seed = seed
         self.random = random.Random(seed)
         self.steps = steps
         self.notes = Notebook()
@@ -63,11 +64,11 @@ class Driver:
         self.made = 0
 
     def ask(self, method, target, body=None, kind="application/x-tar"):
-        self.api.request(method, target, body=body, headers={"Content-Type": kind} if body is not None else {})
-        answer = self.api.getresponse()
-        text = answer.read().decode(errors="replace")
-        if answer.status >= 300 and answer.status not in (404, 409):
-            raise AssertionError(f"{method} {target}: {answer.status} {text}")
+        data = body.encode() if isinstance(body, str) else body
+        status, answer = self.api.connection.ask(method, target, data, {"Content-Type": kind} if data is not None else {})
+        text = answer.decode(errors="replace")
+        if status >= 300 and status not in (404, 409):
+            raise AssertionError(f"{method} {target}: {status} {text}")
         for line in text.splitlines():
             if '"errorDetail"' in line:
                 raise AssertionError(f"{method} {target}: {line}")
@@ -153,10 +154,13 @@ class Driver:
         except Exception as error:
             print(f"powercut: no registry in the machine: {error}", file=sys.stderr)
 
-    def run(self):
+    def doings(self):
+        """With how often they are done."""
         self.start_registry()
-        doings = {self.load: 3, self.import_one: 4, self.tag: 2, self.rmi: 4, self.create: 3, self.commit: 4, self.remove: 2, self.collect: 3,
-                  self.push_and_pull: 2}
+        return {self.load: 3, self.import_one: 4, self.tag: 2, self.rmi: 4, self.create: 3, self.commit: 4, self.remove: 2, self.collect: 3, self.push_and_pull: 2}
+
+    def run(self):
+        doings = self.doings()
         self.load()
         self.notes.note(done=0, root=str(self.daemon.root), state=self.state())
         for step in range(1, self.steps + 1):
@@ -168,10 +172,16 @@ class Driver:
             doing()
             self.notes.note(done=step, what=doing.__name__, state=self.state())
         print(f"{self.steps} steps done", flush=True)
+        self.leave()
+
+    def leave(self):
         os._exit(0)  # the disk is as the log says; nothing is put away
 
 
 class PowerCuts(unittest.TestCase):
+    driver = pathlib.Path(__file__).resolve()
+    cuts, steps, seed = CUTS, STEPS, SEED
+
     @classmethod
     def setUpClass(cls):
         cls.work = pathlib.Path(tempfile.mkdtemp(prefix="grua-cut-", dir="/var/tmp"))
@@ -184,9 +194,7 @@ class PowerCuts(unittest.TestCase):
         busybox_image()
         cls.log.touch()
         started = time.monotonic()
-        done = run(ENV / "cgroup2-run.sh", "--ro", "--share", cls.work, "--disk", cls.disk, "--disk-log", cls.log, "--mem", "2G", "--append", "no_timer_check", "--timeout", "1200", "--",
-                   "env", "GRUA_TEST_DIR=/mnt", "GRUA_PATIENCE=8", f"GRUA_BIN={BIN}", "PYTHONDONTWRITEBYTECODE=1",
-                   sys.executable, pathlib.Path(__file__).resolve(), "drive", STEPS, SEED, check=False, timeout=1300)
+        done = cls.record()
         if "steps done" not in done.stdout:
             raise AssertionError(f"the run in the machine failed: {done.returncode}\n{done.stdout[-3000:]}{done.stderr[-5000:]}")
         cls.entries = writelog.read_log(cls.log)
@@ -196,7 +204,14 @@ class PowerCuts(unittest.TestCase):
                 if entry.offset == NOTES:
                     log.seek(entry.data)
                     cls.notes.append((at, json.loads(log.read(entry.length).rstrip(b"\0"))))
-        print(f"powercut: GRUA_CUT_SEED={SEED}; {STEPS} steps, {len(cls.entries)} writes and flushes, recorded in {time.monotonic() - started:.0f} s", flush=True)
+        print(f"powercut: GRUA_CUT_SEED={cls.seed}; {cls.steps} steps, {len(cls.entries)} writes and flushes, recorded in {time.monotonic() - started:.0f} s", flush=True)
+
+    @classmethod
+    def record(cls):
+        """One run of the driver, on a disk whose writes are logged."""
+        return run(ENV / "cgroup2-run.sh", "--ro", "--share", cls.work, "--disk", cls.disk, "--disk-log", cls.log, "--mem", "2G", "--append", "no_timer_check", "--timeout", "1200", "--",
+                   "env", "GRUA_TEST_DIR=/mnt", "GRUA_PATIENCE=8", f"GRUA_BIN={BIN}", "PYTHONDONTWRITEBYTECODE=1",
+                   sys.executable, cls.driver, "drive", cls.steps, cls.seed, check=False, timeout=1300)
 
     def setUp(self):
         # Disks are mounted in a namespace of their own: a container that starts elsewhere meanwhile would copy the mount, and the file
@@ -270,6 +285,7 @@ class PowerCuts(unittest.TestCase):
                 wait_until(f"{folder} is empty", lambda where=seen / folder: not os.listdir(where))
             uppers = set(os.listdir(seen / "layers/containers"))
             self.assertEqual(uppers, containers)
+            self.check_more(sock, seen, done, after)
         except AssertionError as error:
             raise AssertionError(f"{error}\n{gruad_log.read_text()[-3000:]}") from None
         finally:
@@ -277,10 +293,13 @@ class PowerCuts(unittest.TestCase):
             daemon.wait(20 * PATIENCE)
             shutil.rmtree(run_dir, ignore_errors=True)
 
+    def check_more(self, sock, seen, done, after):
+        """`seen`: the data root, from here."""
+
     def test_what_was_reported_is_there_after_a_cut(self):
-        choice = random.Random(SEED)
+        choice = random.Random(self.seed)
         first = self.notes[0][0]
-        cuts = sorted(choice.randrange(first, len(self.entries)) for _ in range(CUTS))
+        cuts = sorted(choice.randrange(first, len(self.entries)) for _ in range(self.cuts))
         base, copy, played = self.work / "before", self.work / "copy", 0
         failures = []
         with open(self.log, "rb") as log, open(base, "r+b") as disk:
@@ -298,7 +317,7 @@ class PowerCuts(unittest.TestCase):
                 except AssertionError as error:
                     failures.append(f"cut {cut} of {len(self.entries)}, {durable} flushed, keeping {keep} of the others: {error}")
                     if os.environ.get("GRUA_KEEP"):
-                        self.make(pathlib.Path(f"/var/tmp/grua-cut-failed-{SEED}-{cut}"), base, log, kept)
+                        self.make(pathlib.Path(f"/var/tmp/grua-cut-failed-{self.seed}-{cut}"), base, log, kept)
         print(f"powercut: {len(cuts)} cuts, {len(failures)} failed", flush=True)
         self.assertEqual(failures, [], "\n\n".join(failures[:5]))
 

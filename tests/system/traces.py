@@ -61,7 +61,8 @@ class Traces:
     def folders(self):
         data, live = self.daemon.root / "data", self.daemon.exec_root / "exec"
         out = {}
-        for name in ("layers/staging", "layers/trash", "layers/containers", "layers/l", "content/trash", "containers", "volumes"):
+        for name in ("layers/staging", "layers/trash", "layers/containers", "layers/l", "content/trash", "containers", "volumes", "build/contexts",
+                     "build/mounts", "build/http/urls", "build/http/content", "build/git", "build/history/blobs/sha256"):
             if (data / name).is_dir():
                 out[name] = sorted(os.listdir(data / name))
         out["content/blobs"] = sorted(each.name for each in (data / "content/blobs").rglob("*") if each.is_file())
