@@ -81,7 +81,9 @@ asio::awaitable<std::optional<std::string>> ClientCall::read() {
 asio::awaitable<std::optional<std::string>> ClientCall::next() {
     co_await stream_->answered();
     for (;;) {
-        if (auto message = reader_.next()) co_return message;
+        auto message = reader_.next();
+        stream_->hold(reader_.held());
+        if (message) co_return message;
         const std::string bytes = co_await stream_->read();
         if (bytes.empty()) break;
         reader_.add(bytes);
@@ -99,8 +101,10 @@ Status ClientCall::status() const {
     const std::string_view code = header(fields, "grpc-status");
     if (code.empty())
         return {.code = code_of_http(http), .message = fmt::format("the answer has no grpc-status; HTTP status {}", http), .details = {}};
+    std::string message = decode_message(header(fields, "grpc-message"));
+    if (message.empty() && parse_code(code) != Code::ok) message = fmt::format("the answer says no more than grpc-status {}", code);
     return {.code = parse_code(code),
-            .message = decode_message(header(fields, "grpc-message")),
+            .message = std::move(message),
             .details = base64_decode_any(header(fields, "grpc-status-details-bin")).value_or("")};
 }
 

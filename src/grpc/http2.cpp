@@ -5,7 +5,6 @@
 
 #include <nghttp2/nghttp2.h>
 #include <algorithm>
-#include <array>
 #include <boost/asio/detached.hpp>
 
 namespace grua::grpc {
@@ -22,6 +21,22 @@ std::vector<nghttp2_nv> fields_of(const Headers& headers) {
     std::vector<nghttp2_nv> out;
     const auto bytes = [](const std::string& text) { return reinterpret_cast<std::uint8_t*>(const_cast<char*>(text.data())); };
     for (const auto& [name, value] : headers) out.push_back({bytes(name), bytes(value), name.size(), value.size(), NGHTTP2_NV_FLAG_NONE});
+    return out;
+}
+
+/// Nobody's own limit is smaller than what a status needs.
+constexpr std::size_t least_header_list = 4096;
+constexpr std::size_t header_block_limit = std::size_t{4} << 20U;  ///< Of what is sent: statuses have whole files in their details.
+constexpr std::size_t field_overhead = 32;                         // As the protocol counts.
+
+/// Those in front that the peer takes together: more would not be sent at all, and it would wait for ever.
+std::vector<nghttp2_nv> fields_that_fit(nghttp2_session* session, const Headers& headers) {
+    const std::size_t theirs = nghttp2_session_get_remote_settings(session, NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE);
+    const std::size_t limit = std::clamp(theirs, least_header_list, header_block_limit / 2);
+    std::vector<nghttp2_nv> out = fields_of(headers);
+    std::size_t size = 0;
+    const auto is_too_much = [&](const nghttp2_nv& each) { return (size += each.namelen + each.valuelen + field_overhead) > limit; };
+    out.erase(std::ranges::find_if(out, is_too_much), out.end());
     return out;
 }
 
@@ -54,7 +69,6 @@ struct Http2Callbacks {
         Http2& self = connection(user);
         Stream* stream = self.find(frame->hd.stream_id);
         if (!stream) return 0;
-        constexpr std::size_t field_overhead = 32;  // As the protocol counts.
         stream->header_bytes_ += name_size + value_size + field_overhead;
         if (stream->header_bytes_ > self.limits_.header_bytes) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
         Headers& headers = stream->has_headers_ ? stream->trailers_ : stream->headers_;
@@ -90,6 +104,11 @@ struct Http2Callbacks {
         nghttp2_session_consume_connection(session, size);
         Stream* stream = self.find(id);
         if (!stream) return 0;
+        if (self.held_ + size > self.limits_.held) {
+            nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, id, static_cast<std::uint32_t>(Reset::calm));
+            return 0;
+        }
+        self.held_ += size;
         stream->in_ += text_of(bytes, size);
         stream->changed_.notify_all();
         return 0;
@@ -112,10 +131,14 @@ struct Http2Callbacks {
         return 0;
     }
 
-    /// A stream that was asked for and cannot begin any more.
-    static int frame_not_sent(nghttp2_session*, const nghttp2_frame* frame, int error, void* user) {
+    /// A stream that was asked for and cannot begin any more, or an answer without which its peer would wait for ever.
+    static int frame_not_sent(nghttp2_session* session, const nghttp2_frame* frame, int error, void* user) {
         Http2& self = connection(user);
-        if (frame->hd.type != NGHTTP2_HEADERS || frame->headers.cat != NGHTTP2_HCAT_REQUEST) return 0;
+        if (frame->hd.type != NGHTTP2_HEADERS) return 0;
+        if (frame->headers.cat != NGHTTP2_HCAT_REQUEST) {
+            nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_INTERNAL_ERROR);
+            return 0;
+        }
         const auto found = self.streams_.find(frame->hd.stream_id);
         if (found == self.streams_.end()) return 0;
         const StreamPtr stream = std::move(found->second);
@@ -155,7 +178,7 @@ struct Http2Callbacks {
             *flags |= NGHTTP2_DATA_FLAG_EOF;
             if (!stream.own_trailers_.empty()) {
                 *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
-                const auto fields = fields_of(stream.own_trailers_);
+                const auto fields = fields_that_fit(session, stream.own_trailers_);
                 nghttp2_submit_trailer(session, id, fields.data(), fields.size());
             }
         } else if (count == 0) {
@@ -196,14 +219,17 @@ Http2::Http2(asio::any_io_executor loop, std::unique_ptr<Transport> transport, R
     check(nghttp2_option_new(&raw_option), "HTTP/2");
     const std::unique_ptr<nghttp2_option, decltype(&nghttp2_option_del)> option(raw_option, &nghttp2_option_del);
     nghttp2_option_set_no_auto_window_update(raw_option, 1);
+    nghttp2_option_set_max_send_header_block_length(raw_option, header_block_limit);
     nghttp2_session* session = nullptr;
     check(role == Role::server ? nghttp2_session_server_new2(&session, raw, this, raw_option)
                                : nghttp2_session_client_new2(&session, raw, this, raw_option),
           "HTTP/2");
     session_.reset(session);
-    const std::array settings{nghttp2_settings_entry{NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, limits.streams},
-                              nghttp2_settings_entry{NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, limits.window},
-                              nghttp2_settings_entry{NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, limits.header_bytes}};
+    std::vector settings{nghttp2_settings_entry{NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, limits.streams},
+                         nghttp2_settings_entry{NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, limits.window},
+                         nghttp2_settings_entry{NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, limits.header_bytes}};
+    // Nothing of gRPC's is pushed; its headers would be taken for those of the stream that promises it.
+    if (role == Role::client) settings.push_back({NGHTTP2_SETTINGS_ENABLE_PUSH, 0});
     check(nghttp2_submit_settings(session, NGHTTP2_FLAG_NONE, settings.data(), settings.size()), "HTTP/2: settings");
     check(nghttp2_session_set_local_window_size(session, NGHTTP2_FLAG_NONE, 0, static_cast<std::int32_t>(limits.window * windows)),
           "HTTP/2: window");
@@ -284,7 +310,7 @@ void Http2::submit_answer(Stream& stream, const Headers& headers, bool with_body
     nghttp2_data_provider body{};
     body.source.ptr = &stream;
     body.read_callback = &Http2Callbacks::take_data;
-    const auto fields = fields_of(headers);
+    const auto fields = fields_that_fit(session_.get(), headers);
     check(nghttp2_submit_response(session_.get(), stream.id_, fields.data(), fields.size(), with_body ? &body : nullptr),
           "HTTP/2: an answer");
     wake();
@@ -312,6 +338,8 @@ void Http2::close(std::string why) {
 
 Stream::Stream(std::shared_ptr<Http2> connection, std::int32_t id)
     : connection_(std::move(connection)), id_(id), changed_(connection_->loop_) {}
+
+Stream::~Stream() { connection_->held_ -= in_.size() + held_; }
 
 void Stream::close(std::string why) {
     if (std::exchange(is_closed_, true)) return;
@@ -343,6 +371,7 @@ asio::awaitable<std::string> Stream::read() {
         co_await changed_.wait();
     }
     std::string out = std::exchange(in_, {});
+    connection_->held_ -= out.size();
     if (!is_closed_) {
         nghttp2_session_consume_stream(connection_->session_.get(), id_, out.size());
         connection_->wake();
@@ -350,8 +379,18 @@ asio::awaitable<std::string> Stream::read() {
     co_return out;
 }
 
+void Stream::hold(std::size_t bytes) {
+    connection_->held_ = connection_->held_ - held_ + bytes;
+    held_ = bytes;
+    if (connection_->held_ <= connection_->limits_.held) return;
+    reset(Reset::calm);
+    fail(ErrorKind::unavailable, "the calls of the connection hold more than {} bytes of messages that are not whole",
+         connection_->limits_.held);
+}
+
 void Stream::stop_reading() {
-    in_.clear();
+    connection_->held_ -= in_.size();
+    in_ = {};
     has_all_ = true;
     changed_.notify_all();
 }

@@ -32,9 +32,10 @@ struct Http2Limits {
     std::uint32_t window = 1U << 20U;              ///< That is received of a stream and not yet read.
     std::size_t unsent = std::size_t{256} << 10U;  ///< That a stream's writer may be ahead of the peer.
     std::size_t resets = 1000;                     ///< Streams that the peer has given up, more than it has let end.
+    std::size_t held = std::size_t{96} << 20U;     ///< Of all streams, that has come and is no use yet: not read, or a part of a message.
 };
 
-enum class Reset : std::uint32_t { no_error = 0, internal = 2, refused = 7, cancelled = 8 };
+enum class Reset : std::uint32_t { no_error = 0, internal = 2, refused = 7, cancelled = 8, calm = 11 };
 
 class Http2;
 
@@ -44,6 +45,7 @@ public:
     Stream(std::shared_ptr<Http2> connection, std::int32_t id);
     Stream(const Stream&) = delete;
     Stream& operator=(const Stream&) = delete;
+    ~Stream();
 
     /// The peer's, as far as they have come. Of a client's stream: those of the answer.
     const Headers& headers() const noexcept { return headers_; }
@@ -57,6 +59,10 @@ public:
 
     /// Whoever reads has come to the end.
     void stop_reading();
+
+    /// So many of the bytes that were read are kept until the rest of something has come. Throws Error(unavailable), and gives the stream
+    /// up, where all streams of the connection hold too much by that.
+    void hold(std::size_t bytes);
 
     /// Of a server's stream, once.
     void answer(const Headers& headers);
@@ -91,6 +97,7 @@ private:
     std::size_t header_bytes_ = 0;
     bool has_headers_ = false;
     std::string in_;
+    std::size_t held_ = 0;  ///< Of what was read.
     bool has_all_ = false;
     bool is_answered_ = false;
     std::deque<std::string> out_;
@@ -129,6 +136,7 @@ public:
     void close(std::string why);
 
     bool is_closed() const noexcept { return is_closed_; }
+    std::size_t held() const noexcept { return held_; }
     std::size_t streams() const noexcept { return streams_.size(); }
     const asio::any_io_executor& loop() const noexcept { return loop_; }
 
@@ -158,6 +166,7 @@ private:
     Condition ended_;  ///< Who writes has come back.
     std::map<std::int32_t, StreamPtr> streams_;
     std::size_t resets_ = 0;
+    std::size_t held_ = 0;
     bool is_writing_ = false;
     bool is_closed_ = false;
 };

@@ -26,6 +26,8 @@ public:
 
     /// In the middle of one.
     bool has_part() const noexcept { return at_ < bytes_.size(); }
+    /// That it has of them.
+    std::size_t held() const noexcept { return bytes_.size(); }
 
 private:
     std::size_t limit_;

@@ -2,6 +2,7 @@
 
 #include "base/encoding.hpp"
 #include "base/log.hpp"
+#include "base/utf8.hpp"
 
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/cancellation_signal.hpp>
@@ -13,10 +14,11 @@ namespace grua::grpc {
 namespace {
 
 constexpr std::string_view content_type = "application/grpc";
+constexpr std::size_t said_limit = std::size_t{16} << 10U;  ///< Of a status; some have text in them that somebody else wrote.
 
 Headers status_fields(const Status& status) {
     Headers out{{"grpc-status", fmt::format("{}", static_cast<int>(status.code))}};
-    if (!status.message.empty()) out.emplace_back("grpc-message", encode_message(status.message));
+    if (!status.message.empty()) out.emplace_back("grpc-message", encode_message(cut_utf8(status.message, said_limit)));
     if (!status.details.empty()) out.emplace_back("grpc-status-details-bin", base64_encode(status.details));
     return out;
 }
@@ -32,7 +34,9 @@ bool is_grpc(const Headers& request) {
 
 asio::awaitable<std::optional<std::string>> ServerCall::read() {
     for (;;) {
-        if (auto message = reader_.next()) co_return message;
+        auto message = reader_.next();
+        stream_->hold(reader_.held());
+        if (message) co_return message;
         const std::string bytes = co_await stream_->read();
         if (bytes.empty()) {
             if (reader_.has_part())

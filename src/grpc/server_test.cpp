@@ -108,6 +108,60 @@ TEST_F(ServerTest, OneMessageThereAndOneBack) {
     });
 }
 
+/// It would not be sent at all, and the client would wait for ever.
+TEST_F(ServerTest, AFailureThatIsTooLongIsSaidInPart) {
+    std::string message = "wrong: " + std::string(1'000'000, 'x');
+    std::string details = "short";
+    services.add("/t.T/Long", [&](ServerCall& call) -> asio::awaitable<void> {
+        (void)co_await call.read_only();
+        throw CallError({.code = Code::unknown, .message = message, .details = details});
+    });
+    services.add("/t.T/LongLate", [&](ServerCall& call) -> asio::awaitable<void> {
+        co_await call.write("one");
+        throw CallError({.code = Code::unknown, .message = message, .details = std::string(1'000'000, 'y')});
+    });
+    with_client([&]() -> asio::awaitable<void> {
+        Status failed = co_await status_of_call("/t.T/Long", "x", {.timeout = 20s});
+        EXPECT_EQ(failed.code, Code::unknown);
+        EXPECT_TRUE(failed.message.starts_with("wrong: xxx"));
+        EXPECT_EQ(failed.details, "short");
+        details = std::string(1'000'000, 'y');
+        failed = co_await status_of_call("/t.T/Long", "x", {.timeout = 20s});
+        EXPECT_EQ(failed.code, Code::unknown);
+        EXPECT_TRUE(failed.message.starts_with("wrong: xxx"));
+        EXPECT_EQ(failed.details, "");
+        EXPECT_EQ((co_await status_of_call("/t.T/LongLate", "x", {.timeout = 20s})).code, Code::unknown);
+    });
+}
+
+/// 250 calls with 16 MiB each would be four gigabytes.
+TEST_F(ServerTest, MessagesThatAreNotWholeHaveABoundTogether) {
+    with_client([&]() -> asio::awaitable<void> {
+        bool was_refused = false;
+        // A frame's head says 15 MiB, and a little less comes.
+        std::string part = frame(std::string(std::size_t{15} << 20U, 'x'));
+        part.resize(part.size() - 1);
+        const auto begin = [&]() -> asio::awaitable<void> {
+            const StreamPtr stream = client->open({{":method", "POST"},
+                                                   {":scheme", "http"},
+                                                   {":authority", "d"},
+                                                   {":path", "/t.T/Upper"},
+                                                   {"te", "trailers"},
+                                                   {"content-type", "application/grpc"}});
+            try {
+                co_await stream->write(part);
+                co_await pause_for(50ms);
+                if (stream->is_closed()) was_refused = true;
+            } catch (const Error&) {
+                was_refused = true;
+            }
+        };
+        for (int number = 0; number < 12 && !was_refused; ++number) co_await begin();
+        EXPECT_TRUE(was_refused);
+        EXPECT_EQ(co_await call(*client, "/t.T/Upper", "abc"), "ABC");
+    });
+}
+
 TEST_F(ServerTest, AFailureSaysWhatAndHow) {
     with_client([&]() -> asio::awaitable<void> {
         const Status failed = co_await status_of_call("/t.T/Fail", "x");
