@@ -178,14 +178,18 @@ void CacheStore::let_go_of_layers(const KeptRecord& record) {
 
 /// In the place of one with the same ID.
 CacheStore::RecordPtr CacheStore::put_record(const KeptRecordPtr& kept) {
-    RecordPtr& record = records_[kept->id];
-    if (!record) record = std::make_shared<Record>();
+    const auto record = std::make_shared<Record>();
     auto own = std::make_shared<KeptRecord>(*kept);
     for (KeptResult& result : own->results)
         for (LayerName& each : result.layers) each = take_layer(*each);
-    if (record->kept) let_go_of_layers(*record->kept);
     record->kept = std::move(own);
-    record->latest.clear();
+    if (RecordPtr& place = records_[kept->id]; RecordPtr before = std::exchange(place, record)) {
+        before->is_gone = true;
+        record->use = before->use;
+        record->keys = std::exchange(before->keys, {});
+        for (const std::string& each : record->keys) keys_[each] = record;
+        leaving_.push_back(std::move(before));
+    }
     usage_ids_[kept->usage_id] = record;
     change(*record);
     return record;
@@ -218,8 +222,17 @@ void CacheStore::drop(const RecordPtr& record) {
     for (const std::string& each : record->keys) keys_.erase(each);
     records_.erase(record->kept->id);
     usage_ids_.erase(record->kept->usage_id);
-    let_go_of_layers(*record->kept);
+    leaving_.push_back(record);
     change(*record);
+}
+
+/// Whoever has its results still asks for their layers.
+void CacheStore::let_go_of_unused() {
+    std::erase_if(leaving_, [&](const RecordPtr& each) {
+        if (each->in_use()) return false;
+        let_go_of_layers(*each->kept);
+        return true;
+    });
 }
 
 void CacheStore::drop_oldest() {
@@ -257,8 +270,7 @@ asio::awaitable<std::optional<Results>> CacheStore::find(std::string key) {
         explicit Making(Record& of) : record(of) { ++record.being_made; }
         ~Making() { --record.being_made; }
     } const making(*record);
-    const KeptRecordPtr kept = record->kept;
-    auto work = [this, kept]() -> std::optional<Results> {
+    auto work = [this, kept = record->kept]() -> std::optional<Results> {
         try {
             Results out;
             for (const KeptResult& each : kept->results) {
@@ -273,7 +285,6 @@ asio::awaitable<std::optional<Results>> CacheStore::find(std::string key) {
         }
     };
     std::optional<Results> out = co_await offload(pool_, std::move(work));
-    if (record->kept != kept) co_return out;  // another has taken its place; these are as good as they were
     if (out)
         record->give(*out);
     else
@@ -321,6 +332,7 @@ void CacheStore::write_at(Clock::Point when) {
 }
 
 CacheStore::Batch CacheStore::take_batch() {
+    let_go_of_unused();
     Batch out;
     const auto row_of = [](const Record& record) {
         return CacheRow{.record = record.kept, .use = record.use, .keys = {record.keys.begin(), record.keys.end()}};
@@ -377,6 +389,7 @@ asio::awaitable<void> CacheStore::write() {
     alarm_.reset();
     write_at_ = Clock::never;
     const auto batch = std::make_shared<Batch>(take_batch());
+    if (!leaving_.empty()) write_at(clock_.steady() + retry_delay);
     if (batch->is_empty()) co_return;
     std::string failure;
     try {
@@ -440,11 +453,14 @@ CacheStore::Looked CacheStore::look(std::vector<SeenRecord> seen, const std::vec
     std::map<oci::Digest, const layers::LayerStore::Step*> steps;
     for (const auto& each : out.steps) steps.emplace(each.id, &each);
     std::map<oci::Digest, LayerFacts> facts;
+    std::set<oci::Digest> counted;  // steps that made the same files are one folder
     for (const LayerName& each : names) {
         if (each->is_step()) {
             if (const auto found = steps.find(*each); found != steps.end())
-                facts.emplace(*each, LayerFacts{.bytes = found->second->size,
-                                                .is_in_image = found->second->diff_id && of_images.contains(*found->second->diff_id)});
+                facts.emplace(
+                    *each,
+                    LayerFacts{.bytes = !found->second->diff_id || counted.insert(*found->second->diff_id).second ? found->second->size : 0,
+                               .is_in_image = found->second->diff_id && of_images.contains(*found->second->diff_id)});
             else
                 out.missing.insert(*each);
         } else if (const auto layer = layer_store_.find(*each)) {

@@ -80,6 +80,7 @@ private:
     LayerName take_layer(const oci::Digest& digest);
     void let_go_of_layers(const KeptRecord& record);
     void drop(const RecordPtr& record);
+    void let_go_of_unused();
     void drop_oldest();
     void touch(Record& record);
     void change(const Record& record);
@@ -108,6 +109,7 @@ private:
     std::map<std::string, RecordPtr> keys_;
     std::map<std::string, RecordPtr, std::less<>> usage_ids_;
     std::map<oci::Digest, Layer> layers_;
+    std::vector<RecordPtr> leaving_;  ///< That are found no more, and whose layers somebody may still ask for.
 
     // What is to be written: records by their IDs; one that is not there any more is deleted.
     Lane writing_;

@@ -231,6 +231,47 @@ TEST_F(CacheStoreTest, EachLayerTakesRoomOnce) {
         if (each.description == "RUN make") EXPECT_TRUE(each.is_shared);
 }
 
+TEST_F(CacheStoreTest, WhoHasAResultKeepsItsLayersThoughAnotherTakesItsPlace) {
+    const auto first = step();
+    const auto second = step();
+    const auto third = step();
+    keep("a", {first});
+    keep("b", {second});
+    auto of_a = find("a");
+    auto of_b = find("b");
+    // Made anew by others: in the place of the one, and with the only key of the other.
+    keep("a", {third});
+    keep("b", Results{tree("c", {third})}, vertex("RUN"));
+    flush();
+    layers->prepare("x", {first, second});
+    EXPECT_TRUE(has_step(first));
+    EXPECT_THAT(layers_of(find("a")), ElementsAre(third));
+    EXPECT_THAT(layers_of(find("b")), ElementsAre(third));
+    layers->remove("x");
+    of_a.reset();
+    of_b.reset();
+    clock.turn(10s);
+    run([]() -> asio::awaitable<void> { co_return; });
+    EXPECT_FALSE(has_step(first));
+    EXPECT_FALSE(has_step(second));
+    EXPECT_TRUE(has_step(third));
+}
+
+TEST_F(CacheStoreTest, TheSameFilesMadeTwiceTakeTheirRoomOnce) {
+    const auto first = step(1000);
+    const auto second = step(1000);
+    const auto other = step(1000);
+    keep("first", {first});
+    keep("second", {second});
+    keep("other", {other});
+    const auto diff_id = content::digest_of("the same");
+    layers->identify(first, diff_id);
+    layers->identify(second, diff_id);
+    std::uint64_t bytes = 0;
+    for (const UsageEntry& each : list()) bytes += each.bytes;
+    EXPECT_EQ(bytes, 2000U);
+}
+
 TEST_F(CacheStoreTest, WhatIsUsedIsNotRemoved) {
     const auto made = step();
     keep("a", {made});
