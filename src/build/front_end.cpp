@@ -15,6 +15,7 @@
 #include "build/remote_context.hpp"
 #include "build/selection.hpp"
 #include "build/step.hpp"
+#include "build/wire/common.pb.h"
 #include "linux/root.hpp"
 
 #include <fcntl.h>
@@ -98,6 +99,13 @@ std::optional<std::string> read_from(const Context& context, const std::string& 
     return read_all(file.get(), path, dockerfile_limit);
 }
 
+/// Whether a failure says where in a file it is (failure.hpp).
+bool has_place(const grpc::Status& status) {
+    wire::common::Status about;
+    if (!about.ParseFromString(status.details)) return false;
+    return std::ranges::any_of(about.details(), [](const auto& each) { return each.type_url().ends_with("/errdefs.Source+json"); });
+}
+
 /// One run of the front end.
 class FrontEnd {
 public:
@@ -148,8 +156,8 @@ private:
         try {
             co_return co_await forward_(std::move(options));
         } catch (const grpc::CallError& error) {
-            // What knows its place already is in a file of its own.
-            if (!error.status().details.empty()) throw;
+            // What has a place already is in a file of its own.
+            if (has_place(error.status())) throw;
             failure = error;
         } catch (const Error& error) {
             failure = error;

@@ -154,7 +154,12 @@ LayoutSource parse_layout_reference(std::string_view reference) {
     const std::size_t at = reference.rfind('@');
     const auto digest = at == std::string_view::npos ? std::nullopt : oci::Digest::parse(reference.substr(at + 1));
     if (!digest || at == 0) fail(ErrorKind::invalid_argument, "oci-layout reference \"{}\" has no digest", reference);
-    return {.store = std::string(reference.substr(0, at)), .session = {}, .digest = *digest};
+    std::string_view name = reference.substr(0, at);
+    // A tag says nothing beside the digest.
+    const std::size_t slash = name.rfind('/');
+    if (const std::size_t colon = name.rfind(':'); colon != std::string_view::npos && (slash == std::string_view::npos || colon > slash))
+        name = name.substr(0, colon);
+    return {.store = std::string(name), .session = {}, .digest = *digest};
 }
 
 LayoutSource read_layout_source(const pb::SourceOp& source, const std::string& session) {

@@ -35,6 +35,8 @@ TEST(LayoutSource, TheStoreIsTheNameWhereNoneIsSaid) {
         read_layout_source(source("oci-layout://name@" + digest, {{"oci.store", "mine"}, {"oci.session", "other"}}), "s");
     EXPECT_EQ(said.store, "mine");
     EXPECT_EQ(said.session, "other");
+    EXPECT_EQ(parse_layout_reference("store:tag@" + digest).store, "store");
+    EXPECT_EQ(parse_layout_reference("host:80/store@" + digest).store, "host:80/store");
 }
 
 TEST(LayoutSource, WhatHasNoDigestIsRefused) {

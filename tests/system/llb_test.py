@@ -188,7 +188,7 @@ class Programs(Graphs):
             made = execute(local("root"), "/bin/busybox", "sh", "-c", f"/bin/busybox test -e /bin/busybox && echo {readonly} > /out/f", root_output=-1,
                            root_readonly=readonly, mounts=[bind("/out", None, result=0)])
             self.assertEqual(self.files(made, session=session).text("f"), f"{readonly}\n")
-        self.refused("no such file or directory", shell(image(), "true", mounts=[bind("/part", given, readonly=True, selector="/not/there")]))
+        self.refused('"/not/there": not found', shell(image(), "true", mounts=[bind("/part", given, readonly=True, selector="/not/there")]))
 
     def test_mounts_that_are_not(self):
         count = shell(image(), "echo x >> /cache/n && wc -l < /cache/n > /n; test -e /cache/first && cat /cache/first > /first",

@@ -148,12 +148,12 @@ TEST_F(TreeDifferenceTest, LinksLeadNowhere) {
     EXPECT_TRUE(fs::exists(base_ / "outside/victim"));
 }
 
-TEST_F(TreeDifferenceTest, FilesWithTwoNamesKeepThem) {
-    file("upper/a/one", "1");
-    fs::create_directories(base_ / "upper/b");
-    fs::create_hard_link(base_ / "upper/a/one", base_ / "upper/b/two");
+TEST_F(TreeDifferenceTest, FilesWithTwoNamesInANewFolderKeepThem) {
+    file("upper/new/a/one", "1");
+    fs::create_directories(base_ / "upper/new/b");
+    fs::create_hard_link(base_ / "upper/new/a/one", base_ / "upper/new/b/two");
     EXPECT_TRUE(write());
-    EXPECT_EQ(look("layer/a/one").st_ino, look("layer/b/two").st_ino);
+    EXPECT_EQ(look("layer/new/a/one").st_ino, look("layer/new/b/two").st_ino);
 }
 
 TEST_F(TreeDifferenceTest, WhoDoesNotWantItAnyMoreEndsIt) {
