@@ -392,6 +392,8 @@ private:
         out.config = found->config;
         // From a registry it is that one, whatever the tag means when it is fetched.
         if (!found->image) out.pinned = fmt::format("{}@{}", name.reference, found->digest);
+        // The tag of one that is here may be another one's when its files are wanted.
+        if (found->image) out.digest = found->digest;
         held_.push_back(found->held);
         co_return out;
     }
@@ -405,10 +407,11 @@ private:
         if (kind == "docker-image") {
             const std::string reference = oci::Reference::parse(value.substr(value.find_first_not_of('/'))).with_default_tag().text();
             KnownImage out = co_await look_at({.reference = reference, .platform = name.platform}, options.resolve_mode);
-            out.files = [reference, name, mode = options.resolve_mode, pinned = out.pinned](Draft& draft) {
+            out.files = [reference, name, mode = options.resolve_mode, pinned = out.pinned, digest = out.digest](Draft& draft) {
                 pb::Op op;
                 op.mutable_source()->set_identifier("docker-image://" + (pinned.empty() ? reference : pinned));
                 (*op.mutable_source()->mutable_attrs())["image.resolvemode"] = mode;
+                if (!digest.empty()) (*op.mutable_source()->mutable_attrs())["image.checksum"] = digest;
                 set_platform(op, oci::Platform::parse(name.platform));
                 return draft.add(op, fmt::format("[context {}] {}", name.reference, pinned.empty() ? reference : pinned));
             };

@@ -4,6 +4,7 @@ of a small project, each built with the cache and by a second gruad without, whi
 GRUA_EDITS=N is how many edits there are, GRUA_EDITS_SEED=S makes the edits of one life again that has failed.
 """
 
+import itertools
 import json
 import os
 import pathlib
@@ -19,7 +20,7 @@ import unittest
 from random import Random
 
 from build_test import Folder
-from harness import BIN, DOCKER, Case, Daemon, in_namespace, run, wait_until
+from harness import BIN, DOCKER, Case, Connection, Daemon, in_namespace, run, wait_until
 
 
 # So many edits are made on a project before another one is begun.
@@ -639,6 +640,47 @@ class Attacks(Case):
                 self.daemon.start()
                 after = self.built(folder)
                 self.assertEqual((after["e/a"], after["e/b"]), (str(value), str(value)))
+
+    def test_caches_that_steps_mount_at_the_same_time(self):
+        def run_two(sharing, command):
+            """What each of two builds writes into /r."""
+            text = self.pinned(f"ARG N\nRUN --mount=type=cache,id={sharing},sharing={sharing},target=/c touch /c/$N; {command}; ls /c > /r\n")
+            with Folder({"Dockerfile": text}) as folder:
+                words = [BIN / "grua", "build", "-q", str(folder.path)]
+                running = [subprocess.Popen([*words, "-t", f"{sharing}{number}", "--build-arg", f"N={number}"], env=self.daemon.environment(),
+                                            stdout=subprocess.DEVNULL) for number in (1, 2)]
+                for client in running:
+                    self.assertEqual(client.wait(120), 0)
+            return [self.out("run", "--rm", "--network", "none", f"{sharing}{number}", "cat", "/r").split() for number in (1, 2)]
+
+        # Each goes on when it sees the other.
+        self.assertEqual(run_two("shared", "while [ $(ls /c | wc -l) != 2 ]; do sleep 0.05; done"), [["1", "2"], ["1", "2"]])
+        self.assertEqual(sorted(map(len, run_two("locked", "sleep 1"))), [1, 2])
+
+    def test_a_base_that_is_moved_meanwhile(self):
+        """What the tag is when its configuration is looked at is what it is for all of the build."""
+        for version in (1, 2):
+            run(DOCKER, "build", "-q", "-t", f"version{version}", "-", input=f"FROM busybox\nENV VERSION={version}\nRUN echo {version} > /version\n",
+                env=self.daemon.environment())
+        self.docker("tag", "version1", "moving")
+        ended = threading.Event()
+
+        def move():
+            connection = Connection(self.daemon.socket)
+            for number in itertools.count():
+                if ended.is_set():
+                    return
+                connection.ask("POST", f"/v1.47/images/version{1 + number % 2}/tag?repo=moving&tag=latest")
+
+        mover = threading.Thread(target=move)
+        mover.start()
+        try:
+            with Folder({"Dockerfile": "FROM moving\nARG N\nRUN : $N; test $(cat /version) = $VERSION\nCOPY --from=moving /version /copied\n"}) as folder:
+                for number in range(25):
+                    self.grua("build", "-q", "--build-arg", f"N={number}", str(folder.path))
+        finally:
+            ended.set()
+            mover.join()
 
     def test_what_a_platform_runs(self):
         with Folder({"Dockerfile": "FROM scratch\nADD root.tar /\nRUN : x\n"}) as folder:

@@ -344,6 +344,7 @@ pb::Op Converter::image_source(const ImageName& name, const KnownImage& known) c
     pb::Op out;
     out.mutable_source()->set_identifier(fmt::format("{}{}", image_scheme, known.pinned.empty() ? name.reference : known.pinned));
     (*out.mutable_source()->mutable_attrs())["image.resolvemode"] = options_.resolve_mode;
+    if (!known.digest.empty()) (*out.mutable_source()->mutable_attrs())["image.checksum"] = known.digest;
     set_platform(out, oci::Platform::parse(name.platform));
     return out;
 }

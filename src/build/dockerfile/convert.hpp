@@ -63,7 +63,8 @@ struct ImageName {
 
 struct KnownImage {
     oci::ImageConfig config;
-    std::string pinned;  ///< The reference with its digest; empty where it has none.
+    std::string pinned;       ///< The reference with its digest; empty where it has none.
+    std::string digest = {};  ///< Of the manifest or index, where the reference alone may come to mean another one.
 
     /// Adds the files of a named context; empty where they are the image's.
     std::function<Draft::Output(Draft& draft)> files = {};

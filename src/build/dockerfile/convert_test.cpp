@@ -234,6 +234,14 @@ TEST_F(ConvertTest, TriggersOfTheBaseComeFirst) {
     EXPECT_THAT(names(), ElementsAre(HasSubstr("FROM"), "[stage-1 1/2] ONBUILD RUN late", "[stage-1 2/2] RUN own"));
 }
 
+TEST_F(ConvertTest, ABaseIsTheOneThatWasLookedAt) {
+    images.at(busybox) = {.config = config_of_busybox(), .pinned = {}, .digest = "sha256:" + std::string(64, 'b')};
+    convert("FROM busybox\nCOPY --from=busybox /a /b\n");
+    EXPECT_EQ(names().front(), "[1/2] FROM docker.io/library/busybox:latest");
+    for (const VertexPtr& each : in_order(head))
+        if (each->op.has_source()) EXPECT_EQ(each->op.source().attrs().at("image.checksum"), images.at(busybox).digest);
+}
+
 TEST_F(ConvertTest, TheRestOfTheConfiguration) {
     convert(
         "FROM busybox\nEXPOSE 80 53/udp 8000-8001\nVOLUME /a /b\nUSER me:us\nSTOPSIGNAL SIGUSR1\nSHELL [\"/bin/x\", \"-y\"]\nENTRYPOINT "

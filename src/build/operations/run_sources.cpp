@@ -125,6 +125,13 @@ asio::awaitable<SourceKey> Operations::look_up(VertexPtr source, std::string ses
         // By digest it is the same wherever it is from.
         const bool is_pinned = oci::Reference::parse(reference).digest().has_value();
         found->image = co_await place_.resolver.resolve(reference, found->platform, is_pinned ? ImagePolicy::prefer_here : policy, session);
+        // It was looked at before - for its configuration, say. The tag may be another image by now, and that one is still here.
+        if (const std::string said = attribute(what, "image.checksum"); !said.empty() && said != found->image.digest) {
+            if (!place_.images.find(said))
+                fail(ErrorKind::conflict, "image digest {} for {} does not match expected checksum {}", found->image.digest, reference,
+                     said);
+            found->image = co_await place_.resolver.resolve(said, found->platform, ImagePolicy::prefer_here, session);
+        }
         co_return SourceKey{.key = chain_key(oci::diff_ids(found->image.config)), .found = found, .pin = found->image.digest};
     }
     if (identifier.starts_with(local_scheme)) {
