@@ -37,7 +37,9 @@ public:
         Draft draft;
         draft.set_source("Dockerfile", "FROM scratch\nRUN one\n", "Dockerfile");
         pb::Op op;
-        op.mutable_exec()->add_mounts()->set_dest("/");
+        pb::Mount& root = *op.mutable_exec()->add_mounts();
+        root.set_dest("/");
+        root.set_input(-1);
         op.mutable_exec()->mutable_meta()->add_args("one");
         const Draft::Output last = draft.add(op, "RUN one");
         draft.place(last, 2, 2);
