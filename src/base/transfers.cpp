@@ -5,11 +5,23 @@
 
 #include <malloc.h>
 #include <algorithm>
+#include <atomic>
 
 namespace grua {
 namespace {
 
 constexpr std::size_t limit = 1000;
+
+/// Gives memory back that was freed. One thread does it for all that want it meanwhile: it takes the locks of everybody's heap.
+void trim() {
+    static std::atomic<std::size_t> wanted{0};
+    if (wanted.fetch_add(1) != 0) return;
+    std::size_t done = 0;
+    do {
+        done = wanted.load();
+        ::malloc_trim(0);
+    } while (!wanted.compare_exchange_strong(done, 0));
+}
 
 }  // namespace
 
@@ -37,7 +49,7 @@ std::stop_source Transfers::start(Work work) {
     auto run = [this, done, work = std::move(work)](const std::stop_token& stop) mutable {
         work(stop);
         work = {};
-        ::malloc_trim(0);  // it had much for long, and the next to need that may be another thread
+        trim();  // it had much for long, and the next to need that may be another thread
         const MutexLock finished{mutex_};
         *done = true;
         ended_.notify_all();

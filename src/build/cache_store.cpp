@@ -19,6 +19,7 @@ constexpr auto retry_delay = 10s;
 constexpr auto orphan_age = 10min;
 constexpr std::size_t keys_limit = 32;  // of a record; a context that changes gives a new one each time
 constexpr std::size_t records_limit = 20'000;
+constexpr std::size_t dropped_at_once = records_limit / 20;
 constexpr std::size_t description_limit = 1000;
 
 std::string type_of(const pb::Op& op) {
@@ -240,8 +241,7 @@ void CacheStore::drop_oldest() {
     for (const auto& [id, record] : records_)
         if (!record->in_use()) unused.emplace_back(record->use.last_used, record);
     std::ranges::sort(unused, {}, [](const auto& each) { return each.first; });
-    const std::size_t wanted = records_limit / 20;
-    for (std::size_t at = 0; at < std::min(wanted, unused.size()); ++at) drop(unused[at].second);
+    for (std::size_t at = 0; at < std::min(dropped_at_once, unused.size()); ++at) drop(unused[at].second);
 }
 
 void CacheStore::touch(Record& record) {
@@ -320,7 +320,8 @@ asio::awaitable<void> CacheStore::keep(std::string key, Results results, VertexP
     }
     record->give(results);
     add_key(record, key);
-    if (records_.size() > records_limit) drop_oldest();
+    // Not with each that comes: where a build has all of them in use, they are looked through in vain.
+    if (records_.size() > records_limit && records_.size() % dropped_at_once == 0) drop_oldest();
 }
 
 // --- what is written -----------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ using namespace std::chrono_literals;
 
 constexpr std::chrono::seconds wait_for_build = 15s;
 constexpr std::size_t most_ended = 16;
+constexpr std::size_t most_builds = 1000;  ///< Side by side.
 constexpr std::string_view build_of_call = "buildkit-controlapi-buildid";
 
 /// What an exporter has made, as it tells the client.
@@ -36,6 +37,10 @@ public:
     Registered& operator=(const Registered&) = delete;
     ~Registered() {
         control_.builds_.erase(ref_);
+        // Who comes late asks for its status.
+        build_->results.clear();
+        build_->returned.reset();
+        build_->provenance.clear();
         control_.ended_.emplace_back(ref_, build_);
         if (control_.ended_.size() > most_ended) control_.ended_.pop_front();
         build_->journal.end();
@@ -79,6 +84,7 @@ asio::awaitable<wire::control::SolveResponse> Control::solve(wire::control::Solv
     const std::string ref = request.ref();
     if (ref.empty()) fail(ErrorKind::invalid_argument, "Ref: a build has an ID");
     if (builds_.contains(ref)) fail(ErrorKind::conflict, "job ID {} exists", ref);
+    if (builds_.size() >= most_builds) fail(ErrorKind::unavailable, "{} builds are running", most_builds);
     const auto build = std::make_shared<Build>(loop_, clock_, std::move(request));
     const Registered registered(*this, ref, build);
     build->onlooker = std::move(onlooker);

@@ -5,6 +5,7 @@
 #include "base/size.hpp"
 #include "base/text.hpp"
 #include "base/utf8.hpp"
+#include "build/classic_context.hpp"
 #include "build/dockerfile/convert.hpp"
 #include "build/dockerfile/directives.hpp"
 #include "build/dockerfile/lint.hpp"
@@ -35,6 +36,7 @@ using dockerfile::KnownImage;
 
 constexpr std::size_t dockerfile_limit = std::size_t{10} << 20U;
 constexpr const char* syntax_argument = "build-arg:BUILDKIT_SYNTAX";
+constexpr std::size_t warned_source_limit = std::size_t{4} << 20U;  ///< Of the Dockerfile, with all warnings of it together.
 
 std::string option(const FrontEndOptions& options, std::string_view name) {
     const auto found = options.find(name);
@@ -88,15 +90,6 @@ std::string json_list(const std::vector<std::string>& values) {
     boost::json::array out;
     for (const std::string& each : values) out.emplace_back(each);
     return boost::json::serialize(out);
-}
-
-/// A file of a folder that has come; nothing where there is none.
-std::optional<std::string> read_from(const Context& context, const std::string& path) {
-    const auto found = resolve(context.index(), path, true);
-    if (!found || found->empty() || !S_ISREG(context.index().at(*found).mode)) return std::nullopt;
-    const Root root = Root::open(context.folder().c_str());
-    const Fd file = root.open_at(*found, O_RDONLY);
-    return read_all(file.get(), path, dockerfile_limit);
 }
 
 /// Whether a failure says where in a file it is (failure.hpp).
@@ -274,14 +267,14 @@ private:
                              files = co_await fetch(key, follow, step, "transferring dockerfile:");
                          });
         co_await offload(place_.pool, [&] {
-            auto text = read_from(*files, filename_);
-            if (!text && filename_ == "Dockerfile") text = read_from(*files, "dockerfile");
+            auto text = read_context_file(*files, filename_);
+            if (!text && filename_ == "Dockerfile") text = read_context_file(*files, "dockerfile");
             const auto found = files->index().find(filename_);
             if (!text && found != files->index().end() && S_ISDIR(found->second.mode))
                 fail(ErrorKind::invalid_argument, "failed to read dockerfile: read {}: is a directory", filename_);
             if (!text) fail(ErrorKind::not_found, "failed to read dockerfile: open {}: no such file or directory", filename_);
             source_ = std::move(*text);
-            ignored_ = read_from(*files, filename_ + ".dockerignore");
+            ignored_ = read_context_file(*files, filename_ + ".dockerignore");
         });
     }
 
@@ -289,7 +282,7 @@ private:
         co_await in_step(build_->journal, "[internal] load .dockerignore", [&](Step& step) -> asio::awaitable<void> {
             if (ignored_ || remote_) co_return;
             const auto files = co_await fetch(context_name(), {".dockerignore"}, step, "transferring context:");
-            ignored_ = co_await offload(place_.pool, [&] { return read_from(*files, ".dockerignore"); });
+            ignored_ = co_await offload(place_.pool, [&] { return read_context_file(*files, ".dockerignore"); });
         });
         if (!ignored_) co_return;
         ignore_ = IgnoreFile::parse(*ignored_);
@@ -451,7 +444,7 @@ private:
             co_await in_step(build_->journal, fmt::format("[context {}] load .dockerignore", name),
                              [&](Step& step) -> asio::awaitable<std::optional<std::string>> {
                                  const auto files = co_await fetch(folder, {".dockerignore"}, step, fmt::format("transferring {}:", name));
-                                 co_return co_await offload(place_.pool, [&] { return read_from(*files, ".dockerignore"); });
+                                 co_return co_await offload(place_.pool, [&] { return read_context_file(*files, ".dockerignore"); });
                              });
         std::vector<std::string> excluded;
         if (ignored) {
@@ -577,6 +570,8 @@ private:
         if (const std::string check = option(options_, "build-arg:BUILDKIT_DOCKERFILE_CHECK"); !check.empty())
             inputs.config = dockerfile::LintConfig::parse(check);
         const dockerfile::LintResult found = dockerfile::lint(source_, inputs);
+        // Each has the whole file with it, for clients to show its lines.
+        std::size_t room = warned_source_limit;
         for (const dockerfile::LintWarning& each : found.warnings) {
             wire::control::VertexWarning warning;
             warning.set_vertex(definition_step_);
@@ -584,8 +579,11 @@ private:
             warning.set_short_(dockerfile::short_text(each));
             warning.add_detail(std::string(dockerfile::about(each.rule).description));
             warning.set_url(std::string(dockerfile::about(each.rule).url));
-            *warning.mutable_info() = source_info();
-            *warning.add_ranges() = lines(each.lines.first, each.lines.last);
+            if (source_.size() <= room) {
+                room -= source_.size();
+                *warning.mutable_info() = source_info();
+                *warning.add_ranges() = lines(each.lines.first, each.lines.last);
+            }
             build_->journal.warned(std::move(warning));
         }
         if (const std::string violation = found.violation(); !found.error && !violation.empty())

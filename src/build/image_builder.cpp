@@ -1,6 +1,7 @@
 #include "build/image_builder.hpp"
 
 #include "base/template.hpp"
+#include "base/test_points.hpp"
 #include "build/attestations.hpp"
 #include "build/dockerfile/source.hpp"
 #include "build/failure.hpp"
@@ -12,6 +13,8 @@
 
 namespace grua::build {
 namespace {
+
+constexpr int large_graph = 1000;  ///< Of so many operations it takes longer to be read than the loop may be held.
 
 /// So many programs and copies of all builds run side by side.
 std::size_t places() { return std::max(2U, std::thread::hardware_concurrency()) * 2; }
@@ -104,9 +107,17 @@ asio::awaitable<wire::bridge::Result> ImageBuilder::run_own(Caller caller, Front
 }
 
 asio::awaitable<ResultPtr> ImageBuilder::make(BuildPtr build, pb::Definition definition) {
-    const Edge edge = read_graph(definition);
     const std::vector<std::string> granted{build->request.entitlements().begin(), build->request.entitlements().end()};
-    check_entitlements(edge, granted);
+    const auto read = [&] {
+        Edge out = read_graph(definition);
+        check_entitlements(out, granted);
+        return out;
+    };
+    Edge edge;
+    if (definition.def_size() < large_graph)
+        edge = read();
+    else
+        edge = co_await offload(operations_.place().pool, read);
     try {
         co_return co_await solver_.solve({.edge = edge,
                                           .session = build->request.session(),

@@ -9,8 +9,10 @@ namespace {
 
 constexpr std::size_t events_at_once = 200;
 constexpr std::size_t bytes_at_once = std::size_t{256} << 10U;
-/// Of one thing that goes on, no more than this is of use to anybody.
-constexpr auto time_between_statuses = std::chrono::milliseconds(100);
+constexpr std::size_t event_size = 256;                     ///< Of a line, however short it is.
+constexpr std::size_t name_limit = std::size_t{64} << 10U;  ///< Of an operation: it is told again with each change.
+
+std::string shown(std::string_view text) { return to_valid_utf8(cut_utf8(text, name_limit)); }
 
 }  // namespace
 
@@ -36,7 +38,7 @@ Journal::Step& Journal::step_of(const Vertex& vertex) {
         ++counts_.steps;
         wire::control::Vertex& out = at->second.vertex;
         out.set_digest(vertex.digest);
-        out.set_name(to_valid_utf8(vertex.name));
+        out.set_name(shown(vertex.name));
         for (const Edge& each : vertex.inputs) out.add_inputs(each.vertex->digest);
         if (vertex.metadata.has_progress_group()) *out.mutable_progressgroup() = vertex.metadata.progress_group();
     }
@@ -55,7 +57,7 @@ void Journal::completed(const Vertex& vertex, bool was_cached, const std::string
     if (!out.has_started()) *out.mutable_started() = to_timestamp(clock_.wall());
     *out.mutable_completed() = to_timestamp(clock_.wall());
     out.set_cached(was_cached);
-    out.set_error(to_valid_utf8(error));
+    out.set_error(shown(error));
     ++counts_.completed;
     if (was_cached) ++counts_.cached;
     tell(out);
@@ -64,7 +66,7 @@ void Journal::completed(const Vertex& vertex, bool was_cached, const std::string
 void Journal::step_started(const std::string& digest, const std::string& name) {
     wire::control::Vertex& out = steps_[digest].vertex;
     out.set_digest(digest);
-    out.set_name(to_valid_utf8(name));
+    out.set_name(shown(name));
     *out.mutable_started() = to_timestamp(clock_.wall());
     tell(out);
 }
@@ -72,13 +74,13 @@ void Journal::step_started(const std::string& digest, const std::string& name) {
 void Journal::step_completed(const std::string& digest, const std::string& error) {
     wire::control::Vertex& out = steps_[digest].vertex;
     *out.mutable_completed() = to_timestamp(clock_.wall());
-    out.set_error(to_valid_utf8(error));
+    out.set_error(shown(error));
     tell(out);
 }
 
 void Journal::printed(const Vertex& vertex, int stream, std::string_view bytes) {
     Step& step = step_of(vertex);
-    if (step.printed >= output_limit || bytes.empty()) return;
+    if (step.printed >= output_limit || printed_ >= whole_output_limit || bytes.empty()) return;
     const std::string_view kept = bytes.substr(0, output_limit - step.printed);
     step.printed += kept.size();
     wire::control::VertexLog& out = *add().add_logs();
@@ -86,16 +88,21 @@ void Journal::printed(const Vertex& vertex, int stream, std::string_view bytes) 
     out.set_stream(stream);
     out.set_msg(std::string(kept));
     *out.mutable_timestamp() = to_timestamp(clock_.wall());
-    if (step.printed == output_limit) out.set_msg(out.msg() + "[output clipped, log limit 2MiB reached]\n");
+    printed_ += kept.size() + event_size;
+    if (step.printed == output_limit)
+        out.set_msg(out.msg() + "[output clipped, log limit 2MiB reached]\n");
+    else if (printed_ >= whole_output_limit)
+        out.set_msg(out.msg() + "[output clipped, log limit 64MiB of the build reached]\n");
 }
 
 void Journal::advanced(const Vertex& vertex, const std::string& what, std::int64_t current, std::int64_t total, bool is_done) {
-    const Time time = clock_.wall();
-    const auto [at, is_new] = statuses_.try_emplace({vertex.digest, what});
-    auto& [out, told] = at->second;
-    if (!is_new && !is_done && time - told < time_between_statuses && time >= told) return;
-    told = time;
-    const wire::common::Timestamp now = to_timestamp(time);
+    const auto [at, is_new] = advances_.try_emplace({vertex.digest, what});
+    // A file's every piece is an advance.
+    const Clock::Point when = clock_.steady();
+    if (!is_new && !is_done && when - at->second.told < between_advances) return;
+    at->second.told = when;
+    wire::control::VertexStatus& out = at->second.status;
+    const wire::common::Timestamp now = to_timestamp(clock_.wall());
     if (is_new) {
         out.set_id(what);
         out.set_vertex(vertex.digest);
@@ -116,7 +123,9 @@ void Journal::used(const Vertex& vertex, const StepAccount& account) {
 }
 
 void Journal::warned(wire::control::VertexWarning warning) {
-    ++counts_.warnings;
+    if (++counts_.warnings > warnings_limit || warnings_size_ > warnings_size_limit) return;
+    warnings_size_ += warning.ByteSizeLong();
+    if (warnings_size_ > warnings_size_limit) return;
     *add().add_warnings() = std::move(warning);
 }
 
@@ -133,7 +142,7 @@ asio::awaitable<std::optional<wire::control::StatusResponse>> Journal::next(std:
     const std::size_t end = std::min(events_.size(), at + events_at_once);
     for (; at < end && bytes < bytes_at_once; ++at) {
         out.MergeFrom(events_[at]);
-        for (const wire::control::VertexLog& each : events_[at].logs()) bytes += each.msg().size();
+        bytes += events_[at].ByteSizeLong();
     }
     co_return out;
 }

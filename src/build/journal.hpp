@@ -21,6 +21,13 @@ class Journal final : public Audience {
 public:
     /// Of what one operation prints; of more it says that there was more.
     static constexpr std::size_t output_limit = std::size_t{2} << 20U;
+    /// Of what all of them print, and of what keeping it takes beside.
+    static constexpr std::size_t whole_output_limit = std::size_t{64} << 20U;
+    /// Of warnings, which a front end outside sends as it likes; more are counted, and not kept.
+    static constexpr int warnings_limit = 1000;
+    static constexpr std::size_t warnings_size_limit = std::size_t{4} << 20U;
+    /// Between two lines of how far the same is.
+    static constexpr std::chrono::milliseconds between_advances{100};
 
     Journal(asio::any_io_executor loop, const Clock& clock) : clock_(clock), changed_(std::move(loop)) {}
 
@@ -64,11 +71,13 @@ private:
     const Clock& clock_;
     Condition changed_;
     std::map<std::string, Step, std::less<>> steps_;
-    struct Going {
+    struct Advance {
         wire::control::VertexStatus status;
-        Time told{};
+        Clock::Point told{};
     };
-    std::map<std::pair<std::string, std::string>, Going> statuses_;
+    std::map<std::pair<std::string, std::string>, Advance> advances_;
+    std::size_t printed_ = 0;
+    std::size_t warnings_size_ = 0;
     std::vector<Event> events_;
     Counts counts_;
     bool has_ended_ = false;

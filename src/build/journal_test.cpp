@@ -115,6 +115,35 @@ TEST_F(JournalTest, OutputIsBoundedAndComesInPieces) {
     EXPECT_TRUE(last.ends_with("log limit 2MiB reached]\n"));
 }
 
+TEST_F(JournalTest, WhatComesWithoutEndIsBounded) {
+    for (int number = 0; number < 100'000; ++number) journal.advanced(vertex, "transferring", number, 0, false);
+    for (int number = 0; number < 3000; ++number) journal.warned({});
+    wire::control::VertexWarning large;
+    large.set_short_(std::string(5'000'000, 'x'));
+    journal.warned(large);
+    std::vector<Vertex> steps(100);
+    for (std::size_t number = 0; number < steps.size(); ++number) {
+        steps[number].digest = fmt::format("sha256:{}", number + 10);
+        steps[number].name = std::string(1'000'000, 'n');
+        journal.started(steps[number]);
+        for (int line = 0; line < 200; ++line) journal.printed(steps[number], 1, std::string(10'000, 'x'));
+    }
+    journal.end();
+    std::size_t bytes = 0;
+    int statuses = 0;
+    int warnings = 0;
+    for (const auto& each : all()) {
+        EXPECT_LT(each.ByteSizeLong(), 2'000'000U);
+        bytes += each.ByteSizeLong();
+        statuses += each.statuses_size();
+        warnings += each.warnings_size();
+    }
+    EXPECT_EQ(statuses, 1);
+    EXPECT_EQ(warnings, Journal::warnings_limit);
+    EXPECT_EQ(journal.counts().warnings, 3001);
+    EXPECT_LT(bytes, Journal::whole_output_limit + 100 * 70'000U);
+}
+
 TEST_F(JournalTest, AReaderWaitsForMore) {
     std::vector<std::string> heard;
     run_on_loop(loop, [&]() -> asio::awaitable<void> {

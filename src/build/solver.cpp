@@ -12,7 +12,8 @@ namespace grua::build {
 namespace {
 
 constexpr std::string_view called_off = "canceled";
-constexpr std::size_t deepest = 8;  ///< Graphs that are made by an operation of a graph.
+constexpr std::size_t deepest = 8;            ///< Graphs that are made by an operation of a graph.
+constexpr std::size_t planned_at_once = 500;  ///< Operations whose keys are made in one turn of the loop.
 
 /// An operation while it is run, for all that want it.
 struct Run {
@@ -193,7 +194,10 @@ asio::awaitable<ResultPtr> Solver::solve(Wish wish) {
             co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
         }
     };
-    for (const VertexPtr& each : order) build->parts.try_emplace(each.get(), state->loop).first->second.plan = plan_key(each->op);
+    for (const VertexPtr& each : order) {
+        build->parts.try_emplace(each.get(), state->loop).first->second.plan = plan_key(each->op);
+        if (build->parts.size() % planned_at_once == 0) co_await asio::post(state->loop, asio::use_awaitable);  // others have their turn
+    }
     for (const VertexPtr& each : order)
         if (each->op.has_source()) state->begin(build, state->look_up(build, each));
     co_await wait_until([&] { return build->busy == 0; });
@@ -211,10 +215,13 @@ asio::awaitable<ResultPtr> Solver::solve(Wish wish) {
 template <typename Task>
 void Solver::State::begin(const BuildPtr& build, Task task) {
     ++build->busy;
-    asio::co_spawn(loop, std::move(task), [build](const std::exception_ptr& failure) {
-        --build->busy;
-        if (failure) build->fail_with(failure);
-        build->changed.notify_all();
+    // In a turn of its own: each that begins its inputs at once would be on the stack of the one that needs it, 100,000 deep.
+    asio::post(loop, [this, self = shared_from_this(), build, task = std::move(task)]() mutable {
+        asio::co_spawn(loop, std::move(task), [build](const std::exception_ptr& failure) {
+            --build->busy;
+            if (failure) build->fail_with(failure);
+            build->changed.notify_all();
+        });
     });
 }
 
@@ -318,14 +325,25 @@ MadeStep* Solver::State::made(const BuildPtr& build, const VertexPtr& vertex) {
     return &out;
 }
 
-/// They were not looked at, since what is made of them is there; to a person they are cached as well.
+/// They were not looked at, since what is made of them is there; to a person they are cached as well. Not below those that are told or are
+/// being looked at: what is there is told with them, and to each only once.
 void Solver::State::tell_those_below(const BuildPtr& build, const VertexPtr& vertex) {
     if (!build->wish.audience) return;
-    for (const VertexPtr& each : in_order({vertex, 0})) {
-        Part& part = build->parts.at(each.get());
-        if (each == vertex || part.is_begun || std::exchange(part.is_told, true)) continue;
-        build->wish.audience->started(*each);
-        build->wish.audience->completed(*each, true, {});
+    std::vector<std::pair<VertexPtr, bool>> rest{{vertex, false}};
+    while (!rest.empty()) {
+        const auto [each, inputs_are_told] = std::move(rest.back());
+        rest.pop_back();
+        if (inputs_are_told) {
+            build->wish.audience->started(*each);
+            build->wish.audience->completed(*each, true, {});
+            continue;
+        }
+        if (each != vertex) {
+            Part& part = build->parts.at(each.get());
+            if (part.is_begun || std::exchange(part.is_told, true)) continue;
+            rest.emplace_back(each, true);
+        }
+        for (auto input = each->inputs.rbegin(); input != each->inputs.rend(); ++input) rest.emplace_back(input->vertex, false);
     }
 }
 

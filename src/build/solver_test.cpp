@@ -2,6 +2,7 @@
 
 #include "base/test_loop.hpp"
 #include "build/draft.hpp"
+#include "content/hash.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -408,6 +409,65 @@ TEST_F(SolverTest, BuildsInBuildsHaveAnEnd) {
     } catch (const Error& error) {
         EXPECT_THAT(error.what(), HasSubstr("at most 8 deep"));
     }
+}
+
+/// On the stack of the one that needs it each would be 100,000 deep.
+TEST_F(SolverTest, ALongChainIsNoRecursion) {
+    class Quick final : public Worker {
+        asio::awaitable<SourceKey> look_up(VertexPtr, std::string, Audience*) override { co_return SourceKey{.key = "image", .found = {}}; }
+        asio::awaitable<std::string> digest_of(ResultPtr, std::vector<Selection>) override { co_return std::string(); }
+        asio::awaitable<Results> run(Work work) override {
+            co_return Results{std::make_shared<Files>(work.key, std::map<std::string, std::string>{})};
+        }
+    } quick;
+    pb::Definition definition;
+    const auto add = [&](const pb::Op& op) {
+        definition.add_def(to_bytes(op));
+        return content::digest_of(*definition.def().rbegin()).text();
+    };
+    pb::Op op;
+    op.mutable_source()->set_identifier("image");
+    std::string last = add(op);
+    for (int number = 0; number < 60'000; ++number) {
+        op.Clear();
+        op.add_inputs()->set_digest(last);
+        op.mutable_merge()->add_inputs();
+        op.mutable_platform()->set_os(std::to_string(number));
+        last = add(op);
+    }
+    op.Clear();
+    op.add_inputs()->set_digest(last);
+    add(op);
+    Solver deep(loop.get_executor(), quick, cache, 4);
+    Listener listener;
+    const Edge head = read_graph(definition);
+    for (int round = 0; round < 2; ++round) {
+        listener.said.clear();
+        run_on_loop(loop, [&]() -> asio::awaitable<void> {
+            EXPECT_TRUE(co_await deep.solve({.edge = head, .session = {}, .audience = &listener}));
+        });
+        // Each is told once, also where all below the last one are there.
+        EXPECT_EQ(listener.said.size(), 2 * 60'001U);
+    }
+}
+
+/// What many stand on is told with the first of them, and is not walked through again with each.
+TEST_F(SolverTest, WhatManyStandOnIsToldOnce) {
+    Draft::Output below = source("image");
+    for (int number = 0; number < 20; ++number) below = exec(below, fmt::format("below {}", number));
+    pb::Op merge;
+    for (int number = 0; number < 50; ++number) {
+        const Draft::Output leaf = exec(below, fmt::format("leaf {}", number));
+        solve(leaf);
+        merge.mutable_merge()->add_inputs()->set_input(input_of(merge, leaf));
+    }
+    Listener listener;
+    solve(draft.add(merge, "merge"), &listener);
+    std::map<std::string, int> told;
+    for (const std::string& each : listener.said) ++told[each];
+    for (const auto& [what, count] : told) EXPECT_EQ(count, 1) << what;
+    EXPECT_TRUE(told.contains("cached image"));
+    EXPECT_TRUE(told.contains("cached leaf 49"));
 }
 
 }  // namespace

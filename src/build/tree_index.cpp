@@ -121,6 +121,9 @@ void TreeList::add(const wire::files::Stat& stat) {
     TreeEntry entry = read_stat(stat);
     const std::string& path = stat.path();
     if (order_.size() >= limit) fail(ErrorKind::invalid_argument, "the client's files: more than {}", limit);
+    size_ += path.size() + entry.link.size();
+    for (const auto& [name, value] : entry.xattrs) size_ += name.size() + value.size();
+    if (size_ > size_limit) fail(ErrorKind::invalid_argument, "the client's files: more than {} bytes of names and attributes", size_limit);
     if (!order_.empty() && !PathOrder{}(order_.back()->first, path))
         refuse(path, fmt::format("it comes after {}", to_valid_utf8(order_.back()->first)));
     if (const std::string_view parent = parent_of(path); !parent.empty()) {

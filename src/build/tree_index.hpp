@@ -49,6 +49,8 @@ class TreeList {
 public:
     /// More entries than this are not taken.
     static constexpr std::size_t limit = 4'000'000;
+    /// Nor more bytes of names, links and extended attributes.
+    static constexpr std::size_t size_limit = std::size_t{512} << 20U;
 
     /// Throws Error(invalid_argument) where it is out of order, twice, in no folder, or a hard link to what has not come.
     void add(const wire::files::Stat& stat);
@@ -59,6 +61,7 @@ public:
 private:
     TreeIndex entries_;
     std::vector<const TreeIndex::value_type*> order_;  ///< A sender's number is the place in it.
+    std::size_t size_ = 0;
 };
 
 /// What makes a tree that was `before` into one that looks like `now`.
