@@ -4,6 +4,7 @@
 #include "base/log.hpp"
 #include "base/loop_watch.hpp"
 #include "base/mapped_pages.hpp"
+#include "base/test_points.hpp"
 #include "base/text.hpp"
 #include "base/transfers.hpp"
 #include "build/service.hpp"
@@ -23,6 +24,7 @@
 
 #include <fcntl.h>
 #include <malloc.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -332,6 +334,9 @@ int run(const std::vector<std::string>& arguments) {
 }  // namespace
 
 int main(int argc, char** argv) {
+    // Secrets of builds, of registries and of containers' environments are in its memory: no core of it is written, and nobody without
+    // CAP_SYS_PTRACE looks into it.
+    if (!is_left_out("secrets-in-core")) ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
     try {
         return run({argv + 1, argv + argc});
     } catch (const Error& error) {

@@ -7,6 +7,7 @@
 #include "base/id.hpp"
 #include "base/log.hpp"
 #include "base/mutex.hpp"
+#include "base/test_points.hpp"
 #include "build/wire/stored.pb.h"
 #include "content/hash.hpp"
 #include "layers/tree.hpp"
@@ -26,7 +27,9 @@ constexpr std::size_t about_limit = std::size_t{1} << 20U;
 constexpr std::size_t folders_limit = 10'000;
 constexpr std::string_view trash = "trash-";
 
+/// A name that no ID chooses (CVE-2024-9675).
 std::string name_of(const std::string& id, std::size_t number) {
+    if (is_left_out("CVE-2024-9675")) return id.substr(id.find('/') + 1);
     return std::string(content::digest_of(number == 0 ? id : fmt::format("{}\n{}", id, number)).hex());
 }
 

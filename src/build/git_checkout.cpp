@@ -5,6 +5,7 @@
 #include "base/files.hpp"
 #include "base/id.hpp"
 #include "base/log.hpp"
+#include "base/test_points.hpp"
 #include "base/text.hpp"
 #include "build/folder_names.hpp"
 #include "layers/tree.hpp"
@@ -165,7 +166,8 @@ private:
             if (::fstatat(folder.get(), name.c_str(), &about, AT_SYMLINK_NOFOLLOW) != 0)
                 fail(ErrorKind::not_found, "invalid subdir {}: failed to lstat {:?}: {}", what_.folder, path,
                      std::generic_category().message(errno));
-            Fd next{::openat(folder.get(), name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)};
+            const int links = is_left_out("CVE-2026-33748") ? 0 : O_NOFOLLOW;
+            Fd next{::openat(folder.get(), name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | links)};
             if (!next)
                 fail(ErrorKind::invalid_argument, "invalid subdir {}: git subpath {:?} contains non-directory {:?}", what_.folder,
                      what_.folder, path);

@@ -2,6 +2,7 @@
 
 #include "base/files.hpp"
 #include "base/log.hpp"
+#include "base/test_points.hpp"
 #include "base/text.hpp"
 #include "base/utf8.hpp"
 #include "build/child_program.hpp"
@@ -174,7 +175,7 @@ std::vector<std::string> GitProgram::environment(const GitCall& call) const {
     for (const char* each : {"http", "https", "ssh", "git"}) settings.emplace_back(fmt::format("protocol.{}.allow", each), "always");
     // "user": not for what a repository names, which are its submodules (CVE-2022-39253).
     const bool may_read_files = call.may_read_files || options_.files == GitFiles::allowed;
-    settings.emplace_back("protocol.file.allow", may_read_files ? "user" : "never");
+    settings.emplace_back("protocol.file.allow", is_left_out("CVE-2022-39253") ? "always" : may_read_files ? "user" : "never");
     if (const GitAccess* access = call.access) {
         settings.emplace_back("remote.origin.url", access->remote);
         if (!access->authorization.empty())

@@ -5,6 +5,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <limits>
 
 namespace grua::build {
 namespace {
@@ -127,6 +128,44 @@ TEST(Graph, NumbersOfInputsAreThoseOfTheOperation) {
         EXPECT_THAT(refusal(definition), HasSubstr("has no input of this number")) << each.op_case();
     }
 }
+
+TEST(Graph, NumbersOfInputsAreThoseThatAreThere) {
+    const auto refused = [](auto change) {
+        pb::Definition definition;
+        pb::Op op = exec({add(definition, source("a"))}, "make");
+        change(op);
+        ask_for(definition, add(definition, op));
+        return refusal(definition);
+    };
+    const auto of_files = [&](auto change) {
+        return refused([&](pb::Op& op) {
+            pb::FileAction& action = *op.mutable_file()->add_actions();
+            action.set_secondaryinput(-1);
+            change(action);
+        });
+    };
+    EXPECT_EQ(refused([](pb::Op&) {}), "");
+    for (const std::int64_t number : {std::int64_t{1}, std::int64_t{-2}, std::numeric_limits<std::int64_t>::max()}) {
+        EXPECT_THAT(refused([&](pb::Op& op) { op.mutable_exec()->mutable_mounts(0)->set_input(number); }), HasSubstr("takes input"));
+        EXPECT_THAT(refused([&](pb::Op& op) { op.mutable_merge()->add_inputs()->set_input(number); }), HasSubstr("takes input"));
+        EXPECT_THAT(refused([&](pb::Op& op) { op.mutable_diff()->mutable_lower()->set_input(number); }), HasSubstr("takes input"));
+        EXPECT_THAT(refused([&](pb::Op& op) { op.mutable_diff()->mutable_upper()->set_input(number); }), HasSubstr("takes input"));
+        EXPECT_THAT(of_files([&](pb::FileAction& action) { action.set_input(number); }), HasSubstr("takes input"));
+        EXPECT_THAT(of_files([&](pb::FileAction& action) { action.set_secondaryinput(number); }), HasSubstr("takes input"));
+        EXPECT_THAT(of_files([&](pb::FileAction& action) {
+                        action.mutable_copy()->mutable_owner()->mutable_user()->mutable_byname()->set_input(number);
+                    }),
+                    HasSubstr("takes input"));
+    }
+    EXPECT_THAT(refused([](pb::Op& op) { op.mutable_exec()->mutable_mounts(0)->set_output(-3); }), HasSubstr("gives output -3"));
+    EXPECT_THAT(refused([](pb::Op& op) { op.mutable_exec()->clear_mounts(); }), HasSubstr("no result 0"));
+    EXPECT_THAT(refused([](pb::Op& op) { op.mutable_exec()->clear_meta(); }), HasSubstr("no program"));
+    EXPECT_THAT(refused([](pb::Op& op) { op.mutable_exec()->set_security(static_cast<pb::SecurityMode>(2)); }),
+                HasSubstr("security mode 2"));
+    EXPECT_THAT(refused([](pb::Op& op) { op.mutable_exec()->set_network(static_cast<pb::NetMode>(7)); }), HasSubstr("network mode 7"));
+}
+
+TEST(Graph, ANameHasNoCredentials) { EXPECT_EQ(default_name(source("https://me:word@host/x")), "https://xxxxx:xxxxx@host/x"); }
 
 TEST(Graph, ALongChainIsNoRecursion) {
     pb::Definition definition;

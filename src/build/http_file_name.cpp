@@ -1,5 +1,6 @@
 #include "build/http_file_name.hpp"
 
+#include "base/test_points.hpp"
 #include "build/url_text.hpp"
 
 #include <curl/curl.h>
@@ -18,7 +19,9 @@ std::string_view last_name(std::string_view path) {
     return path.substr(path.rfind('/') + 1);
 }
 
+/// Whoever names the file, it is in the folder that it is for (CVE-2026-33747).
 std::string safe_name(std::string_view text) {
+    if (is_left_out("CVE-2026-33747")) return std::string(text);
     const std::string_view name = last_name(trim(text));
     const bool has_control = std::ranges::any_of(name, [](char c) { return static_cast<unsigned char>(c) < ' ' || c == 0x7f; });
     return name.empty() || name == "." || name == ".." || has_control ? std::string(otherwise) : std::string(name);

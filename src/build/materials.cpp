@@ -1,6 +1,7 @@
 #include "build/materials.hpp"
 
 #include "base/error.hpp"
+#include "base/test_points.hpp"
 #include "oci/reference.hpp"
 
 #include <algorithm>
@@ -187,6 +188,7 @@ void name_images_once(Materials& materials) {
 }
 
 std::string without_secrets(const std::string& url) {
+    if (is_left_out("CVE-2023-26054")) return url;
     const std::size_t scheme = url.find("://");
     if (scheme == std::string::npos) return url;
     const std::size_t begin = scheme + 3;

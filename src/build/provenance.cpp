@@ -175,8 +175,12 @@ private:
         op.clear_inputs();
         if (op.has_source()) {
             // Of one build, and of one client.
-            op.mutable_source()->mutable_attrs()->erase("local.session");
-            op.mutable_source()->mutable_attrs()->erase("local.unique");
+            pb::SourceOp& source = *op.mutable_source();
+            source.mutable_attrs()->erase("local.session");
+            source.mutable_attrs()->erase("local.unique");
+            source.set_identifier(without_secrets(source.identifier()));
+            if (const auto url = source.mutable_attrs()->find("git.fullurl"); url != source.mutable_attrs()->end())
+                url->second = without_secrets(url->second);
         }
         object out{{"id", *name(digest)}, {"op", to_json(op)}};
         array names;

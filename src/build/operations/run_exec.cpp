@@ -1,4 +1,5 @@
 // A program in a tree: what it mounts is taken, the engine runs it, what it wrote becomes a layer.
+#include "base/test_points.hpp"
 #include "build/copy_tree.hpp"
 #include "build/file_ops.hpp"
 #include "build/operations/operations.hpp"
@@ -28,6 +29,8 @@ std::string shown(const google::protobuf::RepeatedPtrField<std::string>& words) 
 /// A detached mount of what `path` leads to in the tree that `mount` is.
 Fd part_of(Fd mount, const std::string& path) {
     if (path.empty() || path == "/") return mount;
+    if (is_left_out("CVE-2024-1753") || is_left_out("CVE-2024-23651"))  // as who joins the root's name and the path
+        return linux::copy_mount(AT_FDCWD, (descriptor_path(mount.get()) + "/" + path).c_str(), linux::Recursion::top_only);
     const Root root = Root::at(std::move(mount));
     const TreePlace place = find_place(root, path);
     if (!place.exists()) fail(ErrorKind::not_found, "failed to mount {}: no such file or directory", path);
@@ -99,7 +102,8 @@ public:
         add_limits(out.limits);
         if (exec_.network() == pb::NET_MODE_NONE) out.network = engine::StepNetwork::none;
         if (exec_.network() == pb::NET_MODE_HOST) out.network = engine::StepNetwork::host;
-        out.insecure = exec_.security() == pb::SECURITY_MODE_INSECURE;
+        out.insecure = is_left_out("GHSA-7236-3392-c5c6") ? exec_.security() != pb::SECURITY_MODE_SANDBOX
+                                                          : exec_.security() == pb::SECURITY_MODE_INSECURE;
         out.output = [audiences = work_.audiences, vertex = work_.vertex](int stream, std::string_view bytes) {
             audiences->printed(*vertex, stream, bytes);
         };
@@ -248,7 +252,7 @@ private:
             if (const TreePtr first = input(number)) {
                 pb::FileAction action;
                 pb::FileActionCopy& copy = *action.mutable_copy();
-                copy.set_src(mount.selector().empty() ? "/" : mount.selector());
+                copy.set_src("/");
                 copy.set_dest("/");
                 copy.set_dircopycontents(true);
                 copy.set_mode(-1);
@@ -257,16 +261,17 @@ private:
                 const Root to = Root::open(taken->folder().c_str());
                 apply_file_action(action, to, &from, {.owner = {}, .stop = work_.stop, .progress = {}});
                 // The folder is as the one that it begins with.
-                const TreePlace place = find_place(from, copy.src());
-                if (place.is_folder() && (::fchownat(to.fd(), "", place.about.st_uid, place.about.st_gid, AT_EMPTY_PATH) != 0 ||
-                                          ::chmod(descriptor_path(to.fd()).c_str(), place.about.st_mode & 07777U) != 0))
+                const TreePlace place = find_place(from, "/");
+                if (::fchownat(to.fd(), "", place.about.st_uid, place.about.st_gid, AT_EMPTY_PATH) != 0 ||
+                    ::chmod(descriptor_path(to.fd()).c_str(), place.about.st_mode & 07777U) != 0)
                     fail_errno("set owner and mode of {}", taken->folder());
             }
             taken->keep();
         }
         const Fd folder{::open(taken->folder().c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)};
         if (!folder) fail_errno("open {}", taken->folder());
-        Fd out = linux::copy_mount(folder.get(), "", linux::Recursion::top_only);
+        // Others write to it meanwhile, links as well: what is selected is found below it, and stays what it is (CVE-2024-23651).
+        Fd out = part_of(linux::copy_mount(folder.get(), "", linux::Recursion::top_only), mount.selector());
         if (mount.readonly()) make_read_only(out, mount.dest());
         return out;
     }

@@ -1,6 +1,7 @@
 #include "engine/steps/mount_points.hpp"
 
 #include "base/error.hpp"
+#include "base/test_points.hpp"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -8,6 +9,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 #include <string_view>
 
@@ -55,7 +57,7 @@ void MountPoints::make_one(const std::string& path, Root::Kind kind) {
     };
     const auto before = [&](int folder, const std::string& name) {
         complete();
-        Point point{.folder = Fd(::fcntl(folder, F_DUPFD_CLOEXEC, 0)), .name = name, .own = {}};
+        Point point{.folder = Fd(::fcntl(folder, F_DUPFD_CLOEXEC, 0)), .name = name, .path = path, .own = {}};
         if (!point.folder) fail_errno("duplicate a descriptor");
         point.before = look(folder, name).st_mtim;
         points_.push_back(std::move(point));
@@ -79,11 +81,15 @@ void MountPoints::make(oci::RuntimeSpec& document, const std::vector<tasks::Task
 }
 
 /// Gone, moved, taken by something else or not empty any more: then it is the program's, and stays.
-void MountPoints::remove_one(const Point& point) {
+void MountPoints::remove_one(const Point& point) const {
+    if (is_left_out("CVE-2024-23652")) {  // as who goes there by its path once more
+        ::remove(fmt::format("/proc/self/fd/{}/{}", root_.fd(), point.path).c_str());
+        return;
+    }
     struct stat there{};
     if (::fstatat(point.folder.get(), point.name.c_str(), &there, AT_SYMLINK_NOFOLLOW) != 0) {
         if (errno == ENOENT) return;
-        fail_errno("stat {}", point.name);
+        fail_errno("stat {} of mount {}", point.name, point.path);
     }
     // Without one of its own it is what make() was about when it failed: no program has run.
     const struct stat made = point.own ? look(point.own.get(), point.name) : there;
@@ -93,13 +99,13 @@ void MountPoints::remove_one(const Point& point) {
     const timespec changed = look(point.folder.get(), point.name).st_mtim;
     if (::unlinkat(point.folder.get(), point.name.c_str(), is_folder ? AT_REMOVEDIR : 0) != 0) {
         if (errno == ENOTEMPTY || errno == EEXIST || errno == ENOENT) return;
-        fail_errno("remove {}", point.name);
+        fail_errno("remove {} of mount {}", point.name, point.path);
     }
     // As if it had never been there: who builds the same twice has the same times.
     const std::array<timespec, 2> times{timespec{.tv_sec = 0, .tv_nsec = UTIME_OMIT},
                                         is_same(changed, point.after) ? point.before : changed};
     if (::utimensat(point.folder.get(), ".", times.data(), 0) != 0 && errno != ENOENT)
-        fail_errno("set the time of the folder of {}", point.name);
+        fail_errno("set the time of the folder of {} of mount {}", point.name, point.path);
 }
 
 void MountPoints::remove() {

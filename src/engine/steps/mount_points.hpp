@@ -32,12 +32,13 @@ private:
     struct Point {
         Fd folder;  ///< That it is in.
         std::string name;
+        std::string path;   ///< Of the mount that it was made for.
         timespec before{};  ///< When the folder was last changed but for this.
         timespec after{};   ///< And by this.
         Fd own;             ///< Empty where it could not be made.
     };
     void make_one(const std::string& path, Root::Kind kind);
-    static void remove_one(const Point& point);
+    void remove_one(const Point& point) const;
 
     Root root_;
     std::vector<Point> points_;
