@@ -104,8 +104,11 @@ void add_attestations(HistoryRecord& record, HistoryBlobs& blobs, std::vector<Bu
 void add_error(HistoryRecord& record, HistoryBlobs& blobs, const grpc::Status& error) {
     wire::common::Status whole;
     if (error.details.empty() || !whole.ParseFromString(error.details)) whole.Clear();
+    // The stacks of a front end outside have the command line with them that it was begun with, and the URLs and tokens in that.
+    for (int number = whole.details_size() - 1; number >= 0; --number)
+        if (whole.details(number).type_url().contains("stack.Stack")) whole.mutable_details()->DeleteSubrange(number, 1);
     whole.set_code(static_cast<int>(error.code));
-    whole.set_message(to_valid_utf8(error.message));
+    whole.set_message(text_without_credentials(to_valid_utf8(error.message)));
     *record.mutable_externalerror() = add_blob(blobs, error_type, whole.SerializeAsString());
     whole.clear_details();
     *record.mutable_error() = std::move(whole);
