@@ -225,6 +225,7 @@ class Floods(Case):
                     for number in range(1, 401, 2):
                         yield frame(0, 0, number, bytes(16000))
             self.sends(connection, pieces())
+            connection.shutdown(socket.SHUT_RDWR)
 
     def test_a_thousand_connections_and_sessions(self):
         with self.bounded(200 * MIB, 90, after=60 * MIB):
