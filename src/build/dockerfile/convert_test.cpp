@@ -237,7 +237,7 @@ TEST_F(ConvertTest, TriggersOfTheBaseComeFirst) {
 TEST_F(ConvertTest, ABaseIsTheOneThatWasLookedAt) {
     images.at(busybox) = {.config = config_of_busybox(), .pinned = {}, .digest = "sha256:" + std::string(64, 'b')};
     convert("FROM busybox\nCOPY --from=busybox /a /b\n");
-    EXPECT_EQ(names().front(), "[1/2] FROM docker.io/library/busybox:latest");
+    EXPECT_EQ(names().front(), "[stage-0 1/2] FROM docker.io/library/busybox:latest");
     for (const VertexPtr& each : in_order(head))
         if (each->op.has_source()) EXPECT_EQ(each->op.source().attrs().at("image.checksum"), images.at(busybox).digest);
 }
