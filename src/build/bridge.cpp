@@ -193,6 +193,11 @@ void Front::complete(wb::Result& result) const {
         for (auto& [name, ref] : *result.mutable_refs()->mutable_refs()) set(ref);
 }
 
+void Front::forget() noexcept {
+    results_.clear();
+    returned_.reset();
+}
+
 void Front::take(const wb::ReturnRequest& request) {
     if (is_done()) fail(ErrorKind::conflict, "the build has its result already");
     if (request.has_error()) {

@@ -52,6 +52,9 @@ public:
 
     void count_warning();
 
+    /// It has ended, and nobody asks for what it was given any more.
+    void forget() noexcept;
+
 private:
     void complete(wire::bridge::Result& result) const;
 

@@ -143,6 +143,7 @@ TEST(ClassicRequest, LimitsAreOfProgramsAlone) {
     source.mutable_source()->set_identifier("docker-image://x");
     Draft::Output last = draft.add(source, "FROM x");
     pb::Op program;
+    program.mutable_exec()->mutable_meta()->add_args("y");
     pb::Mount& root = *program.mutable_exec()->add_mounts();
     root.set_dest("/");
     root.set_input(input_of(program, last));

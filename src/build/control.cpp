@@ -38,8 +38,7 @@ public:
     ~Registered() {
         control_.builds_.erase(ref_);
         // Who comes late asks for its status.
-        build_->results.clear();
-        build_->returned.reset();
+        build_->front->forget();
         build_->provenance.clear();
         control_.ended_.emplace_back(ref_, build_);
         if (control_.ended_.size() > most_ended) control_.ended_.pop_front();

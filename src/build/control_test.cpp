@@ -153,6 +153,7 @@ TEST_F(ControlTest, TheClientIsTheFrontEnd) {
         wire::bridge::SolveRequest request;
         request.set_frontend("dockerfile.v0");
         request.set_allowresultreturn(true);
+        request.set_allowresultarrayref(true);
         auto found = co_await ask<wire::bridge::SolveResponse>(bridge + "Solve", request, "r1");
         EXPECT_FALSE(found.result().ref().id().empty());
         EXPECT_EQ(found.result().metadata().at("containerimage.config"), "{}");

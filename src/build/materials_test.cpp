@@ -41,7 +41,13 @@ protected:
         for (const Draft::Output& each : inputs) input_of(last, each);
         if (last.has_merge())
             for (int number = 0; number < last.inputs_size(); ++number) last.mutable_merge()->add_inputs()->set_input(number);
-        if (last.has_exec()) program().add_mounts()->set_output(0);
+        if (last.has_exec()) {
+            program().mutable_meta()->add_args("make");
+            pb::Mount& root = *program().add_mounts();
+            root.set_dest("/");
+            root.set_input(inputs.empty() ? -1 : 0);
+            root.set_output(0);
+        }
         return materials_of(read_graph(draft.define(draft.add(last, ""))), pins);
     }
 

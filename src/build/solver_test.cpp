@@ -415,7 +415,7 @@ TEST_F(SolverTest, BuildsInBuildsHaveAnEnd) {
 TEST_F(SolverTest, ALongChainIsNoRecursion) {
     class Quick final : public Worker {
         asio::awaitable<SourceKey> look_up(VertexPtr, std::string, Audience*) override { co_return SourceKey{.key = "image", .found = {}}; }
-        asio::awaitable<std::string> digest_of(ResultPtr, std::vector<Selection>) override { co_return std::string(); }
+        asio::awaitable<std::string> digest_of(ResultPtr, std::vector<Selection>, ReadFiles*) override { co_return std::string(); }
         asio::awaitable<Results> run(Work work) override {
             co_return Results{std::make_shared<Files>(work.key, std::map<std::string, std::string>{})};
         }

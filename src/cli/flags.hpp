@@ -29,7 +29,8 @@ struct Flag {
     const char* name;  ///< Without dashes.
     char letter = 0;   ///< Its short form.
     FlagKind kind = FlagKind::text;
-    const char* value = "";  ///< What stands for the value in the help; the kind's own name where empty. "[=x]": it may be left out, and is empty then.
+    /// What stands for the value in the help; the kind's own name where empty. "[=x]": it may be left out, and is empty then.
+    const char* value = "";
     const char* help = "";
     const char* group = "";     ///< Heading in the help; "" is "Options".
     const char* fallback = "";  ///< Default as text.

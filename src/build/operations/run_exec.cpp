@@ -165,9 +165,7 @@ private:
         caches_[number] = co_await place_.cache_mounts.take(std::move(wish), work_.stop);
     }
 
-    SessionGroup sessions() const {
-        return {.sessions = &place_.sessions, .ids = place_.wanted.by(work_.vertex->digest, work_.session)};
-    }
+    SessionGroup sessions() const { return {.sessions = &place_.sessions, .ids = place_.wanted.by(work_.vertex->digest, work_.session)}; }
 
     asio::awaitable<std::optional<std::string>> secret(std::string id, bool is_optional) {
         if (is_optional) co_return co_await find_secret(sessions(), std::move(id));
