@@ -83,6 +83,7 @@ struct CacheMount::Shelf : std::enable_shared_from_this<Shelf> {
     void write_waiting(const std::string& name, About about) GRUA_EXCLUDES(mutex);
     std::optional<About> read_about(const std::string& name) const;
     void settle() GRUA_EXCLUDES(mutex);
+    CacheMountPtr find(const std::string& id) GRUA_EXCLUDES(mutex);
     std::vector<CacheMounts::Kept> list() GRUA_EXCLUDES(mutex);
     bool remove(const std::string& name) GRUA_EXCLUDES(mutex);
 
@@ -248,6 +249,25 @@ CacheMountPtr CacheMount::Shelf::try_take(const CacheMountWish& wish) {
     return out;
 }
 
+CacheMountPtr CacheMount::Shelf::find(const std::string& id) {
+    open();
+    std::string name;
+    {
+        const MutexLock lock(mutex);
+        // What has been used last is what the next build would go on with.
+        Folder* best = nullptr;
+        for (auto& [each, folder] : folders) {
+            if (folder.is_new || (folder.about.id != id && !folder.about.id.starts_with(id + "\n"))) continue;
+            if (best && folder.about.last_used <= best->about.last_used) continue;
+            best = &folder;
+            name = each;
+        }
+        if (!best) return nullptr;
+        if (best->users++ == 0) best->is_shared = true;
+    }
+    return CacheMountPtr(new CacheMount(shared_from_this(), name, path_of(name) + "/tree", false));
+}
+
 void CacheMount::Shelf::filled(const std::string& name) {
     About about;
     {
@@ -360,6 +380,11 @@ asio::awaitable<CacheMountPtr> CacheMounts::take(CacheMountWish wish, std::stop_
         if (auto out = co_await offload(pool_, std::move(work))) co_return out;
         if (shelf->changes == seen) co_await shelf->changed.wait();
     }
+}
+
+asio::awaitable<CacheMountPtr> CacheMounts::find(std::string id) {
+    auto work = [shelf = shelf_, id = std::move(id)] { return shelf->find(id); };
+    co_return co_await offload(pool_, std::move(work));
 }
 
 asio::awaitable<void> CacheMounts::settle() {

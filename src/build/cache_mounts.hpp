@@ -71,6 +71,9 @@ public:
     /// An operation takes each once: with a locked one it would wait for itself. Throws Error(unavailable) where `stop` comes first.
     asio::awaitable<CacheMountPtr> take(CacheMountWish wish, std::stop_token stop = {});
 
+    /// One of this ID that is there, whatever it begins with, beside who has it; null where there is none.
+    asio::awaitable<CacheMountPtr> find(std::string id);
+
     /// What nobody uses now survives a power cut from then on. Throws where it does not.
     asio::awaitable<void> settle();
 

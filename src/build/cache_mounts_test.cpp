@@ -56,6 +56,25 @@ protected:
     std::optional<CacheMounts> mounts{std::in_place, loop.get_executor(), pool, clock, directory, "first"};
 };
 
+TEST_F(CacheMountsTest, OneThatIsThereIsFoundBesideWhoHasIt) {
+    const auto find = [this](const std::string& id) {
+        CacheMountPtr out;
+        run_on_loop(loop, [&]() -> asio::awaitable<void> { out = co_await mounts->find(id); });
+        return out;
+    };
+    EXPECT_EQ(find("id"), nullptr);
+    const CacheMountPtr taken = take("id", MountSharing::locked);
+    const CacheMountPtr found = find("id");
+    ASSERT_TRUE(found);
+    EXPECT_EQ(found->folder(), taken->folder());
+    EXPECT_FALSE(found->is_new());
+    EXPECT_EQ(find("i"), nullptr);
+    // Whatever it begins with: that is behind the ID.
+    const std::string begun = take("other\nsha256:x")->folder();
+    ASSERT_TRUE(find("other"));
+    EXPECT_EQ(find("other")->folder(), begun);
+}
+
 TEST_F(CacheMountsTest, TheNextFindsWhatTheLastHasLeft) {
     EXPECT_FALSE(fs::exists(directory)) << "a gruad that never builds has none";
     const std::string folder = take("id")->folder();

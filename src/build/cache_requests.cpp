@@ -1,5 +1,6 @@
 #include "build/cache_requests.hpp"
 
+#include "base/text.hpp"
 #include "base/utf8.hpp"
 
 #include <algorithm>
@@ -11,6 +12,7 @@ namespace grua::build {
 namespace {
 
 constexpr std::size_t json_limit = std::size_t{1} << 20U;
+constexpr std::size_t mounts_limit = 64;
 constexpr std::array others{"gha", "s3", "azblob"};
 
 using Words = std::map<std::string, std::string>;
@@ -39,6 +41,15 @@ CacheExport::Mode parse_mode(std::string_view text) {
     fail(ErrorKind::invalid_argument, "mode: {:?} is neither min nor max", to_valid_utf8(text));
 }
 
+/// Each once.
+std::vector<std::string> take_mounts(Attributes& attributes) {
+    std::vector<std::string> out;
+    for (std::string& each : split(attributes.take("mounts").value_or(""), ','))
+        if (!each.empty() && std::ranges::find(out, each) == out.end()) out.push_back(std::move(each));
+    if (out.size() > mounts_limit) fail(ErrorKind::invalid_argument, "mounts: more than {}", mounts_limit);
+    return out;
+}
+
 CacheExport parse_export(const std::string& type, const Words& words) {
     return while_doing(fmt::format("cache export {:?}", to_valid_utf8(type)), [&] {
         Attributes attributes(words);
@@ -60,7 +71,13 @@ CacheExport parse_export(const std::string& type, const Words& words) {
         if (type != "inline") {
             out.layers = take_layers(attributes);
             out.oci_types = attributes.take_bool("oci-mediatypes", Attributes::Empty::is_wrong).value_or(true);
+            out.mounts = take_mounts(attributes);
             out.image_manifest = attributes.take_bool("image-manifest", Attributes::Empty::is_wrong).value_or(out.oci_types);
+            if (out.image_manifest && !out.oci_types)
+                fail(ErrorKind::invalid_argument,
+                     "invalid configuration for remote cache, OCI mediatypes are required for image-manifest cache format");
+            if (!out.oci_types && out.layers.compression == LayerCompression::zstd)
+                fail(ErrorKind::invalid_argument, "compression=zstd conflicts with oci-mediatypes=false");
         }
         attributes.refuse_rest();
         return out;

@@ -41,6 +41,7 @@ struct CacheExport {
     bool oci_types = true;
     bool image_manifest = true;  ///< An image's manifest, not an index.
     bool ignore_error = false;
+    std::vector<std::string> mounts;  ///< IDs of cache mounts that travel with it.
 };
 
 struct CacheImport {

@@ -79,12 +79,18 @@ struct CacheStore::Batch {
     std::vector<oci::Digest> forgotten;
     std::vector<layers::LayerStore::Hold> let_go;
     std::map<oci::Digest, layers::LayerStore::Hold> held;
+    std::vector<images::CachedLayer> new_blobs;
+    std::vector<oci::Digest> gone_blobs;
 
-    bool is_empty() const { return put.empty() && uses.empty() && gone.empty() && forgotten.empty() && let_go.empty() && held.empty(); }
+    bool is_empty() const {
+        return put.empty() && uses.empty() && gone.empty() && forgotten.empty() && let_go.empty() && held.empty() && new_blobs.empty() &&
+               gone_blobs.empty();
+    }
 };
 
 struct CacheStore::Loaded {
     std::vector<CacheRow> rows;
+    std::vector<oci::Digest> blobs;
     std::map<oci::Digest, layers::LayerStore::Hold> holds;
 };
 
@@ -95,7 +101,8 @@ struct CacheStore::Looked {
 };
 
 CacheStore::CacheStore(asio::any_io_executor loop, asio::thread_pool& pool, const Clock& clock, Timers& timers, store::Database& database,
-                       layers::LayerStore& layers, std::vector<oci::Digest> earlier_steps, MakeResult make, ImageLayers image_layers)
+                       layers::LayerStore& layers, std::vector<oci::Digest> earlier_steps, MakeResult make, ImageLayers image_layers,
+                       LayerBlobs blobs)
     : loop_(loop),
       pool_(pool),
       clock_(clock),
@@ -103,6 +110,7 @@ CacheStore::CacheStore(asio::any_io_executor loop, asio::thread_pool& pool, cons
       layer_store_(layers),
       make_(std::move(make)),
       image_layers_(std::move(image_layers)),
+      blobs_(std::move(blobs)),
       rows_(database),
       earlier_steps_(std::move(earlier_steps)),
       loading_(loop),
@@ -120,6 +128,7 @@ CacheStore::Loaded CacheStore::read() {
         for (const KeptResult& result : row.record->results)
             for (const LayerName& each : result.layers)
                 if (const auto [at, is_new] = out.holds.try_emplace(*each); is_new) at->second = layer_store_.hold(*each);
+    out.blobs = blobs_.kept();
     return out;
 }
 
@@ -149,10 +158,12 @@ asio::awaitable<void> CacheStore::load() {
         if (std::ranges::any_of(record->kept->results, [&](const auto& each) { return std::ranges::any_of(each.layers, is_gone); }))
             drop(record);
     }
-    // What a kill has left between the layers' rows and ours.
+    // What a kill has left between the layers' and blobs' rows and ours.
     for (const oci::Digest& each : std::exchange(earlier_steps_, {}))
         if (!layers_.contains(each)) forgotten_.push_back(each);
-    if (!forgotten_.empty()) write_at(clock_.steady() + change_delay);
+    for (const oci::Digest& each : loaded.blobs)
+        if (!layers_.contains(each)) gone_blobs_.push_back(each);
+    if (!forgotten_.empty() || !gone_blobs_.empty()) write_at(clock_.steady() + change_delay);
 }
 
 LayerName CacheStore::take_layer(const oci::Digest& digest) {
@@ -169,7 +180,7 @@ void CacheStore::let_go_of_layers(const KeptRecord& record) {
         for (const LayerName& each : result.layers) {
             const auto found = layers_.find(*each);
             if (--found->second.records > 0) continue;
-            if (each->is_step()) forgotten_.push_back(*each);
+            (each->is_step() ? forgotten_ : gone_blobs_).push_back(*each);
             if (found->second.hold) let_go_.push_back(std::move(found->second.hold));
             not_held_.erase(*each);
             layers_.erase(found);
@@ -324,6 +335,19 @@ asio::awaitable<void> CacheStore::keep(std::string key, Results results, VertexP
     if (records_.size() > records_limit && records_.size() % dropped_at_once == 0) drop_oldest();
 }
 
+void CacheStore::keep_blobs(const std::vector<images::CachedLayer>& layers) {
+    for (const images::CachedLayer& each : layers)
+        if (layers_.contains(each.diff_id)) new_blobs_.push_back(each);
+    if (!new_blobs_.empty()) write_at(clock_.steady() + change_delay);
+}
+
+asio::awaitable<std::optional<CacheStore::Known>> CacheStore::look(std::string key) {
+    co_await load();
+    const auto found = keys_.find(key);
+    if (found == keys_.end()) co_return std::nullopt;
+    co_return Known{.record = found->second->kept, .keys = {found->second->keys.begin(), found->second->keys.end()}};
+}
+
 // --- what is written -----------------------------------------------------------------------------------------------
 
 void CacheStore::write_at(Clock::Point when) {
@@ -353,12 +377,18 @@ CacheStore::Batch CacheStore::take_batch() {
     not_held_.clear();
     out.forgotten = std::exchange(forgotten_, {});
     out.let_go = std::exchange(let_go_, {});
+    out.new_blobs = std::exchange(new_blobs_, {});
+    for (oci::Digest& each : std::exchange(gone_blobs_, {}))
+        if (!layers_.contains(each)) out.gone_blobs.push_back(std::move(each));
     return out;
 }
 
 /// On the pool, one at a time. What has been done of a batch is no more in it.
 void CacheStore::commit(Batch& batch) {
     for (auto& [digest, hold] : batch.held) hold = layer_store_.hold(digest);
+    // Before the rows of those who have them.
+    if (!batch.new_blobs.empty()) blobs_.keep(batch.new_blobs);
+    batch.new_blobs.clear();
     rows_.remove(batch.gone);
     if (!batch.gone.empty()) crash_point("build:cache:removed");
     batch.gone.clear();
@@ -375,6 +405,8 @@ void CacheStore::commit(Batch& batch) {
     // Now that no row names them.
     layer_store_.forget_steps(batch.forgotten);
     batch.forgotten.clear();
+    if (!batch.gone_blobs.empty()) blobs_.let_go(batch.gone_blobs);
+    batch.gone_blobs.clear();
 }
 
 void CacheStore::give_back(Batch& batch) {
@@ -383,6 +415,8 @@ void CacheStore::give_back(Batch& batch) {
     changed_.insert(batch.gone.begin(), batch.gone.end());
     std::ranges::move(batch.forgotten, std::back_inserter(forgotten_));
     std::ranges::move(batch.let_go, std::back_inserter(let_go_));
+    std::ranges::move(batch.new_blobs, std::back_inserter(new_blobs_));
+    std::ranges::move(batch.gone_blobs, std::back_inserter(gone_blobs_));
 }
 
 asio::awaitable<void> CacheStore::write() {
@@ -446,8 +480,8 @@ asio::awaitable<void> CacheStore::sync() {
 // --- what takes room -----------------------------------------------------------------------------------------------
 
 /// On the pool.
-CacheStore::Looked CacheStore::look(std::vector<SeenRecord> seen, const std::vector<LayerName>& names,
-                                    const std::set<std::string>& leaving_images) {
+CacheStore::Looked CacheStore::measure(std::vector<SeenRecord> seen, const std::vector<LayerName>& names,
+                                       const std::set<std::string>& leaving_images) {
     Looked out;
     out.steps = layer_store_.steps();
     const std::set<oci::Digest> of_images = image_layers_(leaving_images);
@@ -481,7 +515,7 @@ asio::awaitable<std::vector<UsageEntry>> CacheStore::list(std::set<std::string> 
     std::vector<LayerName> names;
     for (const auto& [digest, layer] : layers_) names.push_back(layer.name);
     auto work = [this, seen = std::move(seen), names = std::move(names), leaving = std::move(leaving_images)]() mutable {
-        return look(std::move(seen), names, leaving);
+        return measure(std::move(seen), names, leaving);
     };
     Looked looked = co_await offload(pool_, std::move(work));
     drop_those_with(looked.missing);

@@ -11,6 +11,7 @@
 #include "build/cache_entries.hpp"
 #include "build/cache_rows.hpp"
 #include "build/solver.hpp"
+#include "images/cached_layers.hpp"
 #include "layers/layers.hpp"
 
 #include <deque>
@@ -32,15 +33,33 @@ public:
     /// Diff IDs of all layers that images have, those of some IDs aside; on the pool.
     using ImageLayers = std::function<std::set<oci::Digest>(const std::set<std::string>& leaving)>;
 
+    /// Blobs of layers that records have and perhaps no image. On the pool.
+    struct LayerBlobs {
+        std::function<std::vector<oci::Digest>()> kept;
+        std::function<void(const std::vector<images::CachedLayer>&)> keep;
+        std::function<void(const std::vector<oci::Digest>&)> let_go;
+    };
+
     /// All of them outlive this; flush() comes before its end. `earlier_steps`: those that the layer store had before this gruad built
     /// anything. What no record has of them is nobody's.
     CacheStore(asio::any_io_executor loop, asio::thread_pool& pool, const Clock& clock, Timers& timers, store::Database& database,
-               layers::LayerStore& layers, std::vector<oci::Digest> earlier_steps, MakeResult make, ImageLayers image_layers);
+               layers::LayerStore& layers, std::vector<oci::Digest> earlier_steps, MakeResult make, ImageLayers image_layers,
+               LayerBlobs blobs);
     ~CacheStore() override;
 
     asio::awaitable<std::optional<Results>> find(std::string key) override;
     /// Of results that end with whoever has them (Result::kept_layers) nothing is kept.
     asio::awaitable<void> keep(std::string key, Results results, VertexPtr made_by) override;
+
+    /// For as long as a record has one of these layers its blob stays with it.
+    void keep_blobs(const std::vector<images::CachedLayer>& layers);
+
+    /// What is known by a key, and by which others; no use of it.
+    struct Known {
+        KeptRecordPtr record;
+        std::vector<std::string> keys;
+    };
+    asio::awaitable<std::optional<Known>> look(std::string key);
 
     /// What find() and keep() do first. From then on layers of base images stay when the images go.
     asio::awaitable<void> load();
@@ -90,7 +109,7 @@ private:
     void commit(Batch& batch);
     void give_back(Batch& batch);
     asio::awaitable<void> write();
-    Looked look(std::vector<SeenRecord> seen, const std::vector<LayerName>& names, const std::set<std::string>& leaving_images);
+    Looked measure(std::vector<SeenRecord> seen, const std::vector<LayerName>& names, const std::set<std::string>& leaving_images);
     void forget_orphans(const std::vector<layers::LayerStore::Step>& steps);
 
     asio::any_io_executor loop_;
@@ -100,6 +119,7 @@ private:
     layers::LayerStore& layer_store_;
     MakeResult make_;
     ImageLayers image_layers_;
+    LayerBlobs blobs_;
     CacheRows rows_;
     std::vector<oci::Digest> earlier_steps_;  ///< Until they are loaded.
 
@@ -117,6 +137,8 @@ private:
     std::set<std::string> used_;
     std::vector<oci::Digest> forgotten_;  ///< Steps that no record has.
     std::vector<layers::LayerStore::Hold> let_go_;
+    std::vector<images::CachedLayer> new_blobs_;
+    std::vector<oci::Digest> gone_blobs_;  ///< Of layers that had no record any more; where they have one again they stay.
     std::set<oci::Digest> not_held_;
     Clock::Point write_at_ = Clock::never;
     std::unique_ptr<Alarm> alarm_;

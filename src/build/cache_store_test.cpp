@@ -370,5 +370,35 @@ TEST_F(CacheStoreTest, SeveralAtATime) {
     EXPECT_EQ(rows("build_cache_keys"), 21);
 }
 
+TEST_F(CacheStoreTest, BlobsStayWithTheirLayers) {
+    const auto cached = [](const oci::Digest& layer) { return images::CachedLayer{.blob = {.digest = layer.text()}, .diff_id = layer}; };
+    const oci::Digest lower = base("lower");
+    const oci::Digest upper = base("upper");
+    keep("one", {lower});
+    keep("two", {lower, upper});
+    // Of a layer that no record has nothing is kept.
+    cache->keep_blobs({cached(lower), cached(upper), cached(content::digest_of("nobody's"))});
+    flush();
+    EXPECT_EQ(kept_blobs.size(), 2U);
+    restart();
+    (void)find("one");
+    flush();
+    EXPECT_EQ(kept_blobs.size(), 2U);
+    run([&]() -> asio::awaitable<void> {
+        const auto known = co_await cache->look("two");
+        EXPECT_TRUE(known && cache->remove(known->record->usage_id));
+    });
+    flush();
+    EXPECT_TRUE(kept_blobs.contains(lower));
+    EXPECT_FALSE(kept_blobs.contains(upper));
+    // What a kill has left goes with the next load.
+    kept_blobs.emplace(upper, cached(upper));
+    restart();
+    (void)find("one");
+    flush();
+    EXPECT_TRUE(kept_blobs.contains(lower));
+    EXPECT_FALSE(kept_blobs.contains(upper));
+}
+
 }  // namespace
 }  // namespace grua::build

@@ -43,6 +43,7 @@ public:
         control_.ended_.emplace_back(ref_, build_);
         if (control_.ended_.size() > most_ended) control_.ended_.pop_front();
         build_->journal.end();
+        build_->imported = {};
         build_->changed.notify_all();
     }
 

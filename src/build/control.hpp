@@ -28,6 +28,8 @@
 
 namespace grua::build {
 
+class ImportedCache;
+
 /// One build, from its Solve to its end. Loop only.
 struct Build {
     Build(const asio::any_io_executor& loop, const Clock& clock, wire::control::SolveRequest asked)
@@ -43,15 +45,23 @@ struct Build {
     const wire::control::SolveRequest request;
     Journal journal;
     Condition changed;
-    const FrontPtr front;                               ///< The client's own, where it is the front end.
-    std::size_t front_ends = 0;                         ///< That run in containers now.
-    BuildRecord record;                                 ///< For provenance; what its end adds is not there yet.
-    std::vector<BuildOutcome::Attestation> provenance;  ///< Of its results, for the history.
-    std::vector<std::shared_ptr<const void>> wanted;    ///< See WantedVertices.
-    std::string project;                                ///< Which builds are of the same; known once there is something to run.
-    MadeSteps made;                                     ///< What became of its operations, for the history.
-    VertexPtr failed;                                   ///< What it has failed with, where that was an operation ...
-    std::optional<int> exit_code;                       ///< ... and that a program.
+    const FrontPtr front;                                  ///< The client's own, where it is the front end.
+    std::size_t front_ends = 0;                            ///< That run in containers now.
+    BuildRecord record;                                    ///< For provenance; what its end adds is not there yet.
+    std::vector<BuildOutcome::Attestation> provenance;     ///< Of its results, for the history.
+    std::vector<std::shared_ptr<const void>> wanted;       ///< See WantedVertices.
+    std::string project;                                   ///< Which builds are of the same; known once there is something to run.
+    MadeSteps made;                                        ///< What became of its operations, for the history.
+    std::map<std::string, std::string, std::less<>> keys;  ///< Of its operations, by their digests.
+    /// What it may take from elsewhere: looked for once, by whoever needs it first.
+    struct Imported {
+        bool is_begun = false;
+        bool is_there = false;
+        std::shared_ptr<ImportedCache> cache;  ///< Null where there is none.
+    };
+    Imported imported;
+    VertexPtr failed;              ///< What it has failed with, where that was an operation ...
+    std::optional<int> exit_code;  ///< ... and that a program.
 
     /// Who has begun it, where that is no client's call; what it throws fails the build.
     struct Onlooker {

@@ -103,6 +103,7 @@ ImageExport take_image(Attributes& attributes) {
     using enum Attributes::Empty;
     ImageExport out;
     const bool inlines = attributes.has("attestation-inline");
+    const std::string names = attributes.has("name") ? attributes.all().at("name") : std::string();
     out.form = take_form(attributes);
     if (!inlines) out.form.inline_attestations = true;
     out.push = attributes.take_bool("push", is_true).value_or(out.push);
@@ -115,6 +116,9 @@ ImageExport take_image(Attributes& attributes) {
     // The protocol's own spelling.
     out.dangling_only_if_unnamed = attributes.take_bool("danging-name-empty-only", is_true).value_or(out.dangling_only_if_unnamed);
     attributes.refuse_if_on("unsafe-internal-store-allow-incomplete", is_true);
+    for (const std::string& each : out.push_by_digest ? split(names, ',') : std::vector<std::string>{})
+        if (!each.empty() && !oci::Reference::parse(each).is_name_only())
+            fail(ErrorKind::invalid_argument, "can't push tagged ref {} by digest", each);
     if (out.push && out.form.names.empty()) fail(ErrorKind::invalid_argument, "push: there is no name to push it to");
     return out;
 }

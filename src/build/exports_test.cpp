@@ -151,7 +151,7 @@ TEST(Caches, AllThree) {
     *options.add_exports() = entry("inline", {{"mode", "max"}});
     *options.add_exports() =
         entry("registry", {{"ref", "r.example/c"}, {"mode", "max"}, {"oci-mediatypes", "false"}, {"ignore-error", "true"}});
-    *options.add_exports() = entry("local", {{"dest", "/c"}, {"tag", "x"}, {"compression", "zstd"}});
+    *options.add_exports() = entry("local", {{"dest", "/c"}, {"tag", "x"}, {"compression", "zstd"}, {"mounts", "npm,/root/.cache,npm"}});
     *options.add_imports() = entry("registry", {{"ref", "c"}, {"registry.insecure", "true"}});
     *options.add_imports() = entry("local", {{"src", "/c"}, {"digest", digest}});
     options.add_importrefsdeprecated("old:1");
@@ -163,6 +163,7 @@ TEST(Caches, AllThree) {
     EXPECT_FALSE(out.exports[1].image_manifest);
     EXPECT_TRUE(out.exports[1].ignore_error);
     EXPECT_EQ(std::get<LocalCache>(out.exports[2].where).folder, "/c");
+    EXPECT_THAT(out.exports[2].mounts, testing::ElementsAre("npm", "/root/.cache"));
     ASSERT_THAT(out.imports, SizeIs(3));
     EXPECT_TRUE(std::get<RegistryCache>(out.imports[0].where).insecure);
     EXPECT_EQ(std::get<LocalCache>(out.imports[1].where).digest->text(), digest);
@@ -182,6 +183,9 @@ TEST(Caches, WhatIsWrongIsRefusedByName) {
     EXPECT_THAT(exported("local", {}), HasSubstr("dest is missing"));
     EXPECT_THAT(exported("registry", {{"ref", "c"}, {"mode", "most"}}), HasSubstr("neither min nor max"));
     EXPECT_THAT(exported("registry", {{"ref", "c"}, {"x", ""}}), HasSubstr("unknown attribute \"x\""));
+    EXPECT_THAT(exported("registry", {{"ref", "c"}, {"oci-mediatypes", "false"}, {"image-manifest", "true"}}),
+                HasSubstr("OCI mediatypes are required"));
+    EXPECT_THAT(exported("inline", {{"mounts", "npm"}}), HasSubstr("unknown attribute \"mounts\""));
     wire::control::CacheOptions twice;
     *twice.add_exports() = entry("registry", {{"ref", "c"}, {"mode", "max"}});
     *twice.add_exports() = entry("registry", {{"ref", "c"}});

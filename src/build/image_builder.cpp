@@ -3,6 +3,8 @@
 #include "base/template.hpp"
 #include "base/test_points.hpp"
 #include "build/attestations.hpp"
+#include "build/cache_export.hpp"
+#include "build/cache_requests.hpp"
 #include "build/dockerfile/source.hpp"
 #include "build/failure.hpp"
 #include "build/gateway.hpp"
@@ -18,6 +20,16 @@ constexpr int large_graph = 1000;  ///< Of so many operations it takes longer to
 
 /// So many programs and copies of all builds run side by side.
 std::size_t places() { return std::max(2U, std::thread::hardware_concurrency()) * 2; }
+
+bool has_inline(const CacheRequest& caches) {
+    return std::ranges::any_of(caches.exports, [](const CacheExport& each) { return std::holds_alternative<InlineCache>(each.where); });
+}
+
+/// As it was asked for before there was `--cache-to type=inline`.
+bool wants_inline_cache(const wire::control::SolveRequest& request) {
+    const auto said = request.frontendattrs().find("build-arg:BUILDKIT_INLINE_CACHE");
+    return said != request.frontendattrs().end() && dockerfile::parse_truth(said->second) == dockerfile::Truth::yes;
+}
 
 /// This machine's where it says none.
 oci::Platform platform_of_config(const std::string& document) {
@@ -106,6 +118,22 @@ asio::awaitable<wire::bridge::Result> ImageBuilder::run_own(Caller caller, Front
     co_return co_await build::run_front_end(operations_.place(), build, std::move(options), inputs, make_tree, forward);
 }
 
+asio::awaitable<std::shared_ptr<ImportedCache>> ImageBuilder::imported_by(BuildPtr build) {
+    Build::Imported& imported = build->imported;
+    if (!std::exchange(imported.is_begun, true)) {
+        struct Found {
+            Build& build;
+            ~Found() {
+                build.imported.is_there = true;
+                build.changed.notify_all();
+            }
+        } const found{*build};
+        imported.cache = co_await import_caches(operations_.place(), build);
+    }
+    while (!imported.is_there) co_await build->changed.wait();
+    co_return imported.cache;
+}
+
 asio::awaitable<ResultPtr> ImageBuilder::make(BuildPtr build, pb::Definition definition) {
     const std::vector<std::string> granted{build->request.entitlements().begin(), build->request.entitlements().end()};
     const auto read = [&] {
@@ -118,40 +146,79 @@ asio::awaitable<ResultPtr> ImageBuilder::make(BuildPtr build, pb::Definition def
         edge = read();
     else
         edge = co_await offload(operations_.place().pool, read);
-    try {
-        co_return co_await solver_.solve({.edge = edge,
-                                          .session = build->request.session(),
-                                          .audience = &build->journal,
-                                          .pins = &build->record.pins,
-                                          .made = &build->made,
-                                          .granted = granted});
-    } catch (const VertexError& error) {
-        build->failed = error.vertex();
-        build->exit_code = error.exit_code();
-        throw failure_of(error.what(), definition, error.vertex()->digest);
+    const auto imported = co_await imported_by(build);
+    for (;;) {
+        const std::size_t lost = imported ? imported->lost() : 0;
+        try {
+            co_return co_await solver_.solve({.edge = edge,
+                                              .session = build->request.session(),
+                                              .audience = &build->journal,
+                                              .pins = &build->record.pins,
+                                              .made = &build->made,
+                                              .granted = granted,
+                                              .imports = imported,
+                                              .keys = &build->keys});
+        } catch (const VertexError& error) {
+            // What a cache elsewhere promised and has not is made after all.
+            if (!imported || imported->lost() == lost) {
+                build->failed = error.vertex();
+                build->exit_code = error.exit_code();
+                throw failure_of(error.what(), definition, error.vertex()->digest);
+            }
+        }
+    }
+}
+
+/// What a cache elsewhere has of it, and exporters need, is here then.
+asio::awaitable<TreePtr> ImageBuilder::make_for_export(BuildPtr build, pb::Definition definition, ExportNeeds needs) {
+    for (;;) {
+        TreePtr tree = as_tree(co_await make(build, definition));
+        const ImportedTree* imported = tree ? tree->imported() : nullptr;
+        if (!imported) co_return tree;
+        const std::size_t lost = build->imported.cache->lost();
+        const std::exception_ptr failure =
+            co_await detail::at_length(operations_.place(), [tree, imported, needs](const std::stop_token&) -> std::exception_ptr {
+                try {
+                    if (needs.files) static_cast<void>(imported->open());
+                    if (needs.blobs) imported->bring_blobs();
+                } catch (const Error&) {
+                    return std::current_exception();
+                }
+                return nullptr;
+            });
+        if (!failure) co_return tree;
+        if (build->imported.cache->lost() == lost) std::rethrow_exception(failure);
     }
 }
 
 asio::awaitable<std::map<std::string, std::string>> ImageBuilder::finish(BuildPtr build, wire::bridge::Result result) {
+    std::exception_ptr failure;
+    std::map<std::string, std::string> out;
+    try {
+        out = co_await make_and_export(build, std::move(result));
+    } catch (...) {
+        failure = std::current_exception();
+    }
+    // What has come is worth keeping, whatever became of the build; also of one whose client has left.
+    co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
+    if (build->imported.cache) co_await build->imported.cache->keep_in(cache_, operations_.place().pool);
+    co_await cache_.flush();
+    if (failure) std::rethrow_exception(failure);
+    co_await operations_.place().cache_mounts.settle();
+    co_return out;
+}
+
+asio::awaitable<std::map<std::string, std::string>> ImageBuilder::make_and_export(BuildPtr build, wire::bridge::Result result) {
     // What is wrong with it is said before anything is run.
     std::vector<Export> exports = parse_exports(build->request);
     const AttestationWishes wishes = parse_attestations({build->request.frontendattrs().begin(), build->request.frontendattrs().end()});
     refuse_missing_attestations(wishes);
     if (!result.attestations().empty()) fail(ErrorKind::not_implemented, "not implemented: attestations of a front end");
-    for (const auto& each : build->request.cache().exports()) {
-        const std::string why = fmt::format("not implemented: caches for elsewhere (type {})", each.type());
-        if (each.type() != "inline") fail(ErrorKind::not_implemented, "{}", why);
-        // Those who always ask for one have their image all the same.
-        Step step(build->journal, "exporting cache");
-        step.complete(why);
-    }
-    for (const auto& each : build->request.cache().imports()) {
-        // As one that cannot be read: the build goes on without it.
-        const auto ref = each.attrs().find("ref");
-        Step step(build->journal, fmt::format("importing cache manifest from {}", ref == each.attrs().end() ? each.type() : ref->second));
-        step.complete(fmt::format("not implemented: caches from elsewhere (type {})", each.type()));
-    }
     build->project = co_await project_of(build);
+    CacheRequest caches = parse_caches(build->request.cache());
+    if (wants_inline_cache(build->request) && !has_inline(caches)) caches.exports.push_back({.type = "inline", .where = InlineCache{}});
+    ExportNeeds needs;
+    for (const Export& each : exports) (std::holds_alternative<FilesExport>(each.what) ? needs.files : needs.blobs) = true;
     std::vector<MadeImage> made;
     const auto config_of = [&](const std::string& name) {
         const auto found = result.metadata().find(name);
@@ -161,7 +228,7 @@ asio::awaitable<std::map<std::string, std::string>> ImageBuilder::finish(BuildPt
         for (const auto& [name, ref] : result.refs().refs())
             made.push_back({.platform = oci::Platform::parse(name),
                             .name = name,
-                            .tree = as_tree(co_await make(build, ref.def())),
+                            .tree = co_await make_for_export(build, ref.def(), needs),
                             .config = config_of("containerimage.config/" + name),
                             .definition = ref.def()});
         for (const MadeImage& each : made) build->record.platforms.push_back(each.platform);
@@ -169,12 +236,15 @@ asio::awaitable<std::map<std::string, std::string>> ImageBuilder::finish(BuildPt
         made.push_back(
             {.platform = {}, .name = {}, .tree = {}, .config = config_of("containerimage.config"), .definition = result.ref().def()});
         made.front().platform = platform_of_config(made.front().config);
-        if (result.has_ref() && result.ref().has_def()) made.front().tree = as_tree(co_await make(build, result.ref().def()));
+        if (result.has_ref() && result.ref().has_def()) made.front().tree = co_await make_for_export(build, result.ref().def(), needs);
     }
     if (!build->request.internal() && (result.has_ref() || result.has_refs())) co_await tell_provenance(build, made, wishes.provenance);
-    auto out = co_await run_exports(operations_.place(), build, std::move(made), std::move(exports), wishes.provenance, clock_);
-    co_await cache_.flush();
-    co_await operations_.place().cache_mounts.settle();
+    std::vector<CacheCandidate> candidates;
+    if (!caches.exports.empty()) candidates = co_await find_candidates(build, made, cache_);
+    ExportExtras extras{.provenance = wishes.provenance, .inline_cache = {}};
+    if (has_inline(caches)) extras.inline_cache = std::make_shared<const std::vector<CacheCandidate>>(candidates);
+    auto out = co_await run_exports(operations_.place(), build, made, std::move(exports), std::move(extras), clock_);
+    out.merge(co_await export_caches(operations_.place(), build, std::move(caches.exports), std::move(made), std::move(candidates)));
     co_return out;
 }
 

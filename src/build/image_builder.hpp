@@ -26,11 +26,18 @@ public:
     wire::worker::WorkerRecord worker() const override { return worker_; }
 
 private:
+    struct ExportNeeds {
+        bool blobs = false;
+        bool files = false;
+    };
     asio::awaitable<wire::bridge::Result> run_own(Caller caller, FrontEndOptions options, FrontEndInputs inputs);
     asio::awaitable<wire::bridge::Result> run_front_end(Caller caller, const std::string& name, FrontEndOptions options,
                                                         FrontEndInputs inputs);
     void tell_wanted(Build& build, const wire::bridge::Result& result);
     asio::awaitable<std::string> project_of(BuildPtr build) const;
+    asio::awaitable<std::shared_ptr<ImportedCache>> imported_by(BuildPtr build);
+    asio::awaitable<std::map<std::string, std::string>> make_and_export(BuildPtr build, wire::bridge::Result result);
+    asio::awaitable<TreePtr> make_for_export(BuildPtr build, pb::Definition definition, ExportNeeds needs);
     asio::awaitable<void> tell_provenance(BuildPtr build, std::vector<MadeImage> made, std::optional<ProvenanceWish> asked);
 
     Operations& operations_;

@@ -2,11 +2,18 @@
 
 #include "base/encoding.hpp"
 #include "base/files.hpp"
+#include "build/cache_candidates.hpp"
+#include "build/cache_manifest.hpp"
+#include "build/cache_remote.hpp"
 #include "build/export_local.hpp"
 #include "build/export_provenance.hpp"
 #include "build/export_tar.hpp"
 #include "build/file_send.hpp"
 #include "build/image_config.hpp"
+#include "build/imported_tree.hpp"
+#include "build/layer_times.hpp"
+#include "build/memory_file.hpp"
+#include "build/pack_options.hpp"
 #include "build/step.hpp"
 #include "build/tree_scan.hpp"
 
@@ -21,20 +28,7 @@ namespace grua::build {
 namespace {
 
 images::PackOptions pack_options(const ImageForm& form, const SourceDate& date) {
-    images::PackOptions out;
-    switch (form.layers.compression) {
-        case LayerCompression::uncompressed:
-            out.compression.kind = images::Compression::uncompressed;
-            break;
-        case LayerCompression::gzip:
-            out.compression.kind = images::Compression::gzip;
-            break;
-        case LayerCompression::zstd:
-            out.compression.kind = images::Compression::zstd;
-            break;
-    }
-    out.compression.level = form.layers.level;
-    out.force = form.layers.is_forced;
+    images::PackOptions out = pack_options(form.layers);
     if (form.rewrite_timestamp) out.rewrite_timestamps = date.seconds;
     return out;
 }
@@ -46,14 +40,18 @@ std::map<std::string, std::string> annotations_of(const ImageForm& form, Annotat
     return out;
 }
 
+using InlineCandidates = std::shared_ptr<const std::vector<CacheCandidate>>;
+
 /// The images of all platforms, with their layers packed.
 class ImageMaking {
 public:
-    ImageMaking(Workplace& place, Step& step, const ImageForm& form, const SourceDate& date, const Clock& clock)
+    ImageMaking(Workplace& place, Step& step, const ImageForm& form, const SourceDate& date, InlineCandidates inline_cache,
+                const Clock& clock)
         : place_(place),
           step_(step),
           form_(form),
           date_(date),
+          inline_cache_(std::move(inline_cache)),
           clock_(clock),
           claims_(std::make_shared<images::BuildClaims>(place.images)) {}
 
@@ -80,21 +78,44 @@ private:
         struct Packed {
             std::vector<images::PackedLayer> blobs;
             std::vector<BuiltLayer> layers;
+            std::optional<CacheConfig> cache;
         };
+        if (inline_cache_) step_.advanced("preparing layers for inline cache", 0, 0, false);
         auto packed = co_await detail::at_length(
             place_, [this, options, tree, now, date = date_.seconds, claims = claims_](const std::stop_token& stop) {
                 Packed out;
-                out.blobs = place_.images.pack_layers(detail::layers_of(place_, tree, stop), *options, *claims, {}, stop);
-                for (const images::PackedLayer& each : out.blobs) {
+                std::vector<oci::Digest> chain;
+                if (const ImportedTree* imported = tree ? tree->imported() : nullptr) {
+                    imported->bring_blobs();
+                    chain = imported->diff_ids();
+                    out.blobs = imported->packed(*claims);
+                    if (options->force) {
+                        // They may have to be packed otherwise; until then they are known with these blobs.
+                        place_.cached_layers.keep(imported->all_layers());
+                        out.blobs.clear();
+                    }
+                } else {
+                    chain = detail::layers_of(place_, tree, stop);
+                }
+                if (out.blobs.empty()) out.blobs = place_.images.pack_layers(chain, *options, *claims, {}, stop);
+                const std::vector<Time> times = layer_times(place_, tree, chain);
+                for (std::size_t at = 0; at < chain.size(); ++at) {
                     // What comes from the cache is as old as it is: a build of nothing new gives the same image.
-                    const auto step = place_.layers.find_step(each.layer);
-                    const Time made = date ? Time{std::chrono::seconds(*date)} : step && step->made != Time{} ? step->made : now;
-                    out.layers.push_back({.diff_id = each.diff_id, .is_empty = each.is_empty, .made = made});
+                    const Time layer_made = date ? Time{std::chrono::seconds(*date)} : times[at] != Time{} ? times[at] : now;
+                    out.layers.push_back({.diff_id = out.blobs[at].diff_id, .is_empty = out.blobs[at].is_empty, .made = layer_made});
+                }
+                if (inline_cache_) {
+                    const auto layers = cached_layers(out.blobs, times);
+                    std::vector<oci::Digest> diff_ids;
+                    for (const images::CachedLayer& each : layers) diff_ids.push_back(each.diff_id);
+                    out.cache = write_inline(contents_of_front(*inline_cache_, chain, layers), diff_ids);
                 }
                 return out;
             });
+        if (inline_cache_) step_.advanced("preparing layers for inline cache", 0, 0, true);
         images::BuiltManifest out;
         out.config = complete_config(made.config, packed.layers, made.platform);
+        if (packed.cache && !packed.cache->records.empty()) out.config = with_inline_cache(out.config, *packed.cache);
         out.layers = std::move(packed.blobs);
         out.annotations = annotations_of(form_, Annotation::Where::manifest, &made.platform);
         out.descriptor_annotations = annotations_of(form_, Annotation::Where::manifest_descriptor, &made.platform);
@@ -106,6 +127,7 @@ private:
     Step& step_;
     const ImageForm& form_;
     const SourceDate& date_;
+    const InlineCandidates inline_cache_;
     const Clock& clock_;
     std::shared_ptr<images::BuildClaims> claims_;
 };
@@ -126,6 +148,7 @@ void add_digests(ExportAnswer& out, const oci::Descriptor& target, const std::ve
 struct Saying {
     std::optional<ProvenanceWish> wish;
     BuildRecord record;
+    InlineCandidates inline_cache;
 };
 
 /// It ends with this: the image is complete then.
@@ -137,14 +160,50 @@ asio::awaitable<void> add_attestations(Workplace& place, std::shared_ptr<images:
     co_await offload(place.pool, [&] { add_provenance(*image, form, *saying.wish, saying.record, definitions); });
 }
 
+/// Where it is known by its digest: as it was asked for, and where it cannot be pushed by a name that it has not.
+std::vector<oci::Reference> repositories_of(const ImageExport& what) {
+    std::vector<oci::Reference> out;
+    if (what.name_canonical || what.push_by_digest || (what.push && !what.store)) out = what.form.names;
+    if (!what.dangling_prefix.empty() && (!what.dangling_only_if_unnamed || what.form.names.empty()))
+        out.push_back(oci::Reference::parse(what.dangling_prefix));
+    return out;
+}
+
+asio::awaitable<void> push_as(Workplace& place, oci::Reference name, ImageExport what, images::BuiltResult stored, std::string session) {
+    const oci::Digest digest = oci::Digest::from(stored.id);
+    if (what.store && !what.push_by_digest) co_return co_await place.resolver.push(std::move(name), std::move(session));
+    co_await place.resolver.push(name.with_digest(digest), session);
+    if (what.push_by_digest) co_return;
+    // All of it is there; only the tag is not.
+    registry::Access access;
+    access.credentials = co_await place.resolver.credentials(name.domain(), std::move(session));
+    co_await detail::at_length(place, [&place, name, digest, type = stored.target.media_type, access](const std::stop_token& stop) {
+        registry::Access own = access;
+        own.stop = stop;
+        static_cast<void>(place.registry.push_manifest(name, type, place.content.read(digest, oci::manifest_size_limit), own));
+        return true;
+    });
+}
+
+/// It was to go elsewhere alone.
+asio::awaitable<void> forget(Workplace& place, const images::BuiltImage& image, const images::BuiltResult& stored) {
+    co_await offload(place.pool, [&] {
+        const auto used_by = [](const std::string&) { return std::vector<images::ContainerUse>{}; };
+        for (const oci::Reference& each : image.repositories)
+            static_cast<void>(place.images.remove(each.with_digest(oci::Digest::from(stored.id)).text(), {}, used_by));
+    });
+}
+
 asio::awaitable<ExportAnswer> export_image(Workplace& place, BuildPtr build, std::vector<MadeImage> made, Export wish, ImageExport what,
                                            Saying saying, const Clock& clock) {
-    if (what.push_by_digest) fail(ErrorKind::not_implemented, "not implemented: exporter {:?}: push-by-digest", wish.type);
+    if (what.push)
+        for (const oci::Reference& each : what.form.names) refuse_insecure(each, what.insecure);
     co_return co_await in_step(build->journal, "exporting to image", [&](Step& step) -> asio::awaitable<ExportAnswer> {
-        ImageMaking making(place, step, what.form, wish.source_date, clock);
+        ImageMaking making(place, step, what.form, wish.source_date, saying.inline_cache, clock);
         const auto image = std::make_shared<images::BuiltImage>(co_await making.run(made));
         co_await add_attestations(place, image, what.form, made, saying);
-        if (!what.store) image->names.clear();
+        if (!what.store || what.push_by_digest) image->names.clear();
+        image->repositories = repositories_of(what);
         const auto claims = making.claims();
         const auto stored = co_await detail::at_length(
             place, [&place, image, claims](const std::stop_token&) { return place.images.add_built(*image, *claims); });
@@ -159,11 +218,12 @@ asio::awaitable<ExportAnswer> export_image(Workplace& place, BuildPtr build, std
         if (what.push) {
             for (const oci::Reference& each : what.form.names) {
                 step.advanced("pushing layers", 0, 0, false);
-                co_await place.resolver.push(each, build->request.session());
+                co_await push_as(place, each, what, stored, build->request.session());
                 step.advanced("pushing layers", 0, 0, true);
                 step.advanced(fmt::format("pushing manifest for {}@{}", each.text(), stored.target.digest), 0, 0, true);
             }
         }
+        if (!what.store) co_await forget(place, *image, stored);
         co_return out;
     });
 }
@@ -235,21 +295,43 @@ private:
     Fd writing_;
 };
 
+/// The client's store of what oci and docker exporters give without a tar.
+constexpr std::string_view blob_store = "export";
+
+/// What is named before what names it. `claims`: of the layers' blobs.
+asio::awaitable<void> send_blobs(Workplace& place, std::shared_ptr<CacheRemote> remote, images::BuiltDocuments documents,
+                                 std::shared_ptr<images::BuildClaims> claims, Step& step) {
+    const auto send = [&](const oci::Descriptor& blob, std::function<Fd()> open) -> asio::awaitable<void> {
+        const std::string told = "copying " + blob.digest;
+        step.advanced(told, 0, blob.size, false);
+        co_await detail::at_length(
+            place, [remote, blob, open = std::move(open), claims](const std::stop_token& stop) { return remote->write(blob, open, stop); });
+        step.advanced(told, blob.size, blob.size, true);
+    };
+    for (const oci::Descriptor& each : documents.blobs)
+        co_await send(each, [&place, each] { return place.content.open(oci::Digest::from(each.digest)); });
+    for (const images::BuiltDocument& each : documents.documents) co_await send(each.descriptor, [each] { return memory_file(each.text); });
+}
+
 asio::awaitable<ExportAnswer> export_archive(Workplace& place, BuildPtr build, std::vector<MadeImage> made, Export wish, ArchiveExport what,
                                              Saying saying, const Clock& clock) {
-    if (!what.tar) fail(ErrorKind::not_implemented, "not implemented: exporter {:?}: tar=false", wish.type);
     const bool is_docker = what.layout == ArchiveExport::Layout::docker;
     co_return co_await in_step(
         build->journal, fmt::format("exporting to {} image format", is_docker ? "docker" : "oci"),
         [&](Step& step) -> asio::awaitable<ExportAnswer> {
             const SessionPtr client = co_await place.sessions.find(build->request.session());
-            ImageMaking making(place, step, what.form, wish.source_date, clock);
+            ImageMaking making(place, step, what.form, wish.source_date, saying.inline_cache, clock);
             const auto image = std::make_shared<images::BuiltImage>(co_await making.run(made));
             co_await add_attestations(place, image, what.form, made, saying);
             const images::BuiltDocuments documents = images::documents_of(*image);
             ExportAnswer out;
             add_digests(out, documents.target, documents.configs);
             if (!what.form.names.empty()) out["image.name"] = names_text(what.form.names);
+            if (!what.tar) {
+                co_await send_blobs(place, session_remote(place.loop, client, std::string(blob_store), {}), documents, making.claims(),
+                                    step);
+                co_return out;
+            }
             const auto pipe = std::make_shared<PipeReader>();
             const auto form = is_docker ? images::ArchiveForm::docker : images::ArchiveForm::oci;
             // Both are waited for, whoever fails first.
@@ -301,9 +383,9 @@ asio::awaitable<ExportAnswer> run_export(Workplace& place, BuildPtr build, std::
 }  // namespace
 
 asio::awaitable<ExportAnswer> run_exports(Workplace& place, BuildPtr build, std::vector<MadeImage> made, std::vector<Export> exports,
-                                          std::optional<ProvenanceWish> provenance, const Clock& clock) {
+                                          ExportExtras extras, const Clock& clock) {
     ExportAnswer out;
-    Saying saying{.wish = std::move(provenance), .record = build->record};
+    Saying saying{.wish = std::move(extras.provenance), .record = build->record, .inline_cache = std::move(extras.inline_cache)};
     saying.record.finished = clock.wall();
     for (Export& each : exports) out.merge(co_await run_export(place, build, made, std::move(each), saying, clock));
     co_return out;

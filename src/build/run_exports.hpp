@@ -22,11 +22,17 @@ struct MadeImage {
     pb::Definition definition;
 };
 
+struct CacheCandidate;
+
 /// What the client is told of it.
 using ExportAnswer = std::map<std::string, std::string>;
 
-/// `provenance`: what is to be said of the results, if anything is.
+struct ExportExtras {
+    std::optional<ProvenanceWish> provenance;  ///< What is to be said of the results, if anything is.
+    /// Of which images tell in their configurations what they can (`--cache-to type=inline`); null where they do not.
+    std::shared_ptr<const std::vector<CacheCandidate>> inline_cache;
+};
 asio::awaitable<ExportAnswer> run_exports(Workplace& place, BuildPtr build, std::vector<MadeImage> made, std::vector<Export> exports,
-                                          std::optional<ProvenanceWish> provenance, const Clock& clock);
+                                          ExportExtras extras, const Clock& clock);
 
 }  // namespace grua::build

@@ -77,6 +77,7 @@ struct BuildService::Parts {
           sessions(loop, clock, timers),
           contexts(folders.data + "/contexts"),
           cache_mounts(loop, pool, clock, folders.data + "/mounts"),
+          cached_layers(rooms.database, rooms.images),
           cache(
               loop, pool, clock, timers, rooms.database, rooms.layers, steps_of(rooms.layers),
               [&layers = rooms.layers](std::string key, const std::vector<oci::Digest>& chain) -> ResultPtr {
@@ -87,7 +88,15 @@ struct BuildService::Parts {
                   for (const images::ImagePtr& each : images.list())
                       if (!leaving.contains(each->id)) out.insert(each->all_diff_ids.begin(), each->all_diff_ids.end());
                   return out;
-              }),
+              },
+              {.kept =
+                   [this] {
+                       std::vector<oci::Digest> out;
+                       for (const images::CachedLayer& each : cached_layers.all()) out.push_back(each.diff_id);
+                       return out;
+                   },
+               .keep = [this](const std::vector<images::CachedLayer>& layers) { cached_layers.keep(layers); },
+               .let_go = [this](const std::vector<oci::Digest>& layers) { cached_layers.let_go(layers); }}),
           resolver(loop, rooms.images, rooms.registry, rooms.signatures, rooms.transfers, sessions),
           http({.directory = folders.data + "/http"}, loop, sessions, rooms.transfers, pool),
           git({.directory = folders.data + "/git", .agent_directory = folders.live + "/agents"}, loop, sessions, rooms.transfers),
@@ -96,6 +105,9 @@ struct BuildService::Parts {
                       .transfers = rooms.transfers,
                       .layers = rooms.layers,
                       .images = rooms.images,
+                      .content = rooms.content,
+                      .cached_layers = cached_layers,
+                      .registry = rooms.registry,
                       .resolver = resolver,
                       .http = http,
                       .git = git,
@@ -152,6 +164,7 @@ struct BuildService::Parts {
     Sessions sessions;
     ContextStore contexts;
     CacheMounts cache_mounts;
+    images::CachedLayers cached_layers;
     CacheStore cache;
     ImageResolver resolver;
     HttpSource http;

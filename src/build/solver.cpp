@@ -83,6 +83,7 @@ struct Solver::State : std::enable_shared_from_this<Solver::State> {
     asio::awaitable<void> wait_for_inputs(const BuildPtr& build, const VertexPtr& vertex);
     asio::awaitable<std::string> contents_key(const BuildPtr& build, const VertexPtr& vertex);
     static MadeStep* made(const BuildPtr& build, const VertexPtr& vertex);
+    asio::awaitable<std::optional<Results>> find(const BuildPtr& build, const VertexPtr& vertex, const std::string& key);
     asio::awaitable<Results> run_or_join(const BuildPtr& build, const VertexPtr& vertex, const std::string& key);
     void done(const BuildPtr& build, const VertexPtr& vertex, Results results, bool was_cached);
     void tell_those_below(const BuildPtr& build, const VertexPtr& vertex);
@@ -203,6 +204,8 @@ asio::awaitable<ResultPtr> Solver::solve(Wish wish) {
     co_await wait_until([&] { return build->busy == 0; });
     if (!build->is_over) {
         state->make_keys(build, order);
+        if (build->wish.keys)
+            for (const VertexPtr& each : order) build->wish.keys->insert_or_assign(each->digest, build->parts.at(each.get()).key);
         build->parts.at(edge.vertex.get()).is_begun = true;
         state->begin(build, state->solve(build, edge.vertex));
         co_await wait_until([&] { return build->busy == 0; });
@@ -268,7 +271,7 @@ asio::awaitable<void> Solver::State::solve(BuildPtr build, VertexPtr vertex) {
     try {
         const bool asks_cache = !vertex->metadata.ignore_cache();
         if (!part.is_made_anew) {
-            if (auto known = co_await cache.find(part.key)) {
+            if (auto known = co_await find(build, vertex, part.key)) {
                 tell_those_below(build, vertex);
                 co_return done(build, vertex, std::move(*known), true);
             }
@@ -278,7 +281,7 @@ asio::awaitable<void> Solver::State::solve(BuildPtr build, VertexPtr vertex) {
         const std::string key = co_await contents_key(build, vertex);
         part.contents_key = key;
         if (asks_cache && (key != part.key || part.is_made_anew)) {
-            if (auto known = co_await cache.find(key)) {
+            if (auto known = co_await find(build, vertex, key)) {
                 co_await cache.keep(part.key, *known, vertex);
                 co_return done(build, vertex, std::move(*known), true);
             }
@@ -381,6 +384,11 @@ asio::awaitable<std::string> Solver::State::contents_key(const BuildPtr& build, 
     co_return key;
 }
 
+asio::awaitable<std::optional<Results>> Solver::State::find(const BuildPtr& build, const VertexPtr& vertex, const std::string& key) {
+    if (auto known = co_await cache.find(key)) co_return known;
+    co_return build->wish.imports ? build->wish.imports->find(key, vertex) : std::nullopt;
+}
+
 asio::awaitable<Results> Solver::State::run_or_join(const BuildPtr& build, const VertexPtr& vertex, const std::string& key) {
     Part& part = build->parts.at(vertex.get());
     // A build of its own is done for each build that wants it: two that have each other in their graphs would wait for one another.
@@ -399,6 +407,7 @@ asio::awaitable<Results> Solver::State::run_or_join(const BuildPtr& build, const
                               .source = part.source,
                               .key = key,
                               .session = build->wish.session,
+                              .imports = build->wish.imports,
                               .audiences = run->audiences,
                               .stop = run->stop.get_token(),
                               .granted = build->wish.granted,

@@ -105,6 +105,17 @@ struct SourceKey {
     std::string pin = {};               ///< For provenance: the digest of an image or a file, a commit; empty where there is none.
 };
 
+/// What a build may take from elsewhere, by the same keys as from the cache.
+class Imports {
+public:
+    virtual ~Imports() = default;
+    /// As many results as the operation has. Loop only.
+    virtual std::optional<Results> find(const std::string& key, const VertexPtr& vertex) = 0;
+    /// The files of a cache mount, into this empty folder. False where there are none by this ID; then it is still empty. Blocks.
+    virtual bool fill_mount(const std::string& id, const std::string& folder) = 0;
+};
+using ImportsPtr = std::shared_ptr<Imports>;
+
 /// Does what the operations say.
 class Worker {
 public:
@@ -122,6 +133,7 @@ public:
         std::shared_ptr<const void> source;  ///< Of look_up().
         std::string key;                     ///< Of the results: key_of_result().
         std::string session;
+        ImportsPtr imports;  ///< Of the build that has begun it; may be null.
         std::shared_ptr<const Audiences> audiences;
         std::stop_token stop;              ///< Nobody wants it any more.
         std::vector<std::string> granted;  ///< Of Wish.
@@ -151,6 +163,9 @@ struct Wish {
     std::vector<std::string> granted = {};  ///< "network.host": what a graph that an operation of this one makes may do as well.
     /// Of a graph that an operation has made: that operation and those which it came of, by the keys of their contents.
     std::vector<std::string> above = {};
+    ImportsPtr imports = {};  ///< Asked where the cache knows nothing; may be null.
+    /// By the digests of operations the keys of their definitions. Outlives the call; may be null.
+    std::map<std::string, std::string, std::less<>>* keys = nullptr;
 };
 
 class Solver {

@@ -116,6 +116,19 @@ public:
     std::map<std::string, std::string> names;
 };
 
+class FakeImports final : public Imports {
+public:
+    std::optional<Results> find(const std::string& key, const VertexPtr& vertex) override {
+        const auto found = known.find(key);
+        if (found == known.end()) return std::nullopt;
+        given.push_back(vertex->name);
+        return found->second;
+    }
+    bool fill_mount(const std::string&, const std::string&) override { return false; }
+    std::map<std::string, Results> known;
+    std::vector<std::string> given;
+};
+
 class Listener final : public Audience {
 public:
     void started(const Vertex& vertex) override { said.push_back("start " + vertex.name); }
@@ -196,6 +209,37 @@ TEST_F(SolverTest, WhatHasBeenDoneIsNotDoneAgain) {
     EXPECT_THAT(worker.ran, IsEmpty()) << "not even the image is fetched";
     EXPECT_THAT(listener.said, testing::Contains("cached install"));
     EXPECT_EQ(listener.said.back(), "cached make");
+}
+
+TEST_F(SolverTest, WhatIsKnownElsewhereIsNotDone) {
+    const auto imports = std::make_shared<FakeImports>();
+    std::map<std::string, std::string, std::less<>> keys;
+    const auto solve_with = [&](const Draft::Output& output) {
+        worker.ran.clear();
+        run_on_loop(loop, [&]() -> asio::awaitable<void> {
+            (void)co_await solver.solve({.edge = edge(output), .session = {}, .audience = nullptr, .imports = imports, .keys = &keys});
+        });
+    };
+    solve_with(chain());
+    EXPECT_THAT(imports->given, IsEmpty());
+    EXPECT_THAT(keys, testing::SizeIs(5));
+    for (const auto& [digest, key] : keys) EXPECT_TRUE(cache.kept.contains(key));
+    // By its definition, which is the same elsewhere.
+    imports->known = std::exchange(cache.kept, {});
+    solve_with(chain());
+    EXPECT_THAT(worker.ran, IsEmpty());
+    EXPECT_THAT(imports->given, ElementsAre("make"));
+    // By its contents, where the whole is another one.
+    worker.sources.at("context")["/b"] = "2";
+    imports->given.clear();
+    cache.kept.clear();
+    solve_with(chain());
+    EXPECT_THAT(worker.ran, UnorderedElementsAre("context"));
+    EXPECT_THAT(imports->given, UnorderedElementsAre("install", "copy /a", "make"));
+    // What is here goes first.
+    imports->given.clear();
+    solve_with(chain());
+    EXPECT_THAT(imports->given, IsEmpty());
 }
 
 TEST_F(SolverTest, WhatIsNotCopiedChangesNothing) {

@@ -12,6 +12,7 @@
 #include <boost/asio/detached.hpp>
 #include <boost/asio/io_context.hpp>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -53,7 +54,21 @@ protected:
         cache.emplace(
             loop.get_executor(), pool, clock, clock, *database, *layers, steps(),
             [this](std::string key, const std::vector<oci::Digest>& of) { return tree(std::move(key), of); },
-            [this](const std::set<std::string>& leaving) { return leaving.empty() ? image_layers : std::set<oci::Digest>{}; });
+            [this](const std::set<std::string>& leaving) { return leaving.empty() ? image_layers : std::set<oci::Digest>{}; },
+            CacheStore::LayerBlobs{.kept =
+                                       [this] {
+                                           std::vector<oci::Digest> out;
+                                           for (const auto& [diff_id, layer] : kept_blobs) out.push_back(diff_id);
+                                           return out;
+                                       },
+                                   .keep =
+                                       [this](const std::vector<images::CachedLayer>& more) {
+                                           for (const images::CachedLayer& each : more) kept_blobs.emplace(each.diff_id, each);
+                                       },
+                                   .let_go =
+                                       [this](const std::vector<oci::Digest>& gone) {
+                                           for (const oci::Digest& each : gone) kept_blobs.erase(each);
+                                       }});
     }
     void stop() {
         cache.reset();
@@ -134,6 +149,7 @@ protected:
     asio::thread_pool pool{2};
     TurnedClock clock;
     std::set<oci::Digest> image_layers;
+    std::map<oci::Digest, images::CachedLayer> kept_blobs;
     std::optional<store::Database> database;
     std::optional<layers::LayerStore> layers;
     std::optional<CacheStore> cache;

@@ -15,6 +15,8 @@
 
 namespace grua::build {
 
+class ImportedTree;
+
 class Tree : public Result {
 public:
     using Result::Result;
@@ -22,11 +24,14 @@ public:
     /// The root of a read-only mount of it. Blocks.
     virtual Fd open() const = 0;
 
-    /// The lowest first; nothing where the tree is no layers.
-    virtual const std::vector<oci::Digest>* layers() const noexcept = 0;
+    /// The lowest first, all of them here; nothing where the tree is no layers. Blocks where they have to come first.
+    virtual const std::vector<oci::Digest>* layers() const = 0;
 
     /// Where it is the client's folder as it has come, and null where it is not.
     virtual const Context* context() const noexcept { return nullptr; }
+
+    /// Where it is a cache's elsewhere, and null where it is not.
+    virtual const ImportedTree* imported() const noexcept { return nullptr; }
 
     /// What an operation reads of it: see selection.hpp. Blocks, and takes as long as reading that takes.
     virtual std::string digest_of(const std::vector<Selection>& selections, ReadFiles* read) const = 0;
@@ -43,7 +48,7 @@ public:
     LayerTree(std::string its_key, layers::LayerStore& store, std::vector<oci::Digest> its_layers);
 
     Fd open() const override;
-    const std::vector<oci::Digest>* layers() const noexcept override { return &layers_; }
+    const std::vector<oci::Digest>* layers() const override { return &layers_; }
     const std::vector<oci::Digest>* kept_layers() const noexcept override { return &layers_; }
     std::string digest_of(const std::vector<Selection>& selections, ReadFiles* read) const override;
 
@@ -59,7 +64,7 @@ public:
     ContextTree(std::string its_key, std::shared_ptr<const Context> context) : Tree(std::move(its_key)), context_(std::move(context)) {}
 
     Fd open() const override;
-    const std::vector<oci::Digest>* layers() const noexcept override { return nullptr; }
+    const std::vector<oci::Digest>* layers() const override { return nullptr; }
     std::string digest_of(const std::vector<Selection>& selections, ReadFiles* read) const override;
     const Context* context() const noexcept override { return context_.get(); }
 

@@ -2,6 +2,7 @@
 
 #include "base/error.hpp"
 #include "base/files.hpp"
+#include "images/cached_layers.hpp"
 #include "images/image_store_impl.hpp"
 
 #include <sys/statvfs.h>
@@ -96,6 +97,10 @@ private:
         for (const auto& [id, image] : state_->images) {
             for (const oci::Digest& each : image->blobs) ++blob_users_[each];
             for (const oci::Digest& each : image->all_diff_ids) ++layer_users_[each];
+        }
+        for (const CachedLayer& each : detail::read_cached_layers(store_.database_)) {
+            if (const auto blob = oci::Digest::parse(each.blob.digest)) ++blob_users_[*blob];
+            ++layer_users_[each.diff_id];
         }
         for (const std::string& id : store_.layers_.containers()) {
             if (facts_.leaving.contains(id)) continue;

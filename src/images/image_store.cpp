@@ -5,6 +5,7 @@
 #include "base/files.hpp"
 #include "base/log.hpp"
 #include "base/mutex.hpp"
+#include "images/cached_layers.hpp"
 #include "images/fetch.hpp"
 #include "images/image_store_impl.hpp"
 #include "images/packings.hpp"
@@ -50,6 +51,7 @@ void migrate(store::Database& database) { database.migrate("images", migrations)
 ImageStore::ImageStore(store::Database& database, content::ContentStore& content, layers::LayerStore& layers)
     : database_(database), content_(content), layers_(layers), held_mutex_(std::make_shared<Mutex>()) {
     migrate(database_);
+    detail::migrate_cached_layers(database_);
     fetches_ = std::make_unique<Fetches>(content_, layers_);
     packings_ = std::make_unique<Packings>();
     for (const store::Row& row : database_.query("SELECT id, used FROM images")) {
@@ -349,6 +351,10 @@ void ImageStore::collect() {
     for (const auto& [id, image] : state->images) {
         layers.insert(image->all_diff_ids.begin(), image->all_diff_ids.end());
         blobs.insert(image->blobs.begin(), image->blobs.end());
+    }
+    for (const CachedLayer& each : detail::read_cached_layers(database_)) {
+        layers.insert(each.diff_id);
+        if (const auto blob = oci::Digest::parse(each.blob.digest)) blobs.insert(*blob);
     }
     std::vector<oci::Digest> unwanted;
     for (const layers::Layer& layer : layers_.list()) {

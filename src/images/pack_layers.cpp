@@ -4,6 +4,7 @@
 #include "base/files.hpp"
 #include "base/thread.hpp"
 #include "images/built_claims.hpp"
+#include "images/cached_layers.hpp"
 #include "images/make.hpp"
 #include "layers/source.hpp"
 
@@ -44,9 +45,6 @@ void copy(layers::Source& from, layers::Sink& to) {
     std::vector<char> buffer(buffer_size);
     while (const std::size_t count = from.read(buffer)) to.write({buffer.data(), count});
 }
-
-/// The tar without an entry: what an empty layer's diff ID is.
-oci::Digest empty_diff_id() { return content::digest_of(std::string(1024, '\0')); }
 
 }  // namespace
 
@@ -106,6 +104,10 @@ private:
     }
 
     void plan_layer(const oci::Digest& layer, std::size_t at) {
+        if (layer == empty_layer_id()) {
+            packed_.emplace(layer, PackedLayer{.layer = layer, .diff_id = layer, .blob = {}, .is_empty = true});
+            return;
+        }
         Job job{.layer = layer, .at = at};
         if (layer.is_step()) {
             const auto step = store_.layers_.find_step(layer);
@@ -224,7 +226,7 @@ private:
             const oci::Digest diff_id = of_tar.value_or(writer.digest());
             if (!has_entries) {
                 job.writer.reset();
-                job.result = PackedLayer{.layer = job.layer, .diff_id = empty_diff_id(), .blob = {}, .is_empty = true};
+                job.result = PackedLayer{.layer = job.layer, .diff_id = empty_layer_id(), .blob = {}, .is_empty = true};
                 return;
             }
             if (job.diff_id && diff_id != *job.diff_id)
@@ -323,6 +325,13 @@ std::optional<oci::Descriptor> ImageStore::find_blob(const oci::Digest& diff_id,
     for (const ImagePtr& each : options.bases) add(*each);
     const bool has_base = !candidates.empty();
     for (const auto& [id, image] : snapshot()->images) add(*image);
+    if (candidates.empty()) {
+        if (auto cached = detail::read_cached_layer(database_, diff_id)) {
+            const oci::Digest blob = oci::Digest::from(cached->blob.digest);
+            claims.blob(blob);
+            if (content_.exists(blob)) candidates.push_back(std::move(cached->blob));
+        }
+    }
     if (candidates.empty()) return std::nullopt;
     const auto is_wanted = [&](const oci::Descriptor& each) { return compression_of(each.media_type) == options.compression.kind; };
     auto chosen = candidates.begin();

@@ -170,8 +170,12 @@ asio::awaitable<Results> Operations::run_build(Work work) {
     const Edge edge = read_graph(*definition);
     check_entitlements(edge, work.granted);
     Retold audience(work.audiences);
-    const ResultPtr made =
-        co_await solve_({.edge = edge, .session = work.session, .audience = &audience, .granted = work.granted, .above = work.above});
+    const ResultPtr made = co_await solve_({.edge = edge,
+                                            .session = work.session,
+                                            .audience = &audience,
+                                            .granted = work.granted,
+                                            .above = work.above,
+                                            .imports = work.imports});
     co_return co_await detail::at_length(place_, [this, key = work.key, made](const std::stop_token& stop) {
         return Results{std::make_shared<LayerTree>(key_of_result(key, 0), place_.layers, detail::layers_of(place_, as_tree(made), stop))};
     });

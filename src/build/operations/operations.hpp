@@ -23,6 +23,7 @@
 #include "build/wanted_vertices.hpp"
 #include "engine/image_service.hpp"
 #include "engine/steps.hpp"
+#include "images/cached_layers.hpp"
 #include "images/image_store.hpp"
 
 #include <functional>
@@ -40,6 +41,9 @@ struct Workplace {
     Transfers& transfers;
     layers::LayerStore& layers;
     images::ImageStore& images;
+    content::ContentStore& content;
+    images::CachedLayers& cached_layers;
+    const registry::Client& registry;
     ImageResolver& resolver;
     HttpSource& http;
     GitSource& git;

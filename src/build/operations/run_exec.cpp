@@ -247,7 +247,10 @@ private:
         const pb::Mount& mount = exec_.mounts(number);
         const CacheMountPtr& taken = caches_.at(number);
         if (taken->is_new() && !std::exchange(filled_[taken.get()], true)) {
-            if (const TreePtr first = input(number)) {
+            const TreePtr first = input(number);
+            if (work_.imports && work_.imports->fill_mount(mount.cacheopt().id(), taken->folder())) {
+                // As another build has left it.
+            } else if (first) {
                 pb::FileAction action;
                 pb::FileActionCopy& copy = *action.mutable_copy();
                 copy.set_src("/");
