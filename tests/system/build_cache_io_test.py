@@ -9,7 +9,9 @@ import tempfile
 import unittest
 
 from build_test import Folder
-from harness import ENV, Daemon
+from harness import CACHE, DOCKER, ENV, Daemon, run
+
+CLIENTS = CACHE / "clients"
 
 DOCKERFILE = """FROM {registry}/base
 COPY a.txt /a.txt
@@ -248,7 +250,51 @@ class CachesThatTravel(unittest.TestCase):
         other.docker("builder", "prune", "-af")
         self.assertEqual([each for each in os.listdir(other.root / "data/content/blobs/sha256")], [])
 
+    def test_caches_of_dockers_buildkit(self):
+        """It reads ours, and we read its; neither knows the other's keys, and nothing fails."""
+        run(ENV / "clients.sh", CLIENTS, "dockerd", timeout=600)
+        ours = f"type=registry,ref={self.registry}/ours:1"
+        self.build(self.first, "-t", f"{self.registry}/ours:inline", "--push", "--cache-to", f"{ours},mode=max", "--cache-to", "type=inline")
+        there = self.another()
+        peer = self.work / "peer"
+        socket = there.in_netns(ENV / "peers.sh", "start", "dockerd", peer, "--host-net", "--", "--feature", "containerd-snapshotter=true",
+                                timeout=120).stdout.strip().splitlines()[-1]
+        self.addCleanup(lambda: there.in_netns(ENV / "peers.sh", "stop", "dockerd", peer, check=False))
+
+        class Docker:
+            def docker(self, *words, **more):
+                return run(DOCKER, *words, env={**there.environment(), "DOCKER_HOST": f"unix://{socket}"}, **more)
+
+        theirs = f"type=registry,ref={self.registry}/theirs:1"
+        said, _ = self.build(Docker(), "-t", f"{self.registry}/theirs:inline", "--push", "--cache-from", ours, "--cache-from", f"{self.registry}/ours:inline",
+                             "--cache-to", f"{theirs},mode=max", "--cache-to", "type=inline")
+        self.assertIn("importing cache manifest from", said)
+        self.assertNotIn("ERROR", said)
+        said, _ = self.build(self.another(), "-t", self.name, "--cache-from", theirs, "--cache-from", f"{self.registry}/theirs:inline")
+        self.assertIn("importing cache manifest from", said)
+        self.assertNotIn("ERROR", said)
+        self.assertNotIn("CACHED", said)
+
     # --- images that go elsewhere -----------------------------------------------------------------------------------
+
+    def test_push_by_digest(self):
+        # buildx refuses to ask for it, other clients do not.
+        name = f"{self.registry}/by-digest"
+
+        def push(to):
+            with Folder({"Dockerfile": f"FROM {self.registry}/base\nRUN echo by digest > /x\n"}) as folder:
+                done = self.first.grua("build", "--provenance=false", "--output", f"type=image,name={to},push-by-digest=true,push=true", str(folder.path), check=False)
+                return done.returncode, done.stdout + done.stderr
+
+        status, said = push(name)
+        self.assertEqual(status, 0, said)
+        self.assertIn("not found", self.first.docker("pull", name, check=False).stderr.replace("manifest unknown", "not found"))
+        digest = next(line.split()[2] for line in self.first.docker("images", "--digests").stdout.splitlines() if line.startswith(name))
+        self.first.docker("rmi", f"{name}@{digest}")
+        self.first.docker("pull", "-q", f"{name}@{digest}")
+        status, said = push(f"{name}:1")
+        self.assertEqual(status, 1)
+        self.assertIn("can't push tagged ref", said)
 
     def test_push_without_a_copy_here(self):
         name = f"{self.registry}/elsewhere:1"
