@@ -9,7 +9,7 @@
 
 int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     using namespace grua;
-    build::wire::control::SolveRequest request;
+    wire::control::SolveRequest request;
     if (!request.ParseFromArray(data, static_cast<int>(size))) return 0;
     fuzz::refuses_or_takes([&] { static_cast<void>(build::parse_exports(request)); });
     fuzz::refuses_or_takes([&] { static_cast<void>(build::parse_caches(request.cache())); });

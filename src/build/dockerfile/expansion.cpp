@@ -82,9 +82,10 @@ public:
         out.text = until(no_stop, rules_.keep_escapes, &words);
         out.words = words.take();
         out.used = used_.take();
-        out.missing = missing_.take();
+        out.missing = missing();
         return out;
     }
+    std::vector<std::string> missing() { return missing_.take(); }
 
 private:
     bool at_end() const { return at_ >= text_.size(); }
@@ -350,10 +351,14 @@ private:
 
 }  // namespace
 
-Expanded Expander::expand(std::string_view text, const Environment& environment) {
+Expanded Expander::expand(std::string_view text, const Environment& environment, std::vector<std::string>* missing) {
+    Reading reading{rules_, text, environment, spent_};
     try {
-        return Reading{rules_, text, environment, spent_}.run();
+        Expanded out = reading.run();
+        if (missing) *missing = out.missing;
+        return out;
     } catch (const Error& error) {
+        if (missing) *missing = reading.missing();
         fail(error.kind(), "failed to process {}: {}", in_quotes(text), error.what());
     }
 }

@@ -43,8 +43,8 @@ class Expander {
 public:
     explicit Expander(ExpansionRules rules = {}) : rules_(rules) {}
 
-    /// Throws Error(invalid_argument), `failed to process "…": …`.
-    Expanded expand(std::string_view text, const Environment& environment);
+    /// Throws Error(invalid_argument), `failed to process "…": …`. `missing`: Expanded::missing, also where it throws.
+    Expanded expand(std::string_view text, const Environment& environment, std::vector<std::string>* missing = nullptr);
 
     const ExpansionRules& rules() const noexcept { return rules_; }
 

@@ -110,21 +110,21 @@ INSTANTIATE_TEST_SUITE_P(
 
 INSTANTIATE_TEST_SUITE_P(
     Variables, Lint,
-    testing::Values(Case{"FROM a\nARG foo\nCOPY x${foo} .", ""}, Case{"FROM a AS base\nARG foo=x\n\nFROM base\nCOPY $foo .", ""},
-                    Case{"FROM a\nRUN echo $nothing", ""}, Case{"FROM a\nUSER $JAVA_HOME$PATH", ""},
-                    Case{"FROM a\nCOPY $foo .\nARG foo=b", "2-2 UndefinedVar: Usage of undefined variable '$foo'\n"},
-                    Case{"FROM a\nENV PATH=$PAHT:/x", "2-2 UndefinedVar: Usage of undefined variable '$PAHT' (did you mean $PATH?)\n"},
-                    Case{"FROM scratch\nENV PATH=$PAHT:$PATH",
-                         "2-2 UndefinedVar: Usage of undefined variable '$PAHT' (did you mean $PATH?)\n"},
-                    Case{"FROM unknown\nUSER $X", ""},
-                    Case{"FROM a\nLABEL x=${A:-b}", "2-2 UndefinedVar: Usage of undefined variable '$A'\n"},
-                    Case{"FROM a\nCOPY <<E /x\n$A 'it\nE", "2-4 UndefinedVar: Usage of undefined variable '$A'\n"},
-                    Case{"FROM a\nCOPY <<'E' /x\n$A\nE", ""},
-                    Case{"FROM a\nRUN --mount=type=$T,target=/x y",
-                         "2-2 UndefinedVar: Usage of undefined variable '$T'\n2 error: unsupported mount type \"\"\n"},
-                    Case{"FROM a\nEXPOSE $P", ""}, Case{"FROM a\nLABEL a='$X' b=\\$Y", ""},
-                    Case{"FROM a\nUSER ${", "2 error: failed to process \"${\": syntax error: missing '}'\n"},
-                    Case{"FROM a\nENV S=x\nENV T=${S:?no}\nENV U=${V:?no}", "4 error: failed to process \"${V:?no}\": V: no\n"}));
+    testing::Values(
+        Case{"FROM a\nARG foo\nCOPY x${foo} .", ""}, Case{"FROM a AS base\nARG foo=x\n\nFROM base\nCOPY $foo .", ""},
+        Case{"FROM a\nRUN echo $nothing", ""}, Case{"FROM a\nUSER $JAVA_HOME$PATH", ""},
+        Case{"FROM a\nCOPY $foo .\nARG foo=b", "2-2 UndefinedVar: Usage of undefined variable '$foo'\n"},
+        Case{"FROM a\nENV PATH=$PAHT:/x", "2-2 UndefinedVar: Usage of undefined variable '$PAHT' (did you mean $PATH?)\n"},
+        Case{"FROM scratch\nENV PATH=$PAHT:$PATH", "2-2 UndefinedVar: Usage of undefined variable '$PAHT' (did you mean $PATH?)\n"},
+        Case{"FROM unknown\nUSER $X", ""}, Case{"FROM a\nLABEL x=${A:-b}", "2-2 UndefinedVar: Usage of undefined variable '$A'\n"},
+        Case{"FROM a\nCOPY <<E /x\n$A 'it\nE", "2-4 UndefinedVar: Usage of undefined variable '$A'\n"},
+        Case{"FROM a\nCOPY <<'E' /x\n$A\nE", ""},
+        Case{"FROM a\nRUN --mount=type=$T,target=/x y",
+             "2-2 UndefinedVar: Usage of undefined variable '$T'\n2 error: unsupported mount type \"\"\n"},
+        Case{"FROM a\nEXPOSE $P", ""}, Case{"FROM a\nLABEL a='$X' b=\\$Y", ""},
+        Case{"FROM a\nUSER ${", "2 error: failed to process \"${\": syntax error: missing '}'\n"},
+        Case{"FROM a\nENV S=x\nENV T=${S:?no}\nENV U=${V:?no}",
+             "4-4 UndefinedVar: Usage of undefined variable '$V' (did you mean $S?)\n4 error: failed to process \"${V:?no}\": V: no\n"}));
 
 INSTANTIATE_TEST_SUITE_P(
     Instructions, Lint,

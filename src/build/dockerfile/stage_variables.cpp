@@ -20,11 +20,20 @@ void StageVariables::set_default_path() {
 }
 
 std::string StageVariables::expand(Expander& expander, std::string_view text, const OnMissing& missing) const {
-    Expanded out = expander.expand(text, variables_);
-    for (const std::string& name : out.missing) {
-        if (missing && !declared_.contains(name) && !is_builder_argument(name)) missing(name);
+    std::vector<std::string> names;
+    const auto tell = [&] {
+        for (const std::string& name : names)
+            if (missing && !declared_.contains(name) && !is_builder_argument(name)) missing(name);
+    };
+    std::string out;
+    try {
+        out = std::move(expander.expand(text, variables_, &names).text);
+    } catch (const Error&) {
+        tell();
+        throw;
     }
-    return std::move(out.text);
+    tell();
+    return out;
 }
 
 void StageVariables::declare(Arg& arg, VariableSources& sources, const OnMissing& missing) {
