@@ -123,7 +123,7 @@ asio::awaitable<void> Sessions::watch(SessionPtr session) {
 }
 
 asio::awaitable<SessionPtr> Sessions::find(std::string id) {
-    if (given_.find(id)) fail(ErrorKind::not_found, "no active sessions");
+    if (id.empty() || given_.find(id)) fail(ErrorKind::not_found, "no active sessions");
     const auto deadline = clock_.steady() + wait_for_session;
     for (;;) {
         if (const auto found = sessions_.find(id); found != sessions_.end()) co_return found->second;

@@ -106,6 +106,14 @@ TEST_F(SessionTest, TheEngineCallsItsClient) {
     });
 }
 
+TEST_F(SessionTest, ABuildWithoutOneWaitsForNone) {
+    std::string said;
+    asio::co_spawn(loop, sessions.find(""),
+                   [&](const std::exception_ptr& failure, const SessionPtr&) { said = failure ? "refused" : "there"; });
+    loop.poll();
+    EXPECT_EQ(said, "refused");
+}
+
 TEST_F(SessionTest, ABuildWaitsForItALittle) {
     run_on_loop(loop, [&]() -> asio::awaitable<void> {
         std::string said;
