@@ -762,9 +762,9 @@ class Cores(unittest.TestCase):
         resource.prlimit(pid, resource.RLIMIT_CORE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         folder = pathlib.Path(f"/proc/{pid}/cwd").resolve()
         before = set(folder.glob("core*"))
-        os.kill(pid, signal.SIGQUIT)
+        os.kill(pid, signal.SIGABRT)
         _, status = os.waitpid(pid, 0)
-        daemon.process.returncode = -signal.SIGQUIT
+        daemon.process.returncode = -signal.SIGABRT
         for each in set(folder.glob("core*")) - before:
             each.unlink()
         self.assertTrue(os.WIFSIGNALED(status))

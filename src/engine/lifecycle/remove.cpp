@@ -160,6 +160,8 @@ asio::awaitable<void> Lifecycle::remove_held(ContainerPtr container, bool with_v
     });
     publish(*container);
     if (container->phase != Phase::foreign) save(*container);
+    // Whoever waits for its removal waits for what has just failed.
+    resolve_waiters(*container, true);
     std::rethrow_exception(thrown);
 }
 
