@@ -3,6 +3,7 @@
 
 #include "engine/lifecycle/start_mark.hpp"
 #include "engine/lifecycle/test_ground.hpp"
+#include "engine/lifecycle/waiter.hpp"
 #include "monitor/messages.hpp"
 
 #include <gmock/gmock.h>
@@ -223,10 +224,15 @@ TEST_F(LifecycleTest, ARemovalThatFailedCanBeAskedForAgain) {
 TEST_F(LifecycleTest, ARemovalByItselfThatFailedCanBeAskedForToo) {
     const auto container = world.add("a", [](ContainerRecord& record) { record.host_config.auto_remove = true; });
     ASSERT_EQ(start("a"), "");
+    const auto waiter = std::make_shared<WaiterState>(world.loop.get_executor(), WaitCondition::removed);
+    container->waiters.push_back(waiter);
     world.notes.fail_at("remove layer a");
-    world.tasks.last->end(0);
+    world.tasks.last->end(7);
     world.settle();
     EXPECT_EQ(world.status(container), Status::dead);
+    ASSERT_TRUE(waiter->value) << "it waits for what has failed";
+    EXPECT_EQ(waiter->value->exit_code, 7);
+    EXPECT_THAT(waiter->value->error, HasSubstr("its removal failed"));
     EXPECT_EQ(remove("a"), "");
     EXPECT_TRUE(container->is_gone());
 }
