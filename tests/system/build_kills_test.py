@@ -321,7 +321,8 @@ class WebServer:
 
 
 # On the way of what shares its files with builds: images that come in, and git, which no test here has a server of.
-NOT_OF_A_BUILD = {"layers:unpacked", "layers:renamed", "layers:published", "layers:synced", "layers:row-removed", "build:git-begun", "build:git-made"}
+NOT_OF_A_BUILD = {"layers:unpacked", "layers:renamed", "layers:published", "layers:synced", "layers:row-removed", "build:git-begun", "build:git-made",
+                  "build:mount-filled"}
 
 
 def points():
