@@ -128,9 +128,6 @@ KeyPlan plan_key(const pb::Op& op) {
         forget_surroundings(*own.mutable_exec());
     }
     if (own.has_file()) plan_files(own.file(), out.inputs);
-    // From whom a layout comes says nothing of what is in it.
-    if (own.has_source())
-        for (const char* each : {"oci.session", "oci.store"}) own.mutable_source()->mutable_attrs()->erase(each);
     forget_places(own, out.inputs);
     for (InputUse& each : out.inputs) {
         std::ranges::sort(each.selections);
