@@ -147,8 +147,11 @@ class Floods(Case):
                 for _ in range(40):
                     front.call("Warn", bridge_pb2.WarnRequest(short=b"x" * 8 * MIB))
             with self.client.front_end() as front:
-                for _ in range(3000):
+                for _ in range(1000):
                     front.call("Warn", bridge_pb2.WarnRequest(short=b"x" * 100))
+                with self.assertRaises(grpc.RpcError) as failed:
+                    front.call("Warn", bridge_pb2.WarnRequest(short=b"x" * 100))
+                self.assertIn("warns at most 1000 times", failed.exception.details())
 
     # --- frames
 
