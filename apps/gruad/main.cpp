@@ -174,6 +174,15 @@ void reload(const Reloadable& what) {
     }
 }
 
+/// Before the first thread. By itself glibc makes eight heaps for each processor, and what is free at the end of one stays: malloc_trim()
+/// leaves it, and the bound of what may stay grows with the largest block that was ever freed. After builds that was 35 MB of which 6 MB
+/// were in use.
+void keep_heaps_small() {
+    ::mallopt(M_ARENA_MAX, 4);
+    ::mallopt(M_TRIM_THRESHOLD, 256 * 1024);
+    ::mallopt(M_MMAP_THRESHOLD, 1024 * 1024);
+}
+
 /// How the end goes.
 struct Ending {
     std::chrono::seconds patience;
@@ -337,6 +346,7 @@ int main(int argc, char** argv) {
     // Secrets of builds, of registries and of containers' environments are in its memory: no core of it is written, and nobody without
     // CAP_SYS_PTRACE looks into it.
     if (!is_left_out("secrets-in-core")) ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+    keep_heaps_small();
     try {
         return run({argv + 1, argv + argc});
     } catch (const Error& error) {

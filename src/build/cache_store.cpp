@@ -404,8 +404,9 @@ void CacheStore::commit(Batch& batch) {
     batch.uses.clear();
     // Now that no row names them.
     layer_store_.forget_steps(batch.forgotten);
-    batch.forgotten.clear();
     if (!batch.gone_blobs.empty()) blobs_.let_go(batch.gone_blobs);
+    if (!batch.forgotten.empty() || !batch.gone_blobs.empty()) blobs_.collect();
+    batch.forgotten.clear();
     batch.gone_blobs.clear();
 }
 

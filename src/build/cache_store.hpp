@@ -38,6 +38,7 @@ public:
         std::function<std::vector<oci::Digest>()> kept;
         std::function<void(const std::vector<images::CachedLayer>&)> keep;
         std::function<void(const std::vector<oci::Digest>&)> let_go;
+        std::function<void()> collect;  ///< Behind records that are gone: layers and blobs that no image has may go.
     };
 
     /// All of them outlive this; flush() comes before its end. `earlier_steps`: those that the layer store had before this gruad built

@@ -75,6 +75,19 @@ TEST_F(CacheStoreTest, WhatHasNoRowsIsForgottenByAKill) {
     EXPECT_FALSE(has_step(made));
 }
 
+TEST_F(CacheStoreTest, LayersOfForgottenStepsMayGo) {
+    const auto made = step();
+    layers->identify(made, content::digest_of("made"));
+    layers->store_steps();
+    restart();
+    EXPECT_FALSE(find("a"));
+    flush();
+    EXPECT_FALSE(has_step(made));
+    EXPECT_EQ(collected, 1);
+    flush();
+    EXPECT_EQ(collected, 1);
+}
+
 TEST_F(CacheStoreTest, NothingIsThereBeforeSomebodyAsks) {
     EXPECT_EQ(rows("sqlite_master WHERE name LIKE 'build_%'"), 0);
     EXPECT_EQ(clock.next(), Clock::never);

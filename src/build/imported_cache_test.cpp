@@ -37,7 +37,7 @@ VertexPtr vertex(int outputs = 1) {
 
 class ImportedCacheTest : public images::TestStore {
 protected:
-    ImportedCacheTest() : cached_(std::make_unique<images::CachedLayers>(*database_, *images_)) { begin(); }
+    ImportedCacheTest() : cached_(std::make_unique<images::CachedLayers>(*database_)) { begin(); }
     ~ImportedCacheTest() override {
         imported_.reset();
         pool_.join();
@@ -165,7 +165,8 @@ TEST_F(ImportedCacheTest, WhatHasComeIsKeptWithItsBlobs) {
         [](const std::set<std::string>&) { return std::set<oci::Digest>{}; },
         {.kept = [] { return std::vector<oci::Digest>{}; },
          .keep = [&](const std::vector<images::CachedLayer>& more) { kept.keep(more); },
-         .let_go = [&](const std::vector<oci::Digest>& gone) { kept.let_go(gone); }});
+         .let_go = [&](const std::vector<oci::Digest>& gone) { kept.let_go(gone); },
+         .collect = [&] { images_->collect(); }});
     const CachedLayerPtr layer = cached_layer(*remote_, layer_tar("a", "1"));
     has("x", {layer});
     has("untouched", {cached_layer(*remote_, layer_tar("b", "2"))});
@@ -191,6 +192,7 @@ TEST_F(ImportedCacheTest, WhatHasComeIsKeptWithItsBlobs) {
         EXPECT_EQ(images_->pack_layers({layer->diff_id}, {}, claims).front().blob.digest, layer->blob.digest);
     }
     kept.let_go({layer->diff_id});
+    images_->collect();
     EXPECT_FALSE(blobs_->exists(layer->diff_id));
 }
 

@@ -77,7 +77,7 @@ struct BuildService::Parts {
           sessions(loop, clock, timers),
           contexts(folders.data + "/contexts"),
           cache_mounts(loop, pool, clock, folders.data + "/mounts"),
-          cached_layers(rooms.database, rooms.images),
+          cached_layers(rooms.database),
           cache(
               loop, pool, clock, timers, rooms.database, rooms.layers, steps_of(rooms.layers),
               [&layers = rooms.layers](std::string key, const std::vector<oci::Digest>& chain) -> ResultPtr {
@@ -96,7 +96,8 @@ struct BuildService::Parts {
                        return out;
                    },
                .keep = [this](const std::vector<images::CachedLayer>& layers) { cached_layers.keep(layers); },
-               .let_go = [this](const std::vector<oci::Digest>& layers) { cached_layers.let_go(layers); }}),
+               .let_go = [this](const std::vector<oci::Digest>& layers) { cached_layers.let_go(layers); },
+               .collect = [&images = rooms.images] { images.collect(); }}),
           resolver(loop, rooms.images, rooms.registry, rooms.signatures, rooms.transfers, sessions),
           http({.directory = folders.data + "/http"}, loop, sessions, rooms.transfers, pool),
           git({.directory = folders.data + "/git", .agent_directory = folders.live + "/agents"}, loop, sessions, rooms.transfers),
@@ -140,7 +141,7 @@ struct BuildService::Parts {
                  .downloads = http.cache(),
                  .repositories = git.cache(),
                  .history = history},
-                {.directory = folders.data, .has_removed = [&images = rooms.images] { images.collect(); }}) {
+                folders.data) {
         control.add_to(services);
         history.add_to(services);
         usage.add_to(services);

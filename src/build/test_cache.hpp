@@ -68,7 +68,8 @@ protected:
                                    .let_go =
                                        [this](const std::vector<oci::Digest>& gone) {
                                            for (const oci::Digest& each : gone) kept_blobs.erase(each);
-                                       }});
+                                       },
+                                   .collect = [this] { ++collected; }});
     }
     void stop() {
         cache.reset();
@@ -150,6 +151,7 @@ protected:
     TurnedClock clock;
     std::set<oci::Digest> image_layers;
     std::map<oci::Digest, images::CachedLayer> kept_blobs;
+    int collected = 0;
     std::optional<store::Database> database;
     std::optional<layers::LayerStore> layers;
     std::optional<CacheStore> cache;

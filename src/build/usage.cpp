@@ -58,8 +58,8 @@ void add_build(UsageEntry& all, const KeptBuild& build) {
 
 }  // namespace
 
-Usage::Usage(asio::any_io_executor loop, asio::thread_pool& pool, const Clock& clock, Caches caches, Surroundings surroundings)
-    : pool_(pool), clock_(clock), caches_(caches), surroundings_(std::move(surroundings)), pruning_(std::move(loop)) {}
+Usage::Usage(asio::any_io_executor loop, asio::thread_pool& pool, const Clock& clock, Caches caches, std::string directory)
+    : pool_(pool), clock_(clock), caches_(caches), directory_(std::move(directory)), pruning_(std::move(loop)) {}
 
 asio::awaitable<std::vector<Usage::Item>> Usage::items(std::set<std::string> leaving_images) {
     std::vector<Item> out;
@@ -105,7 +105,7 @@ asio::awaitable<std::vector<Usage::Item>> Usage::plan(PruneOptions options) {
     (void)Filter::parse(options.filters);  // before anything is measured
     std::vector<Item> all = co_await items();
     co_await add_history(all);
-    auto work = [all = std::move(all), options = std::move(options), now = clock_.wall(), directory = surroundings_.directory]() mutable {
+    auto work = [all = std::move(all), options = std::move(options), now = clock_.wall(), directory = directory_]() mutable {
         std::uint64_t free = 0;
         if (options.min_free_space != 0) {
             const images::Disk disk = images::disk_of(directory);
@@ -150,13 +150,6 @@ asio::awaitable<bool> Usage::remove(Item item) {
     co_return co_await offload(pool_, std::move(work));
 }
 
-asio::awaitable<void> Usage::has_removed() {
-    co_await caches_.results.flush();
-    if (!surroundings_.has_removed) co_return;
-    auto work = [&told = surroundings_.has_removed] { told(); };
-    co_await offload(pool_, std::move(work));
-}
-
 asio::awaitable<Usage::Pruned> Usage::prune(PruneOptions options, Told told) {
     const Lane::Turn turn = co_await pruning_.take();
     Pruned out;
@@ -170,7 +163,7 @@ asio::awaitable<Usage::Pruned> Usage::prune(PruneOptions options, Told told) {
         if (!each.entry.is_shared) out.bytes += each.entry.bytes;
         if (told) co_await told(each.entry);
     }
-    if (!out.ids.empty()) co_await has_removed();
+    if (!out.ids.empty()) co_await caches_.results.flush();
     co_return out;
 }
 
@@ -210,7 +203,7 @@ asio::awaitable<std::vector<images::Decision>> Usage::collect(engine::Collection
         decision.reason = "it came into use meanwhile";
     }
     const bool removes = std::ranges::any_of(out, [](const Decision& each) { return each.verdict == Decision::Verdict::remove; });
-    if (removes && facts.mode == images::GcMode::real) co_await has_removed();
+    if (removes && facts.mode == images::GcMode::real) co_await caches_.results.flush();
     co_return out;
 }
 

@@ -33,14 +33,9 @@ public:
         GitCache& repositories;
         History& history;
     };
-    struct Surroundings {
-        std::string directory;  ///< Of whose disk `min_free_space` is.
-        std::function<void()>
-            has_removed;  ///< On the pool, behind a prune that took something: layers that no image has may go. May be empty.
-    };
 
-    /// All of them outlive this.
-    Usage(asio::any_io_executor loop, asio::thread_pool& pool, const Clock& clock, Caches caches, Surroundings surroundings);
+    /// All of them outlive this. `directory`: of whose disk `min_free_space` is.
+    Usage(asio::any_io_executor loop, asio::thread_pool& pool, const Clock& clock, Caches caches, std::string directory);
 
     /// The two methods of Control.
     void add_to(grpc::Services& services);
@@ -74,7 +69,6 @@ private:
     asio::awaitable<void> add_history(std::vector<Item>& to);
     asio::awaitable<std::vector<Item>> plan(PruneOptions options);
     asio::awaitable<bool> remove(Item item);
-    asio::awaitable<void> has_removed();
     asio::awaitable<void> sweep();
     asio::awaitable<wire::control::DiskUsageResponse> disk_usage(wire::control::DiskUsageRequest request);
     asio::awaitable<void> prune_for(grpc::ServerCall& call);
@@ -82,7 +76,7 @@ private:
     asio::thread_pool& pool_;
     const Clock& clock_;
     Caches caches_;
-    Surroundings surroundings_;
+    std::string directory_;
     Lane pruning_;
 };
 

@@ -177,7 +177,6 @@ void CachedLayers::let_go(const std::vector<oci::Digest>& diff_ids) {
     database_.making_room([&] {
         for (const oci::Digest& each : known) database_.execute("DELETE FROM cached_layers WHERE diff_id = ?", {each.text()});
     });
-    images_.collect();
 }
 
 std::optional<CachedLayer> CachedLayers::find(const oci::Digest& diff_id) const { return detail::read_cached_layer(database_, diff_id); }

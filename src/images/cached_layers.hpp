@@ -39,19 +39,18 @@ void fetch_cached(content::ContentStore& content, layers::LayerStore& layers, co
 /// Those that stay: a table of the store, which the image store's collections look at. Thread-safe.
 class CachedLayers {
 public:
-    /// Both outlive it.
-    CachedLayers(store::Database& database, ImageStore& images) : database_(database), images_(images) {}
+    /// It outlives this, and an image store has opened it.
+    explicit CachedLayers(store::Database& database) : database_(database) {}
 
     /// Who has claimed them goes on to do so until this has come back. What is kept already stays as it was.
     void keep(const std::vector<CachedLayer>& layers);
-    /// Whether they are kept or not. What nobody else needs is collected.
+    /// Whether they are kept or not. What nobody else needs goes with the next collection.
     void let_go(const std::vector<oci::Digest>& diff_ids);
     std::optional<CachedLayer> find(const oci::Digest& diff_id) const;
     std::vector<CachedLayer> all() const;
 
 private:
     store::Database& database_;
-    ImageStore& images_;
 };
 
 namespace detail {

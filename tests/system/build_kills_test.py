@@ -1,8 +1,8 @@
 """Builds in the middle of which gruad is killed: the next build is right, and nothing is left behind.
 
 GRUA_BUILD_KILLS (10) says how often it is killed at random, GRUA_BUILD_KILLS_SEED when. Beside that it is killed at each point that the source
-names on a build's way (base/files.hpp, crash_point), or, where GRUA_BUILD_KILLS is less than 100, at some of them. Right is what a build
-without the cache gives: the same files, the same configuration.
+names on a build's way (base/files.hpp, crash_point): at all of them, at some where GRUA_BUILD_KILLS is less than 100, or at those that
+GRUA_BUILD_POINTS names, with commas between. Right is what a build without the cache gives: the same files, the same configuration.
 """
 
 import concurrent.futures
@@ -351,7 +351,9 @@ class Points(Killed):
         self.web = WebServer(self.daemon)
         self.addCleanup(self.web.close)
         wanted = points()
-        if KILLS < 100:
+        if "GRUA_BUILD_POINTS" in os.environ:
+            wanted = os.environ["GRUA_BUILD_POINTS"].split(",")
+        elif KILLS < 100:
             wanted = self.chance.sample(wanted, POINTS_AT_ONCE)
         missed = []
         for point in wanted:
