@@ -111,8 +111,4 @@ AttestationWishes parse_attestations(const ClientOptions& options) {
     return out;
 }
 
-void refuse_missing_attestations(const AttestationWishes& wishes) {
-    if (wishes.sbom) fail(ErrorKind::not_implemented, "not implemented: SBOM attestations");
-}
-
 }  // namespace grua::build

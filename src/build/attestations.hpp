@@ -42,7 +42,4 @@ struct AttestationWishes {
 /// Throws Error(invalid_argument) that names the option.
 AttestationWishes parse_attestations(const ClientOptions& options);
 
-/// Throws Error(not_implemented) for what is wanted and cannot be had.
-void refuse_missing_attestations(const AttestationWishes& wishes);
-
 }  // namespace grua::build

@@ -26,6 +26,7 @@ constexpr std::array bridge_abilities{"frontend.caps",
                                       "proto.refarray",
                                       "readdir",
                                       "readfile",
+                                      "reference.attestations",
                                       "reference.output",
                                       "resolveimage",
                                       "resolveimage.resolvemode",
@@ -152,16 +153,13 @@ void warn(const Caller& caller, const wb::WarnRequest& request) {
 }  // namespace
 
 void Front::keep(wb::Result& result) {
-    const auto add = [&](wb::Ref& ref) {
+    each_ref(result, [&](wb::Ref& ref) {
         ref.set_id(random_hex(id_size));
         bytes_ += ref.def().ByteSizeLong();
         if (results_.size() >= most_results || bytes_ > most_bytes)
             fail(ErrorKind::unavailable, "a front end is given at most {} results of {} bytes in all", most_results, most_bytes);
         results_[ref.id()] = ref.def();
-    };
-    if (result.has_ref()) add(*result.mutable_ref());
-    if (result.has_refs())
-        for (auto& [name, ref] : *result.mutable_refs()->mutable_refs()) add(ref);
+    });
 }
 
 const pb::Definition& Front::definition(std::string_view id) const {
@@ -172,13 +170,6 @@ const pb::Definition& Front::definition(std::string_view id) const {
 
 /// The graphs are those that we have given, whatever comes with their IDs; without an ID it is nothing.
 void Front::complete(wb::Result& result) const {
-    const auto set = [&](wb::Ref& ref) {
-        ref.clear_def();
-        if (ref.id().empty()) return;
-        const auto found = results_.find(ref.id());
-        if (found == results_.end()) fail(ErrorKind::not_found, "return reference {} not found", ref.id());
-        *ref.mutable_def() = found->second;
-    };
     if (result.result_case() == wb::Result::kRefDeprecated) {
         const std::string id = result.refdeprecated();
         result.mutable_ref()->set_id(id);
@@ -188,9 +179,13 @@ void Front::complete(wb::Result& result) const {
         for (const auto& [name, id] : result.refsdeprecated().refs()) (*refs.mutable_refs())[name].set_id(id);
         *result.mutable_refs() = std::move(refs);
     }
-    if (result.has_ref()) set(*result.mutable_ref());
-    if (result.has_refs())
-        for (auto& [name, ref] : *result.mutable_refs()->mutable_refs()) set(ref);
+    each_ref(result, [&](wb::Ref& ref) {
+        ref.clear_def();
+        if (ref.id().empty()) return;
+        const auto found = results_.find(ref.id());
+        if (found == results_.end()) fail(ErrorKind::not_found, "return reference {} not found", ref.id());
+        *ref.mutable_def() = found->second;
+    });
 }
 
 void Front::forget() noexcept {

@@ -19,6 +19,26 @@ namespace pb = wire::graph;
 struct Build;
 class Builder;
 
+/// All graphs that a result has: its own, and those of what is said of it.
+template <typename Take>
+void each_ref(const wire::bridge::Result& result, const Take& take) {
+    if (result.has_ref()) take(result.ref());
+    if (result.has_refs())
+        for (const auto& [name, ref] : result.refs().refs()) take(ref);
+    for (const auto& [name, platform] : result.attestations())
+        for (const auto& each : platform.attestation())
+            if (each.has_ref()) take(each.ref());
+}
+template <typename Take>
+void each_ref(wire::bridge::Result& result, const Take& take) {
+    if (result.has_ref()) take(*result.mutable_ref());
+    if (result.has_refs())
+        for (auto& [name, ref] : *result.mutable_refs()->mutable_refs()) take(ref);
+    for (auto& [name, platform] : *result.mutable_attestations())
+        for (auto& each : *platform.mutable_attestation())
+            if (each.has_ref()) take(*each.mutable_ref());
+}
+
 /// What one front end has been given, and what it says has come of it. Loop only.
 class Front {
 public:

@@ -95,4 +95,12 @@ std::int64_t input_of(pb::Op& op, const Draft::Output& output) {
     return op.inputs_size() - 1;
 }
 
+void set_platform(pb::Op& op, const oci::Platform& platform) {
+    pb::Platform& out = *op.mutable_platform();
+    out.set_os(platform.os);
+    out.set_architecture(platform.architecture);
+    out.set_variant(platform.variant);
+    out.set_osversion(platform.os_version);
+}
+
 }  // namespace grua::build

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "build/graph.hpp"
+#include "oci/platform.hpp"
 
 #include <cstdint>
 #include <map>
@@ -48,5 +49,7 @@ private:
 
 /// The number of this input of an operation, which is added where it is not there; -1 for an empty tree.
 std::int64_t input_of(pb::Op& op, const Draft::Output& output);
+
+void set_platform(pb::Op& op, const oci::Platform& platform);
 
 }  // namespace grua::build

@@ -14,6 +14,7 @@
 #include "build/front_end_request.hpp"
 #include "build/oci_layout.hpp"
 #include "build/remote_context.hpp"
+#include "build/sbom.hpp"
 #include "build/selection.hpp"
 #include "build/step.hpp"
 #include "build/wire/common.pb.h"
@@ -123,12 +124,22 @@ public:
                 co_await convert(platforms.empty() ? oci::Platform::host() : oci::Platform::parse(platforms.front()), false);
             *out.mutable_ref()->mutable_def() = made.definition;
             (*out.mutable_metadata())["containerimage.config"] = to_valid_utf8(json::dump(made.image, {}));
-            co_return out;
+            note_target({made.image.architecture, made.image.os, made.image.variant, made.image.os_version}, made);
+        } else {
+            out = co_await for_all(platforms);
         }
-        co_return co_await for_all(platforms);
+        const AttestationWishes wishes = parse_attestations(options_);
+        if (wishes.sbom)
+            co_await add_sboms(place_, build_, *wishes.sbom, option(options_, "image-resolve-mode"), std::move(scan_targets_), out);
+        co_return out;
     }
 
 private:
+    void note_target(oci::Platform platform, const Conversion& made) {
+        scan_targets_.push_back(
+            {.platform = std::move(platform), .core = made.definition, .extras = made.also_scanned, .ignores_cache = made.ignores_cache});
+    }
+
     /// That the file or the client asks for. Who has been asked by another front end is the one.
     std::optional<dockerfile::Directive> other_front_end() const {
         if (options_.contains("cmdline")) return std::nullopt;
@@ -485,14 +496,6 @@ private:
         return out;
     }
 
-    static void set_platform(pb::Op& op, const oci::Platform& platform) {
-        pb::Platform& out = *op.mutable_platform();
-        out.set_os(platform.os);
-        out.set_architecture(platform.architecture);
-        out.set_variant(platform.variant);
-        out.set_osversion(platform.os_version);
-    }
-
     asio::awaitable<wire::bridge::Result> for_all(std::vector<std::string> platforms) {
         wire::bridge::Result out;
         boost::json::array named;
@@ -502,6 +505,7 @@ private:
             const Conversion made = co_await convert(platform, true);
             *(*out.mutable_refs()->mutable_refs())[id].mutable_def() = made.definition;
             (*out.mutable_metadata())["containerimage.config/" + id] = to_valid_utf8(json::dump(made.image, {}));
+            note_target(platform, made);
             boost::json::object about{{"architecture", platform.architecture}, {"os", platform.os}};
             if (!platform.variant.empty()) about["variant"] = platform.variant;
             named.push_back(boost::json::object{{"ID", id}, {"Platform", std::move(about)}});
@@ -607,6 +611,7 @@ private:
     std::vector<std::string> excluded_;
     dockerfile::Dockerfile file_;
     bool has_warned_ = false;
+    std::vector<ScanTarget> scan_targets_;
     std::vector<images::ImageStore::Lease> held_;
 };
 

@@ -2,6 +2,7 @@
 
 #include "base/template.hpp"
 #include "base/test_points.hpp"
+#include "base/utf8.hpp"
 #include "build/attestations.hpp"
 #include "build/cache_export.hpp"
 #include "build/cache_requests.hpp"
@@ -9,6 +10,8 @@
 #include "build/failure.hpp"
 #include "build/gateway.hpp"
 #include "build/run_exports.hpp"
+#include "build/sbom.hpp"
+#include "build/statements.hpp"
 #include "build/step.hpp"
 
 #include <thread>
@@ -69,9 +72,9 @@ asio::awaitable<wire::bridge::Result> ImageBuilder::solve(Caller caller, wire::b
         tell_wanted(*build, out);
     }
     if (request.evaluate()) {
-        if (out.has_ref()) (void)co_await make(build, out.ref().def());
-        if (out.has_refs())
-            for (const auto& [name, ref] : out.refs().refs()) (void)co_await make(build, ref.def());
+        std::vector<pb::Definition> all;
+        each_ref(out, [&](const wire::bridge::Ref& ref) { all.push_back(ref.def()); });
+        for (pb::Definition& each : all) (void)co_await make(build, std::move(each));
     }
     co_return out;
 }
@@ -79,13 +82,10 @@ asio::awaitable<wire::bridge::Result> ImageBuilder::solve(Caller caller, wire::b
 /// Before the client knows the graph, which it may give to other builds of its own.
 void ImageBuilder::tell_wanted(Build& build, const wire::bridge::Result& result) {
     std::vector<std::string> vertices;
-    const auto add = [&](const wire::bridge::Ref& ref) {
+    each_ref(result, [&](const wire::bridge::Ref& ref) {
         if (ref.has_def())
             for (const VertexPtr& each : in_order(read_graph(ref.def()))) vertices.push_back(each->digest);
-    };
-    if (result.has_ref()) add(result.ref());
-    if (result.has_refs())
-        for (const auto& [name, ref] : result.refs().refs()) add(ref);
+    });
     build.wanted.push_back(operations_.place().wanted.add(build.request.session(), vertices));
 }
 
@@ -212,8 +212,6 @@ asio::awaitable<std::map<std::string, std::string>> ImageBuilder::make_and_expor
     // What is wrong with it is said before anything is run.
     std::vector<Export> exports = parse_exports(build->request);
     const AttestationWishes wishes = parse_attestations({build->request.frontendattrs().begin(), build->request.frontendattrs().end()});
-    refuse_missing_attestations(wishes);
-    if (!result.attestations().empty()) fail(ErrorKind::not_implemented, "not implemented: attestations of a front end");
     build->project = co_await project_of(build);
     CacheRequest caches = parse_caches(build->request.cache());
     if (wants_inline_cache(build->request) && !has_inline(caches)) caches.exports.push_back({.type = "inline", .where = InlineCache{}});
@@ -238,6 +236,14 @@ asio::awaitable<std::map<std::string, std::string>> ImageBuilder::make_and_expor
         made.front().platform = platform_of_config(made.front().config);
         if (result.has_ref() && result.ref().has_def()) made.front().tree = co_await make_for_export(build, result.ref().def(), needs);
     }
+    if (wishes.sbom && !has_sbom(result)) {
+        std::vector<ScanTarget> targets;
+        for (const MadeImage& each : made) targets.push_back({.platform = each.platform, .core = each.definition});
+        const auto mode = build->request.frontendattrs().find("image-resolve-mode");
+        co_await add_sboms(operations_.place(), build, *wishes.sbom, mode == build->request.frontendattrs().end() ? "" : mode->second,
+                           std::move(targets), result);
+    }
+    co_await read_attestations(build, result, made);
     if (!build->request.internal() && (result.has_ref() || result.has_refs())) co_await tell_provenance(build, made, wishes.provenance);
     std::vector<CacheCandidate> candidates;
     if (!caches.exports.empty()) candidates = co_await find_candidates(build, made, cache_);
@@ -246,6 +252,25 @@ asio::awaitable<std::map<std::string, std::string>> ImageBuilder::make_and_expor
     auto out = co_await run_exports(operations_.place(), build, made, std::move(exports), std::move(extras), clock_);
     out.merge(co_await export_caches(operations_.place(), build, std::move(caches.exports), std::move(made), std::move(candidates)));
     co_return out;
+}
+
+asio::awaitable<void> ImageBuilder::read_attestations(BuildPtr build, const wire::bridge::Result& result, std::vector<MadeImage>& made) {
+    for (const auto& [platform, list] : result.attestations()) {
+        std::size_t room = statement_bytes_limit;
+        const auto of = std::ranges::find_if(
+            made, [&](const MadeImage& each) { return each.name.empty() ? each.platform.text() == platform : each.name == platform; });
+        if (of == made.end()) fail(ErrorKind::invalid_argument, "attestations: the result has no platform {}", to_valid_utf8(platform));
+        for (const wire::bridge::Attestation& each : list.attestation()) {
+            if (each.ref().def().def().empty()) fail(ErrorKind::invalid_argument, "attestation: no ref is provided");
+            const TreePtr tree = co_await make_for_export(build, each.ref().def(), {.blobs = false, .files = true});
+            if (!tree) fail(ErrorKind::not_found, "attestation: nothing is in its ref");
+            auto said = co_await detail::at_length(
+                operations_.place(), [&, tree](const std::stop_token&) { return read_statements(each, Root::at(tree->open()), room); });
+            std::ranges::move(said, std::back_inserter(of->statements));
+            if (of->statements.size() > statement_count_limit)
+                fail(ErrorKind::invalid_argument, "attestations: more than {} of one platform", statement_count_limit);
+        }
+    }
 }
 
 asio::awaitable<std::string> ImageBuilder::project_of(BuildPtr build) const {

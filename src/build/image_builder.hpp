@@ -37,6 +37,8 @@ private:
     asio::awaitable<std::string> project_of(BuildPtr build) const;
     asio::awaitable<std::shared_ptr<ImportedCache>> imported_by(BuildPtr build);
     asio::awaitable<std::map<std::string, std::string>> make_and_export(BuildPtr build, wire::bridge::Result result);
+    /// What is said of the results by whoever has made them.
+    asio::awaitable<void> read_attestations(BuildPtr build, const wire::bridge::Result& result, std::vector<MadeImage>& made);
     asio::awaitable<TreePtr> make_for_export(BuildPtr build, pb::Definition definition, ExportNeeds needs);
     asio::awaitable<void> tell_provenance(BuildPtr build, std::vector<MadeImage> made, std::optional<ProvenanceWish> asked);
 

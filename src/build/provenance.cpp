@@ -368,21 +368,24 @@ json::Value provenance_predicate(const ProvenanceWish& wish, const BuildRecord& 
 
 std::vector<Subject> image_subjects(const std::vector<oci::Reference>& names, const oci::Platform& platform, const oci::Digest& manifest) {
     std::vector<Subject> out;
-    for (const oci::Reference& each : names) out.push_back({.name = package_url("docker", each, platform.text()), .digest = manifest});
+    for (const oci::Reference& each : names) out.push_back(Subject::of(package_url("docker", each, platform.text()), manifest));
     return out;
 }
 
 std::vector<Subject> file_subjects(const TreeIndex& files) {
     std::vector<Subject> out;
     for (const auto& [path, entry] : files)
-        if (S_ISREG(entry.mode)) out.push_back({.name = path, .digest = oci::Digest::from(entry.digest)});
+        if (S_ISREG(entry.mode)) out.push_back(Subject::of(path, oci::Digest::from(entry.digest)));
     return out;
 }
 
 json::Value in_toto_statement(std::string_view type_of_predicate, const std::vector<Subject>& subjects, json::Value predicate) {
     array all;
-    for (const Subject& each : subjects)
-        all.push_back(object{{"name", to_valid_utf8(each.name)}, {"digest", digest_set(each.digest.text())}});
+    for (const Subject& each : subjects) {
+        object digests;
+        for (const auto& [algorithm, digest] : each.digests) digests[to_valid_utf8(algorithm)] = to_valid_utf8(digest);
+        all.push_back(object{{"name", to_valid_utf8(each.name)}, {"digest", std::move(digests)}});
+    }
     return object{
         {"_type", statement_type}, {"predicateType", type_of_predicate}, {"subject", std::move(all)}, {"predicate", std::move(predicate)}};
 }

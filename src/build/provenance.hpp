@@ -54,7 +54,11 @@ json::Value provenance_predicate(const ProvenanceWish& wish, const BuildRecord& 
 /// What a statement is about.
 struct Subject {
     std::string name;
-    oci::Digest digest;
+    std::map<std::string, std::string> digests;  ///< In hexadecimal digits, by their algorithms: "sha256".
+
+    static Subject of(std::string name, const oci::Digest& digest) {
+        return {.name = std::move(name), .digests = {{std::string(digest.algorithm()), std::string(digest.hex())}}};
+    }
 };
 
 /// An image by each of its names: "pkg:docker/busybox@latest?platform=linux%2Famd64".

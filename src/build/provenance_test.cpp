@@ -320,7 +320,7 @@ TEST(Provenance, files_are_named_by_their_paths) {
     files["a/b"] = {.mode = S_IFREG | 0644, .digest = digest_a};
     files["c"] = {.mode = S_IFLNK | 0777};
     std::vector<std::string> found;
-    for (const Subject& each : file_subjects(files)) found.push_back(each.name + " " + each.digest.text());
+    for (const Subject& each : file_subjects(files)) found.push_back(each.name + " sha256:" + each.digests.at("sha256"));
     EXPECT_THAT(found, ElementsAre("a/b " + digest_a));
 }
 

@@ -2,11 +2,12 @@
 
 #include "base/encoding.hpp"
 #include "base/files.hpp"
+#include "base/utf8.hpp"
 #include "build/cache_candidates.hpp"
 #include "build/cache_manifest.hpp"
 #include "build/cache_remote.hpp"
 #include "build/export_local.hpp"
-#include "build/export_provenance.hpp"
+#include "build/export_statements.hpp"
 #include "build/export_tar.hpp"
 #include "build/file_send.hpp"
 #include "build/image_config.hpp"
@@ -154,10 +155,13 @@ struct Saying {
 /// It ends with this: the image is complete then.
 asio::awaitable<void> add_attestations(Workplace& place, std::shared_ptr<images::BuiltImage> image, ImageForm form,
                                        std::vector<MadeImage> made, Saying saying) {
-    if (!saying.wish || !has_provenance(*saying.wish, form, made.size())) co_return;
+    const bool has_provenance = saying.wish && is_in_image(saying.wish->inline_only, form, made.size());
     std::vector<pb::Definition> definitions;
     for (MadeImage& each : made) definitions.push_back(std::move(each.definition));
-    co_await offload(place.pool, [&] { add_provenance(*image, form, *saying.wish, saying.record, definitions); });
+    co_await offload(place.pool, [&] {
+        for (std::size_t at = 0; at < made.size(); ++at) add_statements(*image, form, at, made[at].statements);
+        if (has_provenance) add_provenance(*image, form, *saying.wish, saying.record, definitions);
+    });
 }
 
 /// Where it is known by its digest: as it was asked for, and where it cannot be pushed by a name that it has not.
@@ -230,11 +234,21 @@ asio::awaitable<ExportAnswer> export_image(Workplace& place, BuildPtr build, std
 
 /// The files with what is said of them, by its name.
 std::map<std::string, std::string> attestations_of(const MadeImage& made, const Saying& saying) {
-    if (!saying.wish || !has_provenance_file(*saying.wish)) return {};
+    std::map<std::string, std::string> out;
+    const bool has_provenance = saying.wish && !saying.wish->inline_only;
+    if (!has_provenance && made.statements.empty()) return out;
     TreeIndex files;
     if (made.tree) files = scan_tree(Root::at(made.tree->open()), {Selection{}});
-    return {{saying.wish->filename, provenance_file(*saying.wish, saying.record,
-                                                    {.platform = made.platform, .definition = made.definition, .layers = {}}, files)}};
+    const auto add = [&out](const std::string& name, std::string text) {
+        if (!out.emplace(name, std::move(text)).second)
+            fail(ErrorKind::conflict, "duplicate attestation path name {}", to_valid_utf8(name));
+    };
+    for (const GivenStatement& each : made.statements)
+        if (!each.inline_only) add(each.filename, statement_file(each, files));
+    if (has_provenance)
+        add(saying.wish->filename,
+            provenance_file(*saying.wish, saying.record, {.platform = made.platform, .definition = made.definition, .layers = {}}, files));
+    return out;
 }
 
 asio::awaitable<ExportAnswer> export_files(Workplace& place, BuildPtr build, std::vector<MadeImage> made, Export wish, FilesExport what,

@@ -5,6 +5,7 @@
 #include "build/control.hpp"
 #include "build/exports.hpp"
 #include "build/operations/operations.hpp"
+#include "build/statements.hpp"
 
 #include <map>
 #include <optional>
@@ -20,6 +21,7 @@ struct MadeImage {
     TreePtr tree;        ///< Null for an empty one.
     std::string config;  ///< As the front end has made it; may be empty.
     pb::Definition definition;
+    std::vector<GivenStatement> statements;  ///< That came with it.
 };
 
 struct CacheCandidate;

@@ -1,4 +1,6 @@
-// Dockerfiles: what is parsed keeps to its lines, a word that is expanded stays within its bound, and lint says what the parser says.
+// Dockerfiles: what is parsed keeps to its lines, a word that is expanded stays within its bound, lint says what the parser says, and what
+// is converted is a graph.
+#include "build/dockerfile/convert.hpp"
 #include "build/dockerfile/directives.hpp"
 #include "build/dockerfile/lint.hpp"
 #include "fuzz.hpp"
@@ -21,6 +23,40 @@ void expand(const Node& node, Environment& environment, Expander& expander) {
             for (const std::string& name : out.missing) fuzz::check(!environment.contains(name));
             environment.set(argument.substr(0, argument.find('=')), out.text);
         });
+    }
+}
+
+/// With images that have whatever they are asked for, one of which is a folder.
+void convert(std::string_view source) {
+    const Dockerfile file = read_dockerfile(source);
+    ConvertOptions options;
+    options.inputs.build_platform = options.inputs.target_platform = oci::Platform::parse("linux/amd64");
+    options.contexts = {"folder"};
+    options.context = [](build::Draft& draft, const std::vector<std::string>& paths) {
+        build::pb::Op op;
+        op.mutable_source()->set_identifier("local://context");
+        for (const std::string& each : paths) (*op.mutable_source()->mutable_attrs())["followpaths"] += each + ",";
+        return draft.add(op, "context");
+    };
+    KnownImage image;
+    image.config.os = "linux";
+    image.config.architecture = "amd64";
+    image.config.rootfs = {.type = "layers", .diff_ids = {"sha256:" + std::string(64, 'a')}};
+    image.config.config.env = {"PATH=/bin", "A=1"};
+    image.config.config.on_build = {"COPY $A /", "ARG BUILDKIT_SBOM_SCAN_CONTEXT=true"};
+    std::map<ImageName, KnownImage> images;
+    for (;;) {
+        const Conversion made = build::dockerfile::convert(source, file, options, images);
+        if (made.wanted.empty()) {
+            static_cast<void>(build::read_graph(made.definition));
+            for (const auto& [name, definition] : made.also_scanned) static_cast<void>(build::read_graph(definition));
+            return;
+        }
+        for (const ImageName& each : made.wanted) {
+            fuzz::check(!images.contains(each));
+            images[each] = image;
+            if (each.is_context) images[each] = {.files = [&options](build::Draft& draft) { return options.context(draft, {}); }};
+        }
     }
 }
 
@@ -52,6 +88,7 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     if (result.error && result.error->lines().first != 0) {
         fuzz::check(result.error->lines().last <= last && *result.error->what() != '\0');
     }
+    fuzz::refuses_or_takes([&] { convert(source); });
     return fuzz::refuses_or_takes([&] {
         const Dockerfile file = read_dockerfile(source);
         Expander expander({.escape = file.escape});

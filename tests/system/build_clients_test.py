@@ -3,6 +3,7 @@ commands, bake, compose. What build_test and classic_build_test have is not here
 
 import contextlib
 import io
+import hashlib
 import json
 import os
 import pathlib
@@ -360,6 +361,99 @@ class ImageTools(Clients):
         self.assertEqual(raw["annotations"]["who"], "me")
         provenance = json.loads(self.in_netns("buildx", "imagetools", "inspect", "--format", "{{json .Provenance}}", f"{address}/many").stdout)
         self.assertEqual(set(provenance), {"linux/amd64", "linux/arm64"})
+
+
+SCANNER = {"Dockerfile": "FROM busybox\nCOPY --chmod=755 scan /scan\nENV KNOWS=scanner\nENTRYPOINT [\"/scan\"]\n", "scan": """#!/bin/sh
+# Says which files there are, as BuildKit's scanners do.
+say() {
+  files=$(cd "$2" && find . -type f | sort | sed 's|.*|{"fileName":"&"}|' | tr '\\n' ',')
+  printf '{"_type":"https://in-toto.io/Statement/v0.1","predicateType":"%s","predicate":{"spdxVersion":"SPDX-2.2","name":"%s","comment":"%s","files":[%s]}}' \\
+    "${BUILDKIT_SCAN_KIND:-https://spdx.dev/Document}" "$1" "$KNOWS $(id -u)" "${files%,}" > "$BUILDKIT_SCAN_DESTINATION/$1.spdx.json"
+}
+touch "$BUILDKIT_SCAN_SOURCE/x" 2> /dev/null && exit 9
+[ -z "$BUILDKIT_SCAN_EXIT" ] || { echo no scan today; exit $BUILDKIT_SCAN_EXIT; }
+say sbom "$BUILDKIT_SCAN_SOURCE"
+for each in ${BUILDKIT_SCAN_SOURCE_EXTRAS:+"$BUILDKIT_SCAN_SOURCE_EXTRAS"*}; do say "$(basename "$each")" "$each"; done
+"""}
+SCANNED = {"Dockerfile": """FROM busybox AS made
+ARG BUILDKIT_SBOM_SCAN_STAGE=true
+RUN mkdir /only && echo compiler > /only/compiler
+FROM busybox AS other
+RUN echo unused > /unused
+FROM scratch
+ARG BUILDKIT_SBOM_SCAN_CONTEXT=true
+COPY --from=made /only/compiler /program
+COPY a.txt /
+""", "a.txt": "a\n"}
+
+
+class BillsOfMaterials(Clients):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        with Folder(SCANNER) as folder:
+            cls.daemon.docker("build", "-q", "-t", "scanner", str(folder.path))
+
+    def scanned(self, out, *words, files=None, **more):
+        return self.build(files or SCANNED, "--sbom", "generator=scanner", "--provenance=false", "--output", f"type=local,dest={out}", *words, **more)
+
+    @staticmethod
+    def names(statement):
+        return [each["fileName"] for each in statement["predicate"]["files"]]
+
+    def test_an_image_says_what_is_in_it(self):
+        address = self.start_registry()
+        self.build(SCANNED, "--push", "-t", f"{address}/scanned", "--sbom", "generator=scanner", "--provenance", "mode=min")
+        bill = json.loads(self.in_netns("buildx", "imagetools", "inspect", "--format", "{{json .SBOM}}", f"{address}/scanned").stdout)
+        self.assertEqual(self.names({"predicate": bill["SPDX"]}), ["./a.txt", "./program"])
+        self.assertEqual(bill["SPDX"]["comment"], "scanner 0")
+        provenance = json.loads(self.in_netns("buildx", "imagetools", "inspect", "--format", "{{json .Provenance}}", f"{address}/scanned").stdout)
+        self.assertIn("SLSA", provenance)
+        raw = json.loads(self.in_netns("buildx", "imagetools", "inspect", "--raw", f"{address}/scanned").stdout)
+        self.assertEqual([each["platform"]["architecture"] for each in raw["manifests"]], ["amd64", "unknown"])
+        # It runs as any other.
+        self.assertEqual(self.daemon.inspect(f"{address}/scanned")["Os"], "linux")
+
+    def test_files_have_theirs_beside_them(self):
+        with tempfile.TemporaryDirectory(dir="/var/tmp") as out:
+            told = self.scanned(out)
+            self.assertIn("[linux/amd64] generating sbom using docker.io/library/scanner:latest", told)
+            self.assertEqual(sorted(each.name for each in pathlib.Path(out).iterdir()),
+                             ["a.txt", "program", "sbom-context.spdx.json", "sbom-made.spdx.json", "sbom.spdx.json"])
+            bill = json.loads(pathlib.Path(out, "sbom.spdx.json").read_text())
+            self.assertEqual(bill["predicateType"], "https://spdx.dev/Document")
+            self.assertEqual([each["name"] for each in bill["subject"]], ["a.txt", "program"])
+            self.assertEqual(bill["subject"][0]["digest"]["sha256"], hashlib.sha256(b"a\n").hexdigest())
+            self.assertIn("./only/compiler", self.names(json.loads(pathlib.Path(out, "sbom-made.spdx.json").read_text())))
+            # Of the context what the build takes of it.
+            self.assertEqual(self.names(json.loads(pathlib.Path(out, "sbom-context.spdx.json").read_text())), ["./a.txt"])
+        with tempfile.TemporaryDirectory(dir="/var/tmp") as out:
+            # Nothing has changed: it is not scanned again.
+            self.assertRegex(self.scanned(out), r"(?s)generating sbom using.*\n#\d+ CACHED")
+            self.scanned(out, "--build-arg", "BUILDKIT_SBOM_SCAN_STAGE=other", "--build-arg", "BUILDKIT_SBOM_SCAN_CONTEXT=false")
+        with tempfile.TemporaryDirectory(dir="/var/tmp") as out:
+            self.scanned(out, "--build-arg", "BUILDKIT_SBOM_SCAN_STAGE=x,made", "--build-arg", "BUILDKIT_SBOM_SCAN_CONTEXT=false")
+            self.assertEqual(sorted(each.name for each in pathlib.Path(out).iterdir()), ["a.txt", "program", "sbom-made.spdx.json", "sbom.spdx.json"])
+
+    def test_each_platform_has_its_own(self):
+        files = {"Dockerfile": "FROM scratch\nARG TARGETARCH\nCOPY $TARGETARCH /\n", "amd64": "1", "arm64": "22"}
+        with tempfile.TemporaryDirectory(dir="/var/tmp") as out:
+            self.scanned(out, "--platform", "linux/amd64,linux/arm64", files=files)
+            for platform, name in (("linux_amd64", "amd64"), ("linux_arm64", "arm64")):
+                bill = json.loads(pathlib.Path(out, platform, "sbom.spdx.json").read_text())
+                self.assertEqual(self.names(bill), [f"./{name}"])
+
+    def test_a_scanner_that_fails_fails_the_build(self):
+        with tempfile.TemporaryDirectory(dir="/var/tmp") as out:
+            for generator, words in (("scanner,EXIT=3", ("no scan today", "did not complete successfully: exit code: 3")),
+                                     ("scanner,KIND=https://other", ("attestation: sbom-context.spdx.json: it is of the type https://other",)),
+                                     ("nowhere.invalid/none", ("nowhere.invalid/none",)),
+                                     ("busybox,x", ())):
+                told = self.build(SCANNED, "--sbom", f"generator={generator}", "--output", f"type=local,dest={out}", check=False)
+                for each in words:
+                    self.assertIn(each, told)
+                self.assertIn("ERROR", told)
+            self.assertEqual(list(pathlib.Path(out).iterdir()), [])
 
 
 class Bake(Clients):

@@ -75,6 +75,12 @@ def size_of(path):
     return sum(seen.values())
 
 
+def files_below(path):
+    """Paths of all that is there, while some of it goes."""
+    for folder, folders, names in os.walk(path):
+        yield from (f"{folder}/{name}" for name in [*folders, *names])
+
+
 class Project:
     """A context that changes from round to round."""
 
@@ -222,9 +228,9 @@ class Killed(unittest.TestCase):
         blobs = self.data / "build/history/blobs/sha256"
         recorded = {digest.removeprefix("sha256:") for (digest,) in self.rows("SELECT DISTINCT digest FROM build_history_blobs")}
         note("history's blobs without a record, and records without a blob", recorded ^ set(os.listdir(blobs)))
-        note("live", [str(each.relative_to(self.live)) for folder in ("steps", "build") for each in (self.live / folder).rglob("*")])
-        note("temporary files", [str(each.relative_to(self.data)) for each in self.data.rglob("*") if re.search(r"\.tmp[-.][0-9a-f]{16}|\.staged-|/trash-[0-9a-f]", str(each))
-                                 and "/layers/l/" not in str(each)])
+        note("live", [os.path.relpath(each, self.live) for folder in ("steps", "build") for each in files_below(self.live / folder)])
+        note("temporary files", [each for each in files_below(self.data)
+                                 if re.search(r"\.tmp[-.][0-9a-f]{16}|\.staged-|/trash-[0-9a-f]", each) and "/layers/l/" not in each])
         now = self.traces.state()
         for kind in ("cgroups", "mounts", "links", "processes"):
             if now[kind] != self.resting[kind]:
@@ -308,11 +314,14 @@ class WebServer:
 
     def __init__(self, daemon, port=8123):
         self.folder = tempfile.TemporaryDirectory(prefix="grua-kills-web-", dir="/var/tmp")
-        pathlib.Path(self.folder.name, "file").write_bytes(b"served" * 1000)
+        self.serve(b"served" * 1000)
         self.name = f"http://127.0.0.1:{port}"
         self.process = subprocess.Popen(["nsenter", f"--net=/proc/{daemon.holder.pid}/ns/net", sys.executable, "-m", "http.server", "-b", "127.0.0.1", "-d", self.folder.name, str(port)],
                                         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         wait_until("the file is served", lambda: daemon.in_netns("curl", "-sf", f"{self.name}/file", check=False).returncode == 0)
+
+    def serve(self, content):
+        pathlib.Path(self.folder.name, "file").write_bytes(content)
 
     def close(self):
         self.process.kill()
@@ -341,6 +350,7 @@ class Points(Killed):
     def everything(self):
         """What passes all of them, one after the other."""
         self.project.change()
+        self.web.serve(self.chance.randbytes(6000))  # What is here already does not come again.
         (self.project.path / "more.Dockerfile").write_text(f"FROM busybox\nADD {self.web.name}/file /file\nRUN --mount=type=cache,target=/c,id={self.chance.random()} touch /c/x\n")
         for words in (self.words_of("all", "--no-cache"), self.words_of("more", file="more.Dockerfile")):
             self.end_of([self.begin(words)])

@@ -558,6 +558,51 @@ class FrontEnds(Graphs):
         front.finish(bridge.Result(ref=bridge.Ref(id=ref.id)))
         self.assertEqual(sorted(read_tar(session.received[0])), ["d", "d/link", "d/long", "given"])
 
+    def attest(self, said, files=None, platform=None):
+        """A build whose front end says that of its result; `files` where it says it."""
+        session = self.session()
+        front = FrontEnd(self.client, session, exports=[("tar", {})])
+        result = bridge.Result(ref=bridge.Ref(id=front.solve(Files().mkfile("/made", "m").done()).ref.id))
+        for attestation in said:
+            if files:
+                attestation.ref.id = front.solve(files).ref.id
+            result.attestations[platform or "linux/amd64"].attestation.append(attestation)
+        front.finish(result)
+        return read_tar(session.received[0])
+
+    def test_what_a_front_end_says_of_its_result(self):
+        made = self.attest([bridge.Attestation(path="/said.json", inTotoPredicateType="https://x",
+                                               inTotoSubjects=[bridge.InTotoSubject(name="alias"), bridge.InTotoSubject(kind=1, name="f", digest=["sha256:" + "1" * 64])])],
+                           Files().mkfile("/said.json", '{"a": [1, null]}').done())
+        self.assertEqual(sorted(made), ["made", "said.json"])
+        said = json.loads(made.text("said.json"))
+        self.assertEqual((said["predicateType"], said["predicate"]), ("https://x", {"a": [1, None]}))
+        self.assertEqual([each["name"] for each in said["subject"]], ["made", "alias", "f"])
+        self.assertEqual(said["subject"][0]["digest"], said["subject"][1]["digest"])
+        made = self.attest([bridge.Attestation(path="/said.json", inTotoPredicateType="https://x", metadata={"inline-only": b"true"})],
+                           Files().mkfile("/said.json", "1").done())
+        self.assertEqual(sorted(made), ["made"])
+
+    def test_a_front_end_that_says_what_it_may_not(self):
+        json_file = lambda text: Files().mkfile("/x.json", text).done()  # noqa: E731
+        bundle = bridge.Attestation(kind=1, inTotoPredicateType="https://spdx.dev/Document")
+        for words, said, files, platform in (
+                ("may not set provenance", bridge.Attestation(path="/x.json", inTotoPredicateType="https://slsa.dev/provenance/v1"), json_file("{}"), None),
+                ("may not set provenance", bridge.Attestation(kind=1), json_file('{"predicateType": "https://slsa.dev/provenance/v1"}'), None),
+                ("not of https://spdx.dev/Document", bundle, json_file('{"predicateType": "https://x"}'), None),
+                ("is not valid JSON", bundle, json_file("{" * 10), None),
+                ("is not valid JSON", bundle, json_file("[" * 100_000), None),
+                ("no regular file", bridge.Attestation(path="/d"), Files().mkdir("/d").done(), None),
+                ("no ref is provided", bridge.Attestation(path="/x"), None, None),
+                ("return reference mine not found", bridge.Attestation(path="/x", ref=bridge.Ref(id="mine")), None, None),
+                ("unknown kind 5", bridge.Attestation(kind=5, path="/x.json"), json_file("1"), None),
+                ("no platform plan9/vax", bridge.Attestation(path="/x.json"), json_file("1"), "plan9/vax"),
+                ("/x.json", bridge.Attestation(path="/x.json", inTotoPredicateType="y"), Files().symlink("/etc/hostname", "/x.json").done(), None),
+                ("duplicate attestation path name", None, json_file("1"), None)):
+            with self.subTest(words), self.assertRaises(Failed) as failed:
+                self.attest([said] if said else [bridge.Attestation(path="/x.json", inTotoPredicateType="y")] * 2, files, platform)
+            self.assertIn(words, str(failed.exception))
+
     def test_older_clients_and_failures(self):
         front = FrontEnd(self.client)
         made = Files().mkfile("/x").done()

@@ -67,7 +67,7 @@ Instruction Variables::take(const Instruction& instruction, VariableSources& sou
         for (const KeyValue& each : env->pairs) note(each.key);
     if (const Arg* arg = std::get_if<Arg>(&out.body))
         for (const Arg::Declared& each : arg->declared)
-            if (each.value) note(each.key);
+            if (lookup().contains(each.key)) note(each.key);  // A builder's own argument is no variable.
     return out;
 }
 
@@ -123,6 +123,7 @@ Conversion Converter::run() {
         if (!platform.os_version.empty() || !is_same) state.image.os_version = platform.os_version;
     }
     out.definition = draft_.define(state.files);
+    find_scanned(target, out);
     out.image = std::move(state.image);
     out.inherited_history = state.inherited_history;
     out.platform = state.platform;
@@ -281,6 +282,9 @@ void Converter::begin(std::size_t stage) {
         state.has_cmd = false;
         state.image.config.on_build.clear();
     }
+    if (!node.base_stage)
+        for (const std::string_view each : {scans_context_argument, scans_stage_argument})
+            if (const std::string* global = globals_.find(each)) set_scans(state, each, *global);
     state.triggers = std::move(triggers);
     state.name = has_several_stages_ ? node.name : std::string{};
     state.ignores_cache = options_.no_cache || options_.no_cache_stages.contains(written.from().name);
@@ -320,6 +324,27 @@ void Converter::convert_one(std::size_t stage, const Instruction& written) {
     StageDraft& state = stages_[stage];
     const Instruction instruction = state.variables.take(written, variable_sources_);
     at_lines(instruction.lines, [&] { std::visit([&](const auto& body) { apply(state, instruction, body); }, instruction.body); });
+}
+
+void Converter::set_scans(StageDraft& state, std::string_view argument, const std::string& value) {
+    if (argument == scans_context_argument) state.scans_context = value;
+    if (argument == scans_stage_argument) state.scans_stage = value;
+}
+
+/// What is not built is not scanned.
+void Converter::find_scanned(std::size_t target, Conversion& out) {
+    out.ignores_cache = stages_[target].ignores_cache;
+    const auto holds_for = [&](const std::string& value, std::size_t stage) {
+        if (const Truth truth = parse_truth(value); truth != Truth::unknown) return truth == Truth::yes;
+        const std::vector<std::string> names = split(value, ',');
+        return std::ranges::find(names, graph_.stages()[stage].name) != names.end();
+    };
+    if (holds_for(stages_[target].scans_context, target)) out.also_scanned["context"] = draft_.define(context());
+    for (std::size_t stage = 0; stage < target; ++stage) {
+        if (!needed_[stage] || !holds_for(stages_[stage].scans_stage, stage)) continue;
+        out.also_scanned[graph_.stages()[stage].name] = draft_.define(stages_[stage].files);
+        out.ignores_cache = out.ignores_cache || stages_[stage].ignores_cache;
+    }
 }
 
 Draft::Output Converter::take(const Instruction& instruction, std::string_view from, std::string_view trouble) {
@@ -381,14 +406,6 @@ pb::OpMetadata Converter::metadata(const StageDraft& state, const Instruction& i
     (*out.mutable_description())["com.docker.dockerfile.v1.command"] = instruction.code;
     if (state.ignores_cache && !std::holds_alternative<From>(instruction.body)) out.set_ignore_cache(true);
     return out;
-}
-
-void Converter::set_platform(pb::Op& op, const oci::Platform& platform) {
-    pb::Platform& out = *op.mutable_platform();
-    out.set_os(platform.os);
-    out.set_architecture(platform.architecture);
-    out.set_variant(platform.variant);
-    out.set_osversion(platform.os_version);
 }
 
 void Converter::remember(StageDraft& state, std::string created_by, bool has_layer) const {

@@ -76,6 +76,10 @@ struct Conversion {
     oci::ImageConfig image;             ///< Without layers; its history has those that are to come.
     std::size_t inherited_history = 0;  ///< So many entries of it are the base's.
     oci::Platform platform;
+
+    /// What else of the build the file wants to be in its bill of materials, by names: "context", and those of stages.
+    std::map<std::string, pb::Definition> also_scanned;
+    bool ignores_cache = false;  ///< The target's stage or one of those.
 };
 
 /// Throws SourceError, or Error(invalid_argument) for what is no line's.

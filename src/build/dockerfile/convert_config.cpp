@@ -56,6 +56,7 @@ void Converter::apply(StageDraft& state, const Instruction&, const Arg& arg) {
     for (const Arg::Declared& each : arg.declared) {
         said.push_back(each.key + (each.value ? "=" + *each.value : ""));
         state.arguments.push_back(each);
+        if (each.value) set_scans(state, each.key, *each.value);
     }
     remember(state, "ARG " + join(said, " "), false);
 }

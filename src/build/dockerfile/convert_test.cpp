@@ -137,6 +137,46 @@ TEST_F(ConvertTest, ArgumentsAreVariablesAndNoConfiguration) {
     EXPECT_THAT(exec().meta().env(), ElementsAre("PATH=/bin", "BASE=1", "A=given", "B=bgiven", "GLOBAL=g"));
 }
 
+TEST_F(ConvertTest, ArgumentsForScannersAreNoVariables) {
+    convert("FROM busybox\nARG BUILDKIT_SBOM_SCAN_STAGE=true A=1\nENV B=2\nRUN make\n");
+    EXPECT_THAT(exec().meta().env(), ElementsAre("PATH=/bin", "BASE=1", "A=1", "B=2"));
+}
+
+TEST_F(ConvertTest, AFileSaysWhatElseIsScanned) {
+    const std::string text =
+        "FROM busybox AS one\nRUN 1\nFROM one AS two\nRUN 2\nFROM busybox AS unused\nFROM busybox AS three\nRUN 3\nFROM scratch\n"
+        "COPY --from=two / /\nCOPY --from=three / /\nCOPY x /\n";
+    const auto scanned = [&](const std::string& arguments) {
+        convert(arguments + text);
+        std::vector<std::string> all;
+        for (const auto& [name, definition] : out.also_scanned) all.push_back(name);
+        return all;
+    };
+    EXPECT_THAT(scanned(""), testing::IsEmpty());
+    EXPECT_THAT(scanned("ARG BUILDKIT_SBOM_SCAN_STAGE=true\n"), ElementsAre("one", "three", "two"));
+    EXPECT_EQ(read_graph(out.also_scanned.at("two")).vertex->name, "[two 1/1] RUN 2");
+    EXPECT_THAT(scanned("ARG BUILDKIT_SBOM_SCAN_STAGE=two,unused,stage-5\n"), ElementsAre("two"));
+    EXPECT_THAT(scanned("ARG BUILDKIT_SBOM_SCAN_STAGE=maybe\nARG BUILDKIT_SBOM_SCAN_CONTEXT=1\n"), ElementsAre("context"));
+    EXPECT_EQ(read_graph(out.also_scanned.at("context")).vertex->op.source().attrs().at("followpaths"), "x,");
+    // In a stage it is that stage's, and that of those that are made of it.
+    convert(
+        "FROM busybox AS one\nARG BUILDKIT_SBOM_SCAN_STAGE=true\nFROM one AS two\nFROM busybox AS three\nFROM scratch\n"
+        "COPY --from=two / /\nCOPY --from=three / /\n");
+    EXPECT_EQ(out.also_scanned.size(), 2U);
+    EXPECT_FALSE(out.also_scanned.contains("three"));
+    // Of another stage than the last one nobody asks what it has of the context.
+    convert("FROM busybox AS one\nARG BUILDKIT_SBOM_SCAN_CONTEXT=true\nFROM busybox\nCOPY --from=one / /\n");
+    EXPECT_THAT(out.also_scanned, testing::IsEmpty());
+    options.inputs.arguments["BUILDKIT_SBOM_SCAN_STAGE"] = "false";
+    EXPECT_THAT(scanned("ARG BUILDKIT_SBOM_SCAN_STAGE=true\n"), testing::IsEmpty());
+    options.no_cache_stages = {"three"};
+    EXPECT_THAT(scanned("ARG BUILDKIT_SBOM_SCAN_STAGE=true\n"), testing::IsEmpty());
+    EXPECT_FALSE(out.ignores_cache);
+    options.inputs.arguments["BUILDKIT_SBOM_SCAN_STAGE"] = "three";
+    EXPECT_THAT(scanned("ARG BUILDKIT_SBOM_SCAN_STAGE=true\n"), ElementsAre("three"));
+    EXPECT_TRUE(out.ignores_cache);
+}
+
 TEST_F(ConvertTest, AnEmptyImageHasAPathAndNothingElse) {
     convert("FROM scratch\nCOPY . /\n");
     EXPECT_THAT(names(), ElementsAre("[internal] load build context", "[1/1] COPY . /"));

@@ -51,6 +51,9 @@ struct StageDraft {
     bool has_cmd = false;
     bool ignores_cache = false;
     bool is_done = false;
+    /// What the arguments for scanners say, as last set: true, false, or names of stages.
+    std::string scans_context;
+    std::string scans_stage;
 };
 
 class Converter {
@@ -88,6 +91,8 @@ private:
     void begin_empty(StageDraft& state);
     void convert_stage(std::size_t stage);
     void convert_one(std::size_t stage, const Instruction& written);
+    static void set_scans(StageDraft& state, std::string_view argument, const std::string& value);
+    void find_scanned(std::size_t target, Conversion& out);
 
     // Instructions.
     void apply(StageDraft& state, const Instruction& instruction, const Run& run);
@@ -127,7 +132,6 @@ private:
     static std::string shown(const Environment& variables, std::string_view code, const ExpansionRules& rules);
     pb::OpMetadata metadata(const StageDraft& state, const Instruction& instruction) const;
 
-    static void set_platform(pb::Op& op, const oci::Platform& platform);
     void remember(StageDraft& state, std::string created_by, bool has_layer) const;
     std::vector<std::string> with_shell(const StageDraft& state, const std::string& command) const;
 

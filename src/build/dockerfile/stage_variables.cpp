@@ -5,8 +5,7 @@
 namespace grua::build::dockerfile {
 namespace {
 
-/// Arguments of the builder itself, which are no variables of a stage.
-bool is_builder_argument(std::string_view name) { return name == "BUILDKIT_SBOM_SCAN_CONTEXT" || name == "BUILDKIT_SBOM_SCAN_STAGE"; }
+bool is_builder_argument(std::string_view name) { return name == scans_context_argument || name == scans_stage_argument; }
 
 }  // namespace
 

@@ -14,6 +14,10 @@ namespace grua::build::dockerfile {
 /// The PATH of a stage whose image has none.
 inline constexpr std::string_view default_path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+// Arguments of the builder itself, which are no variables of a stage.
+inline constexpr std::string_view scans_context_argument = "BUILDKIT_SBOM_SCAN_CONTEXT";
+inline constexpr std::string_view scans_stage_argument = "BUILDKIT_SBOM_SCAN_STAGE";
+
 /// What is the same for all stages of a file.
 struct VariableSources {
     VariableSources(const std::map<std::string, std::string, std::less<>>& its_given, const Environment& its_globals, char escape)

@@ -1,4 +1,4 @@
-#include "build/export_provenance.hpp"
+#include "build/export_statements.hpp"
 
 #include "build/draft.hpp"
 
@@ -14,23 +14,21 @@ using testing::StartsWith;
 
 const std::string digest_a = "sha256:" + std::string(64, 'a');
 
-TEST(ExportProvenance, is_in_images_as_it_is_wanted) {
+TEST(ExportStatements, is_in_images_as_it_is_wanted) {
     ProvenanceWish usual;
     usual.inline_only = true;
     const ProvenanceWish asked;
     ImageForm image;
     image.inline_attestations = true;
     const ImageForm archive;
-    EXPECT_TRUE(has_provenance(usual, image, 1));
-    EXPECT_FALSE(has_provenance(usual, archive, 1));
-    EXPECT_TRUE(has_provenance(usual, archive, 2));
-    EXPECT_TRUE(has_provenance(asked, archive, 1));
+    EXPECT_TRUE(is_in_image(usual.inline_only, image, 1));
+    EXPECT_FALSE(is_in_image(usual.inline_only, archive, 1));
+    EXPECT_TRUE(is_in_image(usual.inline_only, archive, 2));
+    EXPECT_TRUE(is_in_image(asked.inline_only, archive, 1));
     ImageForm docker = image;
     docker.oci_types = false;
-    EXPECT_FALSE(has_provenance(usual, docker, 1));
-    EXPECT_TRUE(has_provenance(asked, docker, 1));
-    EXPECT_FALSE(has_provenance_file(usual));
-    EXPECT_TRUE(has_provenance_file(asked));
+    EXPECT_FALSE(is_in_image(usual.inline_only, docker, 1));
+    EXPECT_TRUE(is_in_image(asked.inline_only, docker, 1));
 }
 
 std::string text_of(const boost::json::value& value) { return std::string(value.as_string()); }
@@ -53,7 +51,7 @@ images::BuiltManifest manifest_for(const std::string& platform) {
     return out;
 }
 
-TEST(ExportProvenance, says_of_each_manifest_how_it_came_to_be) {
+TEST(ExportStatements, says_of_each_manifest_how_it_came_to_be) {
     images::BuiltImage image;
     image.oci_types = false;
     image.manifests = {manifest_for("linux/amd64"), manifest_for("linux/arm64")};
@@ -79,7 +77,7 @@ TEST(ExportProvenance, says_of_each_manifest_how_it_came_to_be) {
     EXPECT_EQ(images::documents_of(image).manifests.size(), 2U);
 }
 
-TEST(ExportProvenance, is_beside_files) {
+TEST(ExportStatements, is_beside_files) {
     TreeIndex files;
     files["a"] = {.mode = S_IFREG | 0644, .digest = digest_a};
     ProvenanceWish wish;
