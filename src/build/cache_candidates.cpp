@@ -1,5 +1,7 @@
 #include "build/cache_candidates.hpp"
 
+#include "build/with_graph.hpp"
+
 #include <algorithm>
 #include <set>
 #include <span>
@@ -46,13 +48,14 @@ void add_candidate(CacheContents& contents, std::map<std::string, std::size_t>& 
 
 }  // namespace
 
-asio::awaitable<std::vector<CacheCandidate>> find_candidates(BuildPtr build, std::vector<MadeImage> made, CacheStore& cache) {
+asio::awaitable<std::vector<CacheCandidate>> find_candidates(asio::thread_pool& pool, BuildPtr build, std::vector<MadeImage> made,
+                                                             CacheStore& cache) {
     std::vector<CacheCandidate> out;
     std::set<std::string> seen;
     for (const MadeImage& image : made) {
-        const Edge edge = read_graph(image.definition);
-        if (!edge.vertex) continue;
-        for (const VertexPtr& each : in_order(edge)) {
+        const std::vector<VertexPtr> vertices =
+            co_await with_graph(pool, image.definition, [](const Edge& edge) { return in_order(edge); });
+        for (const VertexPtr& each : vertices) {
             const auto key = build->keys.find(each->digest);
             if (key == build->keys.end() || !seen.insert(key->second).second) continue;
             if (const auto known = co_await cache.look(key->second)) {

@@ -23,7 +23,8 @@ struct CacheCandidate {
 };
 
 /// Of what ended with the build - folders of its client - there is nothing.
-asio::awaitable<std::vector<CacheCandidate>> find_candidates(BuildPtr build, std::vector<MadeImage> made, CacheStore& cache);
+asio::awaitable<std::vector<CacheCandidate>> find_candidates(asio::thread_pool& pool, BuildPtr build, std::vector<MadeImage> made,
+                                                             CacheStore& cache);
 
 /// Those that are made of the front of this chain, by the chain's layers as they are packed (as many as `chain`).
 CacheContents contents_of_front(const std::vector<CacheCandidate>& candidates, const std::vector<oci::Digest>& chain,

@@ -13,13 +13,12 @@
 #include "build/sbom.hpp"
 #include "build/statements.hpp"
 #include "build/step.hpp"
+#include "build/with_graph.hpp"
 
 #include <thread>
 
 namespace grua::build {
 namespace {
-
-constexpr int large_graph = 1000;  ///< Of so many operations it takes longer to be read than the loop may be held.
 
 /// So many programs and copies of all builds run side by side.
 std::size_t places() { return std::max(2U, std::thread::hardware_concurrency()) * 2; }
@@ -58,7 +57,7 @@ asio::awaitable<wire::bridge::Result> ImageBuilder::solve(Caller caller, wire::b
     wire::bridge::Result out;
     if (request.frontend().empty()) {
         // As a whole before anything is asked for.
-        (void)read_graph(request.definition());
+        (void)co_await with_graph(operations_.place().pool, request.definition(), [](Edge all) { return all; });
         if (request.has_definition()) *out.mutable_ref()->mutable_def() = request.definition();
     } else {
         FrontEndOptions options{request.frontendopt().begin(), request.frontendopt().end()};
@@ -69,7 +68,7 @@ asio::awaitable<wire::bridge::Result> ImageBuilder::solve(Caller caller, wire::b
         }
         out = co_await run_front_end(caller, request.frontend(), std::move(options),
                                      {request.frontendinputs().begin(), request.frontendinputs().end()});
-        tell_wanted(*build, out);
+        co_await tell_wanted(build, out);
     }
     if (request.evaluate()) {
         std::vector<pb::Definition> all;
@@ -80,13 +79,17 @@ asio::awaitable<wire::bridge::Result> ImageBuilder::solve(Caller caller, wire::b
 }
 
 /// Before the client knows the graph, which it may give to other builds of its own.
-void ImageBuilder::tell_wanted(Build& build, const wire::bridge::Result& result) {
-    std::vector<std::string> vertices;
+asio::awaitable<void> ImageBuilder::tell_wanted(BuildPtr build, const wire::bridge::Result& result) {
+    std::vector<const pb::Definition*> graphs;
     each_ref(result, [&](const wire::bridge::Ref& ref) {
-        if (ref.has_def())
-            for (const VertexPtr& each : in_order(read_graph(ref.def()))) vertices.push_back(each->digest);
+        if (ref.has_def()) graphs.push_back(&ref.def());
     });
-    build.wanted.push_back(operations_.place().wanted.add(build.request.session(), vertices));
+    std::vector<std::string> vertices;
+    for (const pb::Definition* graph : graphs)
+        co_await with_graph(operations_.place().pool, *graph, [&](const Edge& edge) {
+            for (const VertexPtr& each : in_order(edge)) vertices.push_back(each->digest);
+        });
+    build->wanted.push_back(operations_.place().wanted.add(build->request.session(), vertices));
 }
 
 asio::awaitable<wire::bridge::Result> ImageBuilder::run_front_end(Caller caller, const std::string& name, FrontEndOptions options,
@@ -107,7 +110,7 @@ asio::awaitable<wire::bridge::Result> ImageBuilder::run_front_end(Caller caller,
 asio::awaitable<wire::bridge::Result> ImageBuilder::run_own(Caller caller, FrontEndOptions options, FrontEndInputs inputs) {
     const BuildPtr build = caller.build;
     const MakeTree make_tree = [this, build](pb::Definition definition) -> asio::awaitable<TreePtr> {
-        const Edge edge = read_graph(definition);
+        const Edge edge = co_await with_graph(operations_.place().pool, definition, [](Edge all) { return all; });
         const ResultPtr made = co_await make(build, std::move(definition));
         build->record.seen.merge(materials_of(edge, build->record.pins));
         co_return as_tree(made);
@@ -136,16 +139,10 @@ asio::awaitable<std::shared_ptr<ImportedCache>> ImageBuilder::imported_by(BuildP
 
 asio::awaitable<ResultPtr> ImageBuilder::make(BuildPtr build, pb::Definition definition) {
     const std::vector<std::string> granted{build->request.entitlements().begin(), build->request.entitlements().end()};
-    const auto read = [&] {
-        Edge out = read_graph(definition);
-        check_entitlements(out, granted);
-        return out;
-    };
-    Edge edge;
-    if (definition.def_size() < large_graph)
-        edge = read();
-    else
-        edge = co_await offload(operations_.place().pool, read);
+    const Edge edge = co_await with_graph(operations_.place().pool, definition, [&](Edge all) {
+        check_entitlements(all, granted);
+        return all;
+    });
     const auto imported = co_await imported_by(build);
     for (;;) {
         const std::size_t lost = imported ? imported->lost() : 0;
@@ -246,7 +243,7 @@ asio::awaitable<std::map<std::string, std::string>> ImageBuilder::make_and_expor
     co_await read_attestations(build, result, made);
     if (!build->request.internal() && (result.has_ref() || result.has_refs())) co_await tell_provenance(build, made, wishes.provenance);
     std::vector<CacheCandidate> candidates;
-    if (!caches.exports.empty()) candidates = co_await find_candidates(build, made, cache_);
+    if (!caches.exports.empty()) candidates = co_await find_candidates(operations_.place().pool, build, made, cache_);
     ExportExtras extras{.provenance = wishes.provenance, .inline_cache = {}};
     if (has_inline(caches)) extras.inline_cache = std::make_shared<const std::vector<CacheCandidate>>(candidates);
     auto out = co_await run_exports(operations_.place(), build, made, std::move(exports), std::move(extras), clock_);

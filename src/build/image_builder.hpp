@@ -33,7 +33,7 @@ private:
     asio::awaitable<wire::bridge::Result> run_own(Caller caller, FrontEndOptions options, FrontEndInputs inputs);
     asio::awaitable<wire::bridge::Result> run_front_end(Caller caller, const std::string& name, FrontEndOptions options,
                                                         FrontEndInputs inputs);
-    void tell_wanted(Build& build, const wire::bridge::Result& result);
+    asio::awaitable<void> tell_wanted(BuildPtr build, const wire::bridge::Result& result);
     asio::awaitable<std::string> project_of(BuildPtr build) const;
     asio::awaitable<std::shared_ptr<ImportedCache>> imported_by(BuildPtr build);
     asio::awaitable<std::map<std::string, std::string>> make_and_export(BuildPtr build, wire::bridge::Result result);
