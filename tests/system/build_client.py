@@ -1,34 +1,20 @@
 """A client of BuildKit's protocol that says what it likes: definitions of its own (LLB), front ends that lie, sessions that serve what nobody asked for.
 
-The messages are those of src/build/wire, compiled by protoc; the transport is python3-grpcio's.
+Messages, connections and whatever is done as a client does it are llb_client's.
 """
 
-import atexit
 import contextlib
 import hashlib
 import pathlib
-import shutil
 import socket
-import subprocess
-import sys
 import tempfile
-import threading
 import uuid
 from concurrent import futures
 
-sys.path.append("/usr/lib/python3/dist-packages")  # Debian's, whichever python3 comes first
-import grpc  # noqa: E402
+from harness import PATIENCE
+from llb_client import BRIDGE, CONTROL, Calls, grpc, join, session_headers, upgraded
+from llb_client import bridge as bridge_pb2, control as control_pb2, files as files_pb2, pb as graph_pb2
 
-from harness import PATIENCE, REPOSITORY, connections_of  # noqa: E402
-
-_WIRE = tempfile.mkdtemp(prefix="grua-wire-")
-atexit.register(shutil.rmtree, _WIRE, ignore_errors=True)
-subprocess.run(["protoc", f"-I{REPOSITORY}/src", f"--python_out={_WIRE}", *map(str, sorted((REPOSITORY / "src/build/wire").glob("*.proto")))], check=True)
-sys.path.insert(0, _WIRE)
-from build.wire import bridge_pb2, common_pb2, control_pb2, files_pb2, graph_pb2, session_pb2  # noqa: E402
-
-CONTROL = "/moby.buildkit.v1.Control/"
-BRIDGE = "/moby.buildkit.v1.frontend.LLBBridge/"
 NONE = -1  # No input, no output.
 
 
@@ -85,57 +71,15 @@ class Graph:
         return self.definition
 
 
-def upgraded(daemon, target, *fields):
-    """A connection to gruad that speaks HTTP/2 from here on."""
-    out = socket.socket(socket.AF_UNIX)
-    out.connect(str(daemon.socket))
-    out.sendall("\r\n".join([f"POST {target} HTTP/1.1", "Host: d", "Connection: Upgrade", "Upgrade: h2c", *fields, "", ""]).encode())
-    answer = b""
-    while b"\r\n\r\n" not in answer:
-        piece = out.recv(1)
-        if not piece:
-            break
-        answer += piece
-    if not answer.startswith(b"HTTP/1.1 101"):
-        out.close()
-        raise AssertionError(f"{target}: {answer.decode(errors='replace')}")
-    return out
-
-
-def join(one, other):
-    """What comes from either goes to the other, until one ends."""
-    def hand_on(source, target):
-        with contextlib.suppress(OSError):
-            while data := source.recv(1 << 16):
-                target.sendall(data)
-        for each in (source, target):
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-
-    for pair in ((one, other), (other, one)):
-        threading.Thread(target=hand_on, args=pair, daemon=True).start()
-
-
 class Client:
     """A connection to a gruad's builder."""
 
     def __init__(self, case, daemon):
         self.daemon = daemon
-        folder = tempfile.TemporaryDirectory(prefix="grua-client-")
-        case.addCleanup(folder.cleanup)
-        listener = socket.socket(socket.AF_UNIX)
-        listener.bind(f"{folder.name}/s")
-        listener.listen()
-        case.addCleanup(listener.close)
-
-        def accept():
-            for connection in connections_of(listener):
-                with contextlib.suppress(OSError, AssertionError):
-                    join(connection, upgraded(daemon, "/grpc"))
-
-        threading.Thread(target=accept, daemon=True).start()
+        calls = Calls(daemon)
+        case.addCleanup(calls.close)
         options = [("grpc.max_receive_message_length", 64 << 20), ("grpc.max_send_message_length", 64 << 20), ("grpc.use_local_subchannel_pool", 1)]
-        self.channel = grpc.insecure_channel(f"unix:{folder.name}/s", options=options)
+        self.channel = grpc.insecure_channel(f"unix:{calls.path}", options=options)
         case.addCleanup(self.channel.close)
 
     def call(self, method, request, answer=None, metadata=(), timeout=60):
@@ -201,9 +145,7 @@ class Session:
         self.server.add_insecure_port(f"unix:{path}")
         self.server.start()
         case.addCleanup(lambda: self.server.stop(None).wait(5))
-        self.engine = upgraded(daemon, "/session", f"X-Docker-Expose-Session-Uuid: {self.id}", "X-Docker-Expose-Session-Name: x",
-                               f"X-Docker-Expose-Session-Sharedkey: {shared_key}",
-                               *(f"X-Docker-Expose-Session-Grpc-Method: {name}" for name in methods))
+        self.engine = upgraded(daemon, "/session", *session_headers(self.id, shared_key, methods))
         case.addCleanup(self.engine.close)
         ours = socket.socket(socket.AF_UNIX)
         ours.connect(str(path))

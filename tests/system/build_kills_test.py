@@ -95,6 +95,7 @@ class Project:
             self.write(f"src/d{number % 4}/f{number}")
         self.write("src/gone/x")
         os.symlink("d1/f1", self.path / "src/link")
+        os.utime(self.path / "src/link", (1_000_000_000, 1_000_000_000), follow_symlinks=False)
         with tarfile.open(self.path / "packed.tar", "w") as tar:
             for number in range(10):
                 info = tarfile.TarInfo(f"p/{number}")

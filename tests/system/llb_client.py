@@ -266,7 +266,7 @@ def build(output, filename=None, builder=-1, **more):
 
 # --- connections ---------------------------------------------------------------------------------------------------------
 
-def _upgrade(daemon, path, headers=()):
+def upgraded(daemon, path, *headers):
     """A connection of the engine's that speaks HTTP/2 from now on."""
     out = socket.socket(socket.AF_UNIX)
     out.connect(str(daemon.socket))
@@ -291,14 +291,20 @@ def _pump(read, write):
             each.shutdown(socket.SHUT_RDWR)
 
 
-def _join(one, other):
+def join(one, other):
+    """What comes from either goes to the other, until one ends."""
     pumps = [threading.Thread(target=_pump, args=ends, daemon=True) for ends in ((one, other), (other, one))]
     for each in pumps:
         each.start()
     return pumps
 
 
-class _Calls:
+def session_headers(name, key, methods):
+    return [f"X-Docker-Expose-Session-Uuid: {name}", "X-Docker-Expose-Session-Name: tests", f"X-Docker-Expose-Session-Sharedkey: {key}",
+            *(f"X-Docker-Expose-Session-Grpc-Method: {method}" for method in methods)]
+
+
+class Calls:
     """Where grpcio connects to: each connection is one of the engine's, upgraded."""
 
     def __init__(self, daemon):
@@ -312,8 +318,8 @@ class _Calls:
     def _serve(self, daemon):
         for connection in connections_of(self._listener):
             try:
-                _join(connection, _upgrade(daemon, "/grpc"))
-            except OSError:
+                join(connection, upgraded(daemon, "/grpc"))
+            except (OSError, AssertionError):  # gruad is about to end
                 connection.close()
 
     def close(self):
@@ -394,12 +400,10 @@ class Session:
         path = f"{self._folder}/s"
         self._server.add_insecure_port(f"unix:{path}")
         self._server.start()
-        self._outside = _upgrade(self._daemon, "/session",
-                                 [f"X-Docker-Expose-Session-Uuid: {self.id}", f"X-Docker-Expose-Session-Sharedkey: {self._key}",
-                                  "X-Docker-Expose-Session-Name: tests", *(f"X-Docker-Expose-Session-Grpc-Method: /{name}" for name in self._methods)])
+        self._outside = upgraded(self._daemon, "/session", *session_headers(self.id, self._key, (f"/{name}" for name in self._methods)))
         self._inside = socket.socket(socket.AF_UNIX)
         self._inside.connect(path)
-        self._pumps = _join(self._outside, self._inside)
+        self._pumps = join(self._outside, self._inside)
         return self
 
     def __exit__(self, *_):
@@ -561,7 +565,7 @@ class Told:
 class Client:
     def __init__(self, daemon):
         self._daemon = daemon
-        self._calls = _Calls(daemon)
+        self._calls = Calls(daemon)
         self._channel = grpc.insecure_channel(f"unix:{self._calls.path}", options=[("grpc.max_receive_message_length", 64 << 20)])
         self.told = Told()
 
