@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/cancellation_signal.hpp>
+#include <mutex>
 #include <thread>
 
 namespace grua::build {
@@ -293,9 +294,15 @@ TEST_F(GitSourceHostile, ARemoteThatSaysNothingIsGivenUp) {
 TEST_F(GitSourceHostile, CredentialsAreTheRemotesAlone) {
     // A server of plain files, as git speaks to it: no part of a history.
     shell(work, "git clone -q --bare origin dumb.git && git -C dumb.git update-server-info");
+    std::mutex mutex;
     std::string wanted;
+    const auto want = [&](std::string text) {
+        const std::lock_guard lock(mutex);
+        wanted = std::move(text);
+    };
     const registry::TestServer server([&](const registry::TestRequest& request) {
         registry::TestAnswer out;
+        const std::lock_guard lock(mutex);
         if (request.header("authorization") != wanted) {
             out.status = 401;
             out.headers = {"WWW-Authenticate: Basic realm=\"x\""};
@@ -314,7 +321,7 @@ TEST_F(GitSourceHostile, CredentialsAreTheRemotesAlone) {
                                                         {"git.authheadersecret", "GIT_AUTH_HEADER"}};
     ids = {"s1"};
     with_client([&]() -> asio::awaitable<void> {
-        wanted = "Basic " + base64_encode("me:secret");
+        want("Basic " + base64_encode("me:secret"));
         EXPECT_TRUE(fs::exists(co_await make(identifier(with_user, {}, {}, attributes)) + "/more"));
         EXPECT_EQ(asked, (std::vector<std::string>{"GIT_AUTH_HEADER." + server.authority(), "GIT_AUTH_TOKEN." + server.authority(),
                                                    "GIT_AUTH_HEADER", "GIT_AUTH_TOKEN", "GIT_AUTH_HEADER." + server.authority(),
@@ -324,13 +331,13 @@ TEST_F(GitSourceHostile, CredentialsAreTheRemotesAlone) {
         EXPECT_EQ(source->cache().list().at(0).remote, url);
         EXPECT_EQ(shell(options.directory, "grep -r secret . || true"), "");
 
-        wanted = "basic " + base64_encode("x-access-token:abc");
+        want("basic " + base64_encode("x-access-token:abc"));
         secrets["GIT_AUTH_TOKEN"] = "abc\n";
         EXPECT_EQ((co_await look_up(identifier(url, {}, {}, attributes)))->object, second);
-        wanted = "Bearer own";
+        want("Bearer own");
         secrets["GIT_AUTH_HEADER." + server.authority()] = "Bearer own";
         EXPECT_EQ((co_await look_up(identifier(url, {}, {}, attributes)))->object, second);
-        wanted = "nobody's";
+        want("nobody's");
         const std::string refused = co_await refusal(look_up(identifier(with_user)));
         EXPECT_THAT(refused, HasSubstr("git stderr:\nfatal: "));
         EXPECT_THAT(refused, Not(HasSubstr("secret")));
