@@ -28,7 +28,7 @@ std::vector<std::string> fit(bj::array& history, const std::vector<BuiltLayer>& 
     std::vector<std::string> out;
     std::size_t next = 0;
     const auto take = [&](bj::object& entry) {
-        if (!entry.contains("created")) entry["created"] = format_time(layers[next].made);
+        if (!entry.contains("created")) entry["created"] = time_in_config(layers[next].made);
         if (layers[next].is_empty)
             entry["empty_layer"] = true;
         else
@@ -87,6 +87,8 @@ void drop_empty(bj::object& config) {
 }
 
 }  // namespace
+
+std::string time_in_config(Time time) { return time == Time{} ? "1970-01-01T00:00:00Z" : format_time(time); }
 
 std::string complete_config(std::string_view document, const std::vector<BuiltLayer>& layers, const oci::Platform& platform) {
     bj::object config = parse_document(document);

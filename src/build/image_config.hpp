@@ -17,6 +17,9 @@ struct BuiltLayer {
     Time made{};
 };
 
+/// "2026-01-02T03:04:05Z" of a time that is known: to format_time() the beginning of 1970 is none.
+std::string time_in_config(Time time);
+
 /// `document`: JSON as the front end gave it; members that we do not know stay. Layers and history fit each other then, as BuildKit has
 /// them. Throws Error(invalid_argument).
 std::string complete_config(std::string_view document, const std::vector<BuiltLayer>& layers, const oci::Platform& platform);

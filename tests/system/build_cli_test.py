@@ -188,6 +188,7 @@ class Reproducible(Case):
                 self.grua("build", "-q", "--no-cache", "--reproducible", "-t", name, folder.path)
             made.append(self.daemon.inspect(name))
         self.assertEqual(made[0]["Id"], made[1]["Id"])
+        self.assertEqual(made[0]["Created"], "1970-01-01T00:00:00Z")
         with Folder(FILES) as folder:
             git = ["git", "-C", folder.path, "-c", "user.name=t", "-c", "user.email=t@t"]
             run(*git, "init", "-q")

@@ -39,7 +39,7 @@ COPY data /data
 RUN cat /data/* > /all; rm /f3; chmod 711 /d; chown 7:8 /f4
 FROM base AS two
 COPY data/1 /one
-RUN --mount=type=cache,target=/cache,id=kills [ -f /cache/known ] || { seq 1 5000 > /cache/part && mv /cache/part /cache/known; }; sha256sum < /cache/known > /sum
+RUN --mount=type=cache,target=/cache,id=kills [ -f /cache/known ] || { p=$(mktemp /cache/part.XXXXXX) && seq 1 5000 > $p && mv $p /cache/known; }; sha256sum < /cache/known > /sum
 RUN --mount=type=cache,target=/cache,id=kills cat /one >> /cache/log; mkdir /work; touch /work/x; rm -r /work
 FROM busybox
 COPY --from=one /all /d /out/

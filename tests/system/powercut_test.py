@@ -275,7 +275,7 @@ class PowerCuts(unittest.TestCase):
             self.assertLessEqual(set(done["state"]["images"]) & set(after["state"]["images"]), there)
             containers = {c["Id"] for c in json.loads(api.ask("GET", "/containers/json?all=1"))}
             self.assertLessEqual(set(done["state"]["containers"]) & set(after["state"]["containers"]), containers)
-            self.assertLessEqual(containers, set(done["state"]["containers"]) | set(after["state"]["containers"]))
+            self.assertLessEqual(containers, set(done["state"]["containers"]) | set(after["state"]["containers"]), f"containers in {done.get('what')} → {after.get('what')}")
             checked = api.ask("POST", "/grua/check")
             self.assertEqual(json.loads(checked.splitlines()[-1])["problems"], 0, checked)
             leaked = [line for line in map(json.loads, api.ask("POST", "/grua/gc?dry-run=1").splitlines()) if line.get("kind") in ("blob", "layer")]

@@ -3,6 +3,7 @@
 #include "base/text.hpp"
 #include "build/dockerfile/converter.hpp"
 #include "build/dockerfile/named_context.hpp"
+#include "build/image_config.hpp"
 #include "oci/reference.hpp"
 
 #include <algorithm>
@@ -411,7 +412,7 @@ pb::OpMetadata Converter::metadata(const StageDraft& state, const Instruction& i
 void Converter::remember(StageDraft& state, std::string created_by, bool has_layer) const {
     oci::HistoryEntry entry{
         .created = {}, .created_by = std::move(created_by), .author = {}, .comment = std::string(comment), .empty_layer = !has_layer};
-    if (epoch_) entry.created = format_time(Time{std::chrono::seconds(*epoch_)});
+    if (epoch_) entry.created = time_in_config(Time{std::chrono::seconds(*epoch_)});
     state.image.history.push_back(std::move(entry));
 }
 
