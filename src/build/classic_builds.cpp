@@ -221,17 +221,19 @@ asio::awaitable<void> ClassicWork::run(std::shared_ptr<ClassicBuild::State> buil
     own.credentials = build->request.credentials;
     if (build->request.has_body() || build->request.wants_upload()) co_await receive(*build, own);
     const auto session = around.sessions.given().add(std::move(own));
-    const auto converted = [this, build](wire::bridge::Result& result) {
+    // Called while this waits; the build outlives it, for those who ask late, and must not keep what asks it.
+    ClassicBuild::State& state = *build;
+    const auto converted = [this, &state](wire::bridge::Result& result) {
         pb::Definition& graph = *result.mutable_ref()->mutable_def();
-        limit(graph, build->request.limits);
-        if (!build->has_lines()) return;
+        limit(graph, state.request.limits);
+        if (!state.has_lines()) return;
         // From elsewhere: the front end has read it.
-        if (!build->text.has_plan() && graph.source().infos_size() > 0) plan(*build, graph.source().infos(0).data());
-        build->text.take(graph);
+        if (!state.text.has_plan() && graph.source().infos_size() > 0) plan(state, graph.source().infos(0).data());
+        state.text.take(graph);
     };
-    const auto begun = [build](const BuildPtr& made) {
-        build->build = made;
-        build->changed.notify_all();
+    const auto begun = [&state](const BuildPtr& made) {
+        state.build = made;
+        state.changed.notify_all();
     };
     wire::control::SolveRequest request = solve_request_of(build->request, session->id());
     if (build->has_lines() && !knows_cache(build->request)) (*request.mutable_frontendattrs())["no-cache"] = "";

@@ -523,10 +523,12 @@ TEST_P(StepLayersTest, a_broken_folder_of_a_step_is_repaired_in_its_place) {
     layers_->forget_steps({step});
     const std::int64_t number = layers_->find(diff_id)->number;
     fs::remove(fmt::format("{}/layers/l/{}/f", folder_, number));
-    TextSource source{tar};
-    const auto verified = layers_->verify(diff_id, source, [] {});
-    EXPECT_EQ(verified.difference, "f: it is missing");
-    EXPECT_TRUE(layers_->replace(verified.fresh));
+    {
+        TextSource source{tar};
+        const auto verified = layers_->verify(diff_id, source, [] {});
+        EXPECT_EQ(verified.difference, "f: it is missing");
+        EXPECT_TRUE(layers_->replace(verified.fresh));
+    }
     EXPECT_EQ(layers_->find(diff_id)->number, number);
     open("second");
     EXPECT_THAT(names_in({diff_id}), ElementsAre("f"));
