@@ -6,6 +6,7 @@
 
 #include <poll.h>
 #include <algorithm>
+#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
 

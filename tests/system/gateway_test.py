@@ -171,7 +171,7 @@ class FrontEndImages(Case):
             answer = self.begin(mode)
             wait_until("it runs", self.processes, 30)
             time.sleep(2)
-            self.assertLess(self.daemon.anonymous(), 150 << 20)
+            self.assertLess(self.daemon.memory(), 150 << 20)
             answer.cancel()
             wait_until("who leaves ends it", lambda: not self.processes(), 30)
 
