@@ -209,7 +209,8 @@ private:
             for (std::size_t at = 0; at < fetches_.size(); ++at) {
                 show(*fetches_[at], shown_[at]);
                 if (const std::exception_ptr error = fetches_[at]->error()) retry(at, error);
-                all_done = all_done && fetches_[at]->state().phase == Fetch::Phase::done;
+                // As it was told: what ends from here on is told in the next round.
+                all_done = all_done && shown_[at].phase == Fetch::Phase::done;
             }
         }
     }
@@ -219,6 +220,7 @@ private:
         const oci::Descriptor layer = fetches_[at]->blob();
         if (joined_.erase(layer.digest) == 0) std::rethrow_exception(error);
         fetches_[at] = start(layer, fetches_[at]->diff_id());
+        shown_[at] = {};
         joined_.erase(layer.digest);
     }
 

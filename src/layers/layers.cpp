@@ -474,39 +474,33 @@ void LayerStore::prepare(std::string_view container_id, const std::vector<oci::D
                          std::optional<std::uint64_t> bound) {
     check_id(container_id);
     const std::string path = container_path(container_id);
-    {
-        const MutexLock lock{mutex_};
-        const std::vector<std::int64_t> below = numbers(diff_ids);
-        std::string target = durability == Durability::volatile_ ? "volatile" : "normal";
-        for (const std::int64_t number : below) target += fmt::format(",{}", number);
-        if (target.size() > link_limit) fail(ErrorKind::invalid_argument, "{} layers are more than a container can stand on", below.size());
-        fault_point("layers:prepare");
-        if (::mkdir(path.c_str(), 0755) != 0) {
-            if (errno == EEXIST) fail(ErrorKind::conflict, "container {} has a writable layer already", container_id);
-            fail_errno("create folder {}", path);
-        }
-        try {
-            fault_point("layers:prepare-upper");
-            // Both folders below it are of its project then, so that overlayfs may move from one to the other.
-            if (bound) linux::bound_folder(path, *bound);
-            make_directories(path + "/upper", 0755);
-            make_directories(path + "/work", 0700);
-            if (::symlink(target.c_str(), (path + "/" + layers_link).c_str()) != 0) fail_errno("create {}/{}", path, layers_link);
-        } catch (...) {
-            trash(path);  // half of it would be in the way of the next try
-            throw;
-        }
-        containers_.insert_or_assign(std::string(container_id), Container{.numbers = below, .durability = durability});
+    const MutexLock lock{mutex_};
+    const std::vector<std::int64_t> below = numbers(diff_ids);
+    std::string target = durability == Durability::volatile_ ? "volatile" : "normal";
+    for (const std::int64_t number : below) target += fmt::format(",{}", number);
+    if (target.size() > link_limit) fail(ErrorKind::invalid_argument, "{} layers are more than a container can stand on", below.size());
+    fault_point("layers:prepare");
+    if (::mkdir(path.c_str(), 0755) != 0) {
+        if (errno == EEXIST) fail(ErrorKind::conflict, "container {} has a writable layer already", container_id);
+        fail_errno("create folder {}", path);
     }
-    if (durability == Durability::volatile_) return;
-    // A record without a layer is that of a container whose removal was under way: after a power cut one that was reported would go.
     try {
-        fault_point("layers:prepare-sync");
-        store::sync_directory(directory_ + "/containers");
+        fault_point("layers:prepare-upper");
+        // Both folders below it are of its project then, so that overlayfs may move from one to the other.
+        if (bound) linux::bound_folder(path, *bound);
+        make_directories(path + "/upper", 0755);
+        make_directories(path + "/work", 0700);
+        if (::symlink(target.c_str(), (path + "/" + layers_link).c_str()) != 0) fail_errno("create {}/{}", path, layers_link);
     } catch (...) {
-        remove(container_id);
+        trash(path);  // half of it would be in the way of the next try
         throw;
     }
+    containers_.insert_or_assign(std::string(container_id), Container{.numbers = below, .durability = durability});
+}
+
+void LayerStore::sync_containers() const {
+    fault_point("layers:sync-containers");
+    store::sync_directory(directory_ + "/containers");
 }
 
 LayerStore::Container LayerStore::container(std::string_view id) const {

@@ -206,6 +206,8 @@ public:
     /// `bound`: bytes that may be written in it; where can_bound() says so only.
     void prepare(std::string_view container_id, const std::vector<oci::Digest>& diff_ids, Durability durability = Durability::normal,
                  std::optional<std::uint64_t> bound = std::nullopt);
+    /// Every writable layer that prepare() has made so far is there after a power cut; what is written in them, only as it is synced there.
+    void sync_containers() const;
     /// Whether the file system that this is in keeps folders within a size. Blocks.
     bool can_bound() const;
 

@@ -375,7 +375,7 @@ TEST_P(LayersTest, AStepThatFailsIsInNobodysWay) {
         ::unsetenv("GRUA_FAIL_AT");
     };
     const Layer first = unpack(tar_entry("f", '0', "", "first"));
-    for (const char* point : {"layers:prepare:EMFILE", "layers:prepare-upper:ENOSPC", "layers:prepare-sync:EIO"}) {
+    for (const char* point : {"layers:prepare:EMFILE", "layers:prepare-upper:ENOSPC"}) {
         failing(point, [&] { EXPECT_THROW(layers_->prepare("c1", {first.diff_id}), Error) << point; });
         EXPECT_FALSE(layers_->has_container("c1"));
         layers_->prepare("c1", {first.diff_id});

@@ -116,20 +116,21 @@ bool Relay::went_on(int result) {
     }
 }
 
-/// What begins with a capital letter is no TLS, but may well be HTTP.
-bool Relay::answer_http() {
+/// True where it speaks TLS. What begins with a capital letter is none, but may well be HTTP. Until the first byte is there nothing
+/// may be read: the handshake would take what arrives meanwhile, and the client would not be told.
+bool Relay::begins_with_tls() {
     char first = 0;
     const ssize_t got = ::recv(secure(), &first, 1, MSG_PEEK | MSG_DONTWAIT);
-    if (got < 0) return false;
+    if (got < 0 && (errno == EAGAIN || errno == EINTR)) return false;
     first_ = false;
-    if (got == 0 || first < 'A' || first > 'Z') return false;
+    if (got <= 0 || first < 'A' || first > 'Z') return true;
     static_cast<void>(::send(secure(), not_tls.data(), not_tls.size(), MSG_DONTWAIT | MSG_NOSIGNAL));
     break_off("the client speaks HTTP without TLS", State::leaving);
-    return true;
+    return false;
 }
 
 void Relay::shake() {
-    if (server_ && first_ && answer_http()) return;
+    if (server_ && first_ && !begins_with_tls()) return;
     ERR_clear_error();
     if (!went_on(SSL_do_handshake(session_.get()))) {
         if (in_.ended) break_off("the connection was closed", State::over);

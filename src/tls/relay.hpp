@@ -72,7 +72,7 @@ private:
 
     void enter(State state);
     void shake();
-    bool answer_http();
+    bool begins_with_tls();
     bool read_secure();
     bool read_plain();
     bool write_secure();

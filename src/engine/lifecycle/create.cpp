@@ -406,6 +406,9 @@ asio::awaitable<void> store_record(Work work) {
         co_await offload(life.pool, std::move(keep));
     } else {
         life.save(*work->container);
+        // While that is on its way. A record without a layer is that of a container whose removal was under way: after a power cut one
+        // that was reported would go.
+        co_await offload(life.pool, [work] { work->rooms.layers.sync_containers(); });
         co_await life.saver.flushed(record->id);
     }
 }
