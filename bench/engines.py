@@ -13,19 +13,26 @@ CLIENTS = CACHE / "clients"
 
 
 class Engines:
-    """gruad, Docker's daemon and podman's service, each with the busybox image, as far as they are installed."""
+    """gruad, Docker's daemon and podman's service, each with the busybox image, as far as they are installed.
+
+    "dockerd+containerd" is Docker's daemon with containerd's image store, the default of new installations since Docker 29: as gruad does,
+    it keeps what it has built as compressed blobs, where dockerd's own store compresses when an image is pushed.
+    """
 
     def __init__(self, peers=("dockerd", "podman")):
         self.grua = Daemon()
         self.hosts = {"docker CLI, gruad": self.grua.socket}
         self.peers = []
-        for kind, label in (("dockerd", "docker CLI, dockerd"), ("podman", "docker CLI, podman")):
-            if kind in peers and (CLIENTS / "bin" / kind).exists():
+        for peer in ("dockerd", "dockerd+containerd", "podman"):
+            kind, _, store = peer.partition("+")
+            label = f"docker CLI, {peer}"
+            if peer in peers and (CLIENTS / "bin" / kind).exists():
                 folder = tempfile.mkdtemp(prefix=f"grua-bench-{kind}-", dir="/var/tmp")
                 self.peers.append((kind, folder))
-                started = run(ENV / "peers.sh", "start", kind, folder, check=False, timeout=90)
+                more = ["--", "--feature", f"{store}-snapshotter=true"] if store else []
+                started = run(ENV / "peers.sh", "start", kind, folder, *more, check=False, timeout=90)
                 if started.returncode != 0:
-                    print(f"{kind} does not start and is left out: {started.stderr.strip()}", file=sys.stderr)
+                    print(f"{peer} does not start and is left out: {started.stderr.strip()}", file=sys.stderr)
                     continue
                 self.hosts[label] = started.stdout.strip().split("\n")[-1]
                 run(DOCKER, "-H", f"unix://{self.hosts[label]}", "load", "-q", "-i", busybox_image())

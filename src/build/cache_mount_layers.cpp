@@ -43,7 +43,7 @@ private:
 images::CachedLayer pack_folder(const content::ContentStore& content, const std::string& folder, const LayerForm& form,
                                 images::BuildClaims& claims, const std::stop_token& stop) {
     const images::PackOptions options = pack_options(form);
-    content::ContentStore::Writer writer = content.receive();
+    content::ContentStore::Writer writer = content.receive(content::ContentStore::Reading::later);
     layers::BlockCompressor compressor{options.compression, std::thread::hardware_concurrency(),
                                        [&](std::string_view bytes) { writer.write(bytes); }};
     Stoppable sink(compressor, stop);

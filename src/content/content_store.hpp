@@ -14,10 +14,12 @@
 #include "base/text.hpp"
 #include "content/hash.hpp"
 #include "oci/digest.hpp"
+#include "store/direct_writer.hpp"
 #include "store/durable_file.hpp"
 
 #include <condition_variable>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -31,6 +33,9 @@ class ContentStore {
 public:
     /// `directory` is <data-root>/content. Leftovers of interrupted ingests are removed; partials stay.
     explicit ContentStore(std::string directory);
+
+    /// When its bytes are wanted. `later`: much of them goes past the page cache, and nobody reads them before verify().
+    enum class Reading { soon, later };
 
     /// A blob on its way in. Destroyed without commit() one of ingest() leaves nothing, one of resume() leaves its partial.
     class Writer {
@@ -55,6 +60,7 @@ public:
     private:
         friend class ContentStore;
         enum class Kind { staged, partial };
+        void write_out(std::string_view bytes);
         Writer(const ContentStore& store, oci::Digest expected, std::optional<std::uint64_t> size, Kind kind);
         void hash_partial();
         void restart();
@@ -65,15 +71,17 @@ public:
         oci::Digest expected_;
         std::optional<std::uint64_t> size_;
         Hasher hasher_;
-        std::optional<store::StagedFile> staged_;  ///< of ingest()
-        Fd partial_;                               ///< of resume(), locked
+        std::optional<store::StagedFile> staged_;      ///< of ingest()
+        Fd partial_;                                   ///< of resume(), locked
+        std::unique_ptr<store::DirectWriter> direct_;  ///< takes over where there is much
         std::uint64_t written_ = 0;
         bool verified_ = false;
         bool finds_digest_ = false;  ///< of receive()
+        Reading reading_ = Reading::soon;
     };
 
     /// For bytes whose digest (SHA-256) is not known before they are all there.
-    Writer receive() const;
+    Writer receive(Reading reading = Reading::soon) const;
 
     Writer ingest(const oci::Digest& expected, std::optional<std::uint64_t> size) const;
 

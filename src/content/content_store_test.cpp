@@ -45,6 +45,30 @@ TEST_F(ContentTest, keeps_what_is_its_digest) {
     EXPECT_THROW(store.open(digest), Error);
 }
 
+TEST_F(ContentTest, keeps_what_goes_past_the_page_cache) {
+    const ContentStore store{folder_};
+    const std::size_t direct_from = std::size_t{4} << 20U;
+    for (const std::size_t size : {std::size_t{0}, direct_from, direct_from + 1, 3 * direct_from + 5}) {
+        std::string text;
+        for (std::size_t line = 0; text.size() < size; ++line) text += std::to_string(line) + "\n";
+        text.resize(size);
+        auto writer = store.receive(ContentStore::Reading::later);
+        for (std::size_t at = 0; at < size; at += 100'001) writer.write(std::string_view(text).substr(at, 100'001));
+        auto moved = std::move(writer);
+        moved.verify();
+        EXPECT_EQ(moved.digest(), digest_of(text));
+        EXPECT_EQ(moved.written(), size);
+        moved.commit();
+        EXPECT_TRUE(store.read(digest_of(text), size + 1) == text);
+    }
+    const std::size_t before = files();
+    {
+        auto given_up = store.receive(ContentStore::Reading::later);
+        given_up.write(std::string(3 * direct_from, 'x'));
+    }
+    EXPECT_EQ(files(), before);
+}
+
 TEST_F(ContentTest, refuses_what_is_not_and_leaves_nothing) {
     const ContentStore store{folder_};
     const oci::Digest digest = digest_of("hello");

@@ -16,6 +16,9 @@ namespace {
 
 constexpr std::size_t read_size = std::size_t{256} << 10U;
 
+/// From here on a blob that nobody reads soon goes past the page cache; below it a thread is not worth it.
+constexpr std::uint64_t direct_from = 4 * store::DirectWriter::piece_size;
+
 std::string blob_folder(const std::string& directory, std::string_view algorithm) {
     return fmt::format("{}/blobs/{}", directory, algorithm);
 }
@@ -51,9 +54,10 @@ ContentStore::Writer ContentStore::ingest(const oci::Digest& expected, std::opti
     return {*this, expected, size, Writer::Kind::staged};
 }
 
-ContentStore::Writer ContentStore::receive() const {
+ContentStore::Writer ContentStore::receive(Reading reading) const {
     Writer writer{*this, digest_of(""), std::nullopt, Writer::Kind::staged};
     writer.finds_digest_ = true;
+    writer.reading_ = reading;
     return writer;
 }
 
@@ -80,9 +84,11 @@ ContentStore::Writer::Writer(Writer&& other) noexcept
       hasher_(std::move(other.hasher_)),
       staged_(std::move(other.staged_)),
       partial_(std::move(other.partial_)),
+      direct_(std::move(other.direct_)),
       written_(other.written_),
       verified_(other.verified_),
-      finds_digest_(other.finds_digest_) {
+      finds_digest_(other.finds_digest_),
+      reading_(other.reading_) {
     other.staged_.reset();
 }
 
@@ -117,8 +123,24 @@ void ContentStore::Writer::write(std::string_view bytes) {
         fail(ErrorKind::invalid_argument, "blob {} is larger than the announced {} bytes", expected_.text(), *size_);
     }
     fault_point("content:write-blob");
-    write_all(fd(), bytes, expected_.text());
     hasher_.update(bytes);
+    write_out(bytes);
+}
+
+void ContentStore::Writer::write_out(std::string_view bytes) {
+    if (!direct_ && reading_ == Reading::later) {
+        const std::string_view first = bytes.substr(0, direct_from - written_);
+        write_all(fd(), first, expected_.text());
+        written_ += first.size();
+        bytes.remove_prefix(first.size());
+        if (bytes.empty()) return;
+        direct_ = std::make_unique<store::DirectWriter>(fd(), written_, "a blob");
+    }
+    if (direct_) {
+        direct_->write(bytes);
+    } else {
+        write_all(fd(), bytes, expected_.text());
+    }
     written_ += bytes.size();
 }
 
@@ -131,6 +153,8 @@ void ContentStore::Writer::restart() {
 
 void ContentStore::Writer::verify() {
     if (verified_) return;
+    if (direct_) direct_->finish();
+    direct_.reset();
     if (size_ && written_ != *size_) {
         fail(ErrorKind::invalid_argument, "blob {} has {} bytes, {} were announced", expected_.text(), written_, *size_);
     }

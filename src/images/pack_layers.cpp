@@ -20,6 +20,7 @@ using namespace std::chrono_literals;
 namespace {
 
 constexpr std::size_t side_by_side = 2;  // each has threads of its own
+constexpr std::uint64_t sync_from = std::uint64_t{32} << 20U;
 constexpr auto watch_interval = 100ms;
 constexpr std::size_t buffer_size = std::size_t{256} << 10U;
 
@@ -163,28 +164,34 @@ private:
         std::condition_variable_any ended;
         std::size_t running = 0;
         std::exception_ptr error;
-        const auto work = [&](const std::stop_token& left) {
-            try {
-                for (std::size_t at = next++; at < mine.size(); at = next++) {
-                    pack(*mine[at], [&] { return is_stopped() || left.stop_requested(); });
-                }
-            } catch (...) {
-                const MutexLock lock{mutex};
-                if (!error) error = std::current_exception();
-                failed_ = true;  // now: another that ends for it is not the reason
-            }
-            const MutexLock lock{mutex};
-            --running;
-            ended.notify_all();
-        };
         std::vector<std::jthread> threads;
-        for (std::size_t count = 0; count < std::min(side_by_side, mine.size()); ++count) {
+        const auto begin = [&](auto body) {
+            const auto work = [&, body](const std::stop_token& left) {
+                try {
+                    body(left);
+                } catch (...) {
+                    const MutexLock lock{mutex};
+                    if (!error) error = std::current_exception();
+                    failed_ = true;  // now: another that ends for it is not the reason
+                }
+                const MutexLock lock{mutex};
+                --running;
+                ended.notify_all();
+            };
             {
                 const MutexLock lock{mutex};
                 ++running;
             }
             threads.push_back(start_thread<std::jthread>(work));
-        }
+        };
+        const auto pack_some = [&](const std::stop_token& left) {
+            for (std::size_t at = next++; at < mine.size(); at = next++) {
+                pack(*mine[at], [&] { return is_stopped() || left.stop_requested(); });
+            }
+        };
+        for (std::size_t count = 0; count < std::min(side_by_side, mine.size()); ++count) begin(pack_some);
+        // The disk has the time that the processors take; an image waits for it anyway.
+        if (told.total >= sync_from) begin([this](const std::stop_token&) { store_.layers_.sync_steps(); });
         for (bool is_over = false; !is_over;) {
             {
                 MutexLock lock{mutex};
@@ -205,7 +212,9 @@ private:
     void pack(Job& job, const std::function<bool()>& is_given_up) {
         while_doing("layer " + job.layer.text(), [&] {
             fault_point("images:pack-layer");
-            job.writer.emplace(store_.content_.receive());
+            // One with other times is unpacked from its blob.
+            using Reading = content::ContentStore::Reading;
+            job.writer.emplace(store_.content_.receive(job.rewritten ? Reading::soon : Reading::later));
             content::ContentStore::Writer& writer = *job.writer;
             layers::BlockCompressor compressor{options_.compression, std::thread::hardware_concurrency(),
                                                [&](std::string_view bytes) { writer.write(bytes); }};

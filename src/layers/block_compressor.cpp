@@ -236,6 +236,7 @@ void BlockCompressor::hand_over() {
 
 void BlockCompressor::start_threads() {
     threads_.push_back(start_thread([this] { run(&BlockCompressor::hand_out_blocks); }));
+    if (compressors_ > 0) threads_.push_back(start_thread([this] { run(&BlockCompressor::hash_blocks); }));
     for (unsigned count = 0; count < compressors_; ++count) {
         threads_.push_back(start_thread([this] { run(&BlockCompressor::compress_blocks); }));
     }
@@ -269,11 +270,22 @@ void BlockCompressor::compress_blocks() {
 }
 
 void BlockCompressor::hash(const Block& block) {
-    if (options_.kind == Compression::uncompressed) return;
     hasher_.update({block.in.get(), block.size});
     if (options_.kind == Compression::gzip)
         crc_ = ::crc32_gzip_refl(crc_, reinterpret_cast<const unsigned char*>(block.in.get()), block.size);
     size_ += block.size;
+}
+
+void BlockCompressor::hash_blocks() {
+    for (std::uint64_t number = 0;; ++number) {
+        MutexLock lock{mutex_};
+        hashed_ = number;
+        changed_.notify_all();
+        changed_.wait(lock, [&]() GRUA_REQUIRES(mutex_) { return number < filled_ || ended_ || given_up_; });
+        if (given_up_ || number == filled_) return;
+        lock.unlock();
+        hash(block(number));
+    }
 }
 
 void BlockCompressor::hand_out_blocks() {
@@ -285,13 +297,15 @@ void BlockCompressor::hand_out_blocks() {
         const std::uint64_t number = written_;
         lock.unlock();
         Block& mine = block(number);
-        hash(mine);
         if (compressors_ == 0) {
             write_({mine.in.get(), mine.size});
             lock.lock();
         } else {
             lock.lock();
-            changed_.wait(lock, [&]() GRUA_REQUIRES(mutex_) { return is_packed_[number % blocks_.size()] || given_up_; });
+            const auto is_done = [&]() GRUA_REQUIRES(mutex_) {
+                return (is_packed_[number % blocks_.size()] && number < hashed_) || given_up_;
+            };
+            changed_.wait(lock, is_done);
             if (given_up_) return;
             is_packed_[number % blocks_.size()] = false;
             lock.unlock();
@@ -317,10 +331,10 @@ std::optional<oci::Digest> BlockCompressor::finish() {
     } else {
         // One block at most; an empty stream is one, too.
         if (!filling_) take_free_block();
-        hash(*filling_);
         if (compressors_ == 0) {
             write_({filling_->in.get(), filling_->size});
         } else {
+            hash(*filling_);
             if (options_.kind == Compression::gzip) write_(gzip_header);
             filling_->packed = Codec::make(options_)->compress({filling_->in.get(), filling_->size}, filling_->out);
             write_({filling_->out.data(), filling_->packed});

@@ -62,6 +62,7 @@ private:
     void hand_over();
     void start_threads();
     void compress_blocks();
+    void hash_blocks();
     void hand_out_blocks();
     void hash(const Block& block);
     void end_threads();
@@ -81,6 +82,7 @@ private:
     std::condition_variable_any changed_;
     std::uint64_t filled_ GRUA_GUARDED_BY(mutex_) = 0;  // so many blocks were handed over
     std::uint64_t taken_ GRUA_GUARDED_BY(mutex_) = 0;   // … taken to be compressed
+    std::uint64_t hashed_ GRUA_GUARDED_BY(mutex_) = 0;
     std::uint64_t written_ GRUA_GUARDED_BY(mutex_) = 0;
     std::vector<bool> is_packed_ GRUA_GUARDED_BY(mutex_);
     bool ended_ GRUA_GUARDED_BY(mutex_) = false;
