@@ -3,6 +3,7 @@
 #include "base/error.hpp"
 #include "tls/test_certificates.hpp"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <netinet/in.h>
 #include <openssl/ssl.h>
