@@ -1,5 +1,6 @@
 #include "build/collection.hpp"
 
+#include <fmt/format.h>
 #include <algorithm>
 #include <map>
 #include <set>

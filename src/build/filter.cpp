@@ -1,6 +1,7 @@
 #include "build/filter.hpp"
 
 #include "base/error.hpp"
+#include "base/text.hpp"
 #include "base/utf8.hpp"
 
 #include <re2/re2.h>
@@ -67,8 +68,8 @@ public:
 private:
     [[noreturn]] void refuse(std::string_view why) const {
         const std::string_view before = text_.substr(0, at_);
-        if (at_end()) fail(ErrorKind::invalid_argument, "filter {}: {} at its end", text_, why);
-        fail(ErrorKind::invalid_argument, "filter {}: {} behind '{}'", text_, why, before);
+        if (at_end()) fail(ErrorKind::invalid_argument, "filter {}: {} at its end", printable(text_), why);
+        fail(ErrorKind::invalid_argument, "filter {}: {} behind '{}'", printable(text_), why, printable(before));
     }
     bool at_end() const noexcept { return at_ >= text_.size(); }
     void skip_space() noexcept {
@@ -186,7 +187,7 @@ private:
         options.set_log_errors(false);
         options.set_max_mem(pattern_memory_limit);
         auto out = std::make_unique<const re2::RE2>(pattern, options);
-        if (!out->ok()) fail(ErrorKind::invalid_argument, "filter {}: {}", text_, out->error());
+        if (!out->ok()) fail(ErrorKind::invalid_argument, "filter {}: {}", printable(text_), printable(out->error()));
         return out;
     }
 
@@ -229,6 +230,7 @@ bool Filter::matches(const Fields& fields) const {
 }
 
 std::vector<std::string> split_csv(std::string_view line) {
+    const auto refuse = [&](std::string_view why) { fail(ErrorKind::invalid_argument, "{}: {}", printable(line), why); };
     while (line.ends_with('\n') || line.ends_with('\r')) line.remove_suffix(1);
     std::vector<std::string> out;
     std::size_t at = 0;
@@ -236,7 +238,7 @@ std::vector<std::string> split_csv(std::string_view line) {
         std::string field;
         if (at < line.size() && line[at] == '"') {
             for (++at;; ++at) {
-                if (at >= line.size()) fail(ErrorKind::invalid_argument, "{}: the closing quote is missing", line);
+                if (at >= line.size()) refuse("the closing quote is missing");
                 if (line[at] == '"') {
                     if (!line.substr(at + 1).starts_with('"')) break;
                     ++at;
@@ -244,11 +246,11 @@ std::vector<std::string> split_csv(std::string_view line) {
                 field.push_back(line[at]);
             }
             ++at;
-            if (at < line.size() && line[at] != ',') fail(ErrorKind::invalid_argument, "{}: a comma is expected behind the quote", line);
+            if (at < line.size() && line[at] != ',') refuse("a comma is expected behind the quote");
         } else {
             const std::size_t end = std::min(line.find(',', at), line.size());
             field = line.substr(at, end - at);
-            if (field.contains('"')) fail(ErrorKind::invalid_argument, "{}: a quote in the middle", line);
+            if (field.contains('"')) refuse("a quote in the middle");
             at = end;
         }
         out.push_back(std::move(field));

@@ -81,6 +81,18 @@ TEST(Filter, WhatIsNoneIsRefused) {
     EXPECT_THROW((void)Filter::parse(std::vector<std::string>(filter_limit + 1)), Error);
 }
 
+TEST(Filter, RefusalsHaveAText) {
+    for (const std::string& none : {std::string("\0a,\"", 4), std::string("\0\"a", 3), std::string("a\0==b c", 8)})
+        EXPECT_THAT(refusal(none), HasSubstr("a"));
+    const auto split = [] { (void)split_csv(std::string_view("\0=\"", 3)); };
+    EXPECT_THROW(split(), Error);
+    try {
+        split();
+    } catch (const Error& error) {
+        EXPECT_STREQ(error.what(), " =\": a quote in the middle");
+    }
+}
+
 TEST(Filter, LinesOfCsv) {
     EXPECT_THAT(split_csv("a,b"), ElementsAre("a", "b"));
     EXPECT_THAT(split_csv(""), ElementsAre(""));

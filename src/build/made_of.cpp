@@ -5,6 +5,7 @@
 #include "build/wire/made.pb.h"
 #include "content/hash.hpp"
 
+#include <fmt/format.h>
 #include <algorithm>
 
 namespace grua::build {

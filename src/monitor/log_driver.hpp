@@ -55,6 +55,8 @@ public:
     virtual std::uint64_t lost() const noexcept { return 0; }
     /// What there is to tell since the last call.
     virtual std::vector<std::string> take_news() { return {}; }
+    /// No line follows: news that would have waited are there now.
+    virtual void end() noexcept {}
 };
 
 /// Whoever runs a driver that may wait.

@@ -134,6 +134,11 @@ void LogFile::has_written() {
     news_.push_back(fmt::format("{}: it is written again; {} lines were left out in all", path_, lost_));
 }
 
+void LogFile::end() noexcept {
+    flush();
+    if (std::exchange(fails_, false)) news_.push_back(fmt::format("{}: {} lines were left out in all", path_, lost_));
+}
+
 void LogFile::rotate() {
     // The new file first: where there can be none, the old one goes on.
     const std::string fresh = path_ + ".new";

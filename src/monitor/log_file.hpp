@@ -40,6 +40,7 @@ public:
     void child_ended(pid_t pid) noexcept override;
     std::uint64_t lost() const noexcept override { return lost_; }
     std::vector<std::string> take_news() override { return std::exchange(news_, {}); }
+    void end() noexcept override;
 
 private:
     std::string numbered(int number) const;

@@ -679,6 +679,22 @@ TEST_F(LogTest, WhatHasRoomStaysAndTheRestIsTold) {
     write(8, 9);
     EXPECT_THAT(writer.take_news(), ElementsAre(path_ + ": it is written again; 5 lines were left out in all"));
     EXPECT_EQ(writer.lost(), 5U);
+    writer.end();
+    EXPECT_THAT(writer.take_news(), IsEmpty());
+}
+
+TEST_F(LogTest, WhatWasLeftOutIsToldAtTheEndAtTheLatest) {
+    LogWriter writer(path_, {});
+    {
+        const Room room{entry("0\n").size() * 5 / 2};
+        for (int i = 0; i < 5; ++i) writer.add(Stream::standard_output, fmt::format("{}\n", i), at(0));
+        writer.flush();
+    }
+    EXPECT_THAT(writer.take_news(), ElementsAre(path_ + ": File too large, and lines are left out"));
+    writer.add(Stream::standard_output, "5\n", at(0));
+    writer.end();
+    EXPECT_THAT(read(), ElementsAre("0", "1", "5"));
+    EXPECT_THAT(writer.take_news(), ElementsAre(path_ + ": 3 lines were left out in all"));
 }
 
 // There is room for a part of an entry only, again and again.

@@ -84,6 +84,8 @@ public:
             answer({.kind = WorkerReply::Kind::done, .size = used}, {});
             for (pid_t pid = 0; (pid = ::waitpid(-1, nullptr, WNOHANG)) > 0;) driver_->child_ended(pid);
         }
+        driver_->end();
+        for (const std::string& news : driver_->take_news()) tell(news);
         return 0;
     }
 

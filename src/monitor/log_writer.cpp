@@ -95,6 +95,10 @@ bool LogWriter::is_full() const noexcept {
     return std::ranges::any_of(workers_, [](const LogWorker* each) { return each->is_full(); });
 }
 
+void LogWriter::end() noexcept {
+    for (const auto& each : drivers_) each->end();
+}
+
 void LogWriter::close() noexcept {
     for (LogWorker* each : workers_) each->close();
 }

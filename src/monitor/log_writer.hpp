@@ -50,7 +50,9 @@ public:
     const std::vector<LogWorker*>& workers() const noexcept { return workers_; }
     /// A blocking driver takes no more now: the program has to wait.
     bool is_full() const noexcept;
-    /// No more is added.
+    /// No more is added; see LogDriver::end().
+    void end() noexcept;
+    /// Drivers in processes of their own end as well once they have written what they were given.
     void close() noexcept;
 
 private:

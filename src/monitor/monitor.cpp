@@ -270,6 +270,10 @@ private:
     void serve_log() {
         for (LogWorker* each : log_.workers())
             if (each->due() > 0 && monotonic_ms() >= each->due()) each->serve();
+        tell_log_news();
+    }
+
+    void tell_log_news() {
         for (const std::string& news : log_.take_news()) say(LogNews{.text = news});
     }
 
@@ -342,6 +346,8 @@ private:
                 exited_->oom_killed = false;  // The cgroup does not count memory.
             }
             program.end_outputs();
+            log_.end();
+            tell_log_news();
             write_exit_file(launch_.directory, *exited_);
             say(*exited_);
         } else {

@@ -392,4 +392,4 @@ class FullDisk(Volume):
         self.assertEqual(followed, numbers)
         news = self.daemon.log.read_text(errors="replace")[said:]
         self.assertIn("No space left on device", news)
-        self.assertRegex(news, r"it is written again; \d+ lines were left out in all")
+        self.assertRegex(news, rf"\b{missing} lines were left out in all")

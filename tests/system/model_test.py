@@ -492,6 +492,7 @@ class Client:
 
     def pause(self):
         if each := self.pick():
+            self.wait_until_it_hears(each)  # While it is paused it never would.
             self.change(each, Container.pause, "POST", f"/containers/{self.ref(each)}/pause")
 
     def unpause(self):
