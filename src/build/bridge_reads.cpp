@@ -1,6 +1,7 @@
 #include "build/bridge_reads.hpp"
 
 #include "base/text.hpp"
+#include "base/timespec.hpp"
 #include "build/folder_names.hpp"
 #include "build/oci_layout.hpp"
 #include "build/step.hpp"
@@ -31,7 +32,7 @@ wire::files::Stat stat_of(const std::string& name, int pinned, std::string_view 
     if (S_ISREG(about.st_mode)) entry.size = static_cast<std::uint64_t>(about.st_size);
     if (S_ISLNK(about.st_mode)) entry.link = read_link(pinned, path);
     if (S_ISCHR(about.st_mode) || S_ISBLK(about.st_mode)) entry.device = about.st_rdev;
-    entry.mtime = about.st_mtim.tv_sec * 1'000'000'000 + about.st_mtim.tv_nsec;
+    entry.mtime = nanoseconds_of(about.st_mtim);
     return write_stat(name, entry);
 }
 

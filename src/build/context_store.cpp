@@ -7,6 +7,7 @@
 #include "base/id.hpp"
 #include "base/log.hpp"
 #include "base/text.hpp"
+#include "base/timespec.hpp"
 #include "build/graph.hpp"
 #include "build/wire/stored.pb.h"
 #include "content/hash.hpp"
@@ -201,7 +202,7 @@ std::vector<ContextStore::Kept> ContextStore::list() const {
             continue;  // It goes with the next start.
         }
         kept.bytes = layers::tree_size(each.path() / "tree");
-        kept.last_used = Time{std::chrono::seconds(status.st_mtim.tv_sec)};
+        kept.last_used = time_of({.tv_sec = status.st_mtim.tv_sec, .tv_nsec = 0});
         const MutexLock lock(mutex_);
         kept.is_used = used_.contains(kept.name);
         out.push_back(std::move(kept));

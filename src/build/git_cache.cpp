@@ -4,6 +4,7 @@
 #include "base/files.hpp"
 #include "base/log.hpp"
 #include "base/text.hpp"
+#include "base/timespec.hpp"
 #include "content/hash.hpp"
 #include "layers/tree.hpp"
 
@@ -233,7 +234,7 @@ std::vector<GitCache::Kept> GitCache::list() const {
             continue;
         }
         kept.bytes = layers::tree_size(each.path());
-        kept.last_used = Time{std::chrono::seconds(about.st_mtim.tv_sec) + std::chrono::nanoseconds(about.st_mtim.tv_nsec)};
+        kept.last_used = time_of(about.st_mtim);
         out.push_back(std::move(kept));
     }
     return out;

@@ -4,6 +4,7 @@
 #include "base/error.hpp"
 #include "base/files.hpp"
 #include "base/log.hpp"
+#include "base/timespec.hpp"
 
 #include <sys/stat.h>
 #include <unistd.h>
@@ -47,7 +48,7 @@ HistoryBlob::HistoryBlob(Fd file) : file_(std::move(file)) {
     struct stat status{};
     if (::fstat(file_.get(), &status) != 0) fail_errno("stat a blob of the history");
     size_ = static_cast<std::uint64_t>(status.st_size);
-    created_ = Time{std::chrono::seconds(status.st_mtim.tv_sec)} + std::chrono::nanoseconds(status.st_mtim.tv_nsec);
+    created_ = time_of(status.st_mtim);
 }
 
 std::string HistoryBlob::read(std::uint64_t offset, std::size_t count) const {

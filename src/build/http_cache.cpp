@@ -5,6 +5,7 @@
 #include "base/fault_point.hpp"
 #include "base/files.hpp"
 #include "base/log.hpp"
+#include "base/timespec.hpp"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -131,7 +132,7 @@ std::vector<std::pair<HttpCache::Record, HttpCache::Entry>> HttpCache::records()
         Entry entry{.name = each.path().filename(), .shown = {}};
         struct stat about{};
         if (!is_key(entry.name) || ::stat(each.path().c_str(), &about) != 0) continue;
-        entry.last_used = Time{std::chrono::seconds(about.st_mtim.tv_sec) + std::chrono::nanoseconds(about.st_mtim.tv_nsec)};
+        entry.last_used = time_of(about.st_mtim);
         Record record = read_record(entry.name).value_or(Record{});
         entry.shown = record.shown;
         const auto digest = oci::Digest::parse(record.digest);

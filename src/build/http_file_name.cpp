@@ -1,6 +1,7 @@
 #include "build/http_file_name.hpp"
 
 #include "base/test_points.hpp"
+#include "base/timespec.hpp"
 #include "build/url_text.hpp"
 
 #include <curl/curl.h>
@@ -125,7 +126,7 @@ std::optional<Time> parse_http_date(std::string_view text) {
     if (text.empty() || text.size() > date_limit) return std::nullopt;
     const time_t seconds = ::curl_getdate(std::string(text).c_str(), nullptr);
     if (seconds < 0) return std::nullopt;
-    return Time{std::chrono::seconds(seconds)};
+    return time_of({.tv_sec = seconds, .tv_nsec = 0});
 }
 
 std::string format_http_date(Time time) {

@@ -1,6 +1,7 @@
 #include "build/tree_walk.hpp"
 
 #include "base/error.hpp"
+#include "base/timespec.hpp"
 #include "base/utf8.hpp"
 #include "build/follow_paths.hpp"
 #include "layers/pack.hpp"
@@ -15,7 +16,6 @@ namespace grua::build {
 namespace {
 
 constexpr std::size_t open_levels = 64;  ///< Of folders in folders, at once.
-constexpr std::int64_t second = 1'000'000'000;
 constexpr mode_t folder_mode = S_IFDIR | 0755;
 constexpr mode_t file_mode = S_IFREG | 0600;
 
@@ -150,7 +150,7 @@ TreeWalk::Entry TreeWalk::read(int pinned, const std::string& path, const struct
     Entry out{.path = whole(path), .part = part_};
     TreeEntry& about = out.about;
     about = {.mode = status.st_mode, .uid = status.st_uid, .gid = status.st_gid};
-    about.mtime = status.st_mtim.tv_sec * second + status.st_mtim.tv_nsec;
+    about.mtime = nanoseconds_of(status.st_mtim);
     if (view_.owner) std::tie(about.uid, about.gid) = std::pair(view_.owner->uid, view_.owner->gid);
     about.xattrs = layers::portable_xattrs(pinned, status);
     if (S_ISLNK(status.st_mode)) {
@@ -158,7 +158,7 @@ TreeWalk::Entry TreeWalk::read(int pinned, const std::string& path, const struct
         about.size = about.link.size();
     } else if (S_ISREG(status.st_mode)) {
         about.size = static_cast<std::uint64_t>(status.st_size);
-        if (view_.tells_changes) about.ctime = status.st_ctim.tv_sec * second + status.st_ctim.tv_nsec;
+        if (view_.tells_changes) about.ctime = nanoseconds_of(status.st_ctim);
     } else if (S_ISSOCK(status.st_mode)) {
         // Nobody can have the socket itself; others' senders make an empty file of it.
         about.mode = S_IFREG | (status.st_mode & 07777U);

@@ -2,6 +2,7 @@
 #include "base/error.hpp"
 #include "base/fault_point.hpp"
 #include "base/files.hpp"
+#include "base/timespec.hpp"
 #include "content/content_store.hpp"
 
 #include <dirent.h>
@@ -225,7 +226,7 @@ std::vector<ContentStore::Partial> ContentStore::partials() const {
         struct stat status{};
         if (!file || ::fstat(file.get(), &status) != 0) continue;  // published meanwhile
         Partial partial{*digest, static_cast<std::uint64_t>(status.st_size), {}, ::flock(file.get(), LOCK_SH | LOCK_NB) != 0};
-        partial.modified = Time{std::chrono::seconds{status.st_mtim.tv_sec} + std::chrono::nanoseconds{status.st_mtim.tv_nsec}};
+        partial.modified = time_of(status.st_mtim);
         out.push_back(std::move(partial));
     }
     return out;

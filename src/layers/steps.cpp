@@ -3,6 +3,7 @@
 #include "base/fault_point.hpp"
 #include "base/files.hpp"
 #include "base/id.hpp"
+#include "base/timespec.hpp"
 #include "layers/diff.hpp"
 #include "layers/layers.hpp"
 #include "layers/tree.hpp"
@@ -279,7 +280,7 @@ std::optional<LayerStore::Step> LayerStore::find_step(const oci::Digest& step) c
     struct statx about{};
     if (::statx(AT_FDCWD, layer_path(layer->number).c_str(), AT_SYMLINK_NOFOLLOW, STATX_BTIME | STATX_MTIME, &about) == 0) {
         const statx_timestamp& time = (about.stx_mask & STATX_BTIME) != 0 ? about.stx_btime : about.stx_mtime;
-        out.made = Time{std::chrono::seconds(time.tv_sec)} + std::chrono::nanoseconds(time.tv_nsec);
+        out.made = time_of({.tv_sec = time.tv_sec, .tv_nsec = time.tv_nsec});
     }
     return out;
 }

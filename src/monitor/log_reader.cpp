@@ -1,6 +1,7 @@
 #include "monitor/log_reader.hpp"
 
 #include "base/error.hpp"
+#include "base/timespec.hpp"
 #include "monitor/log_file.hpp"
 
 #include <fcntl.h>
@@ -69,7 +70,7 @@ std::int64_t place_before(const Fd& file, Time since, LogFormat format) {
 Time changed_at(const Fd& file) {
     struct stat status{};
     if (::fstat(file.get(), &status) < 0) fail_errno("stat a log file");
-    return Time{std::chrono::seconds(status.st_mtim.tv_sec) + std::chrono::nanoseconds(status.st_mtim.tv_nsec)};
+    return time_of(status.st_mtim);
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include "base/error.hpp"
 #include "base/fd.hpp"
+#include "base/timespec.hpp"
 #include "base/utf8.hpp"
 #include "cli/build/run.hpp"
 #include "cli/context.hpp"
@@ -130,7 +131,7 @@ public:
             content::Hasher hash;
             while (const std::size_t size = tar.read(piece)) hash.update({piece.data(), size});
             std::string what = fmt::format("mode {:04o}, owner {}:{}, time {}", entry->mode, entry->uid, entry->gid,
-                                           format_time(Time(std::chrono::seconds(entry->mtime.tv_sec))));
+                                           format_time(time_of({.tv_sec = entry->mtime.tv_sec, .tv_nsec = 0})));
             if (entry->type == layers::TarEntry::Type::file)
                 what += fmt::format(", {} {}", human_size(static_cast<double>(entry->size)),
                                     hash.finish().text().substr(std::string_view("sha256:").size(), digest_width));

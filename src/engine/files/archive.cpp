@@ -5,6 +5,7 @@
 // all of what is written, so that a slow sender keeps nobody from it either.
 #include "base/id.hpp"
 #include "base/log.hpp"
+#include "base/timespec.hpp"
 #include "engine/engine_impl.hpp"
 #include "engine/lifecycle/given_mounts.hpp"
 #include "layers/extract.hpp"
@@ -112,7 +113,7 @@ PathStat stat_of(const Root& root, const std::string& path) {
     out.name = base_of(path);
     out.size = status.st_size;
     out.mode = go_mode(status.st_mode);
-    out.modified = Time{std::chrono::seconds{status.st_mtim.tv_sec} + std::chrono::nanoseconds{status.st_mtim.tv_nsec}};
+    out.modified = time_of(status.st_mtim);
     if (S_ISLNK(status.st_mode)) out.link_target = follow_links(root, path);
     return out;
 }
