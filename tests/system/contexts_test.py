@@ -159,7 +159,7 @@ class Secure(Certificates):
 
     def test_a_daemon_that_dies_ends_the_stream(self):
         following = subprocess.Popen(["nsenter", f"--net=/proc/{self.daemon.holder.pid}/ns/net", GRUA, "-H", "tcp://127.0.0.1:2376", "--tlsverify", f"--tlscacert={self.folder}/ca.pem",
-                                      f"--tlscert={self.folder}/client.pem", f"--tlskey={self.folder}/client-key.pem", "events"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+                                      f"--tlscert={self.folder}/client.pem", f"--tlskey={self.folder}/client-key.pem", "events", "--since", "1", "--filter", "container=seen"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         self.addCleanup(following.stdout.close)
         self.daemon.docker("create", "--name", "seen", "busybox")
         self.assertIn(b"create", following.stdout.readline())
