@@ -54,7 +54,8 @@ void remove_tree(const std::string& path) {
     std::error_code error;
     for (int tries = 0; tries < most_tries; ++tries) {
         std::filesystem::remove_all(path, error);
-        if (error != std::errc::directory_not_empty) break;
+        // Its monitor may still come and go with files in it.
+        if (error != std::errc::directory_not_empty && error != std::errc::no_such_file_or_directory) break;
         std::this_thread::sleep_for(pause_between);
     }
     if (error) throw Error(ErrorKind::system, fmt::format("remove {}: {}", path, error.message()), error.value());
