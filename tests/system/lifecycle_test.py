@@ -231,7 +231,7 @@ class Removals(Case):
         self.daemon.start(env={"GRUA_FAIL_AT": f"@{faults}"})
         try:
             for step in ("create:name", "create:record", "create:folders", "create:unpacked", "create:volumes", "create:layer",
-                         "create:stored", "create:known"):
+                         "create:stored", "layers:sync-containers", "create:known"):
                 with self.subTest(step):
                     faults.write_text(f"{step}:ENOSPC")
                     failed = self.docker("create", "--name", "cc", "-v", "/etc", "busybox", check=False)
